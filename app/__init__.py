@@ -1,0 +1,7 @@
+"""The face for job authors: light, and usable without a worker, Redis or Flask."""
+
+from app import progress, storage
+from app.options import Discard, Retry, job
+from app.settings import get_settings
+
+__all__ = ["Discard", "Retry", "get_settings", "job", "progress", "storage"]

@@ -1,0 +1,95 @@
+"""Every setting of Jobline, in one place: from the environment, `.env`, or a file named by `<NAME>_FILE`.
+
+Read once, at each process's entry point, by `get_settings()`. All bad values are reported together; secrets never show in a repr.
+"""
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DAY = 86_400
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class Settings(BaseSettings):
+    """Durations are seconds, sizes are bytes."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
+
+    redis_url: SecretStr | None = None
+    """Where Redis or Valkey is; unset: the embedded server that runs on DATA_DIR."""
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65535)
+    data_dir: Path = Path(".data")
+    workers: NonNegativeInt = 1
+    queues: str = "high,default,low"
+    """Comma-separated, in order of priority: what `rq worker` takes when it is named no queue."""
+
+    api_keys: SecretStr = SecretStr("")
+    """`name:scope+scope:sha256` entries, separated by commas or new lines; `python -m app keys new` makes one."""
+
+    storage_dir: Path | None = None
+    """The one folder that jobs read and write files in; default DATA_DIR/storage."""
+    database_url: SecretStr | None = None
+    """A SQLAlchemy URL; default: SQLite in DATA_DIR."""
+    smtp_url: SecretStr | None = None
+    """smtp://user:password@host:587 (STARTTLS) or smtps://...:465; unset: mail is logged, not sent."""
+    mail_from: str = "jobline@localhost"
+    fetch_allow_hosts: str = ""
+    """Comma-separated host names that `web.fetch` may reach although their address is private."""
+
+    result_ttl: int = Field(default=DAY, ge=-1)
+    failure_ttl: int = Field(default=30 * DAY, ge=-1)
+    job_timeout: PositiveInt = 180
+    shutdown_grace: PositiveInt = 30
+    body_limit: PositiveInt = 1024 * 1024
+    bulk_body_limit: PositiveInt = 16 * 1024 * 1024
+    arguments_limit: PositiveInt = 64 * 1024
+    reload: bool = False
+    """Look for changed files in jobs/ before each use; `make run` sets it."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["auto", "json", "console"] = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_secret_files(cls, values: dict[str, object]) -> dict[str, object]:
+        for name in ("redis_url", "api_keys", "database_url", "smtp_url"):
+            path = os.environ.get(f"{name.upper()}_FILE")
+            if path and name not in values:
+                values[name] = Path(path).read_text().strip()
+        return values
+
+    @model_validator(mode="after")
+    def _refuse_to_be_open_to_the_network(self) -> "Settings":
+        if self.host not in LOOPBACK and not self.api_keys.get_secret_value().strip():
+            raise ValueError(f"HOST={self.host} is not loopback and there are no API_KEYS: set keys, or bind 127.0.0.1")
+        return self
+
+    @property
+    def queue_names(self) -> list[str]:
+        return [name.strip() for name in self.queues.split(",") if name.strip()]
+
+    @property
+    def storage_root(self) -> Path:
+        return (self.storage_dir or self.data_dir / "storage").resolve()
+
+    @property
+    def database(self) -> str:
+        if self.database_url:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{(self.data_dir / 'jobline.db').resolve()}"
+
+
+@cache
+def get_settings() -> Settings:
+    """This process's settings.
+
+    Raises:
+        pydantic.ValidationError: naming every bad value.
+    """
+    return Settings()
