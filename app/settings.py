@@ -1,6 +1,7 @@
 """Every setting of Jobline, in one place: from the environment, `.env`, or a file named by `<NAME>_FILE`.
 
-Read once, at each process's entry point, by `get_settings()`. All bad values are reported together; secrets never show in a repr.
+Read once, at each process's entry point, by `get_settings()`. All bad values are reported
+together; secrets never show in a repr.
 """
 
 import os

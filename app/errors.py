@@ -1,0 +1,53 @@
+"""What can go wrong for a caller: one tree, rendered in one place (app/api/errors.py)."""
+
+from typing import ClassVar
+
+
+class JoblineError(Exception):
+    """A failure with an HTTP status and a title that never varies; `detail` says what happened this time."""
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, detail: str, errors: list[dict[str, str]] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = errors
+
+
+class BadRequest(JoblineError):
+    status, title = 400, "Bad request"
+
+
+class Unauthorized(JoblineError):
+    status, title = 401, "Unauthorized"
+
+
+class Forbidden(JoblineError):
+    status, title = 403, "Forbidden"
+
+
+class NotFound(JoblineError):
+    status, title = 404, "Not found"
+
+
+class Conflict(JoblineError):
+    status, title = 409, "Conflict"
+
+
+class TooLarge(JoblineError):
+    status, title = 413, "Content too large"
+
+
+class UnsupportedMediaType(JoblineError):
+    status, title = 415, "Unsupported media type"
+
+
+class Invalid(JoblineError):
+    """`errors`: [{detail, pointer}], each pointer an RFC 6901 fragment into the request body."""
+
+    status, title = 422, "Unprocessable content"
+
+
+class Unavailable(JoblineError):
+    status, title = 503, "Service unavailable"

@@ -1,0 +1,154 @@
+"""What is known of a job: read from RQ's hash and results, tolerantly, as the JSON that callers see.
+
+Never runs RQ's registry clean-up, never unpickles.
+"""
+
+import re
+import zlib
+from base64 import b64decode
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import redis
+
+from app.catalog import PACKAGE
+from app.redis import job_key, registry_key, results_key
+from app.serializer import JSON
+
+ENDED = ("finished", "failed", "stopped", "canceled")
+SUCCESSFUL = b"1"  # rq.results.Result.Type (RQ 2.12)
+EXCEPTION = re.compile(r"^(?P<type>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$", re.DOTALL)
+
+Raw = dict[bytes, bytes]
+
+
+def fetch(connection: redis.Redis, job_ids: Sequence[str]) -> list[dict[str, Any] | None]:
+    """The jobs as JSON objects, in that order; None where there is none. Two round trips, whatever their number."""
+    with connection.pipeline(transaction=False) as pipeline:
+        for job_id in job_ids:
+            pipeline.hgetall(job_key(job_id))
+            pipeline.xrevrange(results_key(job_id), count=1)
+        answers = pipeline.execute(raise_on_error=False)
+    pairs = [(job_id, *answers[2 * n : 2 * n + 2]) for n, job_id in enumerate(job_ids)]
+    jobs = [as_json(job_id, raw, result) if isinstance(raw, dict) and raw else None for job_id, raw, result in pairs]
+    _add_due_times(connection, [job for job in jobs if job and job["status"] == "scheduled"])
+    return jobs
+
+
+def _add_due_times(connection: redis.Redis, jobs: list[dict[str, Any]]) -> None:
+    if not jobs:
+        return
+    with connection.pipeline(transaction=False) as pipeline:
+        for job in jobs:
+            pipeline.zscore(registry_key("scheduled", job["queue"]), job["id"])
+        for job, score in zip(jobs, pipeline.execute(), strict=True):
+            if score is not None:
+                job["scheduled_for"] = datetime.fromtimestamp(score, UTC).isoformat().replace("+00:00", "Z")
+
+
+def as_json(job_id: str, raw: Raw, result: Any = ()) -> dict[str, Any]:
+    """A job's hash, and its latest result if there is one, in the shape of the HTTP contract."""
+    function, args, kwargs = _call(raw.get(b"data", b""))
+    latest: Raw = result[0][1] if isinstance(result, list) and result else {}
+    meta = _loads(raw.get(b"meta")) or {}
+    meta = meta if isinstance(meta, dict) else {}
+    status = _text(raw.get(b"status")) or "created"
+    attempts = int(meta.get("attempts", 0)) or (1 if raw.get(b"started_at") else 0)
+    return {
+        "id": job_id,
+        "function": function,
+        "args": args,
+        "kwargs": kwargs,
+        "queue": _text(raw.get(b"origin")),
+        "status": status,
+        "description": _text(raw.get(b"description")),
+        "created_at": _time(raw.get(b"created_at")),
+        "enqueued_at": _time(raw.get(b"enqueued_at")),
+        "scheduled_for": meta.get("scheduled_for"),
+        "started_at": _time(raw.get(b"started_at")),
+        "ended_at": _time(raw.get(b"ended_at")),
+        "attempts": attempts,
+        "retries_left": _int(raw.get(b"retries_left")) or 0,
+        "progress": meta.get("progress"),
+        "result": _value(latest) if status == "finished" else None,
+        "error": _error(latest) if status in ("failed", "stopped") else None,
+        "depends_on": _strings(raw.get(b"dependency_ids")),
+        "tags": meta.get("tags", []),
+        "schedule": meta.get("schedule"),
+        "workflow": meta.get("workflow"),
+        "timeout": _int(raw.get(b"timeout")),
+        "worker": _text(raw.get(b"worker_name")) or None,
+        "links": {"self": f"/api/v1/jobs/{job_id}", "dashboard": f"/dashboard/0/view/job/{job_id}"},
+    }
+
+
+def _call(data: bytes) -> tuple[str | None, list[Any], dict[str, Any]]:
+    try:
+        plain = zlib.decompress(data)
+    except zlib.error:
+        plain = data
+    call = _loads(plain)
+    if not (isinstance(call, list) and len(call) == 4 and isinstance(call[2], list) and isinstance(call[3], dict)):
+        return None, [], {}
+    return str(call[0]).removeprefix(f"{PACKAGE}."), call[2], call[3]
+
+
+def _value(latest: Raw) -> Any:
+    if latest.get(b"type") != SUCCESSFUL or b"return_value" not in latest:
+        return None
+    return _loads(b64decode(latest[b"return_value"]))
+
+
+def _error(latest: Raw) -> dict[str, str | None] | None:
+    if b"exc_string" not in latest:
+        return None
+    try:
+        trace = zlib.decompress(b64decode(latest[b"exc_string"])).decode(errors="replace")
+    except (zlib.error, ValueError):
+        return None
+    kind, message = error_of(trace)
+    return {"type": kind, "message": message, "traceback": trace}
+
+
+def error_of(trace: str) -> tuple[str, str]:
+    """The exception's type and message from a formatted traceback."""
+    lines = trace.rstrip().split("\n")
+    start = next((n for n in range(len(lines) - 1, -1, -1) if lines[n].startswith("  ")), -1)
+    last = "\n".join(lines[start + 1 :])
+    found = EXCEPTION.match(last)
+    if found and (start >= 0 or ": " in last):
+        return found["type"], found["message"] or ""
+    return "Error", last
+
+
+def _loads(data: bytes | None) -> Any:
+    try:
+        return JSON.loads(data) if data else None
+    except ValueError:
+        return None
+
+
+def _strings(data: bytes | None) -> list[str]:
+    found = _loads(data)
+    return [str(item) for item in found] if isinstance(found, Iterable) else []
+
+
+def _text(data: bytes | None) -> str | None:
+    return data.decode(errors="replace") if data is not None else None
+
+
+def _int(data: bytes | None) -> int | None:
+    try:
+        return int(data) if data else None
+    except ValueError:
+        return None
+
+
+def _time(data: bytes | None) -> str | None:
+    text = _text(data) or ""
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return text

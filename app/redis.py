@@ -1,0 +1,73 @@
+"""The connection to Redis, the names of RQ's keys that we touch, and our scripts."""
+
+from functools import cache
+from pathlib import Path
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.commands.core import Script
+from redis.retry import Retry
+
+from app import embedded
+from app.settings import Settings
+
+DEFAULT_URL = "redis://127.0.0.1:6379/0"
+SOCKET_TIMEOUT = 5.0  # seconds; a blocking read takes a connection of its own with a longer one
+
+QUEUES = "rq:queues"
+WORKERS = "rq:workers"
+
+
+def url(settings: Settings) -> str:
+    """REDIS_URL, else the embedded server that runs on this DATA_DIR, else the local default."""
+    if settings.redis_url:
+        return settings.redis_url.get_secret_value()
+    return embedded.url(settings.data_dir) or DEFAULT_URL
+
+
+def connect(settings: Settings, socket_timeout: float | None = SOCKET_TIMEOUT) -> redis.Redis:
+    return redis.Redis.from_url(
+        url(settings),
+        socket_timeout=socket_timeout,
+        socket_connect_timeout=SOCKET_TIMEOUT,
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
+        health_check_interval=30,
+    )
+
+
+@cache
+def _source(path: Path) -> str:
+    return path.read_text()
+
+
+def script(name: str) -> Script:
+    """The script in app/NAME.lua; call it with `client=`."""
+    source = _source(Path(__file__).with_name(f"{name}.lua"))
+    return _registered(source)
+
+
+@cache
+def _registered(source: str) -> Script:
+    return Script(None, source)  # type: ignore[arg-type]
+
+
+def job_key(job_id: str) -> str:
+    return f"rq:job:{job_id}"
+
+
+def results_key(job_id: str) -> str:
+    return f"rq:results:{job_id}"
+
+
+def queue_key(queue: str) -> str:
+    return f"rq:queue:{queue}"
+
+
+def registry_key(registry: str, queue: str) -> str:
+    """`registry`: wip, finished, failed, deferred, scheduled or canceled."""
+    return f"rq:{registry}:{queue}"
+
+
+def ended_key(job_id: str) -> str:
+    """A stream that wakes whoever waits for a job which ends without a result (canceled, deleted)."""
+    return f"jobline:ended:{job_id}"

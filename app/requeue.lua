@@ -1,0 +1,18 @@
+-- Put a job that failed, was stopped or canceled back on its queue: 'requeued', else the state it is in, nil if unknown.
+-- KEYS: job hash, note of its end. ARGV: id, now (RQ's format).
+local state = redis.call('HGET', KEYS[1], 'status')
+if not state then return nil end
+local registries = { failed = 'failed', stopped = 'failed', canceled = 'canceled' }
+local registry = registries[state]
+if not registry then return state end
+local queue, id = redis.call('HGET', KEYS[1], 'origin') or '', ARGV[1]
+redis.call('ZREM', 'rq:' .. registry .. ':' .. queue, id)
+redis.call('HSET', KEYS[1], 'status', 'queued', 'enqueued_at', ARGV[2], 'started_at', '', 'ended_at', '', 'worker_name', '')
+redis.call('HDEL', KEYS[1], 'exc_info')
+redis.call('PERSIST', KEYS[1])
+local ttl = tonumber(redis.call('HGET', KEYS[1], 'ttl') or '')
+if ttl then redis.call('EXPIRE', KEYS[1], ttl) end
+redis.call('DEL', KEYS[2])
+redis.call('SADD', 'rq:queues', 'rq:queue:' .. queue)
+redis.call('RPUSH', 'rq:queue:' .. queue, id)
+return 'requeued'
