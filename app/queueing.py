@@ -1,4 +1,4 @@
-"""The one way into RQ: writes the job hashes and lists that RQ 2.12's `Queue.enqueue`, `enqueue_at` and `depends_on` write.
+"""The one way into RQ: writes what RQ 2.12's `Queue.enqueue`, `enqueue_at` and `depends_on` write.
 
 All jobs of one call are written in one transaction: either every one is there, or none.
 """
@@ -26,7 +26,7 @@ WAKE_FOR = 60  # seconds that the note of a job's end stays for those who wait
 
 @dataclass(slots=True)
 class NewJob:
-    """One call to be made. Durations in seconds; `function` is the path that RQ imports; `retry_waits` one wait a retry."""
+    """One call to be made. Durations in seconds; `function` is what RQ imports; `retry_waits` has one wait a retry."""
 
     function: str
     args: list[Any]

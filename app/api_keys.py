@@ -1,0 +1,66 @@
+"""API keys: who may do what. Only SHA-256 hashes are kept; a key has 256 random bits, so it needs no slower hash."""
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+
+SCOPES = ("read", "enqueue", "admin")
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """One entry of API_KEYS: `name:scope+scope:sha256`."""
+
+    name: str
+    scopes: frozenset[str]
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.name}:{'+'.join(sorted(self.scopes))}:{self.digest}"
+
+    def allows(self, scope: str) -> bool:
+        """admin includes the other scopes."""
+        return scope in self.scopes or "admin" in self.scopes
+
+
+def new(name: str, scopes: list[str]) -> tuple[str, ApiKey]:
+    """A fresh key, shown once, and the entry to keep.
+
+    Raises:
+        ValueError: for an unknown scope or an unfit name.
+    """
+    key = f"jl_{secrets.token_urlsafe(32)}"
+    return key, parse(f"{name}:{'+'.join(scopes)}:{_digest(key)}")[0]
+
+
+def parse(entries: str) -> list[ApiKey]:
+    """The entries of API_KEYS, separated by commas or white space.
+
+    Raises:
+        ValueError: naming the entry's place, never its content.
+    """
+    keys = []
+    for number, entry in enumerate(entries.replace(",", " ").split(), 1):
+        name, _, rest = entry.partition(":")
+        scopes, _, digest = rest.partition(":")
+        found = frozenset(scopes.split("+"))
+        if not name or not found <= set(SCOPES) or len(digest) != 64:
+            raise ValueError(
+                f"API_KEYS entry {number} is not name:scope+scope:sha256 with scopes of {', '.join(SCOPES)}"
+            )
+        keys.append(ApiKey(name, found, digest.lower()))
+    return keys
+
+
+def find(keys: list[ApiKey], key: str) -> ApiKey | None:
+    """The entry of a key, compared in constant time."""
+    digest, found = _digest(key), None
+    for entry in keys:
+        if hmac.compare_digest(entry.digest, digest):
+            found = entry
+    return found
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()

@@ -1,0 +1,32 @@
+"""Waiting for a job's end: one blocking read of the streams that its end is written to, no polling."""
+
+import time
+from typing import Any
+
+import redis
+
+from app import job_state
+from app.redis import ended_key, results_key
+
+LONGEST = 60  # seconds
+
+
+def wait(connection: redis.Redis, job_id: str, seconds: float) -> dict[str, Any] | None:
+    """The job once it has ended, or as it is after `seconds`; None if there is none.
+
+    `connection` must not time out before: give it a socket_timeout above LONGEST.
+    """
+    until = time.monotonic() + seconds
+    places: dict[Any, Any] = {}
+    for key in (results_key(job_id), ended_key(job_id)):
+        last = connection.xrevrange(key, count=1)
+        places[key] = last[0][0] if last else "0-0"  # type: ignore[index]
+    job = job_state.fetch(connection, [job_id])[0]
+    while job and job["status"] not in job_state.ENDED:
+        left = int(1000 * (until - time.monotonic()))
+        if left <= 0:
+            break
+        for key, entries in connection.xread(places, block=left) or []:  # type: ignore[union-attr]
+            places[key.decode()] = entries[-1][0]
+        job = job_state.fetch(connection, [job_id])[0]
+    return job
