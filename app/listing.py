@@ -1,7 +1,7 @@
 """Pages of jobs, queues and workers: each costs the page, not the queue, and never runs RQ's clean-up.
 
-A list of jobs is several sources laid end to end: each queue's list and registries, each newest first. A cursor says which
-source, and where in it: a score and an id in a registry, a distance from the end in a queue.
+A list of jobs is several sources laid end to end: each queue's list and registries, each newest first. A cursor says
+which source, and where in it: a score and an id in a registry, a distance from the end in a queue.
 """
 
 import base64
@@ -56,10 +56,7 @@ class Source:
         if place:
             shown, last = place
             rank = connection.execute_command("LPOS", key, last, "RANK", -1, "MAXLEN", shown + 100_000)
-            if rank is not None:
-                end = connection.llen(key) - int(rank)  # type: ignore[operator]
-            else:
-                end = shown
+            end = connection.llen(key) - int(rank) if rank is not None else shown  # type: ignore[operator]
         found = connection.lrange(key, -end - count, -end - 1)
         ids = [item.decode(errors="replace") for item in reversed(found)]  # type: ignore[arg-type]
         return [(job_id, (end + n, job_id)) for n, job_id in enumerate(ids, 1)]

@@ -8,7 +8,7 @@ from typing import TypeVar
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
-class Discard(Exception):  # noqa: N818 - reads as the verb it is: raise Discard("...")
+class Discard(Exception):
     """Raised by a function: fail for good, with no retry."""
 
 

@@ -16,9 +16,11 @@ import redis
 from redis.client import Pipeline
 from rq.utils import get_call_string, utcformat
 
-from app.errors import Conflict, Invalid, NotFound
+from app.catalog import Function
+from app.errors import Conflict, Invalid, NotFound, TooLarge
 from app.redis import QUEUES, ended_key, job_key, queue_key, registry_key, script
 from app.serializer import JSON
+from app.settings import Settings
 
 WAITABLE = (b"created", b"queued", b"deferred", b"scheduled", b"started", b"finished")
 WAKE_FOR = 60  # seconds that the note of a job's end stays for those who wait
@@ -99,7 +101,7 @@ def enqueue(connection: redis.Redis, jobs: list[NewJob]) -> None:
     parents = sorted({parent for job in jobs for parent in job.depends_on} - {job.id for job in jobs})
     watched = [job_key(job_id) for job_id in (*chosen, *parents)]
 
-    def write(pipeline: Pipeline) -> None:
+    def check_and_write(pipeline: Pipeline) -> None:
         taken = [job_id for job_id in chosen if pipeline.exists(job_key(job_id))]
         if taken:
             raise Conflict(f"There is a job with id {taken[0]!r} already")
@@ -107,9 +109,9 @@ def enqueue(connection: redis.Redis, jobs: list[NewJob]) -> None:
         _place(jobs, status_of)
         pipeline.multi()
         for job in jobs:
-            _write(pipeline, job)
+            write(pipeline, job)
 
-    connection.transaction(write, *watched)
+    connection.transaction(check_and_write, *watched)
 
 
 def _place(jobs: list[NewJob], status_of: dict[str, bytes | None]) -> None:
@@ -126,7 +128,8 @@ def _place(jobs: list[NewJob], status_of: dict[str, bytes | None]) -> None:
             job.status = "scheduled"
 
 
-def _write(pipeline: Pipeline, job: NewJob) -> None:
+def write(pipeline: Pipeline, job: NewJob) -> None:
+    """One job into a transaction."""
     key = job_key(job.id)
     pipeline.sadd(QUEUES, queue_key(job.queue))
     pipeline.hset(key, mapping=job.hash())
@@ -200,3 +203,31 @@ def move_due(connection: redis.Redis, queue: str, now: datetime, limit: int = 10
     """
     keys = [registry_key("scheduled", queue), queue_key(queue), QUEUES]
     return script("move_due")(keys=keys, args=[now.timestamp(), utcformat(now), limit], client=connection)
+
+
+def prepare(function: Function, settings: Settings, args: list[Any], kwargs: dict[str, Any], **said: Any) -> NewJob:
+    """A call of a function with what is `said` of it, else the function's options, else the service's defaults.
+
+    `said` are fields of NewJob, and `retry`; the arguments must have been checked.
+
+    Raises:
+        TooLarge: the arguments exceed ARGUMENTS_LIMIT.
+    """
+    size = len(JSON.dumps([args, kwargs]))
+    if size > settings.arguments_limit:
+        raise TooLarge(f"The arguments are {size} bytes, the limit is {settings.arguments_limit}")
+    given = {name: value for name, value in said.items() if value is not None}
+    options = function.options
+    retry = given.pop("retry", None) or options.retry
+    tags = [*options.tags, *given.pop("tags", ())]
+    meta = {**given.pop("meta", {}), **({"tags": tags} if tags else {})}
+    defaults = {
+        "queue": options.queue,
+        "timeout": options.timeout or settings.job_timeout,
+        "ttl": options.ttl,
+        "result_ttl": settings.result_ttl if options.result_ttl is None else options.result_ttl,
+        "failure_ttl": settings.failure_ttl if options.failure_ttl is None else options.failure_ttl,
+        "retry_waits": retry.waits() if retry else None,
+        "meta": meta,
+    }
+    return NewJob(function.path, args, kwargs, **{**defaults, **given})

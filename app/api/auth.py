@@ -1,0 +1,33 @@
+"""Who is calling, and may they: Bearer, or Basic with the key as password. Without configured keys everyone may."""
+
+from flask import current_app, g, request
+from werkzeug.datastructures import Authorization
+
+from app import api_keys
+from app.errors import Forbidden, Unauthorized
+
+OPEN_PATHS = ("/", "/livez", "/readyz", "/openapi.json", "/docs", "/favicon.ico")
+
+
+def authorize(scope: str) -> None:
+    """Let the request's caller pass who has `scope`.
+
+    Raises:
+        Unauthorized, Forbidden
+    """
+    keys: list[api_keys.ApiKey] = current_app.extensions["jobline"].keys
+    if not keys:
+        g.caller = "anyone"
+        return
+    found = api_keys.find(keys, _presented(request.authorization))
+    if found is None:
+        raise Unauthorized("Give an API key: Authorization: Bearer KEY, or Basic with the key as password")
+    if not found.allows(scope):
+        raise Forbidden(f"The key {found.name!r} has no scope {scope!r}")
+    g.caller = found.name
+
+
+def _presented(authorization: Authorization | None) -> str:
+    if authorization is None:
+        return ""
+    return (authorization.token if authorization.type == "bearer" else authorization.password) or ""

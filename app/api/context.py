@@ -1,0 +1,39 @@
+"""What the routes work with: one per application, under `extensions["jobline"]`."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import orjson
+import redis
+from flask import Response, current_app
+
+from app.api_keys import ApiKey
+from app.catalog import Catalog
+from app.serializer import JSON
+from app.settings import Settings
+
+
+@dataclass(frozen=True)
+class Context:
+    settings: Settings
+    redis: redis.Redis
+    waiting: redis.Redis
+    """For blocking reads: its socket outlasts them."""
+    catalog: Catalog
+    keys: list[ApiKey]
+
+
+def context() -> Context:
+    return cast(Context, current_app.extensions["jobline"])
+
+
+def answer(body: Any, status: int = 200, **headers: str) -> Response:
+    response = Response(JSON.dumps(body), status, content_type="application/json")
+    for name, value in headers.items():
+        response.headers[name.replace("_", "-")] = value
+    return response
+
+
+def parsed(body: bytes) -> Any:
+    """Raises ValueError."""
+    return orjson.loads(body)

@@ -1,0 +1,72 @@
+"""Every failure has one shape, RFC 9457 `application/problem+json`, and is rendered here."""
+
+import logging
+from typing import Any
+
+import orjson
+from flask import Flask, Response
+from pydantic import ValidationError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from werkzeug.exceptions import HTTPException
+
+from app.errors import Invalid, JoblineError, Unauthorized, Unavailable
+
+RETRY_AFTER = "2"  # seconds
+
+log = logging.getLogger(__name__)
+
+
+def install(app: Flask) -> None:
+    app.register_error_handler(JoblineError, render)
+    app.register_error_handler(HTTPException, _from_werkzeug)
+    app.register_error_handler(RedisConnectionError, _redis_is_away)
+    app.register_error_handler(RedisTimeoutError, _redis_is_away)
+    app.register_error_handler(RedisError, _redis_is_away)
+    app.register_error_handler(Exception, _unforeseen)
+
+
+def render(error: JoblineError) -> Response:
+    response = problem(error.status, error.title, error.detail, error.errors)
+    if isinstance(error, Unavailable):
+        response.headers["Retry-After"] = RETRY_AFTER
+    if isinstance(error, Unauthorized):
+        response.headers["WWW-Authenticate"] = 'Basic realm="jobline", charset="UTF-8"'
+    return response
+
+
+def problem(status: int, title: str, detail: str, errors: list[dict[str, str]] | None = None) -> Response:
+    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    if errors is not None:
+        body["errors"] = errors
+    return Response(orjson.dumps(body), status, content_type="application/problem+json")
+
+
+def invalid(error: ValidationError) -> Response:
+    """What a request that does not fit its schema is told."""
+    errors = [
+        {"detail": found["msg"], "pointer": "#" + "".join(f"/{part}" for part in found["loc"])}
+        for found in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    return render(Invalid("The request does not fit its schema", errors))
+
+
+def _from_werkzeug(error: HTTPException) -> Response:
+    if error.response is not None:
+        return error.response  # type: ignore[return-value]
+    response = problem(error.code or 500, error.name, error.description or error.name)
+    for name, value in error.get_headers():
+        if name.lower() in ("allow", "location", "retry-after", "www-authenticate"):
+            response.headers[name] = value
+    return response
+
+
+def _redis_is_away(error: RedisError) -> Response:
+    log.warning("redis is away: %s", type(error).__name__)
+    return render(Unavailable("Redis does not answer"))
+
+
+def _unforeseen(error: Exception) -> Response:
+    log.error("unforeseen error", exc_info=error)
+    return problem(500, "Internal error", "Something went wrong on our side; it has been logged")

@@ -1,0 +1,65 @@
+"""/functions: the catalogue, and a call of one function by its arguments alone."""
+
+from flask import Response, request
+from flask_openapi3 import APIBlueprint
+
+from app import queueing
+from app.api import schemas
+from app.api.auth import authorize
+from app.api.context import answer, context
+from app.api.jobs import accept
+from app.api.openapi import PREFER, PROBLEMS, TAGS
+from app.catalog import Function
+from app.errors import Invalid
+
+api = APIBlueprint(
+    "functions", __name__, url_prefix="/api/v1/functions", abp_tags=[TAGS["functions"]], abp_responses=PROBLEMS
+)
+
+
+@api.get("", responses={200: schemas.Functions})
+def list_functions() -> Response:
+    """Every function that can be run, and the modules that do not import."""
+    authorize("read")
+    catalog = context().catalog.refresh()
+    found = [_as_json(function) for _, function in sorted(catalog.functions.items())]
+    return answer({"functions": found, "broken": catalog.broken})
+
+
+@api.get("/<string:name>", responses={200: schemas.Function})
+def get_function(path: schemas.NamePath) -> Response:
+    """One function, with the JSON Schema of its arguments and its result."""
+    authorize("read")
+    return answer(_as_json(context().catalog.get(path.name)))
+
+
+@api.post("/<string:name>/jobs", responses={202: schemas.Job}, openapi_extensions=PREFER)
+def call(path: schemas.NamePath) -> Response:
+    """Enqueue a call of this function; the body is its arguments by name."""
+    authorize("enqueue")
+    function = context().catalog.get(path.name)
+    body = request.get_json()
+    if not isinstance(body, dict):
+        raise Invalid("The request does not fit its schema", [{"detail": "Input should be an object", "pointer": "#"}])
+    args, kwargs = function.by_name(body)
+    return accept(queueing.prepare(function, context().settings, args, kwargs))
+
+
+def _as_json(function: Function) -> dict[str, object]:
+    options = function.options
+    return {
+        "name": function.name,
+        "module": function.module,
+        "description": function.description,
+        "options": {
+            "queue": options.queue,
+            "timeout": options.timeout,
+            "ttl": options.ttl,
+            "result_ttl": options.result_ttl,
+            "failure_ttl": options.failure_ttl,
+            "max_retries": options.retry.max if options.retry else 0,
+            "tags": options.tags,
+        },
+        "arguments": function.schema,
+        "result": function.result_schema,
+    }

@@ -1,0 +1,161 @@
+"""/jobs: enqueue one or many, list, look, wait, cancel, requeue, delete."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+from flask import Response, request, url_for
+from flask_openapi3 import APIBlueprint
+from rq.command import send_stop_job_command
+
+from app import job_state, listing, queueing, waiting
+from app.api import schemas
+from app.api.auth import authorize
+from app.api.context import answer, context
+from app.api.openapi import PREFER, PROBLEMS, TAGS
+from app.errors import Invalid, NotFound
+from app.queueing import NewJob
+from app.serializer import JSON
+
+PREFERENCE = re.compile(r"\bwait\s*=\s*(\d+)")
+
+api = APIBlueprint("jobs", __name__, url_prefix="/api/v1/jobs", abp_tags=[TAGS["jobs"]], abp_responses=PROBLEMS)
+
+
+@api.post("", responses={202: schemas.Job}, openapi_extensions=PREFER)
+def enqueue(body: schemas.JobBody) -> Response:
+    """Enqueue a job."""
+    authorize("enqueue")
+    return accept(new_job(body))
+
+
+@api.post("/bulk", responses={202: schemas.Ids})
+def enqueue_bulk(body: schemas.BulkBody) -> Response:
+    """Enqueue up to 10,000 jobs: all of them, or none."""
+    authorize("enqueue")
+    jobs, errors = [], []
+    for number, one in enumerate(body.jobs):
+        try:
+            jobs.append(new_job(one, f"#/jobs/{number}"))
+        except Invalid as error:
+            errors += error.errors or []
+    if errors:
+        raise Invalid("No job was enqueued", errors)
+    queueing.enqueue(context().redis, jobs)
+    return answer({"ids": [job.id for job in jobs]}, 202)
+
+
+@api.get("", responses={200: schemas.Jobs})
+def list_jobs(query: schemas.JobsQuery) -> Response:
+    """Jobs, newest first in each queue and state."""
+    authorize("read")
+    page, cursor = listing.jobs(
+        context().redis, query.limit, query.cursor, query.status, query.queue, lambda job: _wanted(job, query)
+    )
+    answered = answer({"jobs": page, "next_cursor": cursor})
+    if cursor:
+        following = url_for("jobs.list_jobs", **{**request.args.to_dict(), "cursor": cursor})
+        answered.headers["Link"] = f'<{following}>; rel="next"'
+    return answered
+
+
+@api.get("/<string:job_id>", responses={200: schemas.Job}, openapi_extensions=PREFER)
+def get_job(path: schemas.JobPath) -> Response:
+    """A job; `Prefer: wait=N` waits up to N seconds (60 at most) for its end."""
+    authorize("read")
+    job = _job_after(path.job_id, preferred_wait())
+    answered = answer(job)
+    answered.add_etag()
+    return answered.make_conditional(request)
+
+
+@api.post("/<string:job_id>/cancel", responses={200: schemas.Job, 202: schemas.Job})
+def cancel(path: schemas.JobPath) -> Response:
+    """Cancel a job that has not started, or stop the one that runs (202: its worker has been told)."""
+    authorize("enqueue")
+    connection = context().redis
+    queueing.cancel(connection, path.job_id, lambda job_id: send_stop_job_command(connection, job_id, JSON))
+    job = _job_after(path.job_id, 0)
+    return answer(job, 200 if job["status"] == "canceled" else 202)
+
+
+@api.post("/<string:job_id>/requeue", responses={202: schemas.Job})
+def requeue(path: schemas.JobPath) -> Response:
+    """Put a failed, stopped or canceled job back on its queue."""
+    authorize("enqueue")
+    queueing.requeue(context().redis, path.job_id)
+    return answer(_job_after(path.job_id, 0), 202)
+
+
+@api.delete("/<string:job_id>", responses={204: None})
+def delete(path: schemas.JobPath) -> Response:
+    """Remove a job and what is kept of it; not while it runs."""
+    authorize("admin")
+    queueing.delete(context().redis, path.job_id)
+    return Response(status=204)
+
+
+def new_job(body: schemas.JobBody, pointer: str = "#") -> NewJob:
+    """The job that a body asks for, its function known and its arguments checked."""
+    try:
+        function = context().catalog.get(body.function)
+    except NotFound as error:
+        raise Invalid(error.detail, [{"detail": error.detail, "pointer": f"{pointer}/function"}]) from None
+    function.check(body.args, body.kwargs, pointer)
+    at = datetime.now(UTC) + timedelta(seconds=body.delay) if body.delay else body.at
+    return queueing.prepare(
+        function,
+        context().settings,
+        body.args,
+        body.kwargs,
+        at=at,
+        named=body.id is not None,
+        retry=body.retry.as_retry() if body.retry else None,
+        **body.model_dump(exclude={"function", "args", "kwargs", "delay", "at", "retry"}),
+    )
+
+
+def accept(job: NewJob) -> Response:
+    """Enqueue one job: 202, or 200 with its end if the caller prefers to wait and it comes in time."""
+    queueing.enqueue(context().redis, [job])
+    raw = {name.encode(): _bytes(value) for name, value in job.hash().items()}
+    state = job_state.as_json(job.id, raw)
+    if job.status == "scheduled" and job.at:
+        state["scheduled_for"] = job.at.isoformat().replace("+00:00", "Z")
+    seconds = preferred_wait()
+    if seconds:
+        state = _job_after(job.id, seconds)
+    ended = state["status"] in job_state.ENDED
+    return answer(state, 200 if ended else 202, Location=state["links"]["self"])
+
+
+def preferred_wait() -> int:
+    """Seconds of `Prefer: wait=N` (RFC 7240, section 4.3)."""
+    found = PREFERENCE.search(request.headers.get("Prefer", ""))
+    return min(int(found[1]), waiting.LONGEST) if found else 0
+
+
+def _job_after(job_id: str, seconds: int) -> dict[str, Any]:
+    if seconds:
+        job = waiting.wait(context().waiting, job_id, seconds)
+    else:
+        job = job_state.fetch(context().redis, [job_id])[0]
+    if job is None:
+        raise NotFound(f"No job {job_id!r}")
+    return job
+
+
+def _wanted(job: dict[str, Any], query: schemas.JobsQuery) -> bool:
+    if query.function and job["function"] != query.function:
+        return False
+    if query.tag and query.tag not in job["tags"]:
+        return False
+    if query.q:
+        text = f"{job['description']} {orjson.dumps([job['args'], job['kwargs']]).decode()}"
+        return query.q.lower() in text.lower()
+    return True
+
+
+def _bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()

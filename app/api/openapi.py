@@ -1,0 +1,101 @@
+"""The OpenAPI 3.1 document: the routes, as flask-openapi3 collects them, and each function's own typed body."""
+
+import copy
+from typing import Any
+
+from flask import Flask
+from flask_openapi3 import Tag
+
+from app.api import schemas
+from app.catalog import Catalog, Function
+
+TAGS = {
+    "jobs": Tag(name="jobs", description="Calls of functions"),
+    "functions": Tag(name="functions", description="What can be called"),
+    "queues": Tag(name="queues", description="Where jobs wait, and who takes them"),
+    "system": Tag(name="system", description="Health"),
+}
+SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "basic": {"type": "http", "scheme": "basic", "description": "The key is the password"},
+}
+STATUSES = {
+    400: "The request is malformed",
+    401: "No valid key",
+    403: "The key lacks the scope",
+    404: "There is no such thing",
+    409: "It is not in a state for that",
+    413: "Too large",
+    415: "Not JSON",
+    422: "The request does not fit its schema",
+    503: "Redis is away: try again after Retry-After",
+}
+PROBLEMS: dict[int | str, Any] = {
+    status: {
+        "description": description,
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for status, description in STATUSES.items()
+}
+PREFER = {
+    "parameters": [
+        {
+            "name": "Prefer",
+            "in": "header",
+            "required": False,
+            "description": "wait=N: wait up to N seconds, 60 at most, for the job's end (RFC 7240)",
+            "schema": {"type": "string"},
+        }
+    ]
+}
+REF = "#/components/schemas/"
+
+
+def document(app: Flask, catalog: Catalog) -> dict[str, Any]:
+    """The document as it stands now, with the functions of this moment."""
+    spec: dict[str, Any] = copy.deepcopy(app.api_doc)  # type: ignore[attr-defined]
+    components = spec.setdefault("components", {}).setdefault("schemas", {})
+    components["Problem"] = _moved(schemas.Problem.model_json_schema(ref_template=REF + "{model}"), components)
+    spec["security"] = [{"bearer": []}, {"basic": []}, {}]
+    for operations in spec["paths"].values():
+        for operation in operations.values():
+            if isinstance(operation, dict) and "422" in operation.get("responses", {}):
+                operation["responses"]["422"] = PROBLEMS[422]
+    template = spec["paths"]["/api/v1/functions/{name}/jobs"]["post"]
+    template["requestBody"] = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
+    for name, function in sorted(catalog.functions.items()):
+        spec["paths"][f"/api/v1/functions/{name}/jobs"] = {"post": _operation(function, template, components)}
+    return spec
+
+
+def _operation(function: Function, template: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
+    schema = _moved(function.schema, components, f"{function.name}.")
+    summary, _, description = function.description.partition("\n")
+    operation = {
+        **template,
+        "operationId": f"call_{function.name.replace('.', '_')}",
+        "summary": summary or function.name,
+        "description": description.strip(),
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+    }
+    operation["parameters"] = [p for p in template.get("parameters", []) if p["in"] != "path"]
+    return operation
+
+
+def _moved(schema: dict[str, Any], components: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A JSON Schema with its $defs moved to the document's components."""
+    found = _renamed(schema, prefix)
+    for name, definition in found.pop("$defs", {}).items():
+        components[prefix + name] = definition
+    return found
+
+
+def _renamed(value: Any, prefix: str) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: REF + prefix + item.removeprefix("#/$defs/")
+            if key == "$ref" and isinstance(item, str) and item.startswith("#/$defs/")
+            else _renamed(item, prefix)
+            for key, item in value.items()
+        }
+    return [_renamed(item, prefix) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,56 @@
+"""Where a job goes that cannot be read: RQ's failed registry, with the reason, in a form that RQ can read.
+
+Nothing is lost: what stood under the job's key is kept for FAILURE_TTL under `jobline:unreadable:ID`.
+"""
+
+import zlib
+from base64 import b64encode
+from datetime import UTC, datetime
+
+import redis
+import structlog
+from rq.utils import utcformat
+
+from app.redis import job_key, registry_key, results_key
+from app.serializer import JSON
+from app.settings import get_settings
+
+FAILED = 2  # rq.results.Result.Type.FAILED (RQ 2.12)
+
+log = structlog.get_logger("jobline.worker")
+
+
+def quarantine(connection: redis.Redis, raw_id: bytes, queues: list[str], error: Exception) -> str:
+    """Fail the job for good; returns the id that it can be found under, which differs if the given one is not UTF-8."""
+    job_id = raw_id.decode(errors="backslashreplace").replace("\\", "_").replace(":", "_")
+    now, keep = datetime.now(UTC), get_settings().failure_ttl
+    reason = f"UnreadableJob: {type(error).__name__}: {error}"
+    fields = {
+        "created_at": utcformat(now),
+        "ended_at": utcformat(now),
+        "enqueued_at": utcformat(now),
+        "origin": queues[0],
+        "status": "failed",
+        "description": f"unreadable job {job_id}",
+        "data": zlib.compress(JSON.dumps(["unreadable", None, [], {}])),
+        "timeout": get_settings().job_timeout,
+        "failure_ttl": keep,
+        "exc_info": zlib.compress(reason.encode()),
+    }
+    result = {"type": FAILED, "worker_name": "", "exc_string": b64encode(zlib.compress(reason.encode()))}
+    key, kept, raw_key = job_key(job_id), f"jobline:unreadable:{job_id}", b"rq:job:" + raw_id
+    with connection.pipeline() as pipeline:
+        if connection.exists(raw_key):
+            pipeline.rename(raw_key, kept)
+            pipeline.expire(kept, keep)
+        pipeline.hset(key, mapping=fields)  # type: ignore[arg-type]
+        pipeline.expire(key, keep)
+        pipeline.delete(results_key(job_id))
+        pipeline.xadd(results_key(job_id), result)  # type: ignore[arg-type]
+        pipeline.expire(results_key(job_id), keep)
+        pipeline.zadd(registry_key("failed", queues[0]), {job_id: int(now.timestamp()) + keep})
+        for queue in queues:
+            pipeline.lrem(f"rq:queue:{queue}:intermediate", 0, raw_id)  # type: ignore[arg-type]
+        pipeline.execute()
+    log.error("unreadable job set aside", job_id=job_id, queue=queues[0], reason=reason)
+    return job_id

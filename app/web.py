@@ -1,0 +1,77 @@
+"""The web application: the wiring, and nothing else."""
+
+from typing import Any
+
+import redis
+from flask import Flask, Response, redirect, request
+from flask.json.provider import JSONProvider
+from flask_openapi3 import Info, OpenAPI
+from flask_openapi3_swagger.plugins import RegisterPlugin as SwaggerUI
+
+from app import api_keys, dashboard, waiting
+from app.api import errors, functions, jobs, queues, system
+from app.api.auth import authorize
+from app.api.context import Context, context
+from app.api.openapi import SECURITY
+from app.catalog import Catalog
+from app.redis import connect
+from app.serializer import JSON
+from app.settings import Settings, get_settings
+
+
+class _Json(JSONProvider):
+    def dumps(self, obj: Any, **_: Any) -> str:
+        return JSON.dumps(obj).decode()
+
+    def loads(self, s: str | bytes, **_: Any) -> Any:
+        return JSON.loads(s)  # type: ignore[arg-type]
+
+
+def create_app(
+    settings: Settings | None = None, connection: redis.Redis | None = None, catalog: Catalog | None = None
+) -> Flask:
+    """The application on these settings; `connection` and `catalog` are for tests."""
+    settings = settings or get_settings()
+    app = OpenAPI(
+        "app",
+        info=Info(title="Jobline", version="1", description="Python functions, run as jobs over HTTP."),
+        security_schemes=SECURITY,  # type: ignore[arg-type]
+        validation_error_callback=errors.invalid,
+        doc_ui=False,
+        static_folder=None,
+    )
+    app.json = _Json(app)
+    keys = api_keys.parse(settings.api_keys.get_secret_value())
+    app.extensions["jobline"] = Context(
+        settings,
+        connection or connect(settings),
+        connection or connect(settings, socket_timeout=waiting.LONGEST + 5),
+        catalog or Catalog(reload=settings.reload),
+        keys,
+    )
+    app.before_request(_take_json)
+    errors.install(app)
+    for module in (jobs, functions, queues, system):
+        app.register_api(module.api)
+    app.register_blueprint(system.pages)
+    app.register_blueprint(SwaggerUI.register(doc_url="/openapi.json"), url_prefix="/docs")
+    app.add_url_rule("/docs", "docs", lambda: redirect("/docs/swagger"))
+    dashboard.mount(app, app.extensions["jobline"].redis, authorize)
+    app.after_request(_harden)
+    return app
+
+
+def _take_json() -> None:
+    """A body is JSON within its limit, or the request ends here: 413, 415 or 400."""
+    if request.path.startswith("/api/") and request.method in ("POST", "PUT", "PATCH"):
+        settings: Settings = context().settings
+        bulk = request.path.endswith("/bulk")
+        request.max_content_length = settings.bulk_body_limit if bulk else settings.body_limit
+        if request.get_data(cache=True):
+            request.get_json()
+
+
+def _harden(response: Response) -> Response:
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response

@@ -1,0 +1,12 @@
+"""For `rq worker -w app.worker.Worker -c app.worker_config`: RQ reads the upper-case names.
+
+With RQ_WORKER_CLASS=app.worker.Worker and RQ_CONFIG=app.worker_config it is plain `rq worker`.
+"""
+
+from app.log import dict_config
+from app.redis import url
+from app.settings import get_settings
+
+REDIS_URL = url(get_settings())
+QUEUES = get_settings().queue_names
+DICT_CONFIG = dict_config(get_settings())

@@ -1,0 +1,25 @@
+"""The schedules, as plain data, and the process that runs them: `python scheduler.py`."""
+
+from app.log import configure
+
+from app.redis import connect
+from app.schedules import Scheduler, cron
+from app.settings import get_settings
+
+SCHEDULES = [
+    cron("0 2 * * *", "maintenance.clean", timezone="Europe/Berlin", kwargs={"folder": ".", "older_than": 30 * 86_400}),
+]
+
+
+def main() -> None:
+    settings = get_settings()
+    configure(settings)
+    from app.worker import catalog
+
+    scheduler = Scheduler(connect(settings), settings, catalog)
+    scheduler.declared = {schedule.id: schedule for schedule in SCHEDULES}
+    scheduler.run()
+
+
+if __name__ == "__main__":
+    main()
