@@ -1,7 +1,7 @@
 """When: declared schedules kept in rq-scheduler's layout, and RQ's delayed jobs and retries moved in time.
 
-A schedule is data; each run of it is a fresh job, enqueued through app/queueing like every job. Advancing a schedule and
-enqueueing its run are one transaction, keyed by the due time: two schedulers never run it twice.
+A schedule is data; each run of it is a fresh job, enqueued through app/queueing like every job. Advancing a schedule
+and enqueueing its run are one transaction, keyed by the due time: two schedulers never run it twice.
 """
 
 import signal

@@ -70,11 +70,10 @@ class Queue(rq.Queue):
 
     @classmethod
     def dequeue_any(cls, queues: Any, timeout: Any, connection: Any, **kwargs: Any) -> Any:
+        kwargs |= {"job_class": Job, "serializer": JSON}
         while True:
             try:
-                return super().dequeue_any(
-                    queues, timeout, connection, **{**kwargs, "job_class": Job, "serializer": JSON}
-                )
+                return super().dequeue_any(queues, timeout, connection, **kwargs)
             except UnicodeDecodeError as error:  # the id itself: RQ decodes it before it knows the queue
                 quarantine(connection, bytes(error.object), cls._named(queues), error)
             except Exception as error:
@@ -122,7 +121,7 @@ class Worker(rq.Worker):
             pipeline.execute()
 
     def handle_exception(self, job: Any, *exc_info: Any) -> None:
-        """RQ calls this just before it decides on a retry: no retry after Discard, or where the function's filter says so."""
+        """RQ calls this just before it decides on a retry: none after Discard, or where the filter refuses."""
         error = exc_info[1]
         function = catalog.functions.get((job.func_name or "").removeprefix(f"{PACKAGE}."))
         retry = function.options.retry if function else None

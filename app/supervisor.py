@@ -1,0 +1,258 @@
+"""`python -m app`: Valkey, API, workers and scheduler in the foreground, as one thing that starts and stops.
+
+Holds DATA_DIR/lock while it runs. Its parts are in sessions of their own, so that Ctrl-C reaches only the supervisor, which
+stops them in order: first those that make or run jobs, Valkey last. A part that dies is started again, with backoff.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+import redis
+import structlog
+
+from app import embedded, log
+from app.settings import Settings
+
+FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 30.0  # seconds
+STEADY = 60.0  # a part that lived so long starts anew with the first backoff
+LOOK_EVERY = 0.5
+
+logger = structlog.get_logger("jobline")
+
+
+class CannotStart(Exception):
+    """One line for the person at the terminal."""
+
+
+class Part:
+    """One process that is kept running."""
+
+    def __init__(self, name: str, command: list[str], env: dict[str, str]) -> None:
+        self.name, self.command, self.env = name, command, env
+        self.backoff = FIRST_BACKOFF
+        self.again_at = 0.0
+        self.start()
+
+    def start(self) -> None:
+        self.started_at = time.monotonic()
+        self.process = subprocess.Popen(self.command, env=self.env, start_new_session=True, stdin=subprocess.DEVNULL)
+
+    def watch(self) -> None:
+        """Start it again if it has died, after its backoff."""
+        now = time.monotonic()
+        if self.process.poll() is None:
+            return
+        if not self.again_at:
+            if now - self.started_at > STEADY:
+                self.backoff = FIRST_BACKOFF
+            self.again_at = now + self.backoff
+            logger.error("part died", part=self.name, exit_code=self.process.returncode, again_in=self.backoff)
+            self.backoff = min(2 * self.backoff, LONGEST_BACKOFF)
+        elif now >= self.again_at:
+            self.again_at = 0.0
+            self.start()
+
+    def signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            if number == signal.SIGKILL:
+                os.killpg(self.process.pid, number)
+            else:
+                self.process.send_signal(number)
+
+
+def run(settings: Settings) -> int:
+    """Until Ctrl-C or SIGTERM; the exit code."""
+    log.configure(settings)
+    signal.signal(signal.SIGTERM, _interrupt)
+    data_dir = settings.data_dir.resolve()
+    (data_dir / "valkey").mkdir(parents=True, exist_ok=True)
+    try:
+        with _lock(data_dir):
+            _reap(data_dir)
+            _check_port(settings)
+            _run(settings, data_dir)
+    except (CannotStart, embedded.NoEmbeddedServer) as error:
+        print(f"jobline: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+def _run(settings: Settings, data_dir: Path) -> None:
+    parts: list[Part] = []
+    try:
+        url = _redis(settings, data_dir, parts)
+        env = {**os.environ, "REDIS_URL": url, "DATA_DIR": str(data_dir), "PYTHONUNBUFFERED": "1"}
+        env.setdefault("RELOAD", "1")
+        for name, command in _commands(settings).items():
+            parts.append(Part(name, command, env))
+            _remember(data_dir, parts)
+        _wait_for_api(settings, parts)
+        _greet(settings, url)
+        while True:
+            for part in parts:
+                part.watch()
+            _remember(data_dir, parts)
+            time.sleep(LOOK_EVERY)
+    except KeyboardInterrupt:
+        logger.info("stopping")
+    finally:
+        _stop(parts, settings.shutdown_grace)
+        embedded.url_file(data_dir).unlink(missing_ok=True)
+        (data_dir / "processes.json").unlink(missing_ok=True)
+
+
+def _commands(settings: Settings) -> dict[str, list[str]]:
+    python = sys.executable
+    worker = [python, "-m", "rq.cli", "worker", "-w", "app.worker.Worker", "-c", "app.worker_config"]
+    return {
+        "api": [python, "-m", "gunicorn", "-c", "python:app.web_config", "app.web:create_app()"],
+        "scheduler": [python, "scheduler.py"],
+        **{f"worker-{number}": worker for number in range(1, settings.workers + 1)},
+    }
+
+
+def _redis(settings: Settings, data_dir: Path, parts: list[Part]) -> str:
+    """The URL of Redis; the embedded server is started if none is set."""
+    if settings.redis_url:
+        return settings.redis_url.get_secret_value()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    part = Part("valkey", embedded.command(data_dir, port), dict(os.environ))
+    parts.append(part)
+    _remember(data_dir, parts)
+    client, end = redis.Redis(port=port), time.monotonic() + 60
+    while True:
+        try:
+            client.ping()
+            break
+        except redis.RedisError:
+            if part.process.poll() is not None or time.monotonic() > end:
+                raise CannotStart(f"Valkey did not start: see {data_dir / 'valkey.log'}") from None
+            time.sleep(0.05)
+    url = f"redis://127.0.0.1:{port}/0"
+    embedded.url_file(data_dir).write_text(url)
+    return url
+
+
+@contextlib.contextmanager
+def _lock(data_dir: Path) -> Iterator[IO[str]]:
+    with (data_dir / "lock").open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotStart(f"another run uses {data_dir}: stop it, or set DATA_DIR") from None
+        yield held
+
+
+def _check_port(settings: Settings) -> None:
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((settings.host, settings.port))
+        except OSError:
+            raise CannotStart(f"port {settings.port} is taken: set PORT to another") from None
+
+
+def _remember(data_dir: Path, parts: list[Part]) -> None:
+    """Who runs, for the next run to reap if this one is killed. Written only when it changed."""
+    found = []
+    for part in parts:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.append({"pid": part.process.pid, "born": psutil.Process(part.process.pid).create_time()})
+    text, file = json.dumps(found), data_dir / "processes.json"
+    if not file.exists() or file.read_text() != text:
+        file.write_text(text)
+
+
+def _reap(data_dir: Path) -> None:
+    """End what a killed run left behind, Valkey (the first that was started) last."""
+    try:
+        known: list[dict[str, Any]] = json.loads((data_dir / "processes.json").read_text())
+    except (OSError, ValueError):
+        return
+    for entry in reversed(known):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            left = psutil.Process(entry["pid"])
+            if abs(left.create_time() - entry["born"]) < 1:
+                family = [left, *left.children(recursive=True)]
+                logger.warning("ending what a killed run left", pid=left.pid)
+                left.terminate()
+                _, alive = psutil.wait_procs(family, timeout=5)
+                for process in alive:
+                    process.kill()
+                psutil.wait_procs(alive, timeout=5)
+
+
+def _wait_for_api(settings: Settings, parts: list[Part]) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        for part in parts:
+            part.watch()
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(f"{_base(settings)}/livez", timeout=1).close()  # noqa: S310 - our own http URL
+            return
+        time.sleep(0.1)
+    logger.error("the API does not answer", url=_base(settings))
+
+
+def _base(settings: Settings) -> str:
+    host = settings.host if settings.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - only compared
+    return f"http://{host}:{settings.port}"
+
+
+def _greet(settings: Settings, url: str) -> None:
+    base, shown = _base(settings), url.rpartition("@")[2].removeprefix("redis://")
+    secured = bool(settings.api_keys.get_secret_value().strip())
+    if not sys.stdout.isatty():
+        logger.info("ready", url=base, redis=shown, secured=secured)
+        return
+    key = " -H 'Authorization: Bearer KEY'" if secured else ""
+    lines = [
+        "",
+        f"  Jobline     {base}/" + ("" if secured else "   (no API keys: open, on loopback only)"),
+        f"  API docs    {base}/docs",
+        f"  Dashboard   {base}/dashboard/",
+        f"  Redis       redis://{shown}",
+        "",
+        f"  curl -s {base}/api/v1/functions/demo.add/jobs{key} -H 'Content-Type: application/json' \\",
+        """       -H 'Prefer: wait=10' -d '{"a": 1, "b": 2}'""",
+        "",
+    ]
+    print("\n".join(lines), flush=True)  # noqa: T201
+
+
+def _stop(parts: list[Part], grace: float) -> None:
+    """Those that make or run jobs first; Valkey last. A second Ctrl-C: at once."""
+    others, server = [p for p in parts if p.name != "valkey"], [p for p in parts if p.name == "valkey"]
+    for group in (others, server):
+        for number, patience in ((signal.SIGTERM, grace + 2), (signal.SIGKILL, 5.0)):
+            for part in group:
+                part.signal(number)
+            with contextlib.suppress(KeyboardInterrupt):
+                psutil.wait_procs([p for p in map(_alive, group) if p], timeout=patience)
+            for part in group:
+                part.process.poll()
+
+
+def _alive(part: Part) -> psutil.Process | None:
+    try:
+        return psutil.Process(part.process.pid) if part.process.poll() is None else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

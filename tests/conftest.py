@@ -1,0 +1,126 @@
+"""What every test may use: a fast fake Redis, a real Valkey, settings, and the application on either."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fakeredis
+import pytest
+import redis
+
+from app import embedded
+from app.settings import Settings, get_settings
+
+ROOT = Path(__file__).parent.parent
+
+
+def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
+    """What `condition` returns once it is true; fails after `seconds`."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"not so after {seconds} s")
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    for name in ("REDIS_URL", "API_KEYS", "HOST", "PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def fake() -> redis.Redis:
+    return fakeredis.FakeRedis()
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Valkey for the whole run."""
+    folder, port = tmp_path_factory.mktemp("valkey"), free_port()
+    (folder / "valkey").mkdir()
+    server = subprocess.Popen(embedded.command(folder, port), stdout=subprocess.DEVNULL)
+    client = redis.Redis(port=port)
+
+    def answers() -> bool:
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+    until(answers)
+    yield f"redis://127.0.0.1:{port}/0"
+    server.send_signal(signal.SIGTERM)
+    server.wait(10)
+
+
+@pytest.fixture
+def valkey(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[redis.Redis]:
+    """The real Valkey, empty; REDIS_URL names it."""
+    monkeypatch.setenv("REDIS_URL", valkey_url)
+    client = redis.Redis.from_url(valkey_url)
+    client.flushall()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return get_settings()
+
+
+class Project:
+    """A project of its own, with its own jobs/, on the code under test."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder, self.url = folder, url
+        (folder / "jobs").mkdir(parents=True)
+        for name in ("app", "scheduler.py"):
+            (folder / name).symlink_to(ROOT / name)
+        for name in ("__init__.py", "demo.py"):
+            shutil.copy(ROOT / "jobs" / name, folder / "jobs" / name)
+
+    def write(self, module: str, source: str) -> None:
+        (self.folder / "jobs" / f"{module}.py").write_text(source)
+
+    def start(self, *words: str, **environment: str) -> subprocess.Popen[bytes]:
+        env = {**os.environ, "REDIS_URL": self.url, "DATA_DIR": str(self.folder / "data"), **environment}
+        return subprocess.Popen(
+            [sys.executable, *words],
+            cwd=self.folder,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def work(self, *words: str, worker: str = "app.worker.Worker", **environment: str) -> str:
+        """`rq worker --burst` until it has no more to do; what it printed."""
+        process = self.start(
+            "-m", "rq.cli", "worker", "-w", worker, "-c", "app.worker_config", "--burst", *words, **environment
+        )
+        output, _ = process.communicate(timeout=60)
+        return output.decode()
+
+
+@pytest.fixture
+def project(tmp_path: Path, valkey: redis.Redis, valkey_url: str) -> Project:
+    return Project(tmp_path / "project", valkey_url)
