@@ -1,7 +1,6 @@
 """The schedules, as plain data, and the process that runs them: `python scheduler.py`."""
 
 from app.log import configure
-
 from app.redis import connect
 from app.schedules import Scheduler, cron
 from app.settings import get_settings
@@ -17,7 +16,7 @@ def main() -> None:
     from app.worker import catalog
 
     scheduler = Scheduler(connect(settings), settings, catalog)
-    scheduler.declared = {schedule.id: schedule for schedule in SCHEDULES}
+    scheduler.schedules = SCHEDULES
     scheduler.run()
 
 

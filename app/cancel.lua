@@ -1,4 +1,4 @@
--- Cancel a job that has not started. Returns the state it is in afterwards, or nil if there is no such job.
+-- Cancel a job that has not started: 'ok', else the state that forbids it, nil if there is no such job.
 -- KEYS: job hash, note of its end. ARGV: id, now (RQ's format), now (seconds), seconds to keep the note.
 local state = redis.call('HGET', KEYS[1], 'status')
 if not state then return nil end
@@ -18,4 +18,4 @@ local keep = tonumber(redis.call('HGET', KEYS[1], 'failure_ttl') or '0')
 if keep and keep > 0 then redis.call('EXPIRE', KEYS[1], keep) end
 redis.call('XADD', KEYS[2], '*', 'status', 'canceled')
 redis.call('EXPIRE', KEYS[2], ARGV[4])
-return 'canceled'
+return 'ok'

@@ -1,4 +1,4 @@
--- Remove a job and all that is kept of it, unless it runs. Returns 'deleted', the state that forbids it, or nil if unknown.
+-- Remove a job and all that is kept of it, unless it runs. Returns 'ok', the state that forbids it, or nil if unknown.
 -- KEYS: job hash, note of its end. ARGV: id, now (RQ's format), now (seconds), seconds to keep the note.
 local state = redis.call('HGET', KEYS[1], 'status')
 if not state then return nil end
@@ -13,4 +13,4 @@ end
 redis.call('DEL', KEYS[1], KEYS[1] .. ':dependents', 'rq:job::' .. id .. ':dependencies', 'rq:results:' .. id, 'rq:executions:' .. id)
 redis.call('XADD', KEYS[2], '*', 'status', 'deleted')
 redis.call('EXPIRE', KEYS[2], ARGV[4])
-return 'deleted'
+return 'ok'

@@ -46,7 +46,7 @@ class Source:
         key = registry_key(self.registry, self.queue)
         score, last = place or ("+inf", "")
         found = connection.zrevrangebyscore(key, score, "-inf", start=0, num=count + 100, withscores=True)
-        pairs = [(member.decode(errors="replace"), (value, member.decode(errors="replace"))) for member, value in found]  # type: ignore[union-attr]
+        pairs = [(member.decode(errors="replace"), (value, member.decode(errors="replace"))) for member, value in found]
         # members of one score come in descending order: those not below the last one were on the page before
         pairs = [pair for pair in pairs if not place or pair[1][0] < score or pair[0] < last]
         return pairs[:count]
@@ -56,14 +56,14 @@ class Source:
         if place:
             shown, last = place
             rank = connection.execute_command("LPOS", key, last, "RANK", -1, "MAXLEN", shown + 100_000)
-            end = connection.llen(key) - int(rank) if rank is not None else shown  # type: ignore[operator]
+            end = connection.llen(key) - int(rank) if rank is not None else shown
         found = connection.lrange(key, -end - count, -end - 1)
-        ids = [item.decode(errors="replace") for item in reversed(found)]  # type: ignore[arg-type]
+        ids = [item.decode(errors="replace") for item in reversed(found)]
         return [(job_id, (end + n, job_id)) for n, job_id in enumerate(ids, 1)]
 
 
 def queue_names(connection: redis.Redis) -> list[str]:
-    return sorted(key.decode(errors="replace").removeprefix("rq:queue:") for key in connection.smembers(QUEUES))  # type: ignore[union-attr]
+    return sorted(key.decode(errors="replace").removeprefix("rq:queue:") for key in connection.smembers(QUEUES))
 
 
 def jobs(
@@ -126,7 +126,7 @@ def queue(connection: redis.Redis, name: str) -> dict[str, Any]:
 
 def workers(connection: redis.Redis) -> list[dict[str, Any]]:
     """The workers that are registered, with what each does."""
-    keys = sorted(connection.smembers(WORKERS))  # type: ignore[arg-type,type-var]
+    keys = sorted(connection.smembers(WORKERS))
     with connection.pipeline(transaction=False) as pipeline:
         for key in keys:
             pipeline.hgetall(key)

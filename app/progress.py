@@ -38,7 +38,7 @@ def update(current: float, total: float | None = None, message: str | None = Non
 def track(rows: Iterable[Row], total: int | None = None, message: str | None = None) -> Iterator[Row]:
     """Go through rows, reporting after each; `total` defaults to their length where they have one."""
     if total is None and hasattr(rows, "__len__"):
-        total = len(rows)
+        total = len(rows)  # type: ignore[arg-type]
     for number, row in enumerate(rows, 1):
         yield row
         update(number, total, message)

@@ -43,14 +43,14 @@ def quarantine(connection: redis.Redis, raw_id: bytes, queues: list[str], error:
         if connection.exists(raw_key):
             pipeline.rename(raw_key, kept)
             pipeline.expire(kept, keep)
-        pipeline.hset(key, mapping=fields)  # type: ignore[arg-type]
+        pipeline.hset(key, mapping=fields)
         pipeline.expire(key, keep)
         pipeline.delete(results_key(job_id))
-        pipeline.xadd(results_key(job_id), result)  # type: ignore[arg-type]
+        pipeline.xadd(results_key(job_id), result)
         pipeline.expire(results_key(job_id), keep)
         pipeline.zadd(registry_key("failed", queues[0]), {job_id: int(now.timestamp()) + keep})
         for queue in queues:
-            pipeline.lrem(f"rq:queue:{queue}:intermediate", 0, raw_id)  # type: ignore[arg-type]
+            pipeline.lrem(f"rq:queue:{queue}:intermediate", 0, raw_id)
         pipeline.execute()
     log.error("unreadable job set aside", job_id=job_id, queue=queues[0], reason=reason)
     return job_id

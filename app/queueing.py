@@ -105,7 +105,7 @@ def enqueue(connection: redis.Redis, jobs: list[NewJob]) -> None:
         taken = [job_id for job_id in chosen if pipeline.exists(job_key(job_id))]
         if taken:
             raise Conflict(f"There is a job with id {taken[0]!r} already")
-        status_of: dict[str, bytes | None] = {p: pipeline.hget(job_key(p), "status") for p in parents}  # type: ignore[misc]
+        status_of: dict[str, bytes | None] = {p: pipeline.hget(job_key(p), "status") for p in parents}
         _place(jobs, status_of)
         pipeline.multi()
         for job in jobs:
@@ -158,7 +158,7 @@ def cancel(connection: redis.Redis, job_id: str, stop: Callable[[str], None]) ->
     outcome = _change(connection, "cancel", job_id)
     if outcome == "started":
         stop(job_id)
-    elif outcome != "canceled":
+    elif outcome != "ok":
         raise Conflict(f"Job {job_id} is {outcome}: only a job that has not ended can be canceled")
 
 
@@ -169,7 +169,7 @@ def requeue(connection: redis.Redis, job_id: str) -> None:
         NotFound, Conflict: it is in another state.
     """
     outcome = _change(connection, "requeue", job_id)
-    if outcome != "requeued":
+    if outcome != "ok":
         raise Conflict(f"Job {job_id} is {outcome}: only a failed, stopped or canceled job can be requeued")
 
 
@@ -180,16 +180,15 @@ def delete(connection: redis.Redis, job_id: str) -> None:
         NotFound, Conflict: it is running.
     """
     outcome = _change(connection, "delete", job_id)
-    if outcome != "deleted":
+    if outcome != "ok":
         raise Conflict(f"Job {job_id} is {outcome}: cancel it first")
 
 
 def _change(connection: redis.Redis, name: str, job_id: str) -> str:
     now = datetime.now(UTC)
-    outcome = script(name)(
+    outcome = script(connection, name)(
         keys=[job_key(job_id), ended_key(job_id)],
         args=[job_id, utcformat(now), int(now.timestamp()), WAKE_FOR],
-        client=connection,
     )
     if outcome is None:
         raise NotFound(f"No job {job_id!r}")
@@ -202,7 +201,7 @@ def move_due(connection: redis.Redis, queue: str, now: datetime, limit: int = 10
     As rq.scheduler.RQScheduler.enqueue_scheduled_jobs (RQ 2.12), in one atomic step.
     """
     keys = [registry_key("scheduled", queue), queue_key(queue), QUEUES]
-    return script("move_due")(keys=keys, args=[now.timestamp(), utcformat(now), limit], client=connection)
+    return script(connection, "move_due")(keys=keys, args=[now.timestamp(), utcformat(now), limit])
 
 
 def prepare(function: Function, settings: Settings, args: list[Any], kwargs: dict[str, Any], **said: Any) -> NewJob:

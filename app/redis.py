@@ -40,15 +40,9 @@ def _source(path: Path) -> str:
     return path.read_text()
 
 
-def script(name: str) -> Script:
-    """The script in app/NAME.lua; call it with `client=`."""
-    source = _source(Path(__file__).with_name(f"{name}.lua"))
-    return _registered(source)
-
-
-@cache
-def _registered(source: str) -> Script:
-    return Script(None, source)  # type: ignore[arg-type]
+def script(connection: redis.Redis, name: str) -> Script:
+    """The script in app/NAME.lua."""
+    return connection.register_script(_source(Path(__file__).with_name(f"{name}.lua")))
 
 
 def job_key(job_id: str) -> str:

@@ -1,4 +1,4 @@
--- Put a job that failed, was stopped or canceled back on its queue: 'requeued', else the state it is in, nil if unknown.
+-- Put a job that failed, was stopped or canceled back on its queue: 'ok', else its state, nil if unknown.
 -- KEYS: job hash, note of its end. ARGV: id, now (RQ's format).
 local state = redis.call('HGET', KEYS[1], 'status')
 if not state then return nil end
@@ -15,4 +15,4 @@ if ttl then redis.call('EXPIRE', KEYS[1], ttl) end
 redis.call('DEL', KEYS[2])
 redis.call('SADD', 'rq:queues', 'rq:queue:' .. queue)
 redis.call('RPUSH', 'rq:queue:' .. queue, id)
-return 'requeued'
+return 'ok'

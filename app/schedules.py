@@ -11,16 +11,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import redis
 import structlog
-from cronsim import CronSim
+from cronsim import CronSim, CronSimError
 from redis.exceptions import RedisError, WatchError
 from rq_scheduler import Scheduler as RQScheduler
 
 from app import listing, queueing
 from app.catalog import Catalog
+from app.errors import JoblineError
 from app.serializer import JSON
 from app.settings import Settings
 from app.worker import Job, Queue
@@ -80,21 +81,22 @@ class Scheduler(RQScheduler):
     def __init__(self, connection: redis.Redis, settings: Settings, catalog: Catalog) -> None:
         super().__init__(connection=connection, interval=1, job_class=Job, queue_class=Queue)
         self.settings, self.catalog = settings, catalog
+        self.schedules: list[Schedule] = []
         self.declared: dict[str, Schedule] = {}
         self._stop = threading.Event()
 
     def reconcile(self, schedules: Iterable[Schedule]) -> None:
         """Make what is stored what is declared: changed ones updated, removed ones removed, none doubled.
 
+        A schedule that could never run is reported, and stops no other.
+
         Raises:
-            ValueError, NotFound, Invalid: a schedule that could never run, or one name for two.
+            ValueError: two schedules have one name.
         """
         found = list(schedules)
-        self.declared = {schedule.id: schedule for schedule in found}
-        if len(self.declared) != len(found):
+        if len({schedule.id for schedule in found}) != len(found):
             raise ValueError("two schedules have one name: give them names")
-        for schedule in found:
-            schedule.check(self.catalog)
+        self.declared = {schedule.id: schedule for schedule in found if self._can_run(schedule)}
         stored = {entry.decode() for entry in self.connection.zrange(self.scheduled_jobs_key, 0, -1)}
         with self.connection.pipeline() as pipeline:
             for gone in {entry for entry in stored if entry.startswith(PREFIX)} - set(self.declared):
@@ -109,6 +111,14 @@ class Scheduler(RQScheduler):
                     due = schedule.next_after(datetime.now(UTC))
                     pipeline.zadd(self.scheduled_jobs_key, {entry: due.timestamp()})
             pipeline.execute()
+
+    def _can_run(self, schedule: Schedule) -> bool:
+        try:
+            schedule.check(self.catalog)
+        except (JoblineError, CronSimError, ZoneInfoNotFoundError) as error:
+            log.error("schedule refused", schedule=schedule.name, reason=str(error))  # noqa: TRY400 - the reason is enough
+            return False
+        return True
 
     def enqueue_jobs(self) -> list[str]:
         """Run what is due; returns the ids of the jobs made. Late runs of one schedule are run once."""
@@ -163,7 +173,7 @@ class Scheduler(RQScheduler):
             try:
                 if not born:
                     self.register_birth()
-                    self.reconcile(self.declared.values())
+                    self.reconcile(self.schedules)
                     born = True
                 self.heartbeat()
                 self.enqueue_jobs()

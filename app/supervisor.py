@@ -1,7 +1,8 @@
 """`python -m app`: Valkey, API, workers and scheduler in the foreground, as one thing that starts and stops.
 
-Holds DATA_DIR/lock while it runs. Its parts are in sessions of their own, so that Ctrl-C reaches only the supervisor, which
-stops them in order: first those that make or run jobs, Valkey last. A part that dies is started again, with backoff.
+Holds DATA_DIR/lock while it runs. Its parts are in sessions of their own, so that Ctrl-C reaches only the supervisor,
+which stops them in order: first those that make or run jobs, Valkey last. A part that dies is started again, with
+backoff.
 """
 
 import contextlib

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import orjson
-import redis
 from flask import Response, current_app
+from redis import Redis
 
 from app.api_keys import ApiKey
 from app.catalog import Catalog
@@ -16,8 +16,8 @@ from app.settings import Settings
 @dataclass(frozen=True)
 class Context:
     settings: Settings
-    redis: redis.Redis
-    waiting: redis.Redis
+    redis: Redis
+    waiting: Redis
     """For blocking reads: its socket outlasts them."""
     catalog: Catalog
     keys: list[ApiKey]

@@ -2,10 +2,11 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
+from urllib.parse import urlencode
 
 import orjson
-from flask import Response, request, url_for
+from flask import Response, request
 from flask_openapi3 import APIBlueprint
 from rq.command import send_stop_job_command
 
@@ -55,7 +56,7 @@ def list_jobs(query: schemas.JobsQuery) -> Response:
     )
     answered = answer({"jobs": page, "next_cursor": cursor})
     if cursor:
-        following = url_for("jobs.list_jobs", **{**request.args.to_dict(), "cursor": cursor})
+        following = f"{request.path}?{urlencode({**request.args.to_dict(), 'cursor': cursor})}"
         answered.headers["Link"] = f'<{following}>; rel="next"'
     return answered
 
@@ -67,7 +68,7 @@ def get_job(path: schemas.JobPath) -> Response:
     job = _job_after(path.job_id, preferred_wait())
     answered = answer(job)
     answered.add_etag()
-    return answered.make_conditional(request)
+    return cast(Response, answered.make_conditional(request))
 
 
 @api.post("/<string:job_id>/cancel", responses={200: schemas.Job, 202: schemas.Job})
