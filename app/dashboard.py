@@ -97,7 +97,7 @@ class Job(rq.job.Job):
     get_status = _or(lambda _: "unknown", rq.job.Job.get_status)
     get_meta = _or(lambda _: UNREADABLE, rq.job.Job.get_meta)
     get_call_string = _or(lambda _: UNREADABLE, rq.job.Job.get_call_string)
-    dependency_ids = property(_or(lambda _: [], lambda self: [_Id(i) for i in rq.job.Job.dependency_ids.fget(self)]))  # type: ignore[attr-defined]
+    dependency_ids = property(_or(lambda _: [], lambda self: [_Id(i) for i in rq.job.Job.dependency_ids.fget(self)]))
 
     def delete(self, *_: Any, **__: Any) -> None:
         """As the API does: a running job stays."""

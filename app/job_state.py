@@ -114,10 +114,11 @@ def _error(latest: Raw) -> dict[str, str | None] | None:
 def error_of(trace: str) -> tuple[str, str]:
     """The exception's type and message from a formatted traceback."""
     lines = trace.rstrip().split("\n")
-    start = next((n for n in range(len(lines) - 1, -1, -1) if lines[n].startswith("  ")), -1)
-    last = "\n".join(lines[start + 1 :])
+    frame = next((n for n in range(len(lines) - 1, -1, -1) if lines[n].startswith('  File "')), -1)
+    start = next((n for n in range(frame + 1, len(lines)) if not lines[n].startswith(" ")), 0)
+    last = "\n".join(lines[start:])
     found = EXCEPTION.match(last)
-    if found and (start >= 0 or ": " in last):
+    if found and (frame >= 0 or ": " in last):
         return found["type"], found["message"] or ""
     return "Error", last
 

@@ -3,6 +3,7 @@
 Nothing is lost: what stood under the job's key is kept for FAILURE_TTL under `jobline:unreadable:ID`.
 """
 
+import contextlib
 import zlib
 from base64 import b64encode
 from datetime import UTC, datetime
@@ -25,6 +26,10 @@ def quarantine(connection: redis.Redis, raw_id: bytes, queues: list[str], error:
     job_id = raw_id.decode(errors="backslashreplace").replace("\\", "_").replace(":", "_")
     now, keep = datetime.now(UTC), get_settings().failure_ttl
     reason = f"UnreadableJob: {type(error).__name__}: {error}"
+    raw_key = b"rq:job:" + raw_id
+    with contextlib.suppress(redis.ResponseError):  # no hash
+        origin = (connection.hget(raw_key, "origin") or b"").decode(errors="replace")
+        queues = sorted(queues, key=lambda queue: queue != origin)
     fields = {
         "created_at": utcformat(now),
         "ended_at": utcformat(now),
@@ -38,7 +43,7 @@ def quarantine(connection: redis.Redis, raw_id: bytes, queues: list[str], error:
         "exc_info": zlib.compress(reason.encode()),
     }
     result = {"type": FAILED, "worker_name": "", "exc_string": b64encode(zlib.compress(reason.encode()))}
-    key, kept, raw_key = job_key(job_id), f"jobline:unreadable:{job_id}", b"rq:job:" + raw_id
+    key, kept = job_key(job_id), f"jobline:unreadable:{job_id}"
     with connection.pipeline() as pipeline:
         if connection.exists(raw_key):
             pipeline.rename(raw_key, kept)

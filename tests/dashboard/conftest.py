@@ -10,7 +10,7 @@ from rq.results import Result
 from rq.serializers import DefaultSerializer, JSONSerializer
 from rq_dashboard import web
 
-from app import dashboard
+from app import dashboard, errors
 
 MARKUP = '<img src=x onerror="window.pwned=1">'
 STATES = ("queued", "started", "failed", "finished", "deferred", "scheduled", "canceled")
@@ -20,29 +20,40 @@ def work(*args):
     """What the jobs call; never called."""
 
 
-@pytest.fixture()
+@pytest.fixture
 def redis():
     return fakeredis.FakeRedis()
 
 
-@pytest.fixture()
+@pytest.fixture
 def scopes():
     return []
 
 
-@pytest.fixture()
-def app(redis, scopes):
-    app = Flask("ours", static_folder=None)
-    dashboard.mount(app, redis, scopes.append)
-    return app
+@pytest.fixture
+def build(redis):
+    """Ours, on an app that answers as the API's does."""
+
+    def build(authorize):
+        app = Flask("ours", static_folder=None)
+        app.register_error_handler(errors.JoblineError, lambda error: (error.detail, error.status))
+        dashboard.mount(app, redis, authorize)
+        return app
+
+    return build
 
 
 @pytest.fixture()
+def app(build, scopes):
+    return build(scopes.append)
+
+
+@pytest.fixture
 def client(app):
     return app.test_client()
 
 
-@pytest.fixture()
+@pytest.fixture
 def stock_app(redis, monkeypatch):
     """The blueprint as it comes, except that it uses the fake connection."""
     for name, part in {
@@ -62,12 +73,12 @@ def stock_app(redis, monkeypatch):
     return app
 
 
-@pytest.fixture()
+@pytest.fixture
 def stock(stock_app):
     return stock_app.test_client()
 
 
-@pytest.fixture()
+@pytest.fixture
 def jobs(redis):
     """One job in each state, of queue `default`; the worker `w` runs the started one."""
     queue = rq.Queue("default", connection=redis, serializer=JSONSerializer)

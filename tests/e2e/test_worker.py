@@ -1,0 +1,199 @@
+"""Real workers on a real Valkey: what a job may be, and what no job can do to a worker."""
+
+import zlib
+from collections.abc import Callable
+
+import pytest
+import redis
+import rq
+from rq.serializers import JSONSerializer
+
+from app import job_state
+from app.redis import job_key, queue_key
+from app.serializer import JSON
+from tests.conftest import Project
+
+
+def put(connection: redis.Redis, job_id: str, path: str, *args: object, **kwargs: object) -> None:
+    queue = rq.Queue("default", connection=connection, serializer=JSONSerializer)
+    queue.enqueue(path, args=args, kwargs=kwargs, job_id=job_id, failure_ttl=1000)
+
+
+def state(connection: redis.Redis, job_id: str) -> dict[str, object]:
+    job = job_state.fetch(connection, [job_id])[0]
+    assert job is not None
+    return job
+
+
+TYPED = """
+import asyncio, datetime, decimal, enum, uuid
+from dataclasses import dataclass
+from os.path import join
+from pydantic import BaseModel
+from app import Discard, Retry, job
+
+class Colour(enum.Enum):
+    red = "red"
+
+@dataclass
+class Point:
+    x: int
+
+class Order(BaseModel):
+    total: decimal.Decimal
+
+def kinds(
+    day: datetime.date, id: uuid.UUID, colour: Colour, point: Point, order: Order, *rest: int, key: bool = True
+) -> list[str]:
+    return [type(v).__name__ for v in (day, id, colour, point, order, *rest, key)]
+
+async def later(n: int) -> int:
+    await asyncio.sleep(0)
+    return n + 1
+
+def unserialisable() -> object:
+    return object()
+
+@job(retry=Retry(max=3, initial=0, on=(ConnectionError,)))
+def picky(kind: str) -> None:
+    raise {"transient": ConnectionError, "other": ValueError, "discard": Discard}[kind]("no")
+
+def _hidden() -> None: ...
+"""
+
+
+def test_arguments_arrive_as_their_types(project: Project, valkey: redis.Redis) -> None:
+    project.write("typed", TYPED)
+    put(
+        valkey,
+        "kinds",
+        "jobs.typed.kinds",
+        "2026-01-31",
+        "12345678-1234-5678-1234-567812345678",
+        "red",
+        {"x": 1},
+        {"total": "1.5"},
+        7,
+        key=False,
+    )
+    put(valkey, "later", "jobs.typed.later", 1)
+    project.work()
+    assert state(valkey, "kinds")["result"] == ["date", "UUID", "Colour", "Point", "Order", "int", "bool"]
+    assert state(valkey, "later")["result"] == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "args", "error"),
+    [
+        ("os.getcwd", [], "NotFound"),
+        ("jobs.typed.join", ["a", "b"], "NotFound"),
+        ("jobs.typed._hidden", [], "NotFound"),
+        ("jobs.demo.add", ["x", 1], "ValidationError"),
+        ("jobs.demo.add", [1, 2, 3], "ValidationError"),
+        ("jobs.typed.unserialisable", [], "TypeError"),
+    ],
+)
+def test_what_cannot_run_fails_with_a_reason(
+    project: Project, valkey: redis.Redis, path: str, args: list[object], error: str
+) -> None:
+    project.write("typed", TYPED)
+    put(valkey, "job", path, *args)
+    project.work()
+    job = state(valkey, "job")
+    assert job["status"] == "failed"
+    assert str(job["error"]["type"]).endswith(error)  # type: ignore[index]
+
+
+def test_only_what_the_filter_names_is_retried(project: Project, valkey: redis.Redis) -> None:
+    project.write("typed", TYPED)
+    queue = rq.Queue("default", connection=valkey, serializer=JSONSerializer)
+    for kind in ("transient", "other", "discard"):
+        queue.enqueue("jobs.typed.picky", kind, job_id=kind, retry=rq.Retry(3))
+    project.work()
+    assert {kind: state(valkey, kind)["attempts"] for kind in ("transient", "other", "discard")} == {
+        "transient": 4,
+        "other": 1,
+        "discard": 1,
+    }
+
+
+def a_bad_date(connection: redis.Redis) -> bytes:
+    put(connection, "poison", "jobs.demo.add", 1, 2)
+    connection.hset(job_key("poison"), "created_at", "yesterday")
+    return b"poison"
+
+
+def a_bad_timeout(connection: redis.Redis) -> bytes:
+    put(connection, "poison", "jobs.demo.add", 1, 2)
+    connection.hset(job_key("poison"), "timeout", "soon")
+    return b"poison"
+
+
+def no_hash(connection: redis.Redis) -> bytes:
+    connection.set(job_key("poison"), "text")
+    connection.rpush(queue_key("default"), "poison")
+    return b"poison"
+
+
+def garbage(connection: redis.Redis) -> bytes:
+    put(connection, "poison", "jobs.demo.add", 1, 2)
+    connection.hset(job_key("poison"), "data", b"\x80\x04garbage")
+    return b"poison"
+
+
+def no_utf8(connection: redis.Redis) -> bytes:
+    connection.hset(
+        b"rq:job:\xff\xfe", mapping={"data": zlib.compress(JSON.dumps(["jobs.demo.add", None, [1, 2], {}]))}
+    )
+    connection.rpush(queue_key("default"), b"\xff\xfe")
+    return b"_xff_xfe"
+
+
+@pytest.mark.parametrize("poison", [a_bad_date, a_bad_timeout, no_hash, garbage, no_utf8])
+@pytest.mark.parametrize("queues", [["default"], ["high", "default"]])
+def test_a_poison_job_ends_in_the_failed_registry_and_the_worker_goes_on(
+    project: Project, valkey: redis.Redis, poison: Callable[[redis.Redis], bytes], queues: list[str]
+) -> None:
+    job_id = poison(valkey)
+    put(valkey, "good", "jobs.demo.add", 1, 2)
+    project.work(*queues)
+    assert state(valkey, "good")["result"] == 3
+    assert valkey.zrange("rq:failed:default", 0, -1) == [job_id]
+    job = state(valkey, job_id.decode())
+    assert job["status"] == "failed"
+    assert job["error"]["message"]  # type: ignore[index]
+    assert valkey.zcard("rq:wip:default") == 0
+
+
+@pytest.mark.parametrize("poison", [a_bad_date, a_bad_timeout, no_hash, no_utf8])
+def test_a_poison_job_stops_the_stock_worker(
+    project: Project, valkey: redis.Redis, poison: Callable[[redis.Redis], bytes]
+) -> None:
+    poison(valkey)
+    put(valkey, "good", "jobs.demo.add", 1, 2)
+    project.work("-S", "json", "high", "default", worker="rq.Worker")
+    assert state(valkey, "good")["status"] == "queued"
+    assert valkey.zcard("rq:failed:default") == 0
+
+
+def test_a_stock_worker_runs_the_same_jobs(project: Project, valkey: redis.Redis) -> None:
+    put(valkey, "job", "jobs.demo.add", 1, 2)
+    project.work("-S", "json", "default", worker="rq.Worker")
+    assert state(valkey, "job")["result"] == 3
+
+
+def test_plain_rq_worker_with_rqs_own_variables(project: Project, valkey: redis.Redis) -> None:
+    put(valkey, "job", "jobs.demo.add", 1, 2)
+    process = project.start(
+        "-m", "rq.cli", "worker", "--burst", RQ_WORKER_CLASS="app.worker.Worker", RQ_CONFIG="app.worker_config"
+    )
+    output, _ = process.communicate(timeout=60)
+    assert state(valkey, "job")["result"] == 3
+    assert b'"job_id": "job"' in output
+    assert b'"attempt": 1' in output
+
+
+def test_progress_is_kept(project: Project, valkey: redis.Redis) -> None:
+    put(valkey, "job", "jobs.demo.count", 3, 0)
+    project.work()
+    assert state(valkey, "job")["progress"] == {"current": 3, "total": 3, "percent": 100.0, "message": "counting"}
