@@ -43,7 +43,7 @@ def build(redis):
     return build
 
 
-@pytest.fixture()
+@pytest.fixture
 def app(build, scopes):
     return build(scopes.append)
 

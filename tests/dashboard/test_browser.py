@@ -27,7 +27,7 @@ def browser(tmp_path_factory):
     driver.quit()
 
 
-@pytest.fixture()
+@pytest.fixture
 def serve():
     servers = []
 

@@ -98,10 +98,10 @@ def test_stock_get_requeues(stock, jobs, redis):
 def test_get_changes_nothing(client, jobs, redis):
     redis.rpush("rq:queue:default", "gone")
     assert get(client, "/requeue/default").status_code == 405
-    before = {key: redis.dump(key) for key in redis.keys()}
+    before = {key: redis.dump(key) for key in redis.scan_iter()}
     for path in PAGES + DATA:
         get(client, path)
-    assert {key: redis.dump(key) for key in redis.keys()} == before
+    assert {key: redis.dump(key) for key in redis.scan_iter()} == before
 
 
 POSTS = ["/requeue/default", "/job/failed/requeue", "/job/queued/delete", "/queue/default/compact"]
@@ -205,7 +205,7 @@ def test_stock_queue_name_is_a_script(stock):
 
 
 def test_templates_escape_and_scripts_have_the_nonce(client, jobs):
-    for path in PAGES[:-1]:
+    for path in set(PAGES) - {"/favicon.ico"}:
         answer = get(client, path)
         policy = answer.headers["Content-Security-Policy"]
         nonce = policy.partition("'nonce-")[2].partition("'")[0]
