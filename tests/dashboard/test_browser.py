@@ -2,6 +2,7 @@
 
 import pickle
 import threading
+import zlib
 
 import pytest
 from rq.results import Result
@@ -55,6 +56,8 @@ def test_markup_is_text(browser, serve, app, jobs, page):
     WebDriverWait(browser, 10).until(shows(SHOWN if page != "workers" else "onerror="))
     assert browser.execute_script("return typeof window.pwned") == "undefined"
     assert browser.execute_script("return document.images.length") == 0
+    if page.startswith("job/"):  # description, metadata, and the result or the exception
+        assert browser.execute_script("return document.body.innerText").count("<img") == 3
 
 
 @pytest.mark.parametrize("part", ["description", "meta", "result", "exception"])
@@ -74,6 +77,13 @@ def test_stock_runs_markup(browser, serve, stock_app, redis, jobs, part):
     else:
         redis.hset(job.key, "description", markup)
     browser.get(f"{serve(stock_app)}/0/view/job/finished")
+    WebDriverWait(browser, 10).until(lambda driver: driver.execute_script("return window.pwned") == 1)
+
+
+def test_stock_runs_markup_on_the_workers_page(browser, serve, stock_app, redis, jobs):
+    call = pickle.dumps(("work", None, ("<img src=x onerror=window.pwned=1>",), {}))
+    redis.hset("rq:job:started", mapping={"description": "x", "data": zlib.compress(call)})
+    browser.get(f"{serve(stock_app)}/0/view/workers")
     WebDriverWait(browser, 10).until(lambda driver: driver.execute_script("return window.pwned") == 1)
 
 
