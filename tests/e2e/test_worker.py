@@ -142,9 +142,8 @@ def garbage(connection: redis.Redis) -> bytes:
 
 
 def no_utf8(connection: redis.Redis) -> bytes:
-    connection.hset(
-        b"rq:job:\xff\xfe", mapping={"data": zlib.compress(JSON.dumps(["jobs.demo.add", None, [1, 2], {}]))}
-    )
+    call = zlib.compress(JSON.dumps(["jobs.demo.add", None, [1, 2], {}]))
+    connection.hset(b"rq:job:\xff\xfe", mapping={"data": call, "origin": "default"})
     connection.rpush(queue_key("default"), b"\xff\xfe")
     return b"_xff_xfe"
 

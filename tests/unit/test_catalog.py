@@ -1,0 +1,105 @@
+"""What the catalogue finds, and how it checks arguments."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app import catalog as catalog_module
+from app.catalog import Catalog
+from app.errors import Invalid, NotFound
+
+MODULE = '''
+"""A module."""
+import enum
+from os.path import join
+from typing import Literal, Optional
+from typing_extensions import TypedDict
+
+class Size(enum.Enum):
+    big = "big"
+
+class Point(TypedDict):
+    x: int
+
+def public(a: int, /, b: Literal["x", "y"] = "x", *rest: int, size: Size = Size.big, at: Optional[Point] = None) -> dict:
+    """What it does."""
+
+def free(anything, **more: int): ...
+
+def _private(): ...
+'''
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    folder = tmp_path / "sample"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "one.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(catalog_module, "PACKAGE", "sample")
+    yield folder
+    for name in [name for name in sys.modules if name.partition(".")[0] == "sample"]:
+        del sys.modules[name]
+
+
+def test_public_functions_defined_in_a_module_are_found(package: Path) -> None:
+    assert sorted(Catalog().refresh().functions) == ["one.free", "one.public"]
+
+
+def test_a_broken_module_is_named_and_takes_no_other_down(package: Path) -> None:
+    (package / "two.py").write_text("import nothing_like_it")
+    found = Catalog().refresh()
+    assert sorted(found.functions) == ["one.free", "one.public"]
+    assert "nothing_like_it" in found.broken["two"]
+    with pytest.raises(NotFound, match="does not import"):
+        found.get("two.anything")
+
+
+def test_a_new_function_is_there_at_once(package: Path) -> None:
+    found = Catalog(reload=True).refresh()
+    (package / "two.py").write_text("def fresh() -> None: ...")
+    assert found.get("two.fresh").name == "two.fresh"
+
+
+def test_schema_and_description_come_from_hints_and_docstring(package: Path) -> None:
+    function = Catalog().get("one.public")
+    assert function.description == "What it does."
+    assert function.schema["required"] == ["a"]
+    assert function.schema["additionalProperties"] is False
+    assert function.schema["properties"]["b"]["enum"] == ["x", "y"]
+    assert function.schema["properties"]["rest"] == {"items": {"type": "integer"}, "title": "Rest", "type": "array"}
+    assert Catalog().get("one.free").schema.get("additionalProperties") is not False
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"a": 1}, ([1], {})),
+        ({"a": 1, "b": "y", "size": "big"}, ([1], {"b": "y", "size": "big"})),
+        ({"a": 1, "rest": [2, 3]}, ([1, "x", 2, 3], {})),
+        ({"a": 1, "b": "y", "rest": [2]}, ([1, "y", 2], {})),
+    ],
+)
+def test_arguments_by_name(package: Path, body: dict[str, object], expected: object) -> None:
+    assert Catalog().get("one.public").by_name(body) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({}, "#/a"),
+        ({"a": "x"}, "#/a"),
+        ({"a": 1, "b": "z"}, "#/b"),
+        ({"a": 1, "rest": ["x"]}, "#/rest/0"),
+        ({"a": 1, "rest": 5}, "#/rest"),
+        ({"a": 1, "at": {"x": "y"}}, "#/at/x"),
+        ({"a": 1, "c": 1}, "#/c"),
+    ],
+)
+def test_bad_arguments_by_name(package: Path, body: dict[str, object], pointer: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        Catalog().get("one.public").by_name(body)
+    assert [error["pointer"] for error in caught.value.errors or []] == [pointer]
