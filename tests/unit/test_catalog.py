@@ -14,7 +14,7 @@ MODULE = '''
 """A module."""
 import enum
 from os.path import join
-from typing import Literal, Optional
+from typing import Literal
 from typing_extensions import TypedDict
 
 class Size(enum.Enum):
@@ -23,7 +23,7 @@ class Size(enum.Enum):
 class Point(TypedDict):
     x: int
 
-def public(a: int, /, b: Literal["x", "y"] = "x", *rest: int, size: Size = Size.big, at: Optional[Point] = None) -> dict:
+def public(a: int, /, b: Literal["x", "y"] = "x", *rest: int, size: Size = Size.big, at: Point | None = None) -> int:
     """What it does."""
 
 def free(anything, **more: int): ...
