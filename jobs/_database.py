@@ -1,0 +1,50 @@
+"""The database of imports, exports and reports. No module of the catalogue: its name starts with an underscore.
+
+SQLAlchemy is imported where it is used: the API process imports every module of jobs/ only to read signatures.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from app import Discard, get_settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine, Table
+
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,49}")
+
+
+def identifier(name: str, what: str) -> str:
+    """The name itself, if it is a plain one. Raises Discard."""
+    if not IDENTIFIER.fullmatch(name):
+        raise Discard(f"{what} {name!r} is not a name: ASCII letters, digits and _, no digit first, at most 50")
+    return name
+
+
+@contextmanager
+def connected() -> Iterator["Engine"]:
+    """The engine of DATABASE_URL, for one job: a pool must not be shared by the processes of a worker."""
+    from sqlalchemy import create_engine, make_url
+
+    url = make_url(get_settings().database)
+    is_sqlite = url.get_backend_name() == "sqlite"
+    if is_sqlite:
+        get_settings().data_dir.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": 30} if is_sqlite else {})
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def existing_table(connection: "Connection", name: str) -> "Table":
+    """The table as the database has it. Raises Discard."""
+    from sqlalchemy import MetaData, Table
+    from sqlalchemy.exc import NoSuchTableError
+
+    try:
+        return Table(identifier(name, "Table"), MetaData(), autoload_with=connection)
+    except NoSuchTableError:
+        raise Discard(f"The database has no table {name!r}") from None

@@ -1,0 +1,57 @@
+"""The database into files."""
+
+import csv
+from typing import Any
+
+from app import Discard, Retry, job, progress
+from jobs._database import connected, existing_table
+from jobs._files import replacing, target
+
+BATCH = 1000
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@job(timeout=6 * 3600, retry=Retry(max=3, initial=10))
+def dump_csv(
+    table: str,
+    path: str,
+    columns: list[str] | None = None,
+    where: dict[str, str] | None = None,
+    spreadsheet_safe: bool = False,
+) -> dict[str, Any]:
+    """Write a table, of any size, to a CSV file of storage (UTF-8, header first), which appears once complete.
+
+    `columns` are the ones to write, in that order; default all but `row_key`. `where` keeps the rows whose columns
+    equal these values. With `spreadsheet_safe`, a field that a spreadsheet would take for a formula (it starts with
+    = + - @, a tab or a carriage return) gets a ' before it. Progress is in rows.
+
+    Returns:
+        {"path": str, "rows": int, "bytes": int}
+
+    Raises:
+        Discard: for no such table or column, or a path that leaves the storage.
+    """
+    from sqlalchemy import String, cast, func, select
+
+    file = target(path)
+    with connected() as engine, engine.connect() as connection:
+        source = existing_table(connection, table)
+        names = columns or [name for name in source.c.keys() if name != "row_key"]
+        if unknown := [name for name in [*names, *(where or {})] if name not in source.c]:
+            raise Discard(f"Table {table} has no column {', '.join(map(repr, unknown))}")
+        conditions = [cast(source.c[name], String) == value for name, value in (where or {}).items()]
+        total = connection.scalar(select(func.count()).select_from(source).where(*conditions)) or 0
+        query = select(*(source.c[name] for name in names)).where(*conditions)
+        count = 0
+        with replacing(file) as partial, partial.open("w", encoding="utf-8", newline="") as text:
+            writer = csv.writer(text)
+            writer.writerow(_safe(names) if spreadsheet_safe else names)
+            for part in connection.execution_options(yield_per=BATCH).execute(query).partitions():
+                writer.writerows(map(_safe, part) if spreadsheet_safe else part)
+                count += len(part)
+                progress.update(count, total, "writing")
+    return {"path": path, "rows": count, "bytes": file.stat().st_size}
+
+
+def _safe(row: Any) -> list[Any]:
+    return [f"'{field}" if isinstance(field, str) and field.startswith(FORMULA) else field for field in row]

@@ -1,0 +1,60 @@
+"""Keeping the storage tidy."""
+
+import os
+import stat
+import time
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from app import Discard, job, progress, storage
+
+
+@job(timeout=3600)
+def clean(
+    folder: str, older_than: Annotated[float, Field(ge=0)], pattern: str = "*", dry_run: bool = False
+) -> dict[str, Any]:
+    """Delete the files under a folder of storage ("." is all of it) that were last changed over so many seconds ago.
+
+    `pattern` is matched with the file's name, as `*.pdf`. Links are neither followed nor deleted. Folders that this
+    empties go too, but not `folder` itself. With `dry_run` nothing is deleted, and the counts are what would be.
+
+    Returns:
+        {"files": int, "bytes": int, "folders": int, "dry_run": bool}
+
+    Raises:
+        Discard: for no such folder in storage.
+    """
+    try:
+        root = storage.path(folder)
+    except storage.OutsideStorage as error:
+        raise Discard(str(error)) from None
+    if not root.is_dir():
+        raise Discard(f"No folder {folder!r} in storage")
+    before = time.time() - older_than
+    emptied: set[str] = set()
+    files = size = 0
+    # Everything is named relative to an open folder: one swapped for a link meanwhile leads nowhere else.
+    for here, folders, names, handle in os.fwalk(root, topdown=False, follow_symlinks=False):
+        gone = {name for name in folders if str(Path(here, name)) in emptied}
+        if not dry_run:
+            for name in gone:
+                with suppress(OSError):  # someone wrote to it meanwhile
+                    os.rmdir(name, dir_fd=handle)
+        for name in names:
+            if not fnmatchcase(name, pattern):
+                continue
+            with suppress(FileNotFoundError):
+                found = os.stat(name, dir_fd=handle, follow_symlinks=False)
+                if stat.S_ISREG(found.st_mode) and found.st_mtime <= before:
+                    if not dry_run:
+                        os.unlink(name, dir_fd=handle)
+                    gone.add(name)
+                    files, size = files + 1, size + found.st_size
+                    progress.update(files, message="cleaning")
+        if gone and gone == {*folders, *names} and Path(here) != root:
+            emptied.add(here)
+    return {"files": files, "bytes": size, "folders": len(emptied), "dry_run": dry_run}

@@ -1,0 +1,66 @@
+"""Fetching from the web, never from inside the network."""
+
+import ipaddress
+import socket
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urljoin
+
+from pydantic import AnyHttpUrl, Field
+
+from app import Discard, Retry, get_settings, job, progress
+from jobs._files import replacing, target
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse, HTTPConnectionPool
+    from urllib3.util import Url
+
+REDIRECTS = (301, 302, 303, 307, 308)
+REDIRECT_LIMIT = 5
+TRANSIENT = (408, 425, 429)
+HEADERS = ("content-type", "last-modified", "etag", "date")
+CHUNK = 64 * 1024
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+@job(timeout=600, retry=Retry(max=5, initial=2, on=(OSError,)))
+def fetch(
+    url: AnyHttpUrl,
+    timeout: Annotated[float, Field(gt=0, le=300)] = 10,
+    max_bytes: Annotated[int, Field(gt=0)] = 10_000_000,
+    save_as: str | None = None,
+) -> dict[str, Any]:
+    """GET a URL, and return its text, or save it under a path of storage (better for more than a few kB).
+
+    `timeout` is seconds to connect, and between two parts of the answer. At most 5 redirects are followed. Addresses
+    that are not public are refused, also behind a redirect, but for the hosts in FETCH_ALLOW_HOSTS. Failures to
+    connect, broken answers, 408, 425, 429 and 5xx are retried.
+
+    Returns:
+        {"status": int, "url": the last one, "headers": {name: value}, "bytes": int, "text": str | null,
+        "path": str | null}
+
+    Raises:
+        Discard: for a refused address, any other 4xx, more than `max_bytes`, too many redirects, untrusted TLS.
+    """
+    from urllib3 import exceptions
+
+    file = target(save_as) if save_as is not None else None
+    try:
+        place, pool, response = _get(str(url), timeout)
+        try:
+            parts = _limited(response, max_bytes)
+            if file is None:
+                body = b"".join(parts)
+                size, text = len(body), _decoded(body, response.headers.get("content-type", ""))
+            else:
+                with replacing(file) as partial, partial.open("wb") as output:
+                    size, text = sum(output.write(part) for part in parts), None
+        finally:
+            response.close()
+            pool.close()
+    except exceptions.SSLError as error:
+        raise Discard(f"TLS failed: {error}") from None
+    except exceptions.HTTPError as error:
+        raise ConnectionError(f"{type(error).__name__}: {error}") from error
+    headers = {name: response.headers[name] for name in HEADERS if name in response.headers}
+    return {"status": response.status, "url": place, "headers": headers, "bytes": size, "text": text, "path": save_as}
