@@ -6,6 +6,7 @@ import takes no other down: it is kept in `broken` with the reason.
 
 import importlib
 import inspect
+import logging
 import pkgutil
 import sys
 import threading
@@ -25,6 +26,8 @@ from app.errors import Invalid, NotFound
 from app.options import Options, options_of
 
 PACKAGE = "jobs"
+
+log = logging.getLogger(__name__)
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 Arguments = tuple[list[Any], dict[str, Any]]
@@ -205,6 +208,7 @@ class Catalog:
                     functions[function.name] = function
             except (Exception, SystemExit) as error:  # noqa: BLE001, RUF100 - author's code: anything can go wrong in it
                 broken[found.name] = f"{type(error).__name__}: {error}"
+                log.exception("module %s of %s/ does not import", found.name, PACKAGE)
         self.functions, self.broken = functions, broken
 
 

@@ -17,8 +17,6 @@ from app.quarantine import quarantine
 from app.serializer import JSON
 from app.settings import get_settings
 
-log = structlog.get_logger("jobline.worker")
-
 catalog = Catalog(reload=get_settings().reload)
 
 
@@ -99,8 +97,7 @@ class Worker(rq.Worker):
         kwargs |= {"serializer": JSON, "job_class": Job, "queue_class": Queue}
         kwargs.setdefault("log_job_description", False)
         super().__init__(names, *args, **kwargs)
-        for module, reason in catalog.refresh().broken.items():
-            log.error("module does not import", module=module, reason=reason)
+        catalog.refresh()
 
     def perform_job(self, job: Any, queue: Any) -> bool:
         """In the work horse. A job that cannot be deserialised is set aside; every line of log names the job."""
