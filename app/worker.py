@@ -95,7 +95,7 @@ class Worker(rq.Worker):
         queues = queues if isinstance(queues, list | tuple) else [queues]
         names = [queue if isinstance(queue, str) else queue.name for queue in queues]
         kwargs |= {"serializer": JSON, "job_class": Job, "queue_class": Queue}
-        kwargs.setdefault("log_job_description", False)
+        kwargs["log_job_description"] = False  # it shows arguments, which may be secret
         super().__init__(names, *args, **kwargs)
         catalog.refresh()
 
