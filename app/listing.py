@@ -27,6 +27,7 @@ REGISTRY_OF = {
     "canceled": "canceled",
 }
 STATES = ("queued", *REGISTRY_OF)
+FARTHEST = 2**50  # above every score (a time in seconds) and every length
 READ_AT_MOST = 2000  # jobs looked at for one page, however few pass the filter
 
 Job = dict[str, Any]
@@ -54,7 +55,7 @@ class Source:
     def _from_list(self, connection: redis.Redis, place: Any, count: int) -> list[tuple[str, Any]]:
         key, end = queue_key(self.queue), 0
         if place:
-            shown, last = place
+            shown, last = int(place[0]), place[1]
             rank = connection.execute_command("LPOS", key, last, "RANK", -1, "MAXLEN", shown + 100_000)
             end = connection.llen(key) - int(rank) if rank is not None else shown
         found = connection.lrange(key, -end - count, -end - 1)
@@ -166,7 +167,7 @@ def _decode(cursor: str | None, sources: int) -> tuple[int, Any]:
             raise ValueError(source)
         if place is not None:
             first, last = place
-            if not isinstance(first, int | float) or first < 0 or not isinstance(last, str):
+            if not isinstance(first, int | float) or not 0 <= first < FARTHEST or not isinstance(last, str):
                 raise TypeError(place)
     except (ValueError, TypeError, binascii.Error):
         raise BadRequest("The cursor is not one of ours") from None

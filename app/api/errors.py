@@ -7,7 +7,7 @@ import orjson
 from flask import Flask, Response
 from pydantic import ValidationError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from werkzeug.exceptions import HTTPException
 
@@ -23,7 +23,8 @@ def install(app: Flask) -> None:
     app.register_error_handler(HTTPException, _from_werkzeug)
     app.register_error_handler(RedisConnectionError, _redis_is_away)
     app.register_error_handler(RedisTimeoutError, _redis_is_away)
-    app.register_error_handler(RedisError, _redis_is_away)
+    app.register_error_handler(ReadOnlyError, _redis_is_away)
+    app.register_error_handler(OutOfMemoryError, _redis_is_away)
     app.register_error_handler(Exception, _unforeseen)
 
 

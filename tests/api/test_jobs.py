@@ -68,6 +68,7 @@ def test_bad_input_is_named_by_pointer_and_enqueues_nothing(
         ("GET", "/nowhere", {}, 404),
         ("PUT", "/api/v1/jobs", {"json": {}}, 405),
         ("GET", "/api/v1/jobs?cursor=x", {}, 400),
+        ("GET", "/api/v1/jobs?cursor=WzAsWzFlNDAsIngiXV0", {}, 400),  # [0,[1e40,"x"]]
         ("POST", "/api/v1/jobs/unknown/cancel", {}, 404),
         ("DELETE", "/api/v1/jobs/unknown", {}, 404),
     ],
