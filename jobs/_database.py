@@ -13,6 +13,8 @@ from app import Discard, get_settings
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Table
 
+KEY = "row_key"
+"""The primary key of a table made here."""
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,49}")
 
 
@@ -48,3 +50,17 @@ def existing_table(connection: "Connection", name: str) -> "Table":
         return Table(identifier(name, "Table"), MetaData(), autoload_with=connection)
     except NoSuchTableError:
         raise Discard(f"The database has no table {name!r}") from None
+
+
+def made_table(engine: "Engine", name: str, columns: list[str]) -> "Table":
+    """The table, made if there is none. Raises Discard if there is one with other columns."""
+    from sqlalchemy import Column, MetaData, String, Table, Text, inspect
+
+    table = Table(
+        name, MetaData(), *(Column(c, String(80), primary_key=True) if c == KEY else Column(c, Text) for c in columns)
+    )
+    table.create(engine, checkfirst=True)
+    existing = {column["name"] for column in inspect(engine).get_columns(name)}
+    if existing != set(columns):
+        raise Discard(f"Table {name} has the columns {', '.join(sorted(existing))}, not {', '.join(sorted(columns))}")
+    return table

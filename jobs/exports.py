@@ -4,7 +4,7 @@ import csv
 from typing import Any
 
 from app import Discard, Retry, job, progress
-from jobs._database import connected, existing_table
+from jobs._database import KEY, connected, existing_table
 from jobs._files import replacing, target
 
 BATCH = 1000
@@ -36,7 +36,7 @@ def dump_csv(
     file = target(path)
     with connected() as engine, engine.connect() as connection:
         source = existing_table(connection, table)
-        names = columns or [name for name in source.c.keys() if name != "row_key"]
+        names = columns or [name for name in source.c.keys() if name != KEY]
         if unknown := [name for name in [*names, *(where or {})] if name not in source.c]:
             raise Discard(f"Table {table} has no column {', '.join(map(repr, unknown))}")
         conditions = [cast(source.c[name], String) == value for name, value in (where or {}).items()]

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from app import Discard, Retry, job, progress
-from jobs._database import connected, identifier
+from jobs._database import KEY, connected, identifier, made_table
 from jobs._files import source
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, Table
+    from sqlalchemy import Connection, Table
 
-KEY = "row_key"
 REJECTED = [KEY, "file", "line", "reason", "content"]
 CONTENT_LIMIT = 10_000
 
@@ -46,8 +45,8 @@ def load_csv(path: str, table: str, batch: Annotated[int, Field(ge=1, le=5000)] 
     with connected() as engine, file.open("rb") as binary:
         reader = csv.reader(io.TextIOWrapper(binary, "utf-8-sig", errors="surrogateescape", newline=""))
         header = _header(reader)
-        good_table = _table(engine, table, [KEY, *header])
-        bad_table = _table(engine, f"{table}_rejected", REJECTED)
+        good_table = made_table(engine, table, [KEY, *header])
+        bad_table = made_table(engine, f"{table}_rejected", REJECTED)
         rows = _rows(reader, header, path)
         while chunk := list(islice(rows, batch)):
             good = [row for row, accepted in chunk if accepted]
@@ -117,18 +116,6 @@ def _rejected(path: str, line: int, reason: str, fields: list[str]) -> Row:
     content = content.encode(errors="surrogateescape").decode(errors="backslashreplace")
     key = hashlib.sha256(json.dumps([path, line, reason, content]).encode()).hexdigest()
     return {KEY: key, "file": path, "line": str(line), "reason": reason, "content": content}
-
-
-def _table(engine: "Engine", name: str, columns: list[str]) -> "Table":
-    """The table, made if there is none. Raises Discard if there is one with other columns."""
-    from sqlalchemy import Column, MetaData, String, Table, Text, inspect
-
-    table = Table(name, MetaData(), *(Column(c, String(80), primary_key=True) if c == KEY else Column(c, Text) for c in columns))
-    table.create(engine, checkfirst=True)
-    existing = {column["name"] for column in inspect(engine).get_columns(name)}
-    if existing != set(columns):
-        raise Discard(f"Table {name} has the columns {', '.join(sorted(existing))}, not {', '.join(sorted(columns))}")
-    return table
 
 
 def _insert_new(connection: "Connection", table: "Table", rows: list[Row]) -> int:

@@ -1,25 +1,22 @@
 """Fetching from the web, never from inside the network."""
 
-import ipaddress
-import socket
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urljoin
 
 from pydantic import AnyHttpUrl, Field
 
-from app import Discard, Retry, get_settings, job, progress
+from app import Discard, Retry, job, progress
 from jobs._files import replacing, target
+from jobs._guard import ask, parsed
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, HTTPConnectionPool
-    from urllib3.util import Url
 
 REDIRECTS = (301, 302, 303, 307, 308)
 REDIRECT_LIMIT = 5
 TRANSIENT = (408, 425, 429)
 HEADERS = ("content-type", "last-modified", "etag", "date")
 CHUNK = 64 * 1024
-NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 @job(timeout=600, retry=Retry(max=5, initial=2, on=(OSError,)))
@@ -64,3 +61,43 @@ def fetch(
         raise ConnectionError(f"{type(error).__name__}: {error}") from error
     headers = {name: response.headers[name] for name in HEADERS if name in response.headers}
     return {"status": response.status, "url": place, "headers": headers, "bytes": size, "text": text, "path": save_as}
+
+
+def _get(url: str, timeout: float) -> tuple[str, "HTTPConnectionPool", "BaseHTTPResponse"]:
+    """The last answer of a chain of redirects, body unread, and the URL it came from."""
+    for _ in range(REDIRECT_LIMIT + 1):
+        place = parsed(url)
+        pool, response = ask(place, timeout)
+        location = response.headers.get("location")
+        if response.status in REDIRECTS and location:
+            response.close()
+            pool.close()
+            url = urljoin(url, location)
+            continue
+        if response.status >= 400:
+            response.close()
+            pool.close()
+            if response.status >= 500 or response.status in TRANSIENT:
+                raise ConnectionError(f"{url} answered {response.status}")
+            raise Discard(f"{url} answered {response.status}")
+        return url, pool, response
+    raise Discard(f"More than {REDIRECT_LIMIT} redirects, the last one to {url}")
+
+
+def _limited(response: "BaseHTTPResponse", max_bytes: int) -> Any:
+    """The body in parts. Raises Discard once it is too large, before the rest is read."""
+    size, total = 0, response.headers.get("content-length", "")
+    for part in response.stream(CHUNK):
+        size += len(part)
+        if size > max_bytes:
+            raise Discard(f"The answer is larger than {max_bytes} bytes")
+        progress.update(size, int(total) if total.isdigit() else None, "receiving")
+        yield part
+
+
+def _decoded(body: bytes, content_type: str) -> str:
+    _, _, charset = content_type.partition("charset=")
+    try:
+        return body.decode(charset.partition(";")[0].strip("\"' ") or "utf-8", errors="replace")
+    except LookupError:
+        return body.decode(errors="replace")

@@ -1,0 +1,87 @@
+"""One HTTP request that cannot reach inside the network. No module of the catalogue: see its name."""
+
+import ipaddress
+import socket
+from typing import TYPE_CHECKING
+
+from app import Discard, get_settings
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse, HTTPConnectionPool
+    from urllib3.util import Url
+
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def parsed(url: str) -> "Url":
+    from urllib3.exceptions import LocationParseError
+    from urllib3.util import parse_url
+
+    try:
+        place = parse_url(url)
+    except LocationParseError:
+        raise Discard("Not a URL") from None
+    if place.scheme not in ("http", "https") or not place.host or place.auth:
+        raise Discard("Only http:// and https:// URLs without a user name are fetched")
+    return place
+
+
+def ask(place: "Url", timeout: float) -> tuple["HTTPConnectionPool", "BaseHTTPResponse"]:
+    """Ask the address that was checked: its name is not looked up a second time."""
+    import ssl
+
+    from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+    host = (place.host or "").strip("[]")
+    port = place.port or (443 if place.scheme == "https" else 80)
+    addresses = _addresses(host, port)
+    for address in addresses:
+        if place.scheme == "https":
+            pool: HTTPConnectionPool = HTTPSConnectionPool(
+                address, port, ssl_context=ssl.create_default_context(), server_hostname=host, assert_hostname=host
+            )
+        else:
+            pool = HTTPConnectionPool(address, port)
+        try:
+            return pool, pool.urlopen(
+                "GET",
+                place.request_uri,
+                headers={"Host": place.netloc or host, "User-Agent": "jobline"},
+                redirect=False,
+                retries=False,
+                assert_same_host=False,
+                preload_content=False,
+                timeout=timeout,
+            )
+        except (NewConnectionError, ConnectTimeoutError):
+            pool.close()
+            if address == addresses[-1]:
+                raise
+    raise ConnectionError(f"{host} has no address")
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    """The addresses of a host. Raises Discard if one of them is not public and the host is not allowed by name."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError:
+        raise Discard(f"{host} is no host name") from None
+    addresses = list(dict.fromkeys(str(place[0]) for *_, place in found))
+    allowed = {name.strip().lower() for name in get_settings().fetch_allow_hosts.split(",")}
+    if host.lower() not in allowed and not all(map(_is_public, addresses)):
+        raise Discard(f"{host} is not on the public network, and not in FETCH_ALLOW_HOSTS")
+    return addresses
+
+
+def _is_public(text: str) -> bool:
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(text.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.teredo:
+            return False
+        inner = address.ipv4_mapped or address.sixtofour
+        if address in NAT64:
+            inner = ipaddress.IPv4Address(address.packed[-4:])
+        address = inner or address
+    # is_global leaves out loopback, private, link-local, shared and unspecified ones
+    return address.is_global and not (address.is_multicast or address.is_reserved)
