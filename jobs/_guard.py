@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, HTTPConnectionPool
     from urllib3.util import Url
 
+GLOBAL_IPV6 = ipaddress.ip_network("2000::/3")
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -82,6 +83,8 @@ def _is_public(text: str) -> bool:
         inner = address.ipv4_mapped or address.sixtofour
         if address in NAT64:
             inner = ipaddress.IPv4Address(address.packed[-4:])
-        address = inner or address
+        if inner is None:
+            return address.is_global and address in GLOBAL_IPV6
+        address = inner
     # is_global leaves out loopback, private, link-local, shared and unspecified ones
     return address.is_global and not (address.is_multicast or address.is_reserved)

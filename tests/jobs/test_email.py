@@ -159,9 +159,9 @@ def test_a_5xx_reply_is_permanent(plain: None, inbox: Inbox) -> None:
 
 def test_a_refused_recipient_is_permanent_and_named(plain: None, inbox: Inbox) -> None:
     inbox.refused = {"no@example.com": "550 unknown"}
-    with pytest.raises(Discard, match="Refused: no@example.com: 550 unknown"):
+    with pytest.raises(Discard, match=r"Refused: no@example\.com: 550 unknown"):
         send_message("no@example.com", "s", "t")
-    with pytest.raises(Discard, match="Sent, except to: no@example.com"):
+    with pytest.raises(Discard, match=r"Sent, except to: no@example\.com"):
         send_message(["a@example.com", "no@example.com"], "s", "t")
     assert inbox.mails[0].rcpt_tos == ["a@example.com"]
 
