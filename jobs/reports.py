@@ -17,6 +17,7 @@ from jobs.email import send_message
 CHARTED = 12
 LONGEST_NAME = 200
 LARGEST = Decimal(10) ** 15
+MOST_DECIMALS = 20
 
 Totals = dict[str, tuple[Decimal, Decimal]]
 """By product: the quantity and the amount."""
@@ -78,7 +79,7 @@ def _read(start: date, end: date) -> tuple[Totals, int, int]:
 
 def _number(text: str) -> Decimal:
     number = Decimal(text)
-    if not number.is_finite() or abs(number) > LARGEST:
+    if not number.is_finite() or abs(number) > LARGEST or round(number, MOST_DECIMALS) != number:
         raise InvalidOperation
     return number
 

@@ -22,6 +22,7 @@ def sold(storage: Path) -> None:
         "2025-01-31T23:59:59,Coffee,1,0.01\n"
         "2025-01-15,Coffee,many,1\n"
         "2025-01-15,Coffee,NaN,1\n"
+        "2025-01-15,Coffee,1e-999999,1\n"
         "2025-02-01,Coffee,5,9\n"
         "2025-03-01,Refund,-1,9\n"
     )
@@ -35,7 +36,7 @@ def text(storage: Path, path: str) -> str:
 def test_totals_are_exact(storage: Path) -> None:
     result = sales(*JANUARY)
     path = "reports/sales-2025-01-01-2025-01-31.pdf"
-    assert result == {"path": path, "rows": 5, "unreadable": 2, "products": 2, "total": "2469.43", "mail": None}
+    assert result == {"path": path, "rows": 6, "unreadable": 3, "products": 2, "total": "2469.43", "mail": None}
     shown = text(storage, path)
     for part in (
         "Sales from 2025-01-01 to 2025-01-31",
@@ -43,7 +44,7 @@ def test_totals_are_exact(storage: Path) -> None:
         "0.30",
         "2,469.13",
         "2,469.43",
-        "2 rows were left",
+        "3 rows were left",
     ):
         assert part in shown
 
