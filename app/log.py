@@ -36,9 +36,10 @@ def dict_config(settings: Settings) -> dict[str, Any]:
             structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback)
         ]
     )
+    # No ExtraAdder: RQ puts a failed job's arguments into `extra`, and they may be secret.
     formatter = {
         "()": structlog.stdlib.ProcessorFormatter,
-        "foreign_pre_chain": [*SHARED, structlog.stdlib.ExtraAdder()],
+        "foreign_pre_chain": SHARED,
         "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *shape],
     }
     return {

@@ -67,24 +67,38 @@ class Part:
             self.start()
 
 
+class Interrupts:
+    """Ctrl-C and SIGTERM: the first raises KeyboardInterrupt, later ones are counted, and so cut no clean-up short."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background job starts with it ignored
+            signal.signal(number, self._received)
+
+    def _received(self, *_: object) -> None:
+        self.count += 1
+        if self.count == 1:
+            raise KeyboardInterrupt
+
+
 def run(settings: Settings) -> int:
     """Until Ctrl-C or SIGTERM; the exit code."""
     log.configure(settings)
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupts = Interrupts()
     data_dir = settings.data_dir.resolve()
     (data_dir / "valkey").mkdir(parents=True, exist_ok=True)
     try:
         with _lock(data_dir):
             _reap(data_dir)
             _check_port(settings)
-            _run(settings, data_dir)
+            _run(settings, data_dir, interrupts)
     except (CannotStart, embedded.NoEmbeddedServer) as error:
         print(f"jobline: {error}", file=sys.stderr)  # noqa: T201
         return 1
     return 0
 
 
-def _run(settings: Settings, data_dir: Path) -> None:
+def _run(settings: Settings, data_dir: Path, interrupts: Interrupts) -> None:
     parts: list[Part] = []
     try:
         url = _redis(settings, data_dir, parts)
@@ -103,7 +117,7 @@ def _run(settings: Settings, data_dir: Path) -> None:
     except KeyboardInterrupt:
         logger.info("stopping")
     finally:
-        _stop(parts, settings.shutdown_grace)
+        _stop(parts, settings.shutdown_grace, interrupts)
         embedded.url_file(data_dir).unlink(missing_ok=True)
         (data_dir / "processes.json").unlink(missing_ok=True)
 
@@ -238,30 +252,26 @@ def _greet(settings: Settings, url: str) -> None:
     print("\n".join(lines), flush=True)  # noqa: T201
 
 
-def _stop(parts: list[Part], grace: float) -> None:
+def _stop(parts: list[Part], grace: float, interrupts: Interrupts) -> None:
     """Those that make or run jobs first; Valkey last. A second Ctrl-C: at once. Nothing that they started is left."""
     others, server = [p for p in parts if p.name != "valkey"], [p for p in parts if p.name == "valkey"]
     family = _family(others)  # a work horse has a process group of its own, and may outlive its worker
-    try:
-        for patience in (grace + 2, 2.0):  # RQ's worker ends its job at the second
-            _end(others, patience)
-    except KeyboardInterrupt:
-        logger.warning("stopping at once")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # what is left is short, and must be done
+    for patience in (grace + 2, 2.0):  # RQ's worker ends its job at the second
+        _end(others, patience, interrupts)
     _kill(family | _family(others))
     _end(server, 10.0)
     _kill(_family(server))
 
 
-def _end(parts: list[Part], patience: float) -> None:
-    """SIGTERM, and up to `patience` for them to end."""
+def _end(parts: list[Part], patience: float, interrupts: Interrupts | None = None) -> None:
+    """SIGTERM, and up to `patience` for them to end, or until the second interrupt."""
     for part in parts:
         part.process.terminate()
     end = time.monotonic() + patience
-    for part in parts:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            part.process.wait(max(0.0, end - time.monotonic()))
+    while any(part.process.poll() is None for part in parts) and time.monotonic() < end:
+        if interrupts and interrupts.count > 1:
+            return
+        time.sleep(0.02)
 
 
 def _family(parts: list[Part]) -> set[psutil.Process]:
@@ -281,7 +291,3 @@ def _kill(processes: Iterable[psutil.Process]) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(left, timeout=5)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt

@@ -1,7 +1,6 @@
 """`python -m app`: real processes, real kills."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -21,13 +20,10 @@ class Run:
 
     def __init__(self, project: Project) -> None:
         self.project, self.port = project, free_port()
-        self.log = project.folder / "run.log"
         self.process = self.start()
 
     def start(self) -> subprocess.Popen[bytes]:
         self.process = self.project.start("-m", "app", REDIS_URL="", PORT=str(self.port))
-        assert self.process.stdout
-        os.set_blocking(self.process.stdout.fileno(), True)
         return self.process
 
     @property
@@ -35,7 +31,15 @@ class Run:
         return self.project.folder / "data"
 
     def wait(self) -> None:
-        until(lambda: self.get("/readyz"), 40)
+        """Until this run, not one before it, says that it is ready."""
+        self.wait_for(b'"event": "ready"')
+
+    def wait_for(self, said: bytes) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            if said in line:
+                return
+        raise AssertionError(f"it ended without saying {said!r}")
 
     def get(self, path: str) -> Any:
         try:
@@ -87,8 +91,8 @@ def test_a_killed_run_leaves_nothing_in_the_way_and_its_data(run: Run) -> None:
     run.process.kill()
     run.process.wait()
     run.start()
-    until(lambda: not any(alive(process) for process in left), 40)
     run.wait()
+    assert not any(alive(process) for process in left)
     assert run.get(f"/api/v1/jobs/{job_id}")["result"] == 3
 
 
@@ -140,7 +144,7 @@ def test_a_job_that_does_not_end_is_not_left_behind(
     family = run.family()
     run.process.send_signal(signal.SIGINT)
     if again:
-        until(lambda: b"stopping" in run.process.stdout.readline())  # type: ignore[union-attr]
+        run.wait_for(b"stopping")
         run.process.send_signal(signal.SIGINT)
     assert run.process.wait(20) == 0
     assert [process for process in family if alive(process)] == []

@@ -192,6 +192,14 @@ def test_plain_rq_worker_with_rqs_own_variables(project: Project, valkey: redis.
     assert b'"attempt": 1' in output
 
 
+def test_arguments_are_not_logged(project: Project, valkey: redis.Redis) -> None:
+    project.write("quiet", "def fail(password: str) -> None:\n    raise ValueError('no')\n")
+    put(valkey, "job", "jobs.quiet.fail", "hunter2")
+    output = project.work()
+    assert "no" in state(valkey, "job")["error"]["message"]  # type: ignore[index]
+    assert "hunter2" not in output
+
+
 def test_progress_is_kept(project: Project, valkey: redis.Redis) -> None:
     put(valkey, "job", "jobs.demo.count", 3, 0)
     project.work()

@@ -1,13 +1,9 @@
-"""The deployment files as text: valid by the compose specification, commands that exist, logs in one shape."""
+"""The deployment files as text: valid by the compose specification, commands that exist."""
 
-import io
 import json
-import logging
-import logging.config
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +11,6 @@ import jsonschema
 import pytest
 import yaml
 
-from app import log
-from app.settings import Settings
 from tests.conftest import ROOT
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -75,6 +69,16 @@ def test_compose_is_valid() -> None:
     jsonschema.validate(COMPOSE, SCHEMA)
 
 
+def test_what_is_waited_for_has_a_health_check_and_volumes_are_declared() -> None:
+    for service in COMPOSE["services"].values():
+        assert ("image" in service) != ("build" in service)
+        for needed in service.get("depends_on", {}):
+            assert "healthcheck" in COMPOSE["services"][needed]
+        for volume in service["volumes"]:
+            assert volume.partition(":")[0] in COMPOSE["volumes"]
+    assert COMPOSE["services"]["worker"]["deploy"]["replicas"] == 2
+
+
 def test_a_misspelt_key_would_be_found() -> None:
     wrong = {"services": {"api": {**COMPOSE["services"]["api"], "restrat": "always"}}}
     with pytest.raises(jsonschema.ValidationError, match="restrat"):
@@ -103,23 +107,3 @@ def test_an_open_api_cannot_be_started_by_mistake() -> None:
 def test_the_image_is_locked_and_not_run_by_root() -> None:
     assert "--require-hashes -r requirements.lock" in DOCKERFILE
     assert "\nUSER jobline\n" in DOCKERFILE
-
-
-@pytest.fixture
-def _root_logger_kept() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
-
-
-@pytest.mark.usefixtures("_root_logger_kept")
-def test_what_a_library_adds_to_its_line_is_in_the_json() -> None:
-    config, out = log.dict_config(Settings(log_format="json")), io.StringIO()
-    config["handlers"]["out"]["stream"] = out
-    logging.config.dictConfig(config)
-    logging.config.dictConfig(config)
-    logging.getLogger("rq.worker").warning("took %s", "a job", extra={"job_id": "1"})
-    (line,) = map(json.loads, out.getvalue().splitlines())
-    assert line.pop("timestamp").endswith("Z")
-    assert line == {"event": "took a job", "level": "warning", "logger": "rq.worker", "job_id": "1"}
