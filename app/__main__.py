@@ -42,6 +42,7 @@ if __name__ == "__main__":
         main(prog_name="python -m app")
     except ValidationError as error:
         lines = (
-            f"{'.'.join(map(str, found['loc'])).upper() or 'settings'}: {found['msg']}" for found in error.errors()
+            f"{'.'.join(map(str, found['loc'])).upper() or 'settings'}: {found['msg']}"
+            for found in error.errors(include_input=False)
         )
         sys.exit("\n".join(lines))

@@ -46,9 +46,7 @@ def parse(entries: str) -> list[ApiKey]:
         scopes, _, digest = rest.partition(":")
         found = frozenset(scopes.split("+"))
         if not name or not found <= set(SCOPES) or len(digest) != 64:
-            raise ValueError(
-                f"API_KEYS entry {number} is not name:scope+scope:sha256 with scopes of {', '.join(SCOPES)}"
-            )
+            raise ValueError(f"entry {number} is not name:scope+scope:sha256 with scopes of {', '.join(SCOPES)}")
         keys.append(ApiKey(name, found, digest.lower()))
     return keys
 

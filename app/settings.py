@@ -9,8 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, SecretStr, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.api_keys import parse
 
 DAY = 86_400
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -19,7 +21,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 class Settings(BaseSettings):
     """Durations are seconds, sizes are bytes."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
 
     redis_url: SecretStr | None = None
     """Where Redis or Valkey is; unset: the embedded server that runs on DATA_DIR."""
@@ -64,6 +66,12 @@ class Settings(BaseSettings):
             if path and name not in values:
                 values[name] = Path(path).read_text().strip()
         return values
+
+    @field_validator("api_keys")
+    @classmethod
+    def _check_api_keys(cls, entries: SecretStr) -> SecretStr:
+        parse(entries.get_secret_value())
+        return entries
 
     @model_validator(mode="after")
     def _refuse_to_be_open_to_the_network(self) -> "Settings":

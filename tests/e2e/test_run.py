@@ -151,7 +151,9 @@ def test_a_job_that_does_not_end_is_not_left_behind(
 
 
 def test_an_address_that_cannot_be_bound_is_not_called_taken(project: Project) -> None:
-    process = project.start("-m", "app", REDIS_URL="", HOST="192.0.2.1", PORT=str(free_port()), API_KEYS="a:read:b")
+    process = project.start(
+        "-m", "app", REDIS_URL="", HOST="192.0.2.1", PORT=str(free_port()), API_KEYS=f"a:read:{'0' * 64}"
+    )
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 1
     assert b"taken" not in output
