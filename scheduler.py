@@ -2,6 +2,7 @@
 
 from app.log import configure
 from app.redis import connect
+from app.rq_parts import catalog
 from app.schedules import Scheduler, cron
 from app.settings import get_settings
 
@@ -13,9 +14,7 @@ SCHEDULES = [
 def main() -> None:
     settings = get_settings()
     configure(settings)
-    from app.worker import catalog
-
-    scheduler = Scheduler(connect(settings), settings, catalog)
+    scheduler = Scheduler(connect(settings), settings, catalog())
     scheduler.schedules = SCHEDULES
     scheduler.run()
 

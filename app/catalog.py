@@ -182,6 +182,10 @@ class Catalog:
                     self._seen = seen
         return self
 
+    def stale(self) -> bool:
+        """Whether `refresh` would find something else."""
+        return self.reload and self._seen is not None and _files() != self._seen
+
     def get(self, name: str) -> Function:
         """Raises NotFound."""
         function = self.refresh().functions.get(name)

@@ -54,7 +54,7 @@ def as_json(job_id: str, raw: Raw, result: Any = ()) -> dict[str, Any]:
     meta = _loads(raw.get(b"meta")) or {}
     meta = meta if isinstance(meta, dict) else {}
     status = _text(raw.get(b"status")) or "created"
-    attempts = int(meta.get("attempts", 0)) or (1 if raw.get(b"started_at") else 0)
+    attempts = _int(raw.get(b"attempts")) or (1 if raw.get(b"started_at") else 0)  # stock workers do not count them
     return {
         "id": job_id,
         "function": function,
@@ -81,6 +81,11 @@ def as_json(job_id: str, raw: Raw, result: Any = ()) -> dict[str, Any]:
         "worker": _text(raw.get(b"worker_name")) or None,
         "links": {"self": f"/api/v1/jobs/{job_id}", "dashboard": f"/dashboard/0/view/job/{job_id}"},
     }
+
+
+def function_of(raw: Raw) -> str | None:
+    """The name of a job's function; None if its data cannot be read."""
+    return _call(raw.get(b"data", b""))[0]
 
 
 def _call(data: bytes) -> tuple[str | None, list[Any], dict[str, Any]]:

@@ -51,6 +51,8 @@ class Options:
     failure_ttl: int | None = None
     retry: Retry | None = None
     tags: tuple[str, ...] = field(default=())
+    idempotent: bool = False
+    """It may be run again from the start: so it is when a worker dies while it runs."""
 
 
 DEFAULTS = Options()
@@ -65,11 +67,13 @@ def job(
     failure_ttl: int | None = None,
     retry: Retry | None = None,
     tags: Iterable[str] = (),
+    idempotent: bool = False,
 ) -> Callable[[Function], Function]:
     """Attach options to a function, and return the function itself."""
 
     def attach(function: Function) -> Function:
-        function.jobline_options = Options(queue, timeout, ttl, result_ttl, failure_ttl, retry, tuple(tags))  # type: ignore[attr-defined]
+        options = Options(queue, timeout, ttl, result_ttl, failure_ttl, retry, tuple(tags), idempotent)
+        function.jobline_options = options  # type: ignore[attr-defined]
         return function
 
     return attach

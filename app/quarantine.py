@@ -3,7 +3,6 @@
 Nothing is lost: what stood under the job's key is kept for FAILURE_TTL under `jobline:unreadable:ID`.
 """
 
-import contextlib
 import zlib
 from base64 import b64encode
 from datetime import UTC, datetime
@@ -21,26 +20,24 @@ FAILED = 2  # rq.results.Result.Type.FAILED (RQ 2.12)
 log = structlog.get_logger("jobline.worker")
 
 
-def quarantine(connection: redis.Redis, raw_id: bytes, queues: list[str], error: Exception) -> str:
-    """Fail the job for good; returns the id that it can be found under, which differs if the given one is not UTF-8."""
+def quarantine(
+    connection: redis.Redis, raw_id: bytes, queue: str, error: Exception, execution_id: str | None = None
+) -> str:
+    """Fail a job for good, and its execution with it; returns the id to find it under: another if it is not UTF-8."""
     job_id = raw_id.decode(errors="backslashreplace").replace("\\", "_").replace(":", "_")
     now, keep = datetime.now(UTC), get_settings().failure_ttl
     reason = f"UnreadableJob: {type(error).__name__}: {error}"
     raw_key = b"rq:job:" + raw_id
-    with contextlib.suppress(redis.ResponseError):  # no hash
-        origin = (connection.hget(raw_key, "origin") or b"").decode(errors="replace")
-        queues = sorted(queues, key=lambda queue: queue != origin)
     fields = {
         "created_at": utcformat(now),
         "ended_at": utcformat(now),
         "enqueued_at": utcformat(now),
-        "origin": queues[0],
+        "origin": queue,
         "status": "failed",
         "description": f"unreadable job {job_id}",
         "data": zlib.compress(JSON.dumps(["unreadable", None, [], {}])),
         "timeout": get_settings().job_timeout,
         "failure_ttl": keep,
-        "exc_info": zlib.compress(reason.encode()),
     }
     result = {"type": FAILED, "worker_name": "", "exc_string": b64encode(zlib.compress(reason.encode()))}
     key, kept = job_key(job_id), f"jobline:unreadable:{job_id}"
@@ -53,9 +50,11 @@ def quarantine(connection: redis.Redis, raw_id: bytes, queues: list[str], error:
         pipeline.delete(results_key(job_id))
         pipeline.xadd(results_key(job_id), result)
         pipeline.expire(results_key(job_id), keep)
-        pipeline.zadd(registry_key("failed", queues[0]), {job_id: int(now.timestamp()) + keep})
-        for queue in queues:
-            pipeline.lrem(f"rq:queue:{queue}:intermediate", 0, raw_id)
+        pipeline.zadd(registry_key("failed", queue), {job_id: int(now.timestamp()) + keep})
+        if execution_id:
+            execution = execution_id.encode()
+            pipeline.zrem(registry_key("wip", queue), raw_id + b":" + execution)
+            pipeline.delete(b"rq:execution:" + raw_id + b":" + execution, b"rq:executions:" + raw_id)
         pipeline.execute()
-    log.error("unreadable job set aside", job_id=job_id, queue=queues[0], reason=reason)
+    log.error("unreadable job set aside", job_id=job_id, queue=queue, reason=reason)
     return job_id

@@ -16,6 +16,8 @@ SOCKET_TIMEOUT = 5.0  # seconds; a blocking read takes a connection of its own w
 
 QUEUES = "rq:queues"
 WORKERS = "rq:workers"
+LEASES = "jobline:leases"
+"""A count for each live worker, which its parent moves."""
 
 
 def url(settings: Settings) -> str:
@@ -42,7 +44,7 @@ def _source(path: Path) -> str:
 
 def script(connection: redis.Redis, name: str) -> Script:
     """The script in app/NAME.lua."""
-    return connection.register_script(_source(Path(__file__).with_name(f"{name}.lua")))
+    return connection.register_script(_source(Path(__file__).parent / f"{name}.lua"))
 
 
 def job_key(job_id: str) -> str:

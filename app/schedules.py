@@ -22,9 +22,9 @@ from rq_scheduler import Scheduler as RQScheduler
 from app import listing, queueing
 from app.catalog import Catalog
 from app.errors import JoblineError
+from app.rq_parts import Job, Queue
 from app.serializer import JSON
 from app.settings import Settings
-from app.worker import Job, Queue
 
 EVERY = 0.5  # seconds between two looks at what is due
 LONGEST_WAIT = 10.0  # seconds between two tries while Redis is away

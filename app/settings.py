@@ -49,6 +49,12 @@ class Settings(BaseSettings):
     failure_ttl: int = Field(default=30 * DAY, ge=-1)
     job_timeout: PositiveInt = 180
     shutdown_grace: PositiveInt = 30
+    timeout_grace: PositiveInt = 5
+    """How long a job may go on after its timeout was raised in it, before it is killed."""
+    result_limit: PositiveInt = 1024 * 1024
+    horse_jobs: PositiveInt = 10_000
+    """A work horse is replaced by a fresh one after so many jobs, or when its memory has grown by `horse_growth`."""
+    horse_growth: PositiveInt = 256 * 1024 * 1024
     body_limit: PositiveInt = 1024 * 1024
     bulk_body_limit: PositiveInt = 16 * 1024 * 1024
     arguments_limit: PositiveInt = 64 * 1024

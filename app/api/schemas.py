@@ -188,6 +188,7 @@ class FunctionOptions(BaseModel):
     failure_ttl: int | None
     max_retries: int
     tags: list[str]
+    idempotent: bool
 
 
 class Function(BaseModel):

@@ -1,0 +1,44 @@
+-- End an execution whose worker is lost, and settle its job in the same step. Returns 0 if it had ended already.
+-- KEYS: started registry, job hash, results. ARGV: queue, job's id, execution's id, outcome, now (RQ's format), now
+-- (seconds), the failure (Base64), failure_ttl, seconds to wait for the retry, RQ's type of a failed result.
+local started, job, results = KEYS[1], KEYS[2], KEYS[3]
+local queue, id, execution, outcome = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local now, seconds, ttl, wait = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[8]), tonumber(ARGV[9])
+if redis.call('ZREM', started, id .. ':' .. execution) == 0 then return 0 end
+redis.call('DEL', 'rq:execution:' .. id .. ':' .. execution)
+redis.call('ZREM', 'rq:executions:' .. id, execution)
+if redis.call('TYPE', job).ok ~= 'hash' then return 1 end
+
+local function push(command)
+  redis.call('HSET', job, 'status', 'queued', 'worker_name', '', 'started_at', '')
+  local life = tonumber(redis.call('HGET', job, 'ttl') or '')
+  if life and life > 0 then redis.call('EXPIRE', job, life) end
+  redis.call('SADD', 'rq:queues', 'rq:queue:' .. queue)
+  redis.call(command, 'rq:queue:' .. queue, id)
+end
+
+if outcome == 'returned' then
+  push('LPUSH')
+elseif outcome == 'again' then
+  redis.call('HINCRBY', job, 'losses', 1)
+  push('LPUSH')
+elseif outcome == 'retried' then
+  redis.call('HINCRBY', job, 'retries_left', -1)
+  if wait > 0 then
+    redis.call('HSET', job, 'status', 'scheduled')
+    redis.call('ZADD', 'rq:scheduled:' .. queue, seconds + wait, id)
+  else
+    redis.call('HSET', job, 'enqueued_at', now)
+    push(redis.call('HGET', job, 'enqueue_at_front_on_retry') == '1' and 'LPUSH' or 'RPUSH')
+  end
+else
+  redis.call('HSET', job, 'status', outcome, 'ended_at', now)
+  redis.call('XADD', results, 'MAXLEN', '~', 10, '*', 'type', ARGV[10], 'worker_name', '', 'exc_string', ARGV[7])
+  redis.call('ZADD', 'rq:failed:' .. queue, ttl < 0 and ttl or seconds + ttl, id)
+  if ttl > 0 then
+    for _, key in ipairs({ job, results, job .. ':dependents', 'rq:job::' .. id .. ':dependencies' }) do
+      redis.call('EXPIRE', key, ttl)
+    end
+  end
+end
+return 1

@@ -1,0 +1,234 @@
+"""What becomes of a job whose worker died: it is queued again, retried, or failed with the reason. Never lost.
+
+Each worker has a lease, a count in `jobline:leases` that its parent moves every RENEW_EVERY seconds. Whoever sweeps
+(every worker, and the scheduler process) gives a worker up when it saw the same count in LOOKS looks, SWEEP_EVERY
+seconds apart: no clocks of two machines are compared, and an outage of Redis, or a machine that slept, gives up nobody.
+"""
+
+import os
+import signal
+import time
+import zlib
+from base64 import b64encode
+from collections.abc import Callable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import orjson
+import redis
+import structlog
+from rq.exceptions import AbandonedJobError
+from rq.timeouts import UnixSignalDeathPenalty
+from rq.utils import utcformat
+
+from app import job_state, listing
+from app.catalog import Catalog
+from app.quarantine import FAILED, quarantine
+from app.redis import LEASES, WORKERS, job_key, registry_key, results_key, script
+from app.rq_parts import Job, Queue
+from app.settings import get_settings
+
+RENEW_EVERY = 3.0  # seconds
+SWEEP_EVERY = 2.5
+LOOKS = 5
+MOST_LOSSES = 3  # an idempotent job that took so many workers with it fails
+CHILD_LIVES = 120.0  # seconds
+LOST = "WorkerLost: the worker died while it ran this job"
+
+log = structlog.get_logger("jobline.recovery")
+
+Raw = dict[bytes, bytes]
+_children: dict[int, float] = {}
+
+
+class Outcome(StrEnum):
+    """What becomes of the job: the first three queue it."""
+
+    RETURNED = "returned"
+    """At the front of its queue, free of charge."""
+    AGAIN = "again"
+    """The same, counted as a loss."""
+    RETRIED = "retried"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+def policy(catalog: Catalog, job: Raw) -> Outcome:
+    """For a job that was running: retried if it has retries, queued again if idempotent, else a dead letter."""
+    if retries_left(job) > 0:
+        return Outcome.RETRIED
+    function = catalog.refresh().functions.get(job_state.function_of(job) or "")
+    if function and function.options.idempotent and _number(job.get(b"losses"), 0) + 1 < MOST_LOSSES:
+        return Outcome.AGAIN
+    return Outcome.FAILED
+
+
+def retries_left(job: Raw) -> int:
+    return _number(job.get(b"retries_left"), 0)
+
+
+def held_by(connection: redis.Redis, worker_name: str) -> list[tuple[str, str, str]]:
+    """What a worker holds in any queue: (queue, job's id, execution's id)."""
+    held = []
+    for queue in listing.queue_names(connection):
+        for job_id, execution in _executions(connection, queue):
+            if connection.hget(f"rq:execution:{job_id}:{execution}", "worker_name") == worker_name.encode():
+                held.append((queue, job_id, execution))
+    return held
+
+
+def recover(
+    connection: redis.Redis,
+    queue: str,
+    job_id: str,
+    execution_id: str,
+    reason: str,
+    decide: Callable[[Raw], Outcome],
+) -> Outcome | None:
+    """End a lost execution, and settle its job by what is decided from its hash. None: it had ended otherwise."""
+    try:
+        job: Raw = connection.hgetall(job_key(job_id))
+    except redis.ResponseError as error:  # no hash
+        quarantine(connection, job_id.encode(), queue, error)
+        job = {}
+    now, outcome = datetime.now(UTC), decide(job)
+    settled = script(connection, "recover")(
+        keys=[registry_key("wip", queue), job_key(job_id), results_key(job_id)],
+        args=[
+            queue, job_id, execution_id, outcome, utcformat(now), int(now.timestamp()),
+            b64encode(zlib.compress(reason.encode())),
+            _number(job.get(b"failure_ttl"), get_settings().failure_ttl), _wait(job), FAILED,
+        ],
+    )  # fmt: skip
+    if not settled:
+        return None
+    log.warning("job recovered", job_id=job_id, queue=queue, outcome=outcome.value, reason=reason.splitlines()[-1])
+    if outcome in (Outcome.FAILED, Outcome.STOPPED):
+        in_child(lambda: _follow(connection, job_id, outcome, reason))
+    return outcome
+
+
+def give_back(connection: redis.Redis, queue: str, execution_id: str) -> None:
+    """Queue the job of an execution again, whichever it is: it was claimed, but not begun."""
+    for job_id, execution in _executions(connection, queue):
+        if execution == execution_id:
+            recover(connection, queue, job_id, execution, "claimed, but not begun", lambda _: Outcome.RETURNED)
+
+
+class Sweeper:
+    """Finds workers that are lost, and recovers their jobs. Call `sweep` every SWEEP_EVERY seconds."""
+
+    def __init__(self, connection: redis.Redis, catalog: Catalog) -> None:
+        self.connection, self.catalog = connection, catalog
+        self._seen: dict[str, tuple[float, int]] = {}
+
+    def sweep(self) -> None:
+        """Raises redis.RedisError; then every worker is looked at anew."""
+        reap()
+        try:
+            counts = {name.decode(): count for name, count in self.connection.zrange(LEASES, 0, -1, withscores=True)}
+            self._seen = {name: (count, self._looks(name, count)) for name, count in counts.items()}
+            for name, (_, looks) in self._seen.items():
+                if looks > LOOKS:
+                    self._bury(name)
+            self._expire()
+        except redis.RedisError:
+            self._seen.clear()
+            raise
+
+    def _looks(self, name: str, count: float) -> int:
+        known, looks = self._seen.get(name, (count, 0))
+        return looks + 1 if known == count else 0
+
+    def _bury(self, name: str) -> None:
+        """Recover what a dead worker ran, then forget the worker: dying between the two leaves it to the next sweep."""
+        for queue, job_id, execution in held_by(self.connection, name):
+            self._lose(queue, job_id, execution)
+        forget(self.connection, name)
+        log.warning("worker lost", worker=name)
+
+    def _expire(self) -> None:
+        """Executions that have outlived RQ's own lease: those of stock workers that died."""
+        now = time.time()
+        for queue in listing.queue_names(self.connection):
+            for member in self.connection.zrangebyscore(registry_key("wip", queue), 0, now):
+                job_id, _, execution = member.decode(errors="replace").rpartition(":")
+                self._lose(queue, job_id, execution)
+
+    def _lose(self, queue: str, job_id: str, execution: str) -> None:
+        recover(self.connection, queue, job_id, execution, LOST, lambda job: policy(self.catalog, job))
+
+
+def forget(connection: redis.Redis, worker_name: str) -> None:
+    """Take a worker out of RQ's sets and of the leases; should it live after all, its next beat enters it again."""
+    key = f"rq:worker:{worker_name}"
+    queues = (connection.hget(key, "queues") or b"").decode()
+    with connection.pipeline() as pipeline:
+        for queue in queues.split(","):
+            pipeline.srem(f"rq:workers:{queue}", key)
+        pipeline.srem(WORKERS, key)
+        pipeline.delete(key)
+        pipeline.zrem(LEASES, worker_name)
+        pipeline.execute()
+
+
+def in_child(work: Callable[[], object]) -> None:
+    """Run code of users (callbacks) where it can end and hold up nothing but itself."""
+    reap()
+    pid = os.fork()
+    if pid:
+        _children[pid] = time.monotonic() + CHILD_LIVES
+        return
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        work()
+    except BaseException:
+        log.exception("what follows a failure has failed")
+    finally:
+        os._exit(0)
+
+
+def reap() -> None:
+    """Take leave of children that have ended, and end those that do not."""
+    for pid, until in list(_children.items()):
+        if time.monotonic() > until:
+            os.kill(pid, signal.SIGKILL)
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            del _children[pid]
+
+
+def _follow(connection: redis.Redis, job_id: str, outcome: Outcome, reason: str) -> None:
+    """What RQ 2.12 does after a job failed for good: dependents that allow it, callbacks, webhooks."""
+    job = Job.fetch(job_id, connection=connection)
+    Queue(job.origin, connection=connection).enqueue_dependents(job)
+    if outcome is Outcome.STOPPED:
+        if job.stopped_callback:
+            job.execute_stopped_callback(UnixSignalDeathPenalty)
+        return
+    job.send_webhooks("failed", exc_string=reason)
+    error = AbandonedJobError(reason)
+    job.execute_failure_callback(UnixSignalDeathPenalty, type(error), error, None)
+
+
+def _executions(connection: redis.Redis, queue: str) -> list[tuple[str, str]]:
+    members = connection.zrange(registry_key("wip", queue), 0, -1)
+    parts = (member.decode(errors="replace").rpartition(":") for member in members)
+    return [(job_id, execution) for job_id, _, execution in parts]
+
+
+def _wait(job: Raw) -> int:
+    """Seconds before the next retry, as rq.job.Job.get_retry_interval (RQ 2.12)."""
+    try:
+        intervals: list[Any] = orjson.loads(job.get(b"retry_intervals", b"[]"))
+        return int(intervals[max(len(intervals) - retries_left(job), 0)]) if intervals else 0
+    except (ValueError, TypeError, IndexError):
+        return 0
+
+
+def _number(text: bytes | None, default: int) -> int:
+    try:
+        return int(text) if text else default
+    except ValueError:
+        return default

@@ -1,0 +1,264 @@
+"""The work horse: one long-lived process that runs job after job, and nothing else.
+
+A plain job (no callbacks, webhooks, group or repeats) is run here, and its end reported together with the next claim;
+every other takes RQ's own `perform_job`.
+"""
+
+import os
+import re
+import resource
+import socket
+import sys
+import threading
+import time
+import traceback
+import zlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import redis
+import rq
+import structlog
+from rq.exceptions import NoSuchJobError
+from rq.executions import Execution
+from rq.job import _job_stack
+from rq.timeouts import JobTimeoutException
+
+from app import recovery
+from app.catalog import PACKAGE
+from app.quarantine import quarantine
+from app.redis import registry_key
+from app.rq_parts import Job, catalog
+from app.serializer import JSON
+from app.settings import get_settings
+from app.worker.bells import Bells
+from app.worker.board import Board, Leaving, Order
+from app.worker.claims import Claimed, Claims, Finished, Nothing
+
+if TYPE_CHECKING:
+    from app.worker.parent import Worker
+
+LOOK_EVERY = 1.0  # seconds between two looks around while idle
+MOST_THREADS = 32  # left behind by jobs, before a fresh horse takes over
+DATE = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")  # what rq.utils.utcparse (RQ 2.12) takes
+
+log = structlog.get_logger("jobline.worker")
+
+
+class ResultTooLarge(Exception):
+    """The result exceeds RESULT_LIMIT."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a worker has done enough: `rq worker --burst --max-jobs --max-idle-time`."""
+
+    burst: bool = False
+    jobs: int | None = None
+    idle: int | None = None
+    """Seconds."""
+
+
+class Horse:
+    """Lives from its fork until `run` returns. `parent` is the line on which its parent rings, and breaks off."""
+
+    def __init__(self, worker: "Worker", board: Board, parent: socket.socket, limits: Limits) -> None:
+        self.worker, self.board, self.parent, self.limits = worker, board, parent, limits
+        self.settings, self.connection = get_settings(), worker.connection
+        self.queues = {queue.name: queue for queue in worker.queues}
+        self.claims = Claims(self.connection, worker.name, give_up=self._give_up)
+        self.bells = Bells(self.connection, list(self.queues), parent.fileno())
+        self.performed, self.idle_since = 0, time.monotonic()
+        self.threads, self.memory = threading.active_count(), _memory()
+
+    def run(self) -> Leaving:
+        """Work until there is a reason to leave."""
+        finished: Finished | None = None
+        while True:
+            leaving = self._reason_to_leave()
+            found = self.claims.exchange(finished, [] if leaving else self._order())
+            if finished:
+                self.board.clear()
+                finished = None
+            if leaving:
+                return leaving
+            if isinstance(found, Claimed):
+                finished = self._perform(found)
+            elif reason := self._wait(found):
+                return reason
+
+    def _give_up(self) -> bool:
+        """Asked while Redis is away."""
+        self.board.lift_limit()
+        self.board.tick()
+        return self.board.order is Order.STOP
+
+    def _order(self) -> list[str]:
+        return [queue.name for queue in self.worker._ordered_queues]
+
+    def _reason_to_leave(self) -> Leaving | None:
+        if self.board.order is Order.STOP:
+            return Leaving.STOPPED
+        if self.limits.jobs is not None and self.performed >= self.limits.jobs:
+            return Leaving.ENOUGH
+        if (
+            self.performed >= self.settings.horse_jobs
+            or _memory() - self.memory > self.settings.horse_growth
+            or threading.active_count() - self.threads > MOST_THREADS
+            or catalog().stale()
+        ):
+            return Leaving.RECYCLED
+        return None
+
+    def _wait(self, nothing: Nothing) -> Leaving | None:
+        """Until there may be a job, a second at most."""
+        if self.limits.burst and nothing is not Nothing.UNLEASED:
+            return Leaving.SUSPENDED if nothing is Nothing.SUSPENDED else Leaving.EMPTY
+        if self.limits.idle is not None and time.monotonic() - self.idle_since >= self.limits.idle:
+            return Leaving.IDLE
+        self.board.tick()
+        try:
+            heard = self.bells.wait(LOOK_EVERY, queues=nothing is Nothing.EMPTY)
+        except redis.ConnectionError:
+            return None  # the next claim waits for Redis
+        return Leaving.STOPPED if heard and not self._parent_lives() else None
+
+    def _parent_lives(self) -> bool:
+        try:
+            return self.parent.recv(64, socket.MSG_DONTWAIT) != b""
+        except BlockingIOError:
+            return True
+
+    def _perform(self, claimed: Claimed) -> Finished | None:
+        """Run a job. What is returned is still to be reported; None: its end is in Redis."""
+        self.performed += 1
+        queue = self.queues[claimed.queue]
+        self.worker.reorder_queues(queue)
+        try:
+            if claimed.data is None:
+                raise ValueError("its key is no hash, or has no data")
+            timeout = int(claimed.timeout or queue.DEFAULT_TIMEOUT)
+            self.board.show(claimed.queue, claimed.id, claimed.execution_id, timeout)
+        except ValueError as error:  # UnicodeDecodeError is one
+            quarantine(self.connection, claimed.raw_id, claimed.queue, error, claimed.execution_id)
+            return None
+        os.environ["RQ_JOB_ID"] = claimed.id
+        try:
+            job = self._plain(claimed)
+            if job:
+                finished = self._run(job, claimed, timeout)
+                if finished:
+                    return finished
+            else:
+                self._run_as_rq(claimed)
+        except NoSuchJobError:
+            log.warning("deleted while it ran", job_id=claimed.id)
+        except redis.RedisError as error:
+            log.warning("redis does not take its end", job_id=claimed.id, error=str(error))
+        except Exception as error:
+            log.exception("unreadable job", job_id=claimed.id)
+            quarantine(self.connection, claimed.raw_id, claimed.queue, error, claimed.execution_id)
+        finally:
+            self.idle_since = time.monotonic()
+        self._make_sure(claimed)
+        self.board.clear()
+        return None
+
+    def _plain(self, claimed: Claimed) -> Job | None:
+        """The job, if it needs nothing of RQ but to be run."""
+        if (
+            claimed.success_callback or claimed.failure_callback or claimed.stopped_callback
+            or claimed.webhooks or claimed.group_id or claimed.repeats_left or claimed.result_ttl == b"0"
+            or not claimed.data or not DATE.fullmatch(claimed.created_at or b"")
+        ):  # fmt: skip
+            return None
+        try:
+            call = JSON.loads(zlib.decompress(claimed.data))
+            return Job.begun(claimed.id, self.connection, claimed.queue, call)
+        except (zlib.error, ValueError, TypeError):
+            return None  # RQ's own way reads older forms too, and fails the rest with its reason
+
+    def _run(self, job: Job, claimed: Claimed, timeout: int) -> Finished | None:
+        name = (job.func_name or "").removeprefix(f"{PACKAGE}.")
+        attempt = int(claimed.attempts or 0) + 1
+        structlog.contextvars.bind_contextvars(job_id=job.id, function=name, queue=claimed.queue, attempt=attempt)
+        _job_stack.push(job)
+        try:
+            with self.worker.death_penalty_class(timeout, JobTimeoutException, job_id=job.id):
+                result = job._execute()
+            if isinstance(result, rq.Retry):
+                self._retry(job, claimed, result)
+                return None
+            dumped = None if result is None else self._dumped(result)
+        except BaseException:
+            self._fail(job, claimed)
+            return None
+        finally:
+            _job_stack.pop()
+            structlog.contextvars.clear_contextvars()
+        ended_at = datetime.now(UTC)
+        log.info(
+            "job finished", job_id=job.id, function=name, queue=claimed.queue, attempt=attempt,
+            seconds=(ended_at - claimed.started_at).total_seconds(),
+        )  # fmt: skip
+        ttl = claimed.result_ttl
+        return Finished(claimed, dumped, int(ttl) if ttl else self.worker.default_result_ttl, ended_at)
+
+    def _dumped(self, result: Any) -> bytes:
+        """Raises TypeError for what has no JSON form, and ResultTooLarge."""
+        dumped = JSON.dumps(result)
+        if len(dumped) > self.settings.result_limit:
+            raise ResultTooLarge(f"the result is {len(dumped)} bytes, RESULT_LIMIT is {self.settings.result_limit}")
+        return dumped
+
+    def _fail(self, job: Job, claimed: Claimed) -> None:
+        """As the end of rq.Worker.perform_job (RQ 2.12) for a job without callbacks."""
+        exc_info = sys.exc_info()
+        queue = self.queues[claimed.queue]
+        log.warning("job failed", error=repr(exc_info[1]))
+        self._begin_rq(job, claimed)
+        self.worker.handle_execution_ended(job, queue, job.failure_callback_timeout)
+        self.worker.handle_exception(job, *exc_info)
+        exc_string = "".join(traceback.format_exception(*exc_info))
+        self.worker.handle_job_failure(job=job, queue=queue, exc_string=exc_string)
+
+    def _retry(self, job: Job, claimed: Claimed, retry: rq.Retry) -> None:
+        queue = self.queues[claimed.queue]
+        execution = self._begin_rq(job, claimed)
+        self.worker.handle_execution_ended(job, queue, job.success_callback_timeout)
+        self.worker.handle_job_retry(job, queue, retry, queue.started_job_registry, execution)
+
+    def _begin_rq(self, job: rq.job.Job, claimed: Claimed) -> Execution:
+        execution = Execution(claimed.execution_id, claimed.id, self.connection, worker_name=self.worker.name)
+        execution.created_at = job.started_at = claimed.started_at
+        self.worker.execution = execution
+        return execution
+
+    def _run_as_rq(self, claimed: Claimed) -> None:
+        job = self.worker.job_class.fetch(claimed.id, connection=self.connection, serializer=self.worker.serializer)
+        self._begin_rq(job, claimed)
+        self.worker.perform_job(job, self.queues[claimed.queue])
+
+    def _make_sure(self, claimed: Claimed) -> None:
+        """RQ's ways end a job with several writes, and swallow their failure: see that it has ended, or recover it."""
+        member = f"{claimed.id}:{claimed.execution_id}"
+        while True:
+            try:
+                if self.connection.zscore(registry_key("wip", claimed.queue), member) is not None:
+                    recovery.recover(
+                        self.connection, claimed.queue, claimed.id, claimed.execution_id,
+                        "Redis did not take its end", lambda job: recovery.policy(catalog(), job),
+                    )  # fmt: skip
+            except redis.RedisError:
+                if self._give_up():
+                    raise
+                time.sleep(LOOK_EVERY)
+            else:
+                return
+
+
+def _memory() -> int:
+    """The most memory that this process has had, in bytes."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
