@@ -1,0 +1,164 @@
+"""chaos: two workers, one of them or its children killed every half second, and every job accounted for."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from benchmarks import marks
+from benchmarks.lab import Lab, wait_until
+from benchmarks.marks import Run
+from benchmarks.processes import Command
+from benchmarks.report import Column
+from benchmarks.workers import JOBLINE, STOCK
+
+QUEUES = ("high", "default", "low")
+KINDS = ("parent", "children", "all")
+
+
+@dataclass(frozen=True)
+class Case:
+    """Whose workers are killed."""
+
+    name: str
+    peer: str
+    command: tuple[str, ...]
+
+
+ROWS = (Case("jobline 2", "jobline", (*JOBLINE, *QUEUES)), Case("rq 2", "rq", (*STOCK, *QUEUES)))
+TITLE = "Chaos: SIGKILL every half second of a worker's parent, its children, or both"
+COLUMNS = (
+    Column("jobs", "jobs"),
+    Column("kills", "kills"),
+    Column("finished", "finished"),
+    Column("failed", "failed"),
+    Column("lost", "lost"),
+    Column("stuck 30 s after the last kill", "stuck"),
+    Column("never ended", "never_ended"),
+    Column("finished, never ran", "never_ran"),
+    Column("run twice", "run_twice"),
+    Column("of them not in flight at a kill", "run_twice_for_nothing"),
+    Column("workers that died of it", "died"),
+    Column("seconds", "seconds"),
+    Column("seconds from last kill to end", "settled_s"),
+)
+EACH_ROUND = False
+WORKERS = 2
+EVERY = 0.5  # seconds between two kills
+JOB_SECONDS = 0.005
+START = 20.0  # seconds for the first job to start
+STUCK = 30.0  # seconds after the last kill
+SLACK = 0.05  # seconds between a job's end and the moment that its worker can have told Redis so
+
+
+@dataclass(frozen=True)
+class Kill:
+    """When, of what, and which processes the worker had."""
+
+    at: float
+    kind: str
+    pids: set[int]
+
+
+def measure(lab: Lab, case: Case) -> dict[str, object]:
+    count = lab.sizes.chaos_stock_jobs if case.peer == "rq" else lab.sizes.chaos_jobs
+    path = lab.folder / f"chaos-{case.peer}"
+    lab.server.empty()
+    marks.enqueue(lab.server, path, QUEUES, count, JOB_SECONDS)
+    begin = time.monotonic()
+    with lab.started(case.peer, case.command, WORKERS) as commands:
+        wait_until(path.exists, START)
+        kills, died = _kill(lab, case, commands)
+        last = time.monotonic()
+        stuck, left = _settle(lab, path, count)
+        end = time.monotonic()
+    return {
+        "jobs": count,
+        "seed": lab.seed,
+        "kills": dict(Counter(kill.kind for kill in kills)),
+        "died": died,
+        "seconds": round(end - begin, 1),
+        "settled_s": round(end - last, 1),
+        "stuck": len(stuck),
+        "never_ended": len(left),
+        **_account(lab, marks.runs(path), kills, count),
+    }
+
+
+def _kill(lab: Lab, case: Case, commands: list[Command]) -> tuple[list[Kill], int]:
+    """Until the queues are empty, or chaos_seconds have passed; dead workers are started again at once.
+
+    The kills, and how many workers died that were not killed themselves. Each command is added to `commands`.
+    """
+    dice, crew, kills, died = random.Random(lab.seed), list(commands), [], 0
+    due = time.monotonic()
+    end = due + lab.sizes.chaos_seconds
+    while marks.queued(lab.server, QUEUES) and due < end:
+        due += EVERY
+        while time.monotonic() < due:
+            for place, worker in enumerate(crew):
+                if not worker.alive:
+                    died += 1
+                    crew[place] = lab.start(case.peer, case.command)
+                    commands.append(crew[place])
+            time.sleep(0.01)
+        place, kind = dice.randrange(WORKERS), dice.choice(KINDS)
+        at = time.monotonic()
+        kills.append(Kill(at, kind, getattr(crew[place], f"kill_{kind}")()))
+        if not crew[place].alive:
+            crew[place] = lab.start(case.peer, case.command)
+            commands.append(crew[place])
+    return kills, died
+
+
+def _settle(lab: Lab, path: Path, count: int) -> tuple[set[int], set[int]]:
+    """Wait until all have ended: which nobody attended to after STUCK seconds, and which never ended."""
+    left = set(range(count))
+
+    def all_ended() -> bool:
+        states = marks.statuses(lab.server, sorted(left))
+        left.difference_update(number for number, state in states.items() if state in marks.FINAL)
+        return not left
+
+    stuck: set[int] = set()
+    patience = min(STUCK, lab.sizes.settle_seconds)
+    if wait_until(all_ended, patience, every=0.2) is None:
+        stuck = marks.unattended(lab.server, path, QUEUES, sorted(left))
+        wait_until(all_ended, lab.sizes.settle_seconds - patience, every=0.2)
+    return stuck, left
+
+
+def _account(lab: Lab, runs: dict[int, list[Run]], kills: list[Kill], count: int) -> dict[str, object]:
+    states = marks.statuses(lab.server, range(count))
+    finished = {number for number, state in states.items() if state == b"finished"}
+    failed = {number for number, state in states.items() if state in marks.FINAL} - finished
+    ended = {number for number, of in runs.items() if any(run.end is not None for run in of)}
+    known = finished | failed | marks.queued(lab.server, QUEUES) | marks.registered(lab.server, QUEUES)
+    twice = {number for number, of in runs.items() if len(of) > 1}
+    return {
+        "finished": len(finished),
+        "failed": dict(Counter(_reasons(lab, sorted(failed)))),
+        "lost": len(set(range(count)) - known),
+        "never_ran": len(finished - ended),
+        "run_twice": len(twice),
+        "run_twice_for_nothing": sum(not all(_killed(run, kills) for run in runs[number][:-1]) for number in twice),
+    }
+
+
+def _killed(run: Run, kills: list[Kill]) -> bool:
+    """Was its worker killed while it ran?"""
+    end = run.end or float("inf")
+    return any(run.pid in kill.pids and run.start - SLACK <= kill.at <= end + SLACK for kill in kills)
+
+
+def _reasons(lab: Lab, failed: Sequence[int]) -> list[str]:
+    """The last line of each failed job's exception, as stock RQ reads it."""
+    jobs = Job.fetch_many([str(number) for number in failed], connection=lab.server.client, serializer=JSONSerializer)
+    results = [job.latest_result() if job else None for job in jobs]
+    texts = [(result.exc_string or "" if result else "no result").strip() for result in results]
+    return [text.splitlines()[-1][:100] if text else "no reason" for text in texts]

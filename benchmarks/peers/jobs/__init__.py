@@ -1,0 +1,1 @@
+"""The jobs/ of the project that Jobline, stock RQ and the limit run."""

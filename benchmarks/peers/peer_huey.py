@@ -1,0 +1,32 @@
+"""Huey: RedisHuey with default options."""
+
+import os
+import time
+from typing import Any
+
+from huey import RedisHuey
+
+huey = RedisHuey("peer", url=os.environ["REDIS_URL"])
+
+
+@huey.task()
+def noop(i: int) -> int:
+    return i
+
+
+@huey.task()
+def stamp_task() -> float:
+    return time.time()
+
+
+def fill(first: int, last: int) -> None:
+    for i in range(first, last):
+        noop(i)
+
+
+def stamp() -> Any:
+    return stamp_task()
+
+
+def stamped(result: Any) -> float:
+    return result.get(blocking=True, timeout=20)

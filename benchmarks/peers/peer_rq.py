@@ -1,0 +1,23 @@
+"""Stock RQ's Queue with the JSON serializer: the producer for stock workers, the limit and Jobline alike."""
+
+import os
+from typing import Any
+
+from redis import Redis
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+queue = Queue("default", connection=Redis.from_url(os.environ["REDIS_URL"]), serializer=JSONSerializer)
+
+
+def fill(first: int, last: int) -> None:
+    for start in range(first, last, 1000):
+        queue.enqueue_many([Queue.prepare_data("jobs.bench.noop", (i,)) for i in range(start, min(last, start + 1000))])
+
+
+def stamp() -> Any:
+    return queue.enqueue("jobs.bench.stamp")
+
+
+def stamped(job: Any) -> float:
+    return job.latest_result(timeout=20).return_value
