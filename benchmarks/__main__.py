@@ -8,6 +8,7 @@ import argparse
 import os
 import platform
 import random
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def main() -> int:
     options = _options()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started is stopped
     now = datetime.now(UTC)
     path = ENVIRONMENTS / "smoke.json" if options.smoke else RESULTS / f"{now:%Y-%m-%dT%H%M%S}.json"
     try:

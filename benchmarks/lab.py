@@ -79,7 +79,8 @@ class Lab:
             check=False,
         )
         if found.returncode:
-            raise RuntimeError(f"{operation} failed: {found.stderr.strip().splitlines()[-1]}")
+            reason = found.stderr.strip().splitlines() or [f"exit code {found.returncode}"]
+            raise RuntimeError(f"{operation} failed: {reason[-1]}")
         return json.loads(found.stdout.splitlines()[-1])
 
     def _environment(self) -> dict[str, str]:

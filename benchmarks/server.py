@@ -85,14 +85,16 @@ def running(append_only: bool) -> Iterator[Server]:
         server = Server(url)
         if server.client.info("keyspace"):
             raise NotEmpty("REDIS_URL names a server that holds keys: this empties it")
-        yield server
-        server.empty()
+        try:
+            yield server
+        finally:
+            server.empty()
         return
     with tempfile.TemporaryDirectory(prefix="jobline-bench-") as folder:
         (Path(folder) / "valkey").mkdir()
         port = _free_port()
         command = [*embedded.command(Path(folder), port), "--appendonly", "yes" if append_only else "no"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
         try:
             server = Server(f"redis://127.0.0.1:{port}/0")
             _wait_for(server)
