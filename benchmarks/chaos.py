@@ -31,12 +31,13 @@ class Case:
 
 
 ROWS = (Case("jobline 2", "jobline", (*JOBLINE, *QUEUES)), Case("rq 2", "rq", (*STOCK, *QUEUES)))
-TITLE = "Chaos: SIGKILL every half second of a worker's parent, its children, or both"
+TITLE = "Chaos: SIGKILL every half second of a worker's parent, its children, or both; every second job has 10 retries"
 COLUMNS = (
     Column("jobs", "jobs"),
     Column("kills", "kills"),
     Column("finished", "finished"),
     Column("failed", "failed"),
+    Column("of them with retries", "failed_with_retries"),
     Column("lost", "lost"),
     Column("stuck 30 s after the last kill", "stuck"),
     Column("never ended", "never_ended"),
@@ -143,6 +144,7 @@ def _account(lab: Lab, runs: dict[int, list[Run]], kills: list[Kill], count: int
     return {
         "finished": len(finished),
         "failed": dict(Counter(_reasons(lab, sorted(failed)))),
+        "failed_with_retries": sum(map(marks.may_retry, failed)),
         "lost": len(set(range(count)) - known),
         "never_ran": len(finished - ended),
         "run_twice": len(twice),

@@ -35,7 +35,7 @@ class Sizes:
     settle_seconds: float = 120
 
 
-SMOKE = Sizes(0.4, 20, 2_000, 200, 50, 1, 10, 300, 150, 20, 15)
+SMOKE = Sizes(0.4, 20, 2_000, 200, 50, 1, 25, 1_000, 300, 20, 25)
 """Enough to see that a row works; its figures mean nothing."""
 
 

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rq import Queue
+from rq import Queue, Retry
 from rq.serializers import JSONSerializer
 
 from benchmarks.processes import is_alive
 from benchmarks.server import Server
 
 FINAL = {b"finished", b"failed", b"stopped", b"canceled"}
+RETRIES = 10
 KEEP = 3600  # seconds that a result is kept, longer than any run
 
 
@@ -24,13 +25,24 @@ class Run:
     end: float | None = None
 
 
+def may_retry(number: int) -> bool:
+    """Every second job has retries."""
+    return number % 2 == 1
+
+
 def enqueue(server: Server, path: Path, queues: Sequence[str], count: int, seconds: float) -> None:
     """Jobs "0" to "count - 1", in turn on each queue, that each take so many seconds."""
     for place, name in enumerate(queues):
         queue = Queue(name, connection=server.client, serializer=JSONSerializer)
         jobs = [
-            Queue.prepare_data("jobs.bench.mark", (str(path), i, seconds), job_id=str(i), result_ttl=KEEP)
-            for i in range(place, count, len(queues))
+            Queue.prepare_data(
+                "jobs.bench.mark",
+                (str(path), number, seconds),
+                job_id=str(number),
+                result_ttl=KEEP,
+                retry=Retry(max=RETRIES) if may_retry(number) else None,
+            )
+            for number in range(place, count, len(queues))
         ]
         queue.enqueue_many(jobs)
 
