@@ -1,19 +1,33 @@
-"""One shape for every line of log, ours and the libraries': JSON without a terminal, readable and coloured on one."""
+"""One shape for every line of log, ours and the libraries': JSON without a terminal, readable and coloured on one.
 
+Ours are written by structlog alone, for a worker writes one for each job; the libraries' go through logging.
+"""
+
+import contextlib
 import logging.config
+import os
 import sys
 from typing import Any
 
+import orjson
 import structlog
 
 from app.settings import Settings
 
-SHARED: list[Any] = [
-    structlog.contextvars.merge_contextvars,
-    structlog.stdlib.add_log_level,
-    structlog.stdlib.add_logger_name,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-]
+STDOUT = 1
+
+
+class Output:
+    """Where a logger of structlog writes: each line at once, and a line that cannot be written breaks nothing."""
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+
+    def msg(self, line: bytes) -> None:
+        with contextlib.suppress(OSError):
+            os.write(STDOUT, line + b"\n")
+
+    debug = info = warning = error = critical = exception = msg
 
 
 def configure(settings: Settings) -> None:
@@ -21,25 +35,31 @@ def configure(settings: Settings) -> None:
 
 
 def dict_config(settings: Settings) -> dict[str, Any]:
-    """For logging.config.dictConfig: RQ takes it as DICT_CONFIG, gunicorn as logconfig_dict."""
-    structlog.configure(
-        processors=[*SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
+    """For logging.config.dictConfig: RQ takes it as DICT_CONFIG, gunicorn as logconfig_dict. Sets up structlog too."""
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stdout.isatty())
+    # What a library adds with `extra` is left out: RQ puts a failed job's arguments there, and they may be secret.
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
     shape: list[Any] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        [structlog.processors.format_exc_info, _as_json]
         if as_json
         else [
             structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback)
         ]
     )
-    # No ExtraAdder: RQ puts a failed job's arguments into `extra`, and they may be secret.
+    structlog.configure(
+        processors=[*shared, *shape, _encode],
+        logger_factory=Output,
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.log_level)),
+        cache_logger_on_first_use=True,
+    )
     formatter = {
         "()": structlog.stdlib.ProcessorFormatter,
-        "foreign_pre_chain": SHARED,
+        "foreign_pre_chain": shared,
         "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *shape],
     }
     return {
@@ -53,3 +73,11 @@ def dict_config(settings: Settings) -> dict[str, Any]:
             "gunicorn.access": {"level": "WARNING", "handlers": [], "propagate": True},
         },
     }
+
+
+def _as_json(_: Any, __: str, event: Any) -> str:
+    return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _encode(_: Any, __: str, line: Any) -> bytes:
+    return str(line).encode(errors="replace")

@@ -10,7 +10,7 @@ import signal
 import time
 import zlib
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -34,6 +34,7 @@ SWEEP_EVERY = 2.5
 LOOKS = 5
 MOST_LOSSES = 3  # an idempotent job that took so many workers with it fails
 CHILD_LIVES = 120.0  # seconds
+NOT_BEGUN = "claimed, but not begun"
 LOST = "WorkerLost: the worker died while it ran this job"
 
 log = structlog.get_logger("jobline.recovery")
@@ -55,7 +56,9 @@ class Outcome(StrEnum):
 
 
 def policy(catalog: Catalog, job: Raw) -> Outcome:
-    """For a job that was running: retried if it has retries, queued again if idempotent, else a dead letter."""
+    """Back to its queue if it was not begun; else retried if it has retries, again if idempotent, or a dead letter."""
+    if job.get(b"status") == b"queued":
+        return Outcome.RETURNED
     if retries_left(job) > 0:
         return Outcome.RETRIED
     function = catalog.refresh().functions.get(job_state.function_of(job) or "")
@@ -109,11 +112,12 @@ def recover(
     return outcome
 
 
-def give_back(connection: redis.Redis, queue: str, execution_id: str) -> None:
-    """Queue the job of an execution again, whichever it is: it was claimed, but not begun."""
-    for job_id, execution in _executions(connection, queue):
-        if execution == execution_id:
-            recover(connection, queue, job_id, execution, "claimed, but not begun", lambda _: Outcome.RETURNED)
+def give_back(connection: redis.Redis, queue: str, execution_ids: Sequence[str]) -> None:
+    """Queue the jobs of these executions again, in their order: they were claimed, but not begun."""
+    found = {execution: job_id for job_id, execution in _executions(connection, queue)}
+    for execution in reversed(execution_ids):
+        if execution in found:
+            recover(connection, queue, found[execution], execution, NOT_BEGUN, lambda _: Outcome.RETURNED)
 
 
 class Sweeper:

@@ -28,6 +28,8 @@ class Job(rq.job.Job):
 
     retry_after: float | None = None
     """Seconds that its exception asked to wait before the next attempt."""
+    outcome: Any = None
+    """What its function returned or raised, until it is reported."""
 
     def __init__(self, id: str | None = None, connection: Any = None, serializer: Any = None) -> None:  # noqa: ARG002
         super().__init__(id, connection=connection, serializer=JSON)

@@ -4,12 +4,13 @@
 in its queue until the claim takes it (a blocking pop would hold it nowhere). Each queue has a connection of its own.
 """
 
-import contextlib
 import select
 import time
 
 import redis
-from redis.exceptions import ConnectionError, RedisError, TimeoutError
+from redis.exceptions import ConnectionError, ResponseError
+
+from app.worker.wire import Wire, pack
 
 BLOCK = 5  # seconds; an answer at least so often proves that the connection lives
 SLACK = 5.0
@@ -18,36 +19,40 @@ SLACK = 5.0
 class Bell:
     """One queue's."""
 
-    def __init__(self, connection: redis.Redis, queue: str) -> None:
-        self.key = f"rq:queue:{queue}"
-        self._line = connection.connection_pool.get_connection()
+    def __init__(self, client: redis.Redis, queue: str) -> None:
+        key = f"rq:queue:{queue}"
+        self._command = pack("BLMOVE", key, key, "LEFT", "LEFT", BLOCK)
+        self._wire = Wire(client)
         self._armed_at = 0.0
 
-    def fileno(self) -> int:
-        return int(self._line._sock.fileno())
-
-    def arm(self) -> None:
-        if self._armed_at and time.monotonic() - self._armed_at > BLOCK + SLACK:
-            self.reset()
+    def arm(self) -> int:
+        """Listen, if it does not yet; the file to wait for. Raises ConnectionError."""
+        now = time.monotonic()
+        if self._armed_at and now - self._armed_at > BLOCK + SLACK:
+            raise ConnectionError("the line is silent")
         if not self._armed_at:
-            self._line.send_command("BLMOVE", self.key, self.key, "LEFT", "LEFT", BLOCK, check_health=False)
-            self._armed_at = time.monotonic()
+            self._wire.send(self._command)
+            self._armed_at = now
+        return self._wire.fileno()
 
     def answer(self) -> bool:
         """Whether the queue had a job."""
         self._armed_at = 0.0
-        return self._line.read_response() is not None
+        try:
+            return self._wire.read() is not None
+        except ResponseError:  # no list: the other queues are asked all the same
+            return False
 
     def reset(self) -> None:
         self._armed_at = 0.0
-        self._line.disconnect()
+        self._wire.reconnect()
 
 
 class Bells:
     """Those of all queues of a worker, and of its parent."""
 
-    def __init__(self, connection: redis.Redis, queues: list[str], parent: int) -> None:
-        self.bells = [Bell(connection, queue) for queue in queues]
+    def __init__(self, client: redis.Redis, queues: list[str], parent: int) -> None:
+        self.bells = [Bell(client, queue) for queue in queues]
         self.parent = parent
 
     def wait(self, seconds: float, queues: bool) -> bool:
@@ -58,20 +63,13 @@ class Bells:
         """
         poll = select.poll()
         poll.register(self.parent, select.POLLIN)
-        by_file = {}
         try:
-            for bell in self.bells if queues else []:
-                bell.arm()
-                by_file[bell.fileno()] = bell
-                poll.register(bell.fileno(), select.POLLIN)
-            rung = False
-            for file, _ in poll.poll(1000 * seconds):
-                rung = by_file[file].answer() or rung if file in by_file else True
-        except (RedisError, OSError) as error:
+            by_file = {bell.arm(): bell for bell in self.bells} if queues else {}
+            for file in by_file:
+                poll.register(file, select.POLLIN)
+            heard = [by_file[file].answer() if file in by_file else True for file, _ in poll.poll(1000 * seconds)]
+        except ConnectionError:
             for bell in self.bells:
-                with contextlib.suppress(RedisError, OSError):
-                    bell.reset()
-            if isinstance(error, ConnectionError | TimeoutError | OSError):
-                raise ConnectionError(str(error)) from error
-            return False  # a key of another type in a queue's place: the others are asked all the same
-        return rung
+                bell.reset()
+            raise
+        return any(heard)

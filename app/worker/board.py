@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import orjson
 
 SIZE = 16 * 1024
-COUNTS = struct.Struct("<QQQ")  # writes (odd while one is under way), jobs done, ticks
+COUNTS = struct.Struct("<QQQ")  # writes (odd while one is under way), jobs begun, ticks
 LENGTH = struct.Struct("<I")
 ORDER, LEAVING, TEXT = 24, 25, 32  # offsets of a byte each, and of the length and text of what runs
 
@@ -50,7 +50,7 @@ class Board:
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, SIZE)
-        self._writes = self._done = self._ticks = 0
+        self._writes = self._begun = self._ticks = 0
 
     @property
     def order(self) -> Order:
@@ -70,38 +70,33 @@ class Board:
 
     def show(self, queue: str, job_id: str, execution_id: str, timeout: float) -> None:
         """A job begins. Raises ValueError if its names do not fit."""
-        self._write(orjson.dumps((queue, job_id, execution_id, time.monotonic(), timeout)))
-
-    def lift_limit(self) -> None:
-        """The job has ended, and cannot be reported for now: its timeout is over."""
-        running = self.running
-        if running:
-            self._write(orjson.dumps((running.queue, running.job_id, running.execution_id, running.since, 0)))
+        text = orjson.dumps((queue, job_id, execution_id, time.monotonic(), timeout))
+        if len(text) > SIZE - TEXT - LENGTH.size:
+            raise ValueError("the names of this job are too long")
+        self._begun += 1
+        self._write(text)
 
     def clear(self) -> None:
-        """The job has ended, and its end is in Redis."""
-        self._done += 1
+        """No job runs."""
         self._write(b"")
 
     def tick(self) -> None:
         """The horse moves, though it has no job."""
         self._ticks += 1
-        COUNTS.pack_into(self._memory, 0, self._writes, self._done, self._ticks)
+        COUNTS.pack_into(self._memory, 0, self._writes, self._begun, self._ticks)
 
     def _write(self, text: bytes) -> None:
-        if len(text) > SIZE - TEXT - LENGTH.size:
-            raise ValueError("the names of this job are too long")
         self._ticks += 1
-        COUNTS.pack_into(self._memory, 0, self._writes + 1, self._done, self._ticks)
+        COUNTS.pack_into(self._memory, 0, self._writes + 1, self._begun, self._ticks)
         LENGTH.pack_into(self._memory, TEXT, len(text))
         start = TEXT + LENGTH.size
         self._memory[start : start + len(text)] = text
         self._writes += 2
-        COUNTS.pack_into(self._memory, 0, self._writes, self._done, self._ticks)
+        COUNTS.pack_into(self._memory, 0, self._writes, self._begun, self._ticks)
 
     @property
-    def done(self) -> int:
-        """How many jobs this horse has ended."""
+    def begun(self) -> int:
+        """How many jobs this horse has begun."""
         return int(COUNTS.unpack_from(self._memory)[1])
 
     @property

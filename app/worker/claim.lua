@@ -1,39 +1,45 @@
--- Claim the next job of the queues, in their order, and begin it: at no instant is its id in no list.
--- KEYS: worker hash, leases, then each queue. ARGV: worker's name, execution's id, now (RQ's format), now (seconds),
--- seconds that the execution is kept without a heartbeat.
--- Returns 'suspended', 'unleased' (this worker has been given up), nil if the queues are empty, or
--- { number of the queue, job's id, fields... }; fields are missing where the job cannot be read.
-local worker, leases = KEYS[1], KEYS[2]
-local name, execution, now, seconds, keep = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+-- Claim the next jobs of the queues, in their order: at no instant is an id in no list. They begin with begin.lua.
+-- KEYS: worker hash, leases, then each queue. ARGV: worker's name, now (seconds), seconds that an execution is kept
+-- without a heartbeat, then an id for each execution: so many jobs are wanted, and no more than this worker's share.
+-- Returns 'suspended', 'unleased' (this worker was given up), or for each job { number of the queue, job's id,
+-- execution's id, fields... }; the fields are missing where the job cannot be read.
+local worker, leases, name, now, keep = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 if redis.call('EXISTS', 'rq:suspended') == 1 then
   redis.call('HSET', worker, 'state', 'suspended')
   return 'suspended'
 end
 if not redis.call('ZSCORE', leases, name) then return 'unleased' end
 
+local claimed, wanted = {}, #ARGV - 3
+local others = wanted > 1 and redis.call('ZCARD', leases) or 1
 for n = 3, #KEYS do
-  local id = redis.call('LPOP', KEYS[n])
-  while id do
+  local queue = string.sub(KEYS[n], 10) -- without 'rq:queue:'
+  local left = wanted > 1 and math.max(1, math.floor(redis.call('LLEN', KEYS[n]) / others)) or 1
+  while left > 0 and #claimed < wanted do
+    local id = redis.call('LPOP', KEYS[n])
+    if not id then break end
     local job = 'rq:job:' .. id
     local fields = redis.pcall('HMGET', job, 'data', 'created_at', 'timeout', 'result_ttl', 'success_callback_name',
-      'failure_callback_name', 'stopped_callback_name', 'webhooks', 'group_id', 'repeats_left', 'attempts')
+      'failure_callback_name', 'stopped_callback_name', 'webhooks', 'group_id', 'repeats_left', 'attempts', 'dependency_ids', 'ttl')
     if fields.err or fields[1] or redis.call('EXISTS', job) == 1 then -- else it was deleted, or its ttl ran out
-      local queue = string.sub(KEYS[n], 10) -- without 'rq:queue:'
-      local record = 'rq:execution:' .. id .. ':' .. execution
-      redis.call('ZADD', 'rq:wip:' .. queue, seconds + keep, id .. ':' .. execution)
-      redis.call('HSET', record, 'id', execution, 'created_at', ARGV[4], 'last_heartbeat', ARGV[4], 'worker_name', name)
+      local execution = ARGV[4 + #claimed]
+      local record, registry = 'rq:execution:' .. id .. ':' .. execution, 'rq:executions:' .. id
+      redis.call('ZADD', 'rq:wip:' .. queue, now + keep, id .. ':' .. execution)
+      redis.call('HSET', record, 'id', execution, 'created_at', ARGV[2], 'last_heartbeat', ARGV[2], 'worker_name', name)
       redis.call('EXPIRE', record, keep)
-      redis.call('ZADD', 'rq:executions:' .. id, seconds + keep + 60, execution)
-      redis.call('EXPIRE', 'rq:executions:' .. id, keep + 60)
-      redis.call('HSET', worker, 'state', 'busy', 'current_job', id, 'current_job_working_time', 0)
-      if fields.err then return { n - 2, id } end
-      redis.call('HSET', job, 'status', 'started', 'started_at', now, 'last_heartbeat', now, 'worker_name', name)
-      redis.call('HINCRBY', job, 'attempts', 1)
-      redis.call('PERSIST', job)
-      return { n - 2, id, unpack(fields) }
+      redis.call('ZADD', registry, now + keep + 60, execution)
+      redis.call('EXPIRE', registry, keep + 60)
+      if fields.err then fields = {} elseif fields[13] then redis.call('PERSIST', job) end
+      claimed[#claimed + 1] = { n - 2, id, execution, unpack(fields) }
+      left = left - 1
     end
-    id = redis.call('LPOP', KEYS[n])
   end
+  if #claimed > 0 then break end
 end
-redis.call('HSET', worker, 'state', 'idle')
-return nil
+if #claimed > 0 then
+  redis.call('HSET', worker, 'state', 'busy')
+else
+  redis.call('HSET', worker, 'state', 'idle')
+  redis.call('HDEL', worker, 'current_job')
+end
+return claimed

@@ -1,12 +1,13 @@
-"""The horse's line to Redis: it claims jobs and reports how they ended, both in one round trip.
+"""The horse's line to Redis: it claims jobs, says which begins, and reports how they ended.
 
-Nothing is lost with the line: an end that may not have arrived is reported again (`finish.lua` takes it once), and a
-claim whose answer was lost is given back.
+A beginning and an end are sent and not waited for; the next claim reads their answers. Nothing is lost with the line:
+what was not answered is sent again (the scripts take it once), and what a lost answer claimed is given back.
 """
 
 import os
 import time
 from base64 import b64encode
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,29 +18,26 @@ from typing import Any
 
 import redis
 import structlog
-from redis.exceptions import ConnectionError, NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError, TimeoutError
+from redis.exceptions import ResponseError
 from rq.utils import utcformat
 
 from app import recovery
-from app.redis import LEASES, job_key, registry_key, results_key
+from app.redis import LEASES
+from app.worker.wire import TRANSIENT, Wire, pack
 
 KEEP = 90  # seconds that an execution stays registered without a heartbeat, as RQ 2.12 keeps it while a job runs
-ANSWER_WITHIN = 10.0  # seconds
 LONGEST_WAIT = 2.0  # seconds between two tries to reach Redis
-SCRIPTS = ("claim", "finish")
-TRANSIENT = (ConnectionError, TimeoutError, OutOfMemoryError, ReadOnlyError)
 
 log = structlog.get_logger("jobline.worker")
 
 
 @dataclass(slots=True)
 class Claimed:
-    """A job that has begun. The fields are as RQ's hash has them; all None if it cannot be read."""
+    """A job that is ours to run. The fields are as RQ's hash has them; all None if it cannot be read."""
 
     queue: str
     raw_id: bytes
     execution_id: str
-    started_at: datetime
     data: bytes | None = None
     created_at: bytes | None = None
     timeout: bytes | None = None
@@ -51,6 +49,8 @@ class Claimed:
     group_id: bytes | None = None
     repeats_left: bytes | None = None
     attempts: bytes | None = None
+    dependency_ids: bytes | None = None
+    ttl: bytes | None = None
 
     @property
     def id(self) -> str:
@@ -65,6 +65,7 @@ class Finished:
     claimed: Claimed
     result: bytes | None
     result_ttl: int
+    started_at: datetime
     ended_at: datetime
 
 
@@ -78,94 +79,113 @@ class Nothing(Enum):
 
 
 class Claims:
-    """One connection, used by the horse alone. `give_up` says when to stop trying to reach Redis."""
+    """Used by the horse alone. `give_up` says, while Redis is away, whether to stop trying."""
 
-    def __init__(self, connection: redis.Redis, worker_name: str, give_up: Callable[[], bool]) -> None:
-        self.client, self.name, self.give_up = connection, worker_name, give_up
-        self.worker_key = f"rq:worker:{worker_name}"
-        self._line = connection.connection_pool.get_connection()
-        self._sha: dict[str, str] = {}
+    def __init__(self, client: redis.Redis, worker_name: str, give_up: Callable[[], bool]) -> None:
+        self.client, self.name, self.give_up = client, worker_name, give_up
+        self._worker_key = f"rq:worker:{worker_name}"
+        self._unsent, self._unanswered = b"", deque[bytes]()
+        self._wire = Wire(client)
         self._load()
 
-    def exchange(self, finished: Finished | None, queues: list[str]) -> Claimed | Nothing:
-        """Report an end, if any, and claim the next job, if queues are given: a job, or why there is none.
+    def claim(self, queues: list[str], count: int) -> list[Claimed] | Nothing:
+        """Up to `count` jobs of one queue, or why there is none.
 
         Raises:
-            ConnectionError: only when Redis is away and it is time to give up.
+            redis.RedisError: it is time to give up.
         """
+        executions = [os.urandom(16).hex() for _ in range(count)]
+        keys = [f"rq:queue:{name}" for name in queues]
+        now = datetime.now(UTC).timestamp()
+        command = pack(
+            "EVALSHA", self._sha["claim"], 2 + len(keys), self._worker_key, LEASES, *keys,
+            self.name, now, KEEP, *executions,
+        )  # fmt: skip
+        found = self._ask(command, lambda: self._give_back(queues, executions))
+        if isinstance(found, bytes):
+            return Nothing(found)
+        return [Claimed(queues[one[0] - 1], one[1], one[2].decode(), *one[3:]) for one in found] or Nothing.EMPTY
+
+    def ended(self, finished: Finished) -> None:
+        """To be sent with what comes next."""
+        self._later(self._finish(finished))
+
+    def begins(self, claimed: Claimed, now: datetime) -> None:
+        """Send it, with the end of the job before. Never raises: what fails is sent again later."""
+        self._later(self._begin(claimed, now))
+        try:
+            self._wire.send(self._unsent)
+        except redis.ConnectionError:
+            log.warning("the line to redis is cut")
+        self._unsent = b""
+
+    def _later(self, command: bytes) -> None:
+        self._unanswered.append(command)
+        self._unsent += command
+
+    def settle(self) -> None:
+        """Wait until all that was reported is in Redis. Raises as `claim`."""
+        if self._unanswered:
+            self._ask(None, lambda: None)
+
+    def _ask(self, command: bytes | None, undo: Callable[[], None]) -> Any:
         wait = 0.05
-        execution_id = os.urandom(16).hex()
-        while finished or queues:
+        while True:
             try:
-                return self._exchange(finished, queues, execution_id)
-            except NoScriptError:  # SCRIPT FLUSH
-                self._load()
+                self._wire.send(self._unsent + (command or b""))
+                self._unsent = b""
+                while self._unanswered:
+                    self._take_answer()
+                    self._unanswered.popleft()
+                return self._wire.read() if command else None
             except TRANSIENT as error:
-                log.warning("redis does not take it", error=f"{type(error).__name__}: {error}", again_in=wait)
-                self._line.disconnect()
+                log.warning("redis is away", error=f"{type(error).__name__}: {error}", again_in=wait)
                 if self.give_up():
                     raise
                 time.sleep(wait)
                 wait = min(2 * wait, LONGEST_WAIT)
-            self._give_back(queues, execution_id)
-        return Nothing.EMPTY
+            self._mend(undo)
 
-    def _exchange(self, finished: Finished | None, queues: list[str], execution_id: str) -> Claimed | Nothing:
-        line, now = self._line, datetime.now(UTC)
-        commands = []
-        if finished:
-            commands.append(line.pack_command(*self._finish(finished)))
-        if queues:
-            commands.append(line.pack_command(*self._claim(queues, execution_id, now)))
-        line.send_packed_command([b"".join(part for command in commands for part in command)], check_health=False)
-        refused: RedisError | None = None
-        if finished:
-            try:
-                if not line.read_response(timeout=ANSWER_WITHIN):
-                    log.warning("its end came too late", job_id=finished.claimed.id)
-            except RedisError as error:
-                if not queues or isinstance(error, ConnectionError | TimeoutError):
-                    raise
-                refused = error  # read on: the next answer is on its way
-        found = line.read_response(timeout=ANSWER_WITHIN) if queues else None
-        if refused:
-            raise refused
-        if not isinstance(found, list):
-            return Nothing(found or b"empty")
-        return Claimed(queues[found[0] - 1], found[1], execution_id, now, *found[2:])
+    def _take_answer(self) -> None:
+        try:
+            if self._wire.read() == 0:
+                log.warning("too late: the job was taken from this worker")
+        except ResponseError as error:
+            if isinstance(error, TRANSIENT):
+                raise
+            log.error("redis refuses a report", error=str(error))  # noqa: TRY400 - a key of a wrong type: it never passes
 
-    def _claim(self, queues: list[str], execution_id: str, now: datetime) -> list[Any]:
-        keys = [self.worker_key, LEASES, *(f"rq:queue:{name}" for name in queues)]
-        return [
-            "EVALSHA", self._sha["claim"], len(keys), *keys,
-            self.name, execution_id, utcformat(now), now.timestamp(), KEEP,
-        ]  # fmt: skip
+    def _mend(self, undo: Callable[[], None]) -> None:
+        try:
+            self._wire.reconnect()
+            self._load()
+            undo()
+            self._unsent = b"".join(self._unanswered)
+        except redis.RedisError:
+            return  # the next try finds the line cut
 
-    def _finish(self, finished: Finished) -> list[Any]:
-        claimed = finished.claimed
-        keys = [
-            self.worker_key, registry_key("wip", claimed.queue), registry_key("finished", claimed.queue),
-            job_key(claimed.id), results_key(claimed.id),
-        ]  # fmt: skip
-        return [
-            "EVALSHA", self._sha["finish"], len(keys), *keys,
-            self.name, claimed.id, claimed.execution_id,
-            "" if finished.result is None else b64encode(finished.result), finished.result_ttl,
-            claimed.started_at.timestamp(), finished.ended_at.timestamp(), utcformat(finished.ended_at),
-            (finished.ended_at - claimed.started_at).total_seconds(),
-        ]  # fmt: skip
+    def _give_back(self, queues: list[str], executions: list[str]) -> None:
+        for queue in queues:
+            recovery.give_back(self.client, queue, executions)
+
+    def _begin(self, claimed: Claimed, now: datetime) -> bytes:
+        return pack(
+            "EVALSHA", self._sha["begin"], 3, self._worker_key, b"rq:job:" + claimed.raw_id, f"rq:wip:{claimed.queue}",
+            self.name, claimed.raw_id, claimed.execution_id, utcformat(now),
+        )  # fmt: skip
+
+    def _finish(self, finished: Finished) -> bytes:
+        claimed, raw_id = finished.claimed, finished.claimed.raw_id
+        return pack(
+            "EVALSHA", self._sha["finish"], 5, self._worker_key, f"rq:wip:{claimed.queue}",
+            f"rq:finished:{claimed.queue}", b"rq:job:" + raw_id, b"rq:results:" + raw_id,
+            self.name, raw_id, claimed.execution_id, b64encode(finished.result or b""), finished.result_ttl,
+            finished.started_at.timestamp(), finished.ended_at.timestamp(), utcformat(finished.ended_at),
+            (finished.ended_at - finished.started_at).total_seconds(), 1 if claimed.dependency_ids else 0,
+        )  # fmt: skip
 
     def _load(self) -> None:
-        for name in SCRIPTS:
-            self._sha[name] = self.client.script_load(_source(name))
-
-    def _give_back(self, queues: list[str], execution_id: str) -> None:
-        """After a failure: what the lost answer may have claimed."""
-        try:
-            for queue in queues:
-                recovery.give_back(self.client, queue, execution_id)
-        except RedisError:
-            return  # still away: the next round tries again
+        self._sha = {name: self.client.script_load(_source(name)) for name in ("claim", "begin", "finish")}
 
 
 @cache

@@ -2,12 +2,11 @@
 -- worker's to finish (its lease ran out, or the job was deleted): then nothing is changed.
 -- KEYS: worker hash, started registry, finished registry, job hash, results.
 -- ARGV: worker's name, job's id, execution's id, result (Base64) or '', result_ttl, started, ended (seconds each),
--- ended (RQ's format), seconds that it ran.
+-- ended (RQ's format), seconds that it ran, '1' if it depended on others.
 local worker, started, finished, job, results = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local name, id, execution, value, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local member = id .. ':' .. execution
-redis.call('HDEL', worker, 'current_job')
-if not redis.call('ZSCORE', started, member) then return 0 end
+if redis.call('ZREM', started, member) == 0 then return 0 end
 
 local function keep()
   if value == '' then
@@ -20,11 +19,9 @@ end
 local kept = keep()
 if type(kept) == 'table' and kept.err and string.find(kept.err, 'WRONGTYPE', 1, true) then
   redis.call('DEL', results)
-  kept = keep()
+  keep()
 end
-if type(kept) == 'table' and kept.err then return kept end -- out of memory, say: nothing has changed
 
-redis.call('ZREM', started, member)
 redis.call('DEL', 'rq:execution:' .. id .. ':' .. execution)
 redis.call('ZREM', 'rq:executions:' .. id, execution)
 redis.call('HINCRBY', worker, 'successful_job_count', 1)
@@ -41,8 +38,8 @@ else
   redis.call('EXPIRE', results, ttl)
   redis.call('ZADD', finished, math.floor(tonumber(ARGV[7])) + ttl, id)
   redis.call('EXPIRE', job, ttl)
-  redis.call('EXPIRE', job .. ':dependents', ttl)
-  redis.call('EXPIRE', 'rq:job::' .. id .. ':dependencies', ttl)
+  if #dependents > 0 then redis.call('EXPIRE', job .. ':dependents', ttl) end
+  if ARGV[10] == '1' then redis.call('EXPIRE', 'rq:job::' .. id .. ':dependencies', ttl) end
 end
 
 -- As rq.Queue.enqueue_dependents (RQ 2.12): those that are deferred and wait for nothing else.

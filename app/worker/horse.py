@@ -24,6 +24,7 @@ from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
 from rq.job import _job_stack
 from rq.timeouts import JobTimeoutException
+from rq.worker import DequeueStrategy
 
 from app import recovery
 from app.catalog import PACKAGE
@@ -34,12 +35,15 @@ from app.serializer import JSON
 from app.settings import get_settings
 from app.worker.bells import Bells
 from app.worker.board import Board, Leaving, Order
+from app.worker.box import Box
 from app.worker.claims import Claimed, Claims, Finished, Nothing
 
 if TYPE_CHECKING:
     from app.worker.parent import Worker
 
 LOOK_EVERY = 1.0  # seconds between two looks around while idle
+MOST_AT_ONCE = 16  # jobs claimed in one round trip
+BATCH_TIME = 0.005  # seconds
 MOST_THREADS = 32  # left behind by jobs, before a fresh horse takes over
 DATE = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")  # what rq.utils.utcparse (RQ 2.12) takes
 
@@ -63,34 +67,71 @@ class Limits:
 class Horse:
     """Lives from its fork until `run` returns. `parent` is the line on which its parent rings, and breaks off."""
 
-    def __init__(self, worker: "Worker", board: Board, parent: socket.socket, limits: Limits) -> None:
-        self.worker, self.board, self.parent, self.limits = worker, board, parent, limits
+    def __init__(self, worker: "Worker", board: Board, box: Box, parent: socket.socket, limits: Limits) -> None:
+        self.worker, self.board, self.box, self.parent, self.limits = worker, board, box, parent, limits
         self.settings, self.connection = get_settings(), worker.connection
         self.queues = {queue.name: queue for queue in worker.queues}
         self.claims = Claims(self.connection, worker.name, give_up=self._give_up)
         self.bells = Bells(self.connection, list(self.queues), parent.fileno())
         self.performed, self.idle_since = 0, time.monotonic()
+        self.stowed: dict[str, Claimed] = {}
+        self.batch, self.claimed_at, self.claimed = 1, 0.0, 0
         self.threads, self.memory = threading.active_count(), _memory()
 
     def run(self) -> Leaving:
         """Work until there is a reason to leave."""
-        finished: Finished | None = None
         while True:
-            leaving = self._reason_to_leave()
-            found = self.claims.exchange(finished, [] if leaving else self._order())
-            if finished:
-                self.board.clear()
-                finished = None
-            if leaving:
-                return leaving
-            if isinstance(found, Claimed):
-                finished = self._perform(found)
-            elif reason := self._wait(found):
-                return reason
+            claimed = self._take()
+            if claimed is None:
+                leaving = self._reason_to_leave()
+                if leaving:
+                    self.claims.settle()
+                    return leaving
+                found = self.claims.claim(self._order(), self._how_many())
+                if isinstance(found, Nothing):
+                    leaving = self._wait(found)
+                    if leaving:
+                        return leaving
+                    continue
+                claimed = self._stow(found)
+            self._perform(claimed)
+
+    def _take(self) -> Claimed | None:
+        """The next of those that were claimed together, unless the parent has taken it to give it back."""
+        if not self.stowed:
+            return None
+        if self.board.order is Order.STOP:
+            self._give_back(self.box.take_all())
+        execution_id = self.box.take()
+        if execution_id is None:
+            self.stowed.clear()
+            self.batch = 1
+            return None
+        return self.stowed.pop(execution_id)
+
+    def _stow(self, found: list[Claimed]) -> Claimed:
+        """Keep all but the first."""
+        self.claimed_at, self.claimed = time.monotonic(), len(found)
+        if len(found) > 1:
+            self.stowed = {claimed.execution_id: claimed for claimed in found[1:]}
+            self.box.put(list(self.stowed))
+        return found[0]
+
+    def _give_back(self, execution_ids: list[str]) -> None:
+        queues = {self.stowed[execution_id].queue for execution_id in execution_ids}
+        for queue in queues:
+            recovery.give_back(self.connection, queue, execution_ids)
+
+    def _how_many(self) -> int:
+        """One, and more while jobs prove so short that a batch of them is over in BATCH_TIME."""
+        each = (time.monotonic() - self.claimed_at) / max(1, self.claimed)
+        self.batch = min(2 * self.batch, MOST_AT_ONCE) if 2 * self.batch * each < BATCH_TIME else 1
+        if self.limits.jobs is not None or self.worker._dequeue_strategy != DequeueStrategy.DEFAULT:
+            self.batch = 1
+        return self.batch
 
     def _give_up(self) -> bool:
         """Asked while Redis is away."""
-        self.board.lift_limit()
         self.board.tick()
         return self.board.order is Order.STOP
 
@@ -117,6 +158,7 @@ class Horse:
             return Leaving.SUSPENDED if nothing is Nothing.SUSPENDED else Leaving.EMPTY
         if self.limits.idle is not None and time.monotonic() - self.idle_since >= self.limits.idle:
             return Leaving.IDLE
+        self.claimed_at, self.claimed = 0.0, 0
         self.board.tick()
         try:
             heard = self.bells.wait(LOOK_EVERY, queues=nothing is Nothing.EMPTY)
@@ -130,8 +172,8 @@ class Horse:
         except BlockingIOError:
             return True
 
-    def _perform(self, claimed: Claimed) -> Finished | None:
-        """Run a job. What is returned is still to be reported; None: its end is in Redis."""
+    def _perform(self, claimed: Claimed) -> None:
+        """Run a job, and see to its end."""
         self.performed += 1
         queue = self.queues[claimed.queue]
         self.worker.reorder_queues(queue)
@@ -142,28 +184,15 @@ class Horse:
             self.board.show(claimed.queue, claimed.id, claimed.execution_id, timeout)
         except ValueError as error:  # UnicodeDecodeError is one
             quarantine(self.connection, claimed.raw_id, claimed.queue, error, claimed.execution_id)
-            return None
+            return
+        now = datetime.now(UTC)
+        self.claims.begins(claimed, now)
         os.environ["RQ_JOB_ID"] = claimed.id
-        try:
-            job = self._plain(claimed)
-            if job:
-                finished = self._run(job, claimed, timeout)
-                if finished:
-                    return finished
-            else:
-                self._run_as_rq(claimed)
-        except NoSuchJobError:
-            log.warning("deleted while it ran", job_id=claimed.id)
-        except redis.RedisError as error:
-            log.warning("redis does not take its end", job_id=claimed.id, error=str(error))
-        except Exception as error:
-            log.exception("unreadable job", job_id=claimed.id)
-            quarantine(self.connection, claimed.raw_id, claimed.queue, error, claimed.execution_id)
-        finally:
-            self.idle_since = time.monotonic()
-        self._make_sure(claimed)
+        job = self._plain(claimed)
+        if job is None or not self._run(job, claimed, timeout, now):
+            self._end_as_rq(claimed, now, job)
         self.board.clear()
-        return None
+        self.idle_since = time.monotonic()
 
     def _plain(self, claimed: Claimed) -> Job | None:
         """The job, if it needs nothing of RQ but to be run."""
@@ -179,31 +208,28 @@ class Horse:
         except (zlib.error, ValueError, TypeError):
             return None  # RQ's own way reads older forms too, and fails the rest with its reason
 
-    def _run(self, job: Job, claimed: Claimed, timeout: int) -> Finished | None:
+    def _run(self, job: Job, claimed: Claimed, timeout: int, started_at: datetime) -> bool:
+        """Whether it succeeded; else RQ's own way follows."""
         name = (job.func_name or "").removeprefix(f"{PACKAGE}.")
         attempt = int(claimed.attempts or 0) + 1
         structlog.contextvars.bind_contextvars(job_id=job.id, function=name, queue=claimed.queue, attempt=attempt)
         _job_stack.push(job)
         try:
             with self.worker.death_penalty_class(timeout, JobTimeoutException, job_id=job.id):
-                result = job._execute()
-            if isinstance(result, rq.Retry):
-                self._retry(job, claimed, result)
-                return None
-            dumped = None if result is None else self._dumped(result)
-        except BaseException:
-            self._fail(job, claimed)
-            return None
+                job.outcome = job._execute()
+            if isinstance(job.outcome, rq.Retry):
+                return False
+            result = None if job.outcome is None else self._dumped(job.outcome)
+        except BaseException as error:
+            job.outcome = error
+            return False
         finally:
             _job_stack.pop()
-            structlog.contextvars.clear_contextvars()
         ended_at = datetime.now(UTC)
-        log.info(
-            "job finished", job_id=job.id, function=name, queue=claimed.queue, attempt=attempt,
-            seconds=(ended_at - claimed.started_at).total_seconds(),
-        )  # fmt: skip
-        ttl = claimed.result_ttl
-        return Finished(claimed, dumped, int(ttl) if ttl else self.worker.default_result_ttl, ended_at)
+        ttl = int(claimed.result_ttl) if claimed.result_ttl else self.worker.default_result_ttl
+        self.claims.ended(Finished(claimed, result, ttl, started_at, ended_at))
+        log.info("job finished", seconds=(ended_at - started_at).total_seconds())
+        return True
 
     def _dumped(self, result: Any) -> bytes:
         """Raises TypeError for what has no JSON form, and ResultTooLarge."""
@@ -212,33 +238,51 @@ class Horse:
             raise ResultTooLarge(f"the result is {len(dumped)} bytes, RESULT_LIMIT is {self.settings.result_limit}")
         return dumped
 
-    def _fail(self, job: Job, claimed: Claimed) -> None:
+    def _end_as_rq(self, claimed: Claimed, started_at: datetime, job: Job | None) -> None:
+        """All that is not a plain success: RQ ends the job that ran, or runs the one that is not plain."""
+        try:
+            self.claims.settle()  # RQ writes on another connection
+            self.worker.execution = Execution(claimed.execution_id, claimed.id, self.connection, self.worker.name)
+            self.worker.execution.created_at = started_at
+            if job is None:
+                self._run_as_rq(claimed)
+            elif isinstance(job.outcome, rq.Retry):
+                self._retry(job, claimed, started_at)
+            else:
+                self._fail(job, claimed, started_at)
+        except NoSuchJobError:
+            log.warning("deleted while it ran")
+        except redis.RedisError as error:
+            log.warning("redis does not take its end", error=str(error))
+        except Exception as error:
+            log.exception("unreadable job", job_id=claimed.id)
+            quarantine(self.connection, claimed.raw_id, claimed.queue, error, claimed.execution_id)
+        self._make_sure(claimed)
+
+    def _run_as_rq(self, claimed: Claimed) -> None:
+        job = self.worker.job_class.fetch(claimed.id, connection=self.connection, serializer=self.worker.serializer)
+        name, attempt = (job.func_name or "").removeprefix(f"{PACKAGE}."), int(claimed.attempts or 0) + 1
+        structlog.contextvars.bind_contextvars(job_id=job.id, function=name, queue=claimed.queue, attempt=attempt)
+        self.worker.perform_job(job, self.queues[claimed.queue])
+
+    def _fail(self, job: Job, claimed: Claimed, started_at: datetime) -> None:
         """As the end of rq.Worker.perform_job (RQ 2.12) for a job without callbacks."""
-        exc_info = sys.exc_info()
-        queue = self.queues[claimed.queue]
-        log.warning("job failed", error=repr(exc_info[1]))
-        self._begin_rq(job, claimed)
+        error, queue = job.outcome, self.queues[claimed.queue]
+        exc_info = (type(error), error, error.__traceback__)
+        log.warning("job failed", error=repr(error))
+        job.started_at = started_at
         self.worker.handle_execution_ended(job, queue, job.failure_callback_timeout)
         self.worker.handle_exception(job, *exc_info)
         exc_string = "".join(traceback.format_exception(*exc_info))
         self.worker.handle_job_failure(job=job, queue=queue, exc_string=exc_string)
 
-    def _retry(self, job: Job, claimed: Claimed, retry: rq.Retry) -> None:
+    def _retry(self, job: Job, claimed: Claimed, started_at: datetime) -> None:
         queue = self.queues[claimed.queue]
-        execution = self._begin_rq(job, claimed)
+        job.started_at = started_at
         self.worker.handle_execution_ended(job, queue, job.success_callback_timeout)
-        self.worker.handle_job_retry(job, queue, retry, queue.started_job_registry, execution)
-
-    def _begin_rq(self, job: rq.job.Job, claimed: Claimed) -> Execution:
-        execution = Execution(claimed.execution_id, claimed.id, self.connection, worker_name=self.worker.name)
-        execution.created_at = job.started_at = claimed.started_at
-        self.worker.execution = execution
-        return execution
-
-    def _run_as_rq(self, claimed: Claimed) -> None:
-        job = self.worker.job_class.fetch(claimed.id, connection=self.connection, serializer=self.worker.serializer)
-        self._begin_rq(job, claimed)
-        self.worker.perform_job(job, self.queues[claimed.queue])
+        self.worker.handle_job_retry(
+            job, queue, job.outcome, queue.started_job_registry, execution=self.worker.execution
+        )
 
     def _make_sure(self, claimed: Claimed) -> None:
         """RQ's ways end a job with several writes, and swallow their failure: see that it has ended, or recover it."""

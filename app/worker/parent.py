@@ -33,13 +33,16 @@ from app.rq_parts import Job, Queue, catalog
 from app.serializer import JSON
 from app.settings import get_settings
 from app.worker.board import Board, Leaving, Order, Running
+from app.worker.box import Box
 from app.worker.claims import KEEP
 from app.worker.horse import Horse, Limits
 from app.worker.process import HorseProcess, why
 
 LOOK_EVERY = 1.0  # seconds
+HELD_UP_AFTER = 0.01  # seconds without a move, and what the horse has claimed and not begun is given back
+LAST_WORDS = 0.02  # seconds for what a dead horse had sent to arrive
 STILL_AFTER = 30.0  # an idle horse that has not moved for so long is replaced
-LONGEST_BACKOFF = 10.0  # before a horse is replaced that died without having ended a job
+LONGEST_BACKOFF = 10.0  # before a horse is replaced that has not begun a job
 
 log = structlog.get_logger("jobline.worker")
 
@@ -64,6 +67,8 @@ class Worker(rq.Worker):
         self._job_to_stop: str | None = None
         self._alarm: socket.socket | None = None
         self._grace_ends_at = 0.0
+        self._not_held: Running | None = None
+        self._to_give_back: list[str] = []
 
     def work(
         self,
@@ -93,7 +98,7 @@ class Worker(rq.Worker):
             self.teardown()
 
     def _keep_a_horse(self, limits: Limits) -> int:
-        """One horse after the other; the number of jobs they ended."""
+        """One horse after the other; the number of jobs they began."""
         done, backoff = 0, 0.0
         while True:
             catalog().refresh()
@@ -101,24 +106,26 @@ class Worker(rq.Worker):
             self._horse = horse = HorseProcess(partial(self._be_horse, left))
             self._horse_pid = horse.pid
             self._watch(horse)
-            leaving, ended = horse.board.leaving, horse.board.done
+            leaving, begun = horse.board.leaving, horse.board.begun
             if leaving is Leaving.DIED:
-                ended += self._bury(horse)
-            done += ended
+                self._bury(horse)
+            self._forget_current_job()
+            horse.close()
+            done += begun
             if self._stop_requested or leaving not in (Leaving.DIED, Leaving.RECYCLED) or done == limits.jobs:
                 self._say_why(leaving, limits, done)
                 return done
-            backoff = 0.0 if ended else min(2 * backoff + 0.1, LONGEST_BACKOFF)
+            backoff = 0.0 if begun else min(2 * backoff + 0.1, LONGEST_BACKOFF)
             self._wait(backoff)
 
-    def _be_horse(self, limits: Limits, board: Board, line: socket.socket) -> int:
+    def _be_horse(self, limits: Limits, board: Board, box: Box, line: socket.socket) -> int:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self.setup_work_horse_signals()
             random.seed()
             self._is_horse = True
-            board.leaving = self.horse_class(self, board, line, limits).run()
+            board.leaving = self.horse_class(self, board, box, line, limits).run()
         except BaseException:
             log.exception("the work horse fell")
             return 1
@@ -143,6 +150,8 @@ class Worker(rq.Worker):
             now = time.monotonic()
             self._act_on_requests(horse)
             try:
+                if self._to_give_back:
+                    self._empty(horse.box)
                 if now >= beat_at:
                     beat_at = now + RENEW_EVERY
                     self._beat(horse)
@@ -154,7 +163,7 @@ class Worker(rq.Worker):
                     self.run_maintenance_tasks()
             except redis.RedisError as error:
                 log.warning("redis is away", error=f"{type(error).__name__}: {error}")
-            self._wait(LOOK_EVERY)
+            self._wait(LOOK_EVERY, horse)
 
     def _act_on_requests(self, horse: HorseProcess) -> None:
         running, job_id = horse.board.running, self._job_to_stop
@@ -187,8 +196,9 @@ class Worker(rq.Worker):
                 pipeline.hset(self.key, mapping=self.serialize())
                 worker_registration.register(self, pipeline)
                 pipeline.execute()
-        if running and not held:
+        if running and not held and self._not_held == running:  # twice: it may just have ended
             self._kill(horse, running, "it was taken from this worker", lambda _: Outcome.RETURNED)
+        self._not_held = None if held else running
         if running or horse.still_for() < STILL_AFTER:
             self.connection.hset(self.key, "horse_moved_at", utcformat(now))
 
@@ -207,38 +217,50 @@ class Worker(rq.Worker):
 
     # -- after a horse
 
-    def _bury(self, horse: HorseProcess) -> int:
-        """Recover what the dead horse held; how many jobs it had begun."""
+    def _bury(self, horse: HorseProcess) -> None:
+        """Recover what the dead horse held."""
         reason, decide = self._verdict or (
             f"WorkHorseTerminated: Work-horse terminated unexpectedly; {why(horse.status or 0)}",
-            lambda job: recovery.policy(catalog(), job),
+            lambda job: recovery.policy(catalog(), {**job, b"status": b"started"}),
         )
-        self._verdict, running = None, horse.board.running
+        self._verdict = None
+        time.sleep(LAST_WORDS)
         while True:
             try:
-                return self._settle(horse, running, reason, decide)
+                self._settle(horse, reason, decide)
             except redis.RedisError as error:
                 log.warning("redis is away", error=f"{type(error).__name__}: {error}")
                 if self._stop_requested:
-                    return 0  # its lease runs out, and another worker recovers the job
+                    return  # its lease runs out, and another worker recovers the job
                 self._wait(LOOK_EVERY)
+            else:
+                return
 
-    def _settle(
-        self, horse: HorseProcess, running: Running | None, reason: str, decide: Callable[[Raw], Outcome]
-    ) -> int:
-        begun = 0
+    def _settle(self, horse: HorseProcess, reason: str, decide: Callable[[Raw], Outcome]) -> None:
+        running = horse.board.running
+        self._empty(horse.box)
         for queue, job_id, execution in recovery.held_by(self.connection, self.name):
             if running and execution == running.execution_id:
-                begun = 1
                 self._tell_handler(job_id, horse)
                 recovery.recover(self.connection, queue, job_id, execution, reason, decide)
-            else:
-                why_not = "claimed, but not begun"
-                recovery.recover(self.connection, queue, job_id, execution, why_not, lambda _: Outcome.RETURNED)
-        self.connection.hdel(self.key, "current_job")
-        if begun:
-            self.increment_failed_job_count()
-        return begun
+                self.increment_failed_job_count()
+            else:  # not begun; or ended, and its end was lost on the way
+                recovery.recover(self.connection, queue, job_id, execution, recovery.LOST, self._policy)
+
+    def _policy(self, job: Raw) -> Outcome:
+        return recovery.policy(catalog(), job)
+
+    def _empty(self, box: Box) -> None:
+        """Give back what the horse had claimed and not begun; kept here until Redis has taken it."""
+        self._to_give_back += box.take_all()
+        if self._to_give_back:
+            for queue in self.queue_names():
+                recovery.give_back(self.connection, queue, self._to_give_back)
+            self._to_give_back = []
+
+    def _forget_current_job(self) -> None:
+        with contextlib.suppress(redis.RedisError):
+            self.set_current_job_id(None)
 
     def _tell_handler(self, job_id: str, horse: HorseProcess) -> None:
         """RQ's hook for a killed horse."""
@@ -249,13 +271,13 @@ class Worker(rq.Worker):
         """At the worker's own end: whatever ended it, no horse is left, and no job is held."""
         horse = self._horse
         if horse:
-            if not horse.ended():
+            if not horse.ended():  # else it has been buried
                 horse.kill()
                 horse.wait()
-            if horse.board.leaving is Leaving.DIED:
                 self._stop_requested = True
                 self._bury(horse)
-            horse.close()
+                self._forget_current_job()
+                horse.close()
             self._horse, self._horse_pid = None, 0
 
     # -- RQ's hooks
@@ -347,10 +369,22 @@ class Worker(rq.Worker):
             with contextlib.suppress(OSError):
                 self._alarm.send(b"!")
 
-    def _wait(self, seconds: float) -> None:
-        if select.select([self._ear], [], [], seconds)[0]:
-            with contextlib.suppress(BlockingIOError):
-                self._ear.recv(4096)
+    def _wait(self, seconds: float, horse: HorseProcess | None = None) -> None:
+        """Until something happens; meanwhile no job waits in the horse's box while the horse is held up."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            heard, _, _ = select.select([self._ear.fileno(), *([horse.box.fileno()] if horse else [])], [], [], left)
+            if not heard:
+                return
+            if self._ear.fileno() in heard:
+                with contextlib.suppress(BlockingIOError):
+                    self._ear.recv(4096)
+                return
+            assert horse
+            ticks = horse.board.ticks
+            if not select.select([self._ear], [], [], HELD_UP_AFTER)[0] and horse.board.ticks == ticks:
+                with contextlib.suppress(redis.RedisError):
+                    self._empty(horse.box)
 
 
 def _as_a_failure(job: Raw) -> Outcome:

@@ -10,16 +10,17 @@ import time
 from collections.abc import Callable
 
 from app.worker.board import Board, Order, Running
+from app.worker.box import Box
 
 FREEZE_WITHIN = 1.0  # seconds
 PR_SET_PDEATHSIG = 1  # prctl(2), Linux
 
 
 class HorseProcess:
-    """Forked at once; `life` runs in the child, with its board and its end of the line, and returns an exit code."""
+    """Forked at once; `life` runs in the child, with its board, box and line, and returns an exit code."""
 
-    def __init__(self, life: Callable[[Board, socket.socket], int]) -> None:
-        self.board = Board()
+    def __init__(self, life: Callable[[Board, Box, socket.socket], int]) -> None:
+        self.board, self.box = Board(), Box()
         self.status: int | None = None
         self._ticks, self._moved_at = self.board.ticks, time.monotonic()
         self._line, theirs = socket.socketpair()
@@ -31,7 +32,7 @@ class HorseProcess:
                 self._line.close()
                 os.setpgrp()
                 _die_with(parent)
-                code = life(self.board, theirs)
+                code = life(self.board, self.box, theirs)
             finally:
                 sys.stdout.flush()
                 os._exit(code)
@@ -90,6 +91,7 @@ class HorseProcess:
 
     def close(self) -> None:
         self._line.close()
+        self.box.close()
 
 
 def why(status: int) -> str:

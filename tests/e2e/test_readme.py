@@ -49,7 +49,7 @@ def test_make_run_and_the_curl(tmp_path: Path) -> None:
             COMMANDS[0].split(), cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        until(lambda: '"event": "ready"' in (tmp_path / "log").read_text(), 60)
+        until(lambda: '"event":"ready"' in (tmp_path / "log").read_text(), 60)
         answer = shell(COMMANDS[2].replace(":8000", f":{port}"), tmp_path)
         assert json.loads(answer.stdout)["result"] == 3
     finally:

@@ -32,7 +32,7 @@ class Run:
 
     def wait(self) -> None:
         """Until this run, not one before it, says that it is ready."""
-        self.wait_for(b'"event": "ready"')
+        self.wait_for(b'"event":"ready"')
 
     def wait_for(self, said: bytes) -> None:
         assert self.process.stdout

@@ -188,8 +188,8 @@ def test_plain_rq_worker_with_rqs_own_variables(project: Project, valkey: redis.
     )
     output, _ = process.communicate(timeout=60)
     assert state(valkey, "job")["result"] == 3
-    assert b'"job_id": "job"' in output
-    assert b'"attempt": 1' in output
+    assert b'"job_id":"job"' in output
+    assert b'"attempt":1' in output
 
 
 def test_arguments_are_not_logged(project: Project, valkey: redis.Redis) -> None:

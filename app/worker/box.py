@@ -1,0 +1,41 @@
+"""The executions that a horse has claimed and not begun: whoever takes one out of the box owns it.
+
+The horse takes the next to run it, its parent the rest to give them back when the horse is held up. It is a pipe of
+records of one length, which the kernel hands out whole and once.
+"""
+
+import contextlib
+import os
+import select
+
+RECORD = 32  # bytes: an execution's id
+
+
+class Box:
+    """Of one horse and its parent."""
+
+    def __init__(self) -> None:
+        self._out, self._in = os.pipe()
+        os.set_blocking(self._out, False)
+
+    def fileno(self) -> int:
+        return self._out
+
+    def put(self, execution_ids: list[str]) -> None:
+        os.write(self._in, "".join(execution_ids).encode())
+
+    def take(self) -> str | None:
+        """The next; None if there is no more."""
+        with contextlib.suppress(BlockingIOError):
+            return os.read(self._out, RECORD).decode()
+        return None
+
+    def take_all(self) -> list[str]:
+        return list(iter(self.take, None))
+
+    def full(self) -> bool:
+        return bool(select.select([self._out], [], [], 0)[0])
+
+    def close(self) -> None:
+        os.close(self._out)
+        os.close(self._in)

@@ -1,0 +1,77 @@
+"""A connection of redis-py, spoken to directly: commands are sent without waiting, and answers read when wanted.
+
+The client's own way costs more than the commands of a short job: packing, pooling and retries are left out. Whoever
+uses a wire knows what was sent and not answered, and sends it again after `reconnect`.
+"""
+
+from builtins import TimeoutError as SocketTimeout
+from typing import Any
+
+import hiredis
+import redis
+from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, ResponseError, TimeoutError
+
+ANSWER_WITHIN = 10.0  # seconds
+TRANSIENT = (ConnectionError, TimeoutError, OutOfMemoryError, ReadOnlyError)
+"""What may be over at the next try."""
+
+_KINDS: dict[str, type[ResponseError]] = {"OOM": OutOfMemoryError, "READONLY": ReadOnlyError}
+_AWAY = ("LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "NOSCRIPT", "TRYAGAIN", "UNBLOCKED")
+
+
+def pack(*words: str | bytes | float) -> bytes:
+    """A command in the protocol's form."""
+    return hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub names a tuple of one
+
+
+class Wire:
+    """One connection, used by one thread."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._connection = client.connection_pool.get_connection()
+        self._use()
+
+    def _use(self) -> None:
+        self._socket = self._connection._sock  # redis-py has no public way to wait for several connections
+        self._socket.settimeout(ANSWER_WITHIN)
+        self._reader = hiredis.Reader(notEnoughData=self)
+
+    def fileno(self) -> int:
+        return int(self._socket.fileno())
+
+    def reconnect(self) -> None:
+        """Raises redis.ConnectionError."""
+        self._connection.disconnect()
+        self._connection.connect()
+        self._use()
+
+    def send(self, commands: bytes) -> None:
+        """Raises redis.ConnectionError."""
+        try:
+            self._socket.sendall(commands)
+        except OSError as error:
+            raise ConnectionError(str(error)) from error
+
+    def read(self) -> Any:
+        """The next answer, as bytes, int, None or a list of these.
+
+        Raises:
+            ConnectionError, TimeoutError: none came.
+            ResponseError: the answer is an error; one of TRANSIENT where it may pass.
+        """
+        answer = self._reader.gets()
+        while answer is self:
+            try:
+                received = self._socket.recv(65536)
+            except SocketTimeout as error:
+                raise TimeoutError(f"no answer within {ANSWER_WITHIN} s") from error
+            except OSError as error:
+                raise ConnectionError(str(error)) from error
+            if not received:
+                raise ConnectionError("Redis closed the connection")
+            self._reader.feed(received)
+            answer = self._reader.gets()
+        if isinstance(answer, hiredis.ReplyError):
+            kind = str(answer).partition(" ")[0]
+            raise ConnectionError(str(answer)) if kind in _AWAY else _KINDS.get(kind, ResponseError)(str(answer))
+        return answer
