@@ -124,7 +124,6 @@ def test_the_same_is_left(project: Project, valkey: redis.Redis, scene: str) -> 
         project.work("-S", "json", "--name", "w", "default", worker=worker)
         left.append(everything(valkey))
     stock, ours = left
-    stock.pop("rq:job:job result", None)  # of a returned Retry, RQ keeps "Unserializable return value"
     assert ours == stock
 
 
@@ -156,7 +155,7 @@ def _plain(raw: dict[bytes, bytes]) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     for field, value in raw.items():
         name = field.decode()
-        if name in OURS or name in VARYING:
+        if name in OURS or name in VARYING or value == b"Unserializable return value":  # of a returned Retry
             continue
         if name == "exc_string":
             value = zlib.decompress(b64decode(value)).strip().split(b"\n")[-1]
