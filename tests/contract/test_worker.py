@@ -147,7 +147,7 @@ def everything(connection: redis.Redis) -> dict[str, Any]:
         else:
             found[name] = connection.get(key)
         life = connection.ttl(key)
-        found[f"{name} lives"] = life if life < 0 else round(life, -1)
+        found[f"{name} lives"] = life if life < 0 else round(life, -2)
     return found
 
 
