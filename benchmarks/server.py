@@ -37,7 +37,7 @@ class Server:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.client = Redis.from_url(url)
+        self.client = Redis.from_url(url, socket_timeout=60)  # emptying it of millions of keys takes long
 
     def empty(self) -> None:
         """Done when it returns: freeing later would disturb the next row."""
