@@ -128,7 +128,7 @@ class Horse:
         self.batch = min(2 * self.batch, MOST_AT_ONCE) if 2 * self.batch * each < BATCH_TIME else 1
         if self.limits.jobs is not None or self.worker._dequeue_strategy != DequeueStrategy.DEFAULT:
             self.batch = 1
-        return self.batch
+        return min(self.batch, self.settings.horse_jobs - self.performed)
 
     def _give_up(self) -> bool:
         """Asked while Redis is away."""
