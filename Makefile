@@ -16,6 +16,9 @@ test: .venv/dev         ## the whole suite, real Valkey included
 lint: .venv/dev
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
 
+bench: .venv/run        ## Jobline beside stock RQ and seven other queues, about an hour
+	.venv/bin/python -m benchmarks
+
 install: .venv/run      ## the environment alone
 
 lock:                   ## renew both lock files
@@ -33,4 +36,4 @@ lock:                   ## renew both lock files
 	@$(PIP) -r requirements-dev.lock
 	@touch $@
 
-.PHONY: run test lint install lock
+.PHONY: run test lint bench install lock

@@ -63,6 +63,7 @@ class Worker(rq.Worker):
         super().__init__(names, *args, **kwargs)
         self.execution: Execution | None = None
         self._horse: HorseProcess | None = None
+        self._buried: HorseProcess | None = None
         self._verdict: tuple[str, Callable[[Raw], Outcome]] | None = None
         self._job_to_stop: str | None = None
         self._alarm: socket.socket | None = None
@@ -223,7 +224,7 @@ class Worker(rq.Worker):
             f"WorkHorseTerminated: Work-horse terminated unexpectedly; {why(horse.status or 0)}",
             lambda job: recovery.policy(catalog(), {**job, b"status": b"started"}),
         )
-        self._verdict = None
+        self._verdict, self._buried = None, horse
         time.sleep(LAST_WORDS)
         while True:
             try:
@@ -271,9 +272,10 @@ class Worker(rq.Worker):
         """At the worker's own end: whatever ended it, no horse is left, and no job is held."""
         horse = self._horse
         if horse:
-            if not horse.ended():  # else it has been buried
+            if not horse.ended():
                 horse.kill()
                 horse.wait()
+            if horse.board.leaving is Leaving.DIED and horse is not self._buried:
                 self._stop_requested = True
                 self._bury(horse)
                 self._forget_current_job()
