@@ -84,7 +84,8 @@ class Claims:
     def __init__(self, client: redis.Redis, worker_name: str, give_up: Callable[[], bool]) -> None:
         self.client, self.name, self.give_up = client, worker_name, give_up
         self._worker_key = f"rq:worker:{worker_name}"
-        self._unsent, self._unanswered = b"", deque[bytes]()
+        self._unsent, self._unanswered = b"", deque[tuple[str, bytes]]()
+        self._sent_again = 0  # of the unanswered: it may be that Redis had taken them
         self._wire = Wire(client)
         self._load()
 
@@ -108,19 +109,19 @@ class Claims:
 
     def ended(self, finished: Finished) -> None:
         """To be sent with what comes next."""
-        self._later(self._finish(finished))
+        self._later(finished.claimed.id, self._finish(finished))
 
     def begins(self, claimed: Claimed, now: datetime) -> None:
         """Send it, with the end of the job before. Never raises: what fails is sent again later."""
-        self._later(self._begin(claimed, now))
+        self._later(claimed.id, self._begin(claimed, now))
         try:
             self._wire.send(self._unsent)
         except redis.ConnectionError:
             log.warning("the line to redis is cut")
         self._unsent = b""
 
-    def _later(self, command: bytes) -> None:
-        self._unanswered.append(command)
+    def _later(self, job_id: str, command: bytes) -> None:
+        self._unanswered.append((job_id, command))
         self._unsent += command
 
     def settle(self) -> None:
@@ -135,8 +136,9 @@ class Claims:
                 self._wire.send(self._unsent + (command or b""))
                 self._unsent = b""
                 while self._unanswered:
-                    self._take_answer()
+                    self._take_answer(self._unanswered[0][0])
                     self._unanswered.popleft()
+                    self._sent_again = max(0, self._sent_again - 1)
                 return self._wire.read() if command else None
             except TRANSIENT as error:
                 log.warning("redis is away", error=f"{type(error).__name__}: {error}", again_in=wait)
@@ -146,21 +148,22 @@ class Claims:
                 wait = min(2 * wait, LONGEST_WAIT)
             self._mend(undo)
 
-    def _take_answer(self) -> None:
+    def _take_answer(self, job_id: str) -> None:
         try:
-            if self._wire.read() == 0:
-                log.warning("too late: the job was taken from this worker")
+            if self._wire.read() == 0 and not self._sent_again:
+                log.warning("too late: the job was taken from this worker", job_id=job_id)
         except ResponseError as error:
             if isinstance(error, TRANSIENT):
                 raise
-            log.error("redis refuses a report", error=str(error))  # noqa: TRY400 - a key of a wrong type: it never passes
+            log.error("redis refuses a report", job_id=job_id, error=str(error))  # noqa: TRY400 - a key of a wrong type: it never passes
 
     def _mend(self, undo: Callable[[], None]) -> None:
         try:
             self._wire.reconnect()
             self._load()
             undo()
-            self._unsent = b"".join(self._unanswered)
+            self._unsent = b"".join(command for _, command in self._unanswered)
+            self._sent_again = len(self._unanswered)
         except redis.RedisError:
             return  # the next try finds the line cut
 

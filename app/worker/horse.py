@@ -192,6 +192,7 @@ class Horse:
         if job is None or not self._run(job, claimed, timeout, now):
             self._end_as_rq(claimed, now, job)
         self.board.clear()
+        structlog.contextvars.clear_contextvars()
         self.idle_since = time.monotonic()
 
     def _plain(self, claimed: Claimed) -> Job | None:

@@ -1,0 +1,238 @@
+"""Whatever is killed, and whenever: no job is lost, none stays started, and none runs twice that was not in flight."""
+
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+import rq
+from rq.serializers import JSONSerializer
+
+from app import embedded, job_state
+from tests.conftest import Project, free_port, until
+
+SOURCE = """
+import os, time
+from app import job
+
+
+def note(path: str, text: str, seconds: float = 0) -> None:
+    with open(path, "a") as file:
+        file.write(text + "\\n")
+    time.sleep(seconds)
+
+
+@job(idempotent=True)
+def again(path: str, text: str, seconds: float = 0) -> None:
+    note(path, text, seconds)
+
+
+def succeeded(job, connection, result) -> None: ...
+
+
+def failed(job, connection, *exc_info) -> None:
+    connection.set("failed", str(exc_info[1]))
+"""
+
+Started = list[subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def started() -> Iterator[Started]:
+    processes: Started = []
+    yield processes
+    for process in processes:
+        for one in family(process):
+            one.kill()
+        process.kill()
+        process.communicate()
+
+
+def family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def worker(project: Project, started: Started, *queues: str, **environment: str) -> subprocess.Popen[bytes]:
+    words = ["-m", "rq.cli", "worker", "-w", "app.worker.Worker", "-c", "app.worker_config", *queues]
+    started.append(project.start(*words, LOG_LEVEL="ERROR", **environment))  # nobody reads what it prints
+    return started[-1]
+
+
+def put(connection: redis.Redis, queue: str, job_id: str, name: str, *args: object, **options: object) -> None:
+    found = rq.Queue(queue, connection=connection, serializer=JSONSerializer)
+    found.enqueue(f"jobs.notes.{name}", args=args, job_id=job_id, **options)
+
+
+def status(connection: redis.Redis, job_id: str) -> str:
+    job = job_state.fetch(connection, [job_id])[0]
+    return str(job["status"]) if job else "none"
+
+
+def kill_both(process: subprocess.Popen[bytes]) -> None:
+    horses = family(process)
+    process.kill()
+    for horse in horses:
+        if horse.is_running():
+            horse.kill()
+
+
+@pytest.mark.parametrize("survivor", ["worker", "scheduler"])
+def test_a_dead_workers_jobs_are_recovered_by_whoever_lives(
+    project: Project, valkey: redis.Redis, started: Started, survivor: str
+) -> None:
+    project.write("notes", SOURCE)
+    log = str(project.folder / "log")
+    kinds = {
+        "plain": {"name": "note"},
+        "retried": {"name": "note", "retry": rq.Retry(1)},
+        "again": {"name": "again"},
+        "called": {"name": "note", "on_failure": rq.job.Callback("jobs.notes.failed")},
+    }
+    workers = {queue: worker(project, started, queue) for queue in kinds}
+    for queue, options in kinds.items():
+        put(
+            valkey,
+            queue,
+            queue,
+            str(options["name"]),
+            log,
+            queue,
+            60,
+            **{k: v for k, v in options.items() if k != "name"},
+        )
+    for queue in kinds:
+        until(lambda queue=queue: status(valkey, queue) == "started")  # type: ignore[misc]
+    horses = [horse for process in workers.values() for horse in family(process)]
+    for queue, process in workers.items():
+        process.kill() if queue == "plain" else kill_both(process)
+    killed_at = time.monotonic()
+    if survivor == "worker":
+        worker(project, started, "elsewhere")
+    else:
+        started.append(project.start("-m", "scheduler"))
+    until(lambda: not any(valkey.zcard(f"rq:wip:{queue}") for queue in kinds), 30)
+    assert time.monotonic() - killed_at < 30
+    assert not [horse for horse in horses if horse.is_running() and horse.status() != psutil.STATUS_ZOMBIE]
+    assert {queue: status(valkey, queue) for queue in kinds} == {
+        "plain": "failed", "retried": "queued", "again": "queued", "called": "failed",
+    }  # fmt: skip
+    job = job_state.fetch(valkey, ["plain"])[0]
+    assert job
+    assert job["error"] == {
+        "type": "WorkerLost",
+        "message": "the worker died while it ran this job",
+        "traceback": "WorkerLost: the worker died while it ran this job",
+    }
+    assert valkey.lrange("rq:queue:retried", 0, -1) == [b"retried"]
+    assert valkey.zcard("jobline:leases") == (1 if survivor == "worker" else 0)
+    assert until(lambda: valkey.get("failed")) == b"WorkerLost: the worker died while it ran this job"
+
+
+def test_a_finished_job_never_fails_later(project: Project, valkey: redis.Redis, started: Started) -> None:
+    """A frozen worker is given up; what it says when it wakes counts no more."""
+    project.write("notes", SOURCE)
+    log = project.folder / "log"
+    frozen = worker(project, started, "default")
+    put(valkey, "default", "job", "again", str(log), "run", 3)
+    until(lambda: status(valkey, "job") == "started")
+    all_of_it = [psutil.Process(frozen.pid), *family(frozen)]
+    for process in all_of_it:
+        process.suspend()
+    worker(project, started, "default")
+    until(lambda: status(valkey, "job") == "finished", 40)
+    for process in reversed(all_of_it):
+        process.resume()
+    until(lambda: valkey.zcard("jobline:leases") == 2)  # it beats again
+    put(valkey, "default", "next", "note", str(log), "next")
+    until(lambda: status(valkey, "next") == "finished")
+    assert status(valkey, "job") == "finished"
+    assert valkey.zcard("rq:failed:default") == 0
+    assert valkey.xlen("rq:results:job") == 1
+
+
+def test_a_dead_horses_job_is_recovered_at_once(project: Project, valkey: redis.Redis, started: Started) -> None:
+    project.write("notes", SOURCE)
+    process = worker(project, started, "default")
+    put(valkey, "default", "job", "note", str(project.folder / "log"), "run", 60)
+    until(lambda: status(valkey, "job") == "started")
+    killed_at = time.monotonic()
+    family(process)[0].kill()
+    until(lambda: status(valkey, "job") == "failed")
+    assert time.monotonic() - killed_at < 2
+
+
+def test_a_cut_line_loses_nothing_and_runs_nothing_twice(
+    project: Project, valkey: redis.Redis, started: Started
+) -> None:
+    project.write("notes", SOURCE)
+    log = project.folder / "log"
+    for number in range(2000):
+        put(valkey, "default", str(number), "note", str(log), str(number))
+    worker(project, started, "default")
+    until(lambda: valkey.zcard("rq:finished:default") > 50)
+    while valkey.zcard("rq:finished:default") < 2000:
+        valkey.client_kill_filter(_type="normal", skipme=True)
+        time.sleep(0.05)
+    runs = Counter(log.read_text().split())
+    assert len(runs) == 2000
+    assert set(runs.values()) == {1}
+    assert valkey.zcard("rq:wip:default") == 0
+
+
+class Server:
+    """A Valkey of this test's own, to be killed; its append-only file stays."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        (folder / "valkey").mkdir(parents=True)
+        self.url, self.client = f"redis://127.0.0.1:{self.port}/0", redis.Redis(port=self.port)
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(embedded.command(self.folder, self.port), stdout=subprocess.DEVNULL)
+        until(self.answers)
+
+    def answers(self) -> bool:
+        try:
+            return bool(self.client.ping())
+        except redis.RedisError:
+            return False
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    found = Server(tmp_path / "own")
+    yield found
+    found.process.kill()
+    found.process.wait()
+
+
+def test_redis_killed_and_restarted(tmp_path: Path, server: Server, started: Started) -> None:
+    project = Project(tmp_path / "project", server.url)
+    project.write("notes", SOURCE)
+    log = project.folder / "log"
+    for number in range(1000):
+        put(server.client, "default", str(number), "note", str(log), str(number), 0.2 if number == 500 else 0)
+    process = worker(project, started, "default")
+    until(lambda: status(server.client, "500") == "started")
+    server.process.kill()
+    server.process.wait()
+    time.sleep(1)
+    server.start()
+    until(lambda: server.client.zcard("rq:finished:default") == 1000, 30)
+    runs = Counter(log.read_text().split())
+    assert len(runs) == 1000
+    assert set(runs.values()) == {1}
+    os.kill(process.pid, signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert server.client.zcard("rq:wip:default") == 0
