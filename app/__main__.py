@@ -1,11 +1,11 @@
-"""`python -m app`: everything, for development; and `python -m app keys new NAME --scopes enqueue,read`."""
+"""`python -m app`: everything, for development; `python -m app keys new NAME`; `python -m app probe worker`."""
 
 import sys
 
 import click
 from pydantic import ValidationError
 
-from app import api_keys
+from app import api_keys, redis
 from app.settings import get_settings
 
 
@@ -35,6 +35,22 @@ def new(name: str, scopes: str) -> None:
         raise click.UsageError(str(error)) from None
     click.echo(key)
     click.echo(entry)
+
+
+@main.group()
+def probe() -> None:
+    """Health checks, for whoever runs the containers: exit code 0 if alive."""
+
+
+@probe.command()
+def worker() -> None:
+    """Whether the workers of this host live: each one's parent and work horse have moved lately."""
+    from app import health
+
+    try:
+        health.check_workers(redis.connect(get_settings()))
+    except health.Unhealthy as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ from app.worker.process import HorseProcess, why
 LOOK_EVERY = 1.0  # seconds
 HELD_UP_AFTER = 0.01  # seconds without a move, and what the horse has claimed and not begun is given back
 LAST_WORDS = 0.02  # seconds for what a dead horse had sent to arrive
-STILL_AFTER = 30.0  # an idle horse that has not moved for so long is replaced
+STILL_AFTER = 15.0  # an idle horse that has not moved for so long is replaced
 LONGEST_BACKOFF = 10.0  # before a horse is replaced that has not begun a job
 
 log = structlog.get_logger("jobline.worker")
@@ -200,7 +200,7 @@ class Worker(rq.Worker):
         if running and not held and self._not_held == running:  # twice: it may just have ended
             self._kill(horse, running, "it was taken from this worker", lambda _: Outcome.RETURNED)
         self._not_held = None if held else running
-        if running or horse.still_for() < STILL_AFTER:
+        if running or horse.still_for() < 2 * RENEW_EVERY:
             self.connection.hset(self.key, "horse_moved_at", utcformat(now))
 
     def _enforce_limits(self, horse: HorseProcess) -> None:
