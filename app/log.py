@@ -16,6 +16,9 @@ from app.settings import Settings
 
 STDOUT = 1
 
+about: dict[str, Any] = {}
+"""What every line of this process says: the job that its work horse runs."""
+
 
 class Output:
     """Where a logger of structlog writes: each line at once, and a line that cannot be written breaks nothing."""
@@ -40,6 +43,7 @@ def dict_config(settings: Settings) -> dict[str, Any]:
     # What a library adds with `extra` is left out: RQ puts a failed job's arguments there, and they may be secret.
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        _about,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -73,6 +77,10 @@ def dict_config(settings: Settings) -> dict[str, Any]:
             "gunicorn.access": {"level": "WARNING", "handlers": [], "propagate": True},
         },
     }
+
+
+def _about(_: Any, __: str, event: Any) -> Any:
+    return about | event if about else event
 
 
 def _as_json(_: Any, __: str, event: Any) -> str:

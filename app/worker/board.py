@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import orjson
 
-SIZE = 16 * 1024
-COUNTS = struct.Struct("<QQQ")  # writes (odd while one is under way), jobs begun, ticks
-LENGTH = struct.Struct("<I")
-ORDER, LEAVING, TEXT = 24, 25, 32  # offsets of a byte each, and of the length and text of what runs
+HEAD = struct.Struct("<QQI")  # writes, jobs begun, length of the text of the job at work (0: none)
+ORDER, LEAVING = 32, 33  # offsets of a byte each
+TEXTS, TEXT = 64, 8 * 1024  # where the two texts begin, and the room for each: they are written in turns
 
 
 class Order(enum.IntEnum):
@@ -49,16 +48,15 @@ class Board:
     """One horse's. The horse writes what it does, the parent its order; each reads the other's."""
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, SIZE)
-        self._writes = self._begun = self._ticks = 0
+        self._memory = mmap.mmap(-1, TEXTS + 2 * TEXT)
+        self._writes = self._begun = 0
+
+    def order_to_stop(self) -> None:
+        self._memory[ORDER] = Order.STOP
 
     @property
-    def order(self) -> Order:
-        return Order(self._memory[ORDER])
-
-    @order.setter
-    def order(self, order: Order) -> None:
-        self._memory[ORDER] = order
+    def stop_ordered(self) -> bool:
+        return self._memory[ORDER] == Order.STOP
 
     @property
     def leaving(self) -> Leaving:
@@ -71,46 +69,37 @@ class Board:
     def show(self, queue: str, job_id: str, execution_id: str, timeout: float) -> None:
         """A job begins. Raises ValueError if its names do not fit."""
         text = orjson.dumps((queue, job_id, execution_id, time.monotonic(), timeout))
-        if len(text) > SIZE - TEXT - LENGTH.size:
+        if len(text) > TEXT:
             raise ValueError("the names of this job are too long")
         self._begun += 1
-        self._write(text)
+        start = TEXTS + TEXT * ((self._writes + 1) % 2)
+        self._memory[start : start + len(text)] = text
+        self._head(len(text))
 
     def clear(self) -> None:
-        """No job runs."""
-        self._write(b"")
+        """No job runs; and a sign that the horse moves."""
+        self._head(0)
 
-    def tick(self) -> None:
-        """The horse moves, though it has no job."""
-        self._ticks += 1
-        COUNTS.pack_into(self._memory, 0, self._writes, self._begun, self._ticks)
-
-    def _write(self, text: bytes) -> None:
-        self._ticks += 1
-        COUNTS.pack_into(self._memory, 0, self._writes + 1, self._begun, self._ticks)
-        LENGTH.pack_into(self._memory, TEXT, len(text))
-        start = TEXT + LENGTH.size
-        self._memory[start : start + len(text)] = text
-        self._writes += 2
-        COUNTS.pack_into(self._memory, 0, self._writes, self._begun, self._ticks)
+    def _head(self, length: int) -> None:
+        self._writes += 1
+        HEAD.pack_into(self._memory, 0, self._writes, self._begun, length)
 
     @property
     def begun(self) -> int:
         """How many jobs this horse has begun."""
-        return int(COUNTS.unpack_from(self._memory)[1])
+        return int(HEAD.unpack_from(self._memory)[1])
 
     @property
     def ticks(self) -> int:
         """A number that changes whenever the horse moves."""
-        return int(COUNTS.unpack_from(self._memory)[2])
+        return int(HEAD.unpack_from(self._memory)[0])
 
     @property
     def running(self) -> Running | None:
-        """The job at work, as a whole: a write that comes between is waited out."""
-        for _ in range(1000):
-            before = COUNTS.unpack_from(self._memory)[0]
-            (length,) = LENGTH.unpack_from(self._memory, TEXT)
-            text = bytes(self._memory[TEXT + LENGTH.size : TEXT + LENGTH.size + length])
-            if before % 2 == 0 and COUNTS.unpack_from(self._memory)[0] == before:
+        """The job at work. A text stays whole until the write after the next: what changed meanwhile is read again."""
+        while True:
+            head = HEAD.unpack_from(self._memory)
+            start = TEXTS + TEXT * (head[0] % 2)
+            text = bytes(self._memory[start : start + head[2]])
+            if HEAD.unpack_from(self._memory) == head:
                 return Running(*orjson.loads(text)) if text else None
-        return None  # it died in the middle of a write: what it began is in Redis, not here

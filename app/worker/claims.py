@@ -19,7 +19,6 @@ from typing import Any
 import redis
 import structlog
 from redis.exceptions import ResponseError
-from rq.utils import utcformat
 
 from app import recovery
 from app.redis import LEASES
@@ -51,22 +50,24 @@ class Claimed:
     attempts: bytes | None = None
     dependency_ids: bytes | None = None
     ttl: bytes | None = None
-
-    @property
-    def id(self) -> str:
-        """Raises UnicodeDecodeError."""
-        return self.raw_id.decode()
+    id: str = ""
+    """Set when it begins: not every id is UTF-8."""
 
 
 @dataclass(slots=True)
 class Finished:
-    """The end of a job that succeeded; `result` is JSON, None for no result."""
+    """The end of a job that succeeded; `result` is JSON, None for no result; times in seconds since 1970."""
 
     claimed: Claimed
     result: bytes | None
     result_ttl: int
-    started_at: datetime
-    ended_at: datetime
+    started_at: float
+    ended_at: float
+
+
+def stamp(seconds: float) -> str:
+    """As rq.utils.utcformat (RQ 2.12), in a third of its time."""
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 class Nothing(Enum):
@@ -97,10 +98,9 @@ class Claims:
         """
         executions = [os.urandom(16).hex() for _ in range(count)]
         keys = [f"rq:queue:{name}" for name in queues]
-        now = datetime.now(UTC).timestamp()
         command = pack(
             "EVALSHA", self._sha["claim"], 2 + len(keys), self._worker_key, LEASES, *keys,
-            self.name, now, KEEP, *executions,
+            self.name, time.time(), KEEP, *executions,
         )  # fmt: skip
         found = self._ask(command, lambda: self._give_back(queues, executions))
         if isinstance(found, bytes):
@@ -111,7 +111,7 @@ class Claims:
         """To be sent with what comes next."""
         self._later(finished.claimed.id, self._finish(finished))
 
-    def begins(self, claimed: Claimed, now: datetime) -> None:
+    def begins(self, claimed: Claimed, now: str) -> None:
         """Send it, with the end of the job before. Never raises: what fails is sent again later."""
         self._later(claimed.id, self._begin(claimed, now))
         try:
@@ -171,10 +171,10 @@ class Claims:
         for queue in queues:
             recovery.give_back(self.client, queue, executions)
 
-    def _begin(self, claimed: Claimed, now: datetime) -> bytes:
+    def _begin(self, claimed: Claimed, now: str) -> bytes:
         return pack(
             "EVALSHA", self._sha["begin"], 3, self._worker_key, b"rq:job:" + claimed.raw_id, f"rq:wip:{claimed.queue}",
-            self.name, claimed.raw_id, claimed.execution_id, utcformat(now),
+            self.name, claimed.raw_id, claimed.execution_id, now,
         )  # fmt: skip
 
     def _finish(self, finished: Finished) -> bytes:
@@ -183,8 +183,8 @@ class Claims:
             "EVALSHA", self._sha["finish"], 5, self._worker_key, f"rq:wip:{claimed.queue}",
             f"rq:finished:{claimed.queue}", b"rq:job:" + raw_id, b"rq:results:" + raw_id,
             self.name, raw_id, claimed.execution_id, b64encode(finished.result or b""), finished.result_ttl,
-            finished.started_at.timestamp(), finished.ended_at.timestamp(), utcformat(finished.ended_at),
-            (finished.ended_at - finished.started_at).total_seconds(), 1 if claimed.dependency_ids else 0,
+            finished.started_at, finished.ended_at, stamp(finished.ended_at),
+            finished.ended_at - finished.started_at, 1 if claimed.dependency_ids else 0,
         )  # fmt: skip
 
     def _load(self) -> None:

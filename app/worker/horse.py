@@ -26,17 +26,17 @@ from rq.job import _job_stack
 from rq.timeouts import JobTimeoutException
 from rq.worker import DequeueStrategy
 
-from app import recovery
+from app import log, recovery
 from app.catalog import PACKAGE
 from app.quarantine import quarantine
 from app.redis import registry_key
-from app.rq_parts import Job, catalog
+from app.rq_parts import Job, Queue, catalog
 from app.serializer import JSON
 from app.settings import get_settings
 from app.worker.bells import Bells
-from app.worker.board import Board, Leaving, Order
+from app.worker.board import Board, Leaving
 from app.worker.box import Box
-from app.worker.claims import Claimed, Claims, Finished, Nothing
+from app.worker.claims import Claimed, Claims, Finished, Nothing, stamp
 
 if TYPE_CHECKING:
     from app.worker.parent import Worker
@@ -47,7 +47,7 @@ BATCH_TIME = 0.005  # seconds
 MOST_THREADS = 32  # left behind by jobs, before a fresh horse takes over
 DATE = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")  # what rq.utils.utcparse (RQ 2.12) takes
 
-log = structlog.get_logger("jobline.worker")
+logger = structlog.get_logger("jobline.worker")
 
 
 class ResultTooLarge(Exception):
@@ -100,7 +100,7 @@ class Horse:
         """The next of those that were claimed together, unless the parent has taken it to give it back."""
         if not self.stowed:
             return None
-        if self.board.order is Order.STOP:
+        if self.board.stop_ordered:
             self._give_back(self.box.take_all())
         execution_id = self.box.take()
         if execution_id is None:
@@ -112,6 +112,7 @@ class Horse:
     def _stow(self, found: list[Claimed]) -> Claimed:
         """Keep all but the first."""
         self.claimed_at, self.claimed = time.monotonic(), len(found)
+        self.worker.reorder_queues(self.queues[found[0].queue])
         if len(found) > 1:
             self.stowed = {claimed.execution_id: claimed for claimed in found[1:]}
             self.box.put(list(self.stowed))
@@ -124,22 +125,22 @@ class Horse:
 
     def _how_many(self) -> int:
         """One, and more while jobs prove so short that a batch of them is over in BATCH_TIME."""
-        each = (time.monotonic() - self.claimed_at) / max(1, self.claimed)
-        self.batch = min(2 * self.batch, MOST_AT_ONCE) if 2 * self.batch * each < BATCH_TIME else 1
         if self.limits.jobs is not None or self.worker._dequeue_strategy != DequeueStrategy.DEFAULT:
-            self.batch = 1
+            return 1
+        each = max(1e-6, (time.monotonic() - self.claimed_at) / max(1, self.claimed))
+        self.batch = max(1, min(2 * self.batch, MOST_AT_ONCE, int(BATCH_TIME / each)))
         return min(self.batch, self.settings.horse_jobs - self.performed)
 
     def _give_up(self) -> bool:
         """Asked while Redis is away."""
-        self.board.tick()
-        return self.board.order is Order.STOP
+        self.board.clear()
+        return self.board.stop_ordered
 
     def _order(self) -> list[str]:
         return [queue.name for queue in self.worker._ordered_queues]
 
     def _reason_to_leave(self) -> Leaving | None:
-        if self.board.order is Order.STOP:
+        if self.board.stop_ordered:
             return Leaving.STOPPED
         if self.limits.jobs is not None and self.performed >= self.limits.jobs:
             return Leaving.ENOUGH
@@ -159,7 +160,7 @@ class Horse:
         if self.limits.idle is not None and time.monotonic() - self.idle_since >= self.limits.idle:
             return Leaving.IDLE
         self.claimed_at, self.claimed = 0.0, 0
-        self.board.tick()
+        self.board.clear()
         try:
             heard = self.bells.wait(LOOK_EVERY, queues=nothing is Nothing.EMPTY)
         except redis.ConnectionError:
@@ -175,24 +176,24 @@ class Horse:
     def _perform(self, claimed: Claimed) -> None:
         """Run a job, and see to its end."""
         self.performed += 1
-        queue = self.queues[claimed.queue]
-        self.worker.reorder_queues(queue)
         try:
             if claimed.data is None:
                 raise ValueError("its key is no hash, or has no data")
-            timeout = int(claimed.timeout or queue.DEFAULT_TIMEOUT)
+            claimed.id = claimed.raw_id.decode()
+            timeout = int(claimed.timeout or Queue.DEFAULT_TIMEOUT)
             self.board.show(claimed.queue, claimed.id, claimed.execution_id, timeout)
         except ValueError as error:  # UnicodeDecodeError is one
             quarantine(self.connection, claimed.raw_id, claimed.queue, error, claimed.execution_id)
             return
-        now = datetime.now(UTC)
-        self.claims.begins(claimed, now)
+        now = time.time()
+        self.claims.begins(claimed, stamp(now))
         os.environ["RQ_JOB_ID"] = claimed.id
+        log.about = {"job_id": claimed.id, "queue": claimed.queue, "attempt": int(claimed.attempts or 0) + 1}
         job = self._plain(claimed)
         if job is None or not self._run(job, claimed, timeout, now):
             self._end_as_rq(claimed, now, job)
+        log.about = {}
         self.board.clear()
-        structlog.contextvars.clear_contextvars()
         self.idle_since = time.monotonic()
 
     def _plain(self, claimed: Claimed) -> Job | None:
@@ -209,13 +210,11 @@ class Horse:
         except (zlib.error, ValueError, TypeError):
             return None  # RQ's own way reads older forms too, and fails the rest with its reason
 
-    def _run(self, job: Job, claimed: Claimed, timeout: int, started_at: datetime) -> bool:
+    def _run(self, job: Job, claimed: Claimed, timeout: int, started_at: float) -> bool:
         """Whether it succeeded; else RQ's own way follows."""
-        name = (job.func_name or "").removeprefix(f"{PACKAGE}.")
-        attempt = int(claimed.attempts or 0) + 1
-        structlog.contextvars.bind_contextvars(job_id=job.id, function=name, queue=claimed.queue, attempt=attempt)
         _job_stack.push(job)
         try:
+            log.about["function"] = (job.func_name or "").removeprefix(f"{PACKAGE}.")
             with self.worker.death_penalty_class(timeout, JobTimeoutException, job_id=job.id):
                 job.outcome = job._execute()
             if isinstance(job.outcome, rq.Retry):
@@ -226,10 +225,10 @@ class Horse:
             return False
         finally:
             _job_stack.pop()
-        ended_at = datetime.now(UTC)
+        ended_at = time.time()
         ttl = int(claimed.result_ttl) if claimed.result_ttl else self.worker.default_result_ttl
         self.claims.ended(Finished(claimed, result, ttl, started_at, ended_at))
-        log.info("job finished", seconds=(ended_at - started_at).total_seconds())
+        logger.info("job finished", seconds=round(ended_at - started_at, 6))
         return True
 
     def _dumped(self, result: Any) -> bytes:
@@ -239,12 +238,12 @@ class Horse:
             raise ResultTooLarge(f"the result is {len(dumped)} bytes, RESULT_LIMIT is {self.settings.result_limit}")
         return dumped
 
-    def _end_as_rq(self, claimed: Claimed, started_at: datetime, job: Job | None) -> None:
+    def _end_as_rq(self, claimed: Claimed, begun_at: float, job: Job | None) -> None:
         """All that is not a plain success: RQ ends the job that ran, or runs the one that is not plain."""
         try:
             self.claims.settle()  # RQ writes on another connection
             self.worker.execution = Execution(claimed.execution_id, claimed.id, self.connection, self.worker.name)
-            self.worker.execution.created_at = started_at
+            self.worker.execution.created_at = started_at = datetime.fromtimestamp(begun_at, UTC)
             if job is None:
                 self._run_as_rq(claimed)
             elif isinstance(job.outcome, rq.Retry):
@@ -252,25 +251,24 @@ class Horse:
             else:
                 self._fail(job, claimed, started_at)
         except NoSuchJobError:
-            log.warning("deleted while it ran")
+            logger.warning("deleted while it ran")
         except redis.RedisError as error:
-            log.warning("redis does not take its end", error=str(error))
+            logger.warning("redis does not take its end", error=str(error))
         except Exception as error:
-            log.exception("unreadable job", job_id=claimed.id)
+            logger.exception("unreadable job", job_id=claimed.id)
             quarantine(self.connection, claimed.raw_id, claimed.queue, error, claimed.execution_id)
         self._make_sure(claimed)
 
     def _run_as_rq(self, claimed: Claimed) -> None:
         job = self.worker.job_class.fetch(claimed.id, connection=self.connection, serializer=self.worker.serializer)
-        name, attempt = (job.func_name or "").removeprefix(f"{PACKAGE}."), int(claimed.attempts or 0) + 1
-        structlog.contextvars.bind_contextvars(job_id=job.id, function=name, queue=claimed.queue, attempt=attempt)
+        log.about["function"] = (job.func_name or "").removeprefix(f"{PACKAGE}.")
         self.worker.perform_job(job, self.queues[claimed.queue])
 
     def _fail(self, job: Job, claimed: Claimed, started_at: datetime) -> None:
         """As the end of rq.Worker.perform_job (RQ 2.12) for a job without callbacks."""
         error, queue = job.outcome, self.queues[claimed.queue]
         exc_info = (type(error), error, error.__traceback__)
-        log.warning("job failed", error=repr(error))
+        logger.warning("job failed", error=repr(error))
         job.started_at = started_at
         self.worker.handle_execution_ended(job, queue, job.failure_callback_timeout)
         self.worker.handle_exception(job, *exc_info)

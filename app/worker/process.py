@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from app.worker.board import Board, Order, Running
+from app.worker.board import Board, Running
 from app.worker.box import Box
 
 FREEZE_WITHIN = 1.0  # seconds
@@ -40,7 +40,7 @@ class HorseProcess:
 
     def order_to_stop(self) -> None:
         """To finish what it runs and leave."""
-        self.board.order = Order.STOP
+        self.board.order_to_stop()
         with contextlib.suppress(OSError):
             self._line.send(b"!")
 
