@@ -121,14 +121,22 @@ def give_back(connection: redis.Redis, queue: str, execution_ids: Sequence[str])
 
 
 class Sweeper:
-    """Finds workers that are lost, and recovers their jobs. Call `sweep` every SWEEP_EVERY seconds."""
+    """Finds workers that are lost, and recovers their jobs."""
 
     def __init__(self, connection: redis.Redis, catalog: Catalog) -> None:
         self.connection, self.catalog = connection, catalog
         self._seen: dict[str, tuple[float, int]] = {}
+        self._next_at = 0.0
 
     def sweep(self) -> None:
-        """Raises redis.RedisError; then every worker is looked at anew."""
+        """Look, unless the last look was less than SWEEP_EVERY ago: call it often.
+
+        Raises:
+            redis.RedisError: and then every worker is looked at anew.
+        """
+        if time.monotonic() < self._next_at:
+            return
+        self._next_at = time.monotonic() + SWEEP_EVERY
         reap()
         try:
             counts = {name.decode(): count for name, count in self.connection.zrange(LEASES, 0, -1, withscores=True)}

@@ -22,7 +22,7 @@ from rq_scheduler import Scheduler as RQScheduler
 from app import listing, queueing
 from app.catalog import Catalog
 from app.errors import JoblineError
-from app.recovery import SWEEP_EVERY, Sweeper
+from app.recovery import Sweeper
 from app.rq_parts import Job, Queue
 from app.serializer import JSON
 from app.settings import Settings
@@ -169,7 +169,7 @@ class Scheduler(RQScheduler):
         """Until SIGTERM or Ctrl-C; an error of Redis is waited out."""
         signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
         signal.signal(signal.SIGINT, lambda *_: self._stop.set())
-        wait, born, sweep_at = EVERY, False, 0.0
+        wait, born = EVERY, False
         sweeper = Sweeper(self.connection, self.catalog)
         while not self._stop.is_set():
             try:
@@ -180,9 +180,7 @@ class Scheduler(RQScheduler):
                 self.heartbeat()
                 self.enqueue_jobs()
                 self.move_delayed()
-                if time.monotonic() >= sweep_at:
-                    sweep_at = time.monotonic() + SWEEP_EVERY
-                    sweeper.sweep()
+                sweeper.sweep()
                 wait = EVERY
             except RedisError as error:
                 wait = min(2 * wait, LONGEST_WAIT)

@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     timeout_grace: PositiveInt = 5
     """How long a job may go on after its timeout was raised in it, before it is killed."""
     result_limit: PositiveInt = 1024 * 1024
-    horse_jobs: PositiveInt = 10_000
+    horse_jobs: PositiveInt = 100_000
     """A work horse is replaced by a fresh one after so many jobs, or when its memory has grown by `horse_growth`."""
     horse_growth: PositiveInt = 256 * 1024 * 1024
     body_limit: PositiveInt = 1024 * 1024

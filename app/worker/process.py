@@ -15,13 +15,16 @@ from app.worker.box import Box
 FREEZE_WITHIN = 1.0  # seconds
 PR_SET_PDEATHSIG = 1  # prctl(2), Linux
 
+Life = Callable[[Board, Box, socket.socket], int]
+
 
 class HorseProcess:
     """Forked at once; `life` runs in the child, with its board, box and line, and returns an exit code."""
 
-    def __init__(self, life: Callable[[Board, Box, socket.socket], int]) -> None:
+    def __init__(self, life: Life) -> None:
         self.board, self.box = Board(), Box()
         self.status: int | None = None
+        self.settled = False
         self._ticks, self._moved_at = self.board.ticks, time.monotonic()
         self._line, theirs = socket.socketpair()
         parent = os.getpid()
@@ -81,8 +84,9 @@ class HorseProcess:
 
     def kill(self) -> None:
         """With all that it started in its process group."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        if self.status is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     def wait(self) -> None:
         """Until it has ended."""
@@ -90,6 +94,8 @@ class HorseProcess:
             self.status = os.waitpid(self.pid, 0)[1]
 
     def close(self) -> None:
+        """When it has ended and nothing that it held is left to settle."""
+        self.settled = True
         self._line.close()
         self.box.close()
 
