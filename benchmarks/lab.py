@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import server
-from benchmarks.environments import OWN, PEERS, ROOT, bin_folder
+from benchmarks.environments import PEERS, ROOT, bin_folder
 from benchmarks.processes import Command
 from benchmarks.server import Server
 
@@ -68,7 +68,7 @@ class Lab:
 
     def drive(self, peer: str, operation: str, *words: object) -> Any:
         """An operation of peers/drive.py in the peer's own environment."""
-        module = "peer_rq" if peer in OWN else f"peer_{peer}"
+        module = "peer_rq" if peer == "limit" else f"peer_{peer}"
         found = subprocess.run(
             [bin_folder(peer) / "python", PEERS / "drive.py", module, operation, *map(str, words)],
             cwd=self.folder,
@@ -85,7 +85,7 @@ class Lab:
 
     def _environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
-        return {**kept, "REDIS_URL": self.server.url, "PYTHONPATH": str(PEERS)}
+        return {**kept, "REDIS_URL": self.server.url, "PYTHONPATH": f"{PEERS}:{self.folder}"}
 
 
 @contextmanager

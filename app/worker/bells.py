@@ -56,7 +56,7 @@ class Bells:
         self.parent = parent
 
     def wait(self, seconds: float, queues: bool) -> bool:
-        """Up to `seconds` for a queue that has a job (if `queues`), or a word of the parent: false if the time ran out.
+        """Up to `seconds`, or a word of the parent, for a queue (if `queues`) that has a job: whether there is one.
 
         Raises:
             ConnectionError: when Redis is away.
@@ -67,9 +67,9 @@ class Bells:
             by_file = {bell.arm(): bell for bell in self.bells} if queues else {}
             for file in by_file:
                 poll.register(file, select.POLLIN)
-            heard = [by_file[file].answer() if file in by_file else True for file, _ in poll.poll(1000 * seconds)]
+            rung = [by_file[file].answer() for file, _ in poll.poll(1000 * seconds) if file in by_file]
         except ConnectionError:
             for bell in self.bells:
                 bell.reset()
             raise
-        return any(heard)
+        return any(rung)

@@ -8,19 +8,20 @@ local name, id, execution, value, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonu
 local member = id .. ':' .. execution
 if redis.call('ZREM', started, member) == 0 then return 0 end
 
-local function keep()
+local function keep(key)
   if value == '' then
-    return redis.pcall('XADD', results, 'MAXLEN', '~', 10, '*', 'type', 1, 'worker_name', name, 'execution_id', execution,
+    return redis.pcall('XADD', key, 'MAXLEN', '~', 10, '*', 'type', 1, 'worker_name', name, 'execution_id', execution,
       'execution_started_at', ARGV[6], 'execution_ended_at', ARGV[7])
   end
-  return redis.pcall('XADD', results, 'MAXLEN', '~', 10, '*', 'type', 1, 'worker_name', name, 'return_value', value,
+  return redis.pcall('XADD', key, 'MAXLEN', '~', 10, '*', 'type', 1, 'worker_name', name, 'return_value', value,
     'execution_id', execution, 'execution_started_at', ARGV[6], 'execution_ended_at', ARGV[7])
 end
-local kept = keep()
-if type(kept) == 'table' and kept.err and string.find(kept.err, 'WRONGTYPE', 1, true) then
-  redis.call('DEL', results)
-  keep()
+keep('jobline:result') -- a stream is made with room for 4 KB, a copy of it with none to spare
+if redis.call('COPY', 'jobline:result', results) == 0 then -- there are results of earlier attempts
+  local kept = keep(results)
+  if type(kept) == 'table' and kept.err then redis.call('COPY', 'jobline:result', results, 'REPLACE') end
 end
+redis.call('DEL', 'jobline:result')
 
 redis.call('DEL', 'rq:execution:' .. id .. ':' .. execution)
 redis.call('ZREM', 'rq:executions:' .. id, execution)

@@ -80,28 +80,23 @@ class Horse:
 
     def run(self) -> Leaving:
         """Work until there is a reason to leave."""
-        while True:
-            claimed = self._take()
-            if claimed is None:
-                leaving = self._reason_to_leave()
-                if leaving:
-                    self.claims.settle()
-                    return leaving
-                found = self.claims.claim(self._order(), self._how_many())
-                if isinstance(found, Nothing):
-                    leaving = self._wait(found)
-                    if leaving:
-                        return leaving
-                    continue
-                claimed = self._stow(found)
-            self._perform(claimed)
+        leaving: Leaving | None = None
+        while not leaving:
+            claimed = self._take() or self._claim()
+            if isinstance(claimed, Nothing):
+                leaving = self._reason_to_leave() or self._wait(claimed)
+            else:
+                self._perform(claimed)
+                if not self.stowed or self.board.stop_ordered:
+                    leaving = self._reason_to_leave()
+        self.claims.settle()
+        self._give_back(self.box.take_all())
+        return leaving
 
     def _take(self) -> Claimed | None:
         """The next of those that were claimed together, unless the parent has taken it to give it back."""
         if not self.stowed:
             return None
-        if self.board.stop_ordered:
-            self._give_back(self.box.take_all())
         execution_id = self.box.take()
         if execution_id is None:
             self.stowed.clear()
@@ -109,8 +104,11 @@ class Horse:
             return None
         return self.stowed.pop(execution_id)
 
-    def _stow(self, found: list[Claimed]) -> Claimed:
-        """Keep all but the first."""
+    def _claim(self) -> Claimed | Nothing:
+        """Some jobs, of which all but the first are kept for `_take`."""
+        found = self.claims.claim(self._order(), self._how_many())
+        if isinstance(found, Nothing):
+            return found
         self.claimed_at, self.claimed = time.monotonic(), len(found)
         self.worker.reorder_queues(self.queues[found[0].queue])
         if len(found) > 1:
@@ -119,6 +117,7 @@ class Horse:
         return found[0]
 
     def _give_back(self, execution_ids: list[str]) -> None:
+        """Jobs that were claimed, and will not begin."""
         queues = {self.stowed[execution_id].queue for execution_id in execution_ids}
         for queue in queues:
             recovery.give_back(self.connection, queue, execution_ids)
@@ -165,7 +164,7 @@ class Horse:
             heard = self.bells.wait(LOOK_EVERY, queues=nothing is Nothing.EMPTY)
         except redis.ConnectionError:
             return None  # the next claim waits for Redis
-        return Leaving.STOPPED if heard and not self._parent_lives() else None
+        return None if heard or self._parent_lives() else Leaving.STOPPED
 
     def _parent_lives(self) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""Stock RQ's Queue with the JSON serializer: the producer for stock workers, the limit and Jobline alike."""
+"""Stock RQ's Queue with the JSON serializer: the producer for stock workers and the limit, and of Jobline's drains."""
 
 import os
 from typing import Any

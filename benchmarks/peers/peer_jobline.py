@@ -1,0 +1,27 @@
+"""Jobline: a single job takes the way of its API, app/queueing; a drain is filled by stock RQ, as the others' are."""
+
+import os
+
+from peer_rq import fill
+from redis import Redis
+
+from app import queueing, waiting
+from app.catalog import Catalog
+from app.settings import Settings
+
+__all__ = ["fill", "stamp", "stamped"]
+
+connection = Redis.from_url(os.environ["REDIS_URL"], socket_timeout=60)
+settings, function = Settings(), Catalog().get("bench.stamp")
+
+
+def stamp() -> str:
+    job = queueing.prepare(function, settings, [], {})
+    queueing.enqueue(connection, [job])
+    return job.id
+
+
+def stamped(job_id: str) -> float:
+    job = waiting.wait(connection, job_id, 20)
+    assert job
+    return float(job["result"])
