@@ -112,12 +112,15 @@ def recover(
     return outcome
 
 
-def give_back(connection: redis.Redis, queue: str, execution_ids: Sequence[str]) -> None:
+def give_back(connection: redis.Redis, execution_ids: Sequence[str]) -> None:
     """Queue the jobs of these executions again, in their order: they were claimed, but not begun."""
-    found = {execution: job_id for job_id, execution in _executions(connection, queue)}
-    for execution in reversed(execution_ids):
-        if execution in found:
-            recover(connection, queue, found[execution], execution, NOT_BEGUN, lambda _: Outcome.RETURNED)
+    if not execution_ids:
+        return
+    for queue in listing.queue_names(connection):
+        found = {execution: job_id for job_id, execution in _executions(connection, queue)}
+        for execution in reversed(execution_ids):
+            if execution in found:
+                recover(connection, queue, found[execution], execution, NOT_BEGUN, lambda _: Outcome.RETURNED)
 
 
 class Sweeper:
@@ -207,8 +210,19 @@ def reap() -> None:
     for pid, until in list(_children.items()):
         if time.monotonic() > until:
             os.kill(pid, signal.SIGKILL)
-        if os.waitpid(pid, os.WNOHANG)[0]:
+        try:
+            ended = os.waitpid(pid, os.WNOHANG)[0]
+        except ChildProcessError:  # a child of the process that this one was forked from
+            ended = pid
+        if ended:
             del _children[pid]
+
+
+def wait_for_children() -> None:
+    """Before a process ends: what follows a failure is done."""
+    while _children:
+        reap()
+        time.sleep(0.01)
 
 
 def _follow(connection: redis.Redis, job_id: str, outcome: Outcome, reason: str) -> None:

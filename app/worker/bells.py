@@ -1,15 +1,18 @@
-"""Waiting for a job without taking it: what rings is a blocking move of a queue's first id to its own place.
+"""Waiting for a job: the moment one is queued, Redis claims it for the horse that waits, in no further round trip.
 
-`BLMOVE queue queue LEFT LEFT` blocks while the queue is empty and changes nothing when it is not, so that the id is
-in its queue until the claim takes it (a blocking pop would hold it nowhere). Each queue has a connection of its own.
+`BLMOVE queue queue LEFT LEFT` blocks while the queue is empty, and changes nothing when it is not: the id is in its
+queue all the time, where a blocking pop would hold it nowhere. The claim is sent along behind it, and runs when it
+returns. Each queue has a connection of its own; only the first that rings claims, for then the horse is no longer idle.
 """
 
 import select
 import time
 
 import redis
-from redis.exceptions import ConnectionError, ResponseError
+from redis.exceptions import ConnectionError
 
+from app import recovery
+from app.worker.claims import Claimed, Claims, Nothing, new_execution
 from app.worker.wire import Wire, pack
 
 BLOCK = 5  # seconds; an answer at least so often proves that the connection lives
@@ -24,24 +27,25 @@ class Bell:
         self._command = pack("BLMOVE", key, key, "LEFT", "LEFT", BLOCK)
         self._wire = Wire(client)
         self._armed_at = 0.0
+        self.execution_id = ""
 
-    def arm(self) -> int:
+    def arm(self, claims: Claims, queues: list[str]) -> int:
         """Listen, if it does not yet; the file to wait for. Raises ConnectionError."""
         now = time.monotonic()
         if self._armed_at and now - self._armed_at > BLOCK + SLACK:
             raise ConnectionError("the line is silent")
         if not self._armed_at:
-            self._wire.send(self._command)
+            self.execution_id, self._queues = new_execution(), queues
+            self._wire.send(self._command + claims.command(queues, [self.execution_id], only_if_idle=True))
             self._armed_at = now
         return self._wire.fileno()
 
-    def answer(self) -> bool:
-        """Whether the queue had a job."""
-        self._armed_at = 0.0
-        try:
-            return self._wire.read() is not None
-        except ResponseError:  # no list: the other queues are asked all the same
-            return False
+    def answer(self, claims: Claims) -> list[Claimed] | Nothing:
+        """What was claimed when it rang."""
+        self._wire.read()
+        found = claims.understand(self._queues, self._wire.read())
+        self._armed_at, self.execution_id = 0.0, ""
+        return found
 
     def reset(self) -> None:
         self._armed_at = 0.0
@@ -49,27 +53,36 @@ class Bell:
 
 
 class Bells:
-    """Those of all queues of a worker, and of its parent."""
+    """Those of all queues of a worker, and the line of its parent."""
 
-    def __init__(self, client: redis.Redis, queues: list[str], parent: int) -> None:
+    def __init__(self, client: redis.Redis, claims: Claims, queues: list[str], parent: int) -> None:
+        self.client, self.claims, self.parent = client, claims, parent
         self.bells = [Bell(client, queue) for queue in queues]
-        self.parent = parent
 
-    def wait(self, seconds: float, queues: bool) -> bool:
-        """Up to `seconds`, or a word of the parent, for a queue (if `queues`) that has a job: whether there is one.
+    def wait(self, seconds: float, queues: list[str]) -> list[Claimed] | Nothing:
+        """Up to `seconds`, or a word of the parent, for a job of these queues, in this order.
 
         Raises:
-            ConnectionError: when Redis is away.
+            ConnectionError: Redis was away; what it may have claimed is given back.
         """
         poll = select.poll()
         poll.register(self.parent, select.POLLIN)
         try:
-            by_file = {bell.arm(): bell for bell in self.bells} if queues else {}
+            by_file = {bell.arm(self.claims, queues): bell for bell in self.bells} if queues else {}
             for file in by_file:
                 poll.register(file, select.POLLIN)
-            rung = [by_file[file].answer() for file, _ in poll.poll(1000 * seconds) if file in by_file]
+            answers = [by_file[file].answer(self.claims) for file, _ in poll.poll(1000 * seconds) if file in by_file]
         except ConnectionError:
-            for bell in self.bells:
-                bell.reset()
+            self._give_back()
             raise
-        return any(rung)
+        claimed = [one for answer in answers if isinstance(answer, list) for one in answer]
+        others = [answer for answer in answers if isinstance(answer, Nothing)]
+        return claimed or next((answer for answer in others if answer is not Nothing.BUSY), Nothing.EMPTY)
+
+    def _give_back(self) -> None:
+        executions = [bell.execution_id for bell in self.bells if bell.execution_id]
+        for bell in self.bells:
+            bell.reset()
+        recovery.give_back(self.client, executions)
+        for bell in self.bells:
+            bell.execution_id = ""

@@ -1,15 +1,22 @@
 -- Claim the next jobs of the queues, in their order: at no instant is an id in no list. They begin with begin.lua.
--- KEYS: worker hash, leases, then each queue. ARGV: worker's name, now (seconds), seconds that an execution is kept
--- without a heartbeat, then an id for each execution: so many jobs are wanted, and no more than this worker's share.
--- Returns 'suspended', 'unleased' (this worker was given up), or for each job { number of the queue, job's id,
+-- KEYS: worker hash, leases, then each queue. ARGV: worker's name, seconds that an execution is kept without a
+-- heartbeat, 1 if only an idle worker claims, then an id for each execution: so many jobs are wanted, and no more than
+-- this worker's share.
+-- Returns 'suspended', 'unleased' (this worker was given up), 'busy', or for each job { number of the queue, job's id,
 -- execution's id, fields... }; the fields are missing where the job cannot be read.
-local worker, leases, name, now, keep = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local worker, leases, name, keep = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2])
+if ARGV[3] == '1' and redis.call('HGET', worker, 'state') ~= 'idle' then return 'busy' end
 if redis.call('EXISTS', 'rq:suspended') == 1 then
   redis.call('HSET', worker, 'state', 'suspended')
   return 'suspended'
 end
-if not redis.call('ZSCORE', leases, name) then return 'unleased' end
+if not redis.call('ZSCORE', leases, name) then
+  redis.call('HSET', worker, 'state', 'started')
+  return 'unleased'
+end
 
+local time = redis.call('TIME')
+local now, stamp = tonumber(time[1]), time[1] .. '.' .. string.format('%06d', time[2])
 local claimed, wanted = {}, #ARGV - 3
 local others = wanted > 1 and redis.call('ZCARD', leases) or 1
 for n = 3, #KEYS do
@@ -25,7 +32,7 @@ for n = 3, #KEYS do
       local execution = ARGV[4 + #claimed]
       local record, registry = 'rq:execution:' .. id .. ':' .. execution, 'rq:executions:' .. id
       redis.call('ZADD', 'rq:wip:' .. queue, now + keep, id .. ':' .. execution)
-      redis.call('HSET', record, 'id', execution, 'created_at', ARGV[2], 'last_heartbeat', ARGV[2], 'worker_name', name)
+      redis.call('HSET', record, 'id', execution, 'created_at', stamp, 'last_heartbeat', stamp, 'worker_name', name)
       redis.call('EXPIRE', record, keep)
       redis.call('ZADD', registry, now + keep + 60, execution)
       redis.call('EXPIRE', registry, keep + 60)

@@ -70,11 +70,18 @@ def stamp(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
+def new_execution() -> str:
+    """An id, as RQ makes them."""
+    return os.urandom(16).hex()
+
+
 class Nothing(Enum):
     """Why there is no job."""
 
     EMPTY = b"empty"
     SUSPENDED = b"suspended"
+    BUSY = b"busy"
+    """Another bell has rung first."""
     UNLEASED = b"unleased"
     """This worker was given up for dead; its parent's next beat takes a new lease."""
 
@@ -96,16 +103,22 @@ class Claims:
         Raises:
             redis.RedisError: it is time to give up.
         """
-        executions = [os.urandom(16).hex() for _ in range(count)]
+        executions = [new_execution() for _ in range(count)]
+        return self.understand(queues, self._ask(self.command(queues, executions), executions))
+
+    def command(self, queues: list[str], executions: list[str], only_if_idle: bool = False) -> bytes:
+        """The claim of as many jobs as executions are named."""
         keys = [f"rq:queue:{name}" for name in queues]
-        command = pack(
+        return pack(
             "EVALSHA", self._sha["claim"], 2 + len(keys), self._worker_key, LEASES, *keys,
-            self.name, time.time(), KEEP, *executions,
+            self.name, KEEP, int(only_if_idle), *executions,
         )  # fmt: skip
-        found = self._ask(command, lambda: self._give_back(queues, executions))
-        if isinstance(found, bytes):
-            return Nothing(found)
-        return [Claimed(queues[one[0] - 1], one[1], one[2].decode(), *one[3:]) for one in found] or Nothing.EMPTY
+
+    def understand(self, queues: list[str], answer: Any) -> list[Claimed] | Nothing:
+        """The answer to a claim of these queues."""
+        if isinstance(answer, bytes):
+            return Nothing(answer)
+        return [Claimed(queues[one[0] - 1], one[1], one[2].decode(), *one[3:]) for one in answer] or Nothing.EMPTY
 
     def ended(self, finished: Finished) -> None:
         """To be sent with what comes next."""
@@ -127,9 +140,9 @@ class Claims:
     def settle(self) -> None:
         """Wait until all that was reported is in Redis. Raises as `claim`."""
         if self._unanswered:
-            self._ask(None, lambda: None)
+            self._ask(None, [])
 
-    def _ask(self, command: bytes | None, undo: Callable[[], None]) -> Any:
+    def _ask(self, command: bytes | None, executions: list[str]) -> Any:
         wait = 0.05
         while True:
             try:
@@ -146,7 +159,7 @@ class Claims:
                     raise
                 time.sleep(wait)
                 wait = min(2 * wait, LONGEST_WAIT)
-            self._mend(undo)
+            self._mend(executions)
 
     def _take_answer(self, job_id: str) -> None:
         try:
@@ -157,19 +170,15 @@ class Claims:
                 raise
             log.error("redis refuses a report", job_id=job_id, error=str(error))  # noqa: TRY400 - a key of a wrong type: it never passes
 
-    def _mend(self, undo: Callable[[], None]) -> None:
+    def _mend(self, executions: list[str]) -> None:
         try:
             self._wire.reconnect()
             self._load()
-            undo()
+            recovery.give_back(self.client, executions)  # what the lost answer had claimed
             self._unsent = b"".join(command for _, command in self._unanswered)
             self._sent_again = len(self._unanswered)
         except redis.RedisError:
             return  # the next try finds the line cut
-
-    def _give_back(self, queues: list[str], executions: list[str]) -> None:
-        for queue in queues:
-            recovery.give_back(self.client, queue, executions)
 
     def _begin(self, claimed: Claimed, now: str) -> bytes:
         return pack(

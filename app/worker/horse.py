@@ -72,7 +72,7 @@ class Horse:
         self.settings, self.connection = get_settings(), worker.connection
         self.queues = {queue.name: queue for queue in worker.queues}
         self.claims = Claims(self.connection, worker.name, give_up=self._give_up)
-        self.bells = Bells(self.connection, list(self.queues), parent.fileno())
+        self.bells = Bells(self.connection, self.claims, list(self.queues), parent.fileno())
         self.performed, self.idle_since = 0, time.monotonic()
         self.stowed: dict[str, Claimed] = {}
         self.batch, self.claimed_at, self.claimed = 1, 0.0, 0
@@ -83,14 +83,14 @@ class Horse:
         leaving: Leaving | None = None
         while not leaving:
             claimed = self._take() or self._claim()
-            if isinstance(claimed, Nothing):
-                leaving = self._reason_to_leave() or self._wait(claimed)
-            else:
+            if isinstance(claimed, Leaving):
+                leaving = claimed
+            elif claimed:
                 self._perform(claimed)
                 if not self.stowed or self.board.stop_ordered:
                     leaving = self._reason_to_leave()
         self.claims.settle()
-        self._give_back(self.box.take_all())
+        recovery.give_back(self.connection, self.box.take_all())
         return leaving
 
     def _take(self) -> Claimed | None:
@@ -104,23 +104,44 @@ class Horse:
             return None
         return self.stowed.pop(execution_id)
 
-    def _claim(self) -> Claimed | Nothing:
-        """Some jobs, of which all but the first are kept for `_take`."""
+    def _claim(self) -> Claimed | Leaving | None:
+        """The first of some jobs, of which the others are kept for `_take`; or a reason to leave."""
         found = self.claims.claim(self._order(), self._how_many())
-        if isinstance(found, Nothing):
-            return found
-        self.claimed_at, self.claimed = time.monotonic(), len(found)
-        self.worker.reorder_queues(self.queues[found[0].queue])
-        if len(found) > 1:
-            self.stowed = {claimed.execution_id: claimed for claimed in found[1:]}
+        waited = self._wait(found) if isinstance(found, Nothing) else found
+        if not isinstance(waited, list):
+            return waited
+        if catalog().stale():  # changed while it waited: the next horse runs them
+            recovery.give_back(self.connection, [claimed.execution_id for claimed in waited])
+            return Leaving.RECYCLED
+        self.claimed_at, self.claimed = time.monotonic(), len(waited)
+        self.worker.reorder_queues(self.queues[waited[0].queue])
+        if len(waited) > 1:
+            self.stowed = {claimed.execution_id: claimed for claimed in waited[1:]}
             self.box.put(list(self.stowed))
-        return found[0]
+        return waited[0]
 
-    def _give_back(self, execution_ids: list[str]) -> None:
-        """Jobs that were claimed, and will not begin."""
-        queues = {self.stowed[execution_id].queue for execution_id in execution_ids}
-        for queue in queues:
-            recovery.give_back(self.connection, queue, execution_ids)
+    def _wait(self, found: Nothing) -> list[Claimed] | Leaving | None:
+        """Until a job is queued, and so is claimed; None: claim again. An idle horse claims by its bells alone."""
+        if self.limits.burst and found is not Nothing.UNLEASED:
+            return Leaving.SUSPENDED if found is Nothing.SUSPENDED else Leaving.EMPTY
+        self.claimed_at, self.claimed = 0.0, 0
+        while True:
+            leaving = self._reason_to_leave()
+            if leaving:
+                return leaving
+            self.board.clear()
+            may_claim = found in (Nothing.EMPTY, Nothing.BUSY)
+            try:
+                answer = self.bells.wait(LOOK_EVERY, self._order() if may_claim else [])
+            except redis.RedisError:
+                return None  # the next claim waits for Redis
+            if isinstance(answer, list):
+                return answer
+            if not may_claim:
+                return None
+            found = answer
+            if not self._parent_lives():
+                return Leaving.STOPPED
 
     def _how_many(self) -> int:
         """One, and more while jobs prove so short that a batch of them is over in BATCH_TIME."""
@@ -143,6 +164,8 @@ class Horse:
             return Leaving.STOPPED
         if self.limits.jobs is not None and self.performed >= self.limits.jobs:
             return Leaving.ENOUGH
+        if self.limits.idle is not None and time.monotonic() - self.idle_since >= self.limits.idle:
+            return Leaving.IDLE
         if (
             self.performed >= self.settings.horse_jobs
             or _memory() - self.memory > self.settings.horse_growth
@@ -151,20 +174,6 @@ class Horse:
         ):
             return Leaving.RECYCLED
         return None
-
-    def _wait(self, nothing: Nothing) -> Leaving | None:
-        """Until there may be a job, a second at most."""
-        if self.limits.burst and nothing is not Nothing.UNLEASED:
-            return Leaving.SUSPENDED if nothing is Nothing.SUSPENDED else Leaving.EMPTY
-        if self.limits.idle is not None and time.monotonic() - self.idle_since >= self.limits.idle:
-            return Leaving.IDLE
-        self.claimed_at, self.claimed = 0.0, 0
-        self.board.clear()
-        try:
-            heard = self.bells.wait(LOOK_EVERY, queues=nothing is Nothing.EMPTY)
-        except redis.ConnectionError:
-            return None  # the next claim waits for Redis
-        return None if heard or self._parent_lives() else Leaving.STOPPED
 
     def _parent_lives(self) -> bool:
         try:

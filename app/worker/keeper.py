@@ -11,6 +11,7 @@ import structlog
 from rq import worker_registration
 from rq.exceptions import NoSuchJobError
 from rq.utils import utcformat
+from rq.worker import WorkerStatus
 
 from app import recovery
 from app.recovery import RENEW_EVERY, Outcome, Raw
@@ -172,14 +173,13 @@ class Keeper:
 
     def _settle(self) -> None:
         """After its end: recover what it held."""
-        died = self.leaving is Leaving.DIED
-        if died:
-            time.sleep(LAST_WORDS)
+        time.sleep(LAST_WORDS)
         while not self.horse.settled:
             try:
-                if died:
-                    self._recover()
+                self.worker.set_state(WorkerStatus.STARTED)  # not idle: nothing is claimed for it any more
+                self._recover()
                 self.worker.set_current_job_id(None)
+                self.worker.set_state(WorkerStatus.IDLE)
                 self.horse.close()
             except redis.RedisError as error:
                 log.warning("redis is away", error=f"{type(error).__name__}: {error}")
@@ -207,7 +207,5 @@ class Keeper:
 
     def _give_back(self) -> None:
         """What the horse had claimed and not begun; it is kept here until Redis has taken it."""
-        if self._to_give_back:
-            for queue in self.worker.queue_names():
-                recovery.give_back(self.connection, queue, self._to_give_back)
-            self._to_give_back = []
+        recovery.give_back(self.connection, self._to_give_back)
+        self._to_give_back = []

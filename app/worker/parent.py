@@ -18,6 +18,7 @@ from rq.executions import Execution
 from rq.timeouts import UnixSignalDeathPenalty
 from rq.worker import DequeueStrategy
 
+from app import recovery
 from app.recovery import Sweeper
 from app.redis import LEASES, registry_key
 from app.rq_parts import Job, Queue, catalog
@@ -76,6 +77,7 @@ class Worker(rq.Worker):
         dequeue_strategy: DequeueStrategy = DequeueStrategy.DEFAULT,
     ) -> bool:
         """As rq.Worker.work: until a limit or a signal; whether any job was run."""
+        self._stop_requested, self.keeper = False, None
         self.bootstrap(logging_level, date_format, log_format)
         self._dequeue_strategy = dequeue_strategy
         if with_scheduler:
@@ -88,6 +90,7 @@ class Worker(rq.Worker):
             if self.keeper:
                 self._stop_requested = True
                 self.keeper.end()
+            recovery.wait_for_children()
             self.teardown()
 
     def _keep_a_horse(self, limits: Limits) -> int:

@@ -138,7 +138,7 @@ def everything(connection: redis.Redis) -> dict[str, Any]:
         elif kind == b"set":
             found[name] = connection.smembers(key)
         elif kind == b"zset":
-            entries = connection.zrange(key, 0, -1, withscores=True)
+            entries = sorted(connection.zrange(key, 0, -1, withscores=True))
             found[name] = [
                 (member, score if score < 0 or score == float("inf") else "later") for member, score in entries
             ]
