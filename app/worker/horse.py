@@ -87,8 +87,7 @@ class Horse:
                 leaving = claimed
             elif claimed:
                 self._perform(claimed)
-                if not self.stowed or self.board.stop_ordered:
-                    leaving = self._reason_to_leave()
+                leaving = self._reason_to_leave()
         self.claims.settle()
         recovery.give_back(self.connection, self.box.take_all())
         return leaving
