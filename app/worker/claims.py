@@ -25,6 +25,7 @@ from app.redis import LEASES
 from app.worker.wire import TRANSIENT, Wire, pack
 
 KEEP = 90  # seconds that an execution stays registered without a heartbeat, as RQ 2.12 keeps it while a job runs
+AHEAD = "a claim"  # in a job's place among what is not answered
 LONGEST_WAIT = 2.0  # seconds between two tries to reach Redis
 
 log = structlog.get_logger("jobline.worker")
@@ -94,6 +95,8 @@ class Claims:
         self._worker_key = f"rq:worker:{worker_name}"
         self._unsent, self._unanswered = b"", deque[tuple[str, bytes]]()
         self._sent_again = 0  # of the unanswered: it may be that Redis had taken them
+        self._ahead: tuple[list[str], list[str]] | None = None  # queues and executions of a claim that is under way
+        self._found_ahead: list[Claimed] = []
         self._wire = Wire(client)
         self._load()
 
@@ -105,6 +108,18 @@ class Claims:
         """
         executions = [new_execution() for _ in range(count)]
         return self.understand(queues, self._ask(self.command(queues, executions), executions))
+
+    def claim_ahead(self, queues: list[str], executions: list[str]) -> None:
+        """Ask for as many jobs as executions are named, while others run; sent with what comes next."""
+        self._ahead = queues, executions
+        self._later(AHEAD, self.command(queues, executions))
+
+    def claimed_ahead(self) -> list[Claimed]:
+        """What `claim_ahead` has found. Raises as `claim`."""
+        if self._ahead:
+            self.settle()
+        found, self._found_ahead = self._found_ahead, []
+        return found
 
     def command(self, queues: list[str], executions: list[str], only_if_idle: bool = False) -> bytes:
         """The claim of as many jobs as executions are named."""
@@ -163,7 +178,11 @@ class Claims:
 
     def _take_answer(self, job_id: str) -> None:
         try:
-            if self._wire.read() == 0 and not self._sent_again:
+            answer = self._wire.read()
+            if job_id is AHEAD and self._ahead:
+                found = self.understand(self._ahead[0], answer)
+                self._found_ahead, self._ahead = found if isinstance(found, list) else [], None
+            elif answer == 0 and not self._sent_again:
                 log.warning("too late: the job was taken from this worker", job_id=job_id)
         except ResponseError as error:
             if isinstance(error, TRANSIENT):
@@ -174,7 +193,11 @@ class Claims:
         try:
             self._wire.reconnect()
             self._load()
-            recovery.give_back(self.client, executions)  # what the lost answer had claimed
+            if self._ahead:
+                executions = [*self._ahead[1], *executions]
+            recovery.give_back(self.client, executions)  # what lost answers had claimed
+            self._ahead = None
+            self._unanswered = deque(sent for sent in self._unanswered if sent[0] is not AHEAD)
             self._unsent = b"".join(command for _, command in self._unanswered)
             self._sent_again = len(self._unanswered)
         except redis.RedisError:

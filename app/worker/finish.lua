@@ -34,6 +34,7 @@ end
 local dependents = redis.call('SMEMBERS', job .. ':dependents')
 if ttl < 0 then
   redis.call('PERSIST', results)
+  redis.call('PERSIST', job)
   redis.call('ZADD', finished, '+inf', id)
 else
   redis.call('EXPIRE', results, ttl)

@@ -4,7 +4,6 @@ A plain job (no callbacks, webhooks, group or repeats) is run here, and its end 
 every other takes RQ's own `perform_job`.
 """
 
-import os
 import re
 import resource
 import socket
@@ -36,7 +35,7 @@ from app.settings import get_settings
 from app.worker.bells import Bells
 from app.worker.board import Board, Leaving
 from app.worker.box import Box
-from app.worker.claims import Claimed, Claims, Finished, Nothing, stamp
+from app.worker.claims import Claimed, Claims, Finished, Nothing, new_execution, stamp
 
 if TYPE_CHECKING:
     from app.worker.parent import Worker
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
 LOOK_EVERY = 1.0  # seconds between two looks around while idle
 MOST_AT_ONCE = 16  # jobs claimed in one round trip
 BATCH_TIME = 0.005  # seconds
+FEW = 8  # jobs left of a batch when the next is claimed
 MOST_THREADS = 32  # left behind by jobs, before a fresh horse takes over
 DATE = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")  # what rq.utils.utcparse (RQ 2.12) takes
 
@@ -75,7 +75,8 @@ class Horse:
         self.bells = Bells(self.connection, self.claims, list(self.queues), parent.fileno())
         self.performed, self.idle_since = 0, time.monotonic()
         self.stowed: dict[str, Claimed] = {}
-        self.batch, self.claimed_at, self.claimed = 1, 0.0, 0
+        self.asked_ahead = False
+        self.batch, self.pace, self.began_at = 1, BATCH_TIME, 0.0  # seconds from one job's beginning to the next
         self.threads, self.memory = threading.active_count(), _memory()
 
     def run(self) -> Leaving:
@@ -94,14 +95,20 @@ class Horse:
 
     def _take(self) -> Claimed | None:
         """The next of those that were claimed together, unless the parent has taken it to give it back."""
-        if not self.stowed:
-            return None
-        execution_id = self.box.take()
-        if execution_id is None:
-            self.stowed.clear()
-            self.batch = 1
-            return None
-        return self.stowed.pop(execution_id)
+        while self.stowed or self.asked_ahead:
+            execution_id = self.box.take()
+            if execution_id is None:
+                self.stowed, self.batch = {}, 1
+                self.claims.claimed_ahead()  # the parent has given them back
+                self.asked_ahead = False
+            elif execution_id in self.stowed:
+                return self.stowed.pop(execution_id)
+            elif self.asked_ahead:
+                self.asked_ahead = False
+                self.stowed = {claimed.execution_id: claimed for claimed in self.claims.claimed_ahead()}
+                if execution_id in self.stowed:
+                    return self.stowed.pop(execution_id)
+        return None
 
     def _claim(self) -> Claimed | Leaving | None:
         """The first of some jobs, of which the others are kept for `_take`; or a reason to leave."""
@@ -112,18 +119,25 @@ class Horse:
         if catalog().stale():  # changed while it waited: the next horse runs them
             recovery.give_back(self.connection, [claimed.execution_id for claimed in waited])
             return Leaving.RECYCLED
-        self.claimed_at, self.claimed = time.monotonic(), len(waited)
         self.worker.reorder_queues(self.queues[waited[0].queue])
         if len(waited) > 1:
             self.stowed = {claimed.execution_id: claimed for claimed in waited[1:]}
             self.box.put(list(self.stowed))
         return waited[0]
 
+    def _claim_ahead(self) -> None:
+        """While the last few of a batch run, the next is claimed; it lies in the box like any other."""
+        if self.batch == MOST_AT_ONCE and len(self.stowed) == FEW and not self.asked_ahead:
+            executions = [new_execution() for _ in range(self._how_many())]
+            self.claims.claim_ahead(self._order(), executions)
+            self.box.put(executions)
+            self.asked_ahead = True
+
     def _wait(self, found: Nothing) -> list[Claimed] | Leaving | None:
         """Until a job is queued, and so is claimed; None: claim again. An idle horse claims by its bells alone."""
         if self.limits.burst and found is not Nothing.UNLEASED:
             return Leaving.SUSPENDED if found is Nothing.SUSPENDED else Leaving.EMPTY
-        self.claimed_at, self.claimed = 0.0, 0
+        self.batch, self.pace, self.began_at = 1, BATCH_TIME, 0.0
         while True:
             leaving = self._reason_to_leave()
             if leaving:
@@ -146,9 +160,8 @@ class Horse:
         """One, and more while jobs prove so short that a batch of them is over in BATCH_TIME."""
         if self.limits.jobs is not None or self.worker._dequeue_strategy != DequeueStrategy.DEFAULT:
             return 1
-        each = max(1e-6, (time.monotonic() - self.claimed_at) / max(1, self.claimed))
-        self.batch = max(1, min(2 * self.batch, MOST_AT_ONCE, int(BATCH_TIME / each)))
-        return min(self.batch, self.settings.horse_jobs - self.performed)
+        self.batch = max(1, min(2 * self.batch, MOST_AT_ONCE, int(BATCH_TIME / self.pace)))
+        return min(self.batch, max(1, self.settings.horse_jobs - self.performed))
 
     def _give_up(self) -> bool:
         """Asked while Redis is away."""
@@ -193,8 +206,11 @@ class Horse:
             quarantine(self.connection, claimed.raw_id, claimed.queue, error, claimed.execution_id)
             return
         now = time.time()
+        if self.began_at:
+            self.pace += (max(1e-6, now - self.began_at) - self.pace) / 4
+        self.began_at = now
+        self._claim_ahead()
         self.claims.begins(claimed, stamp(now))
-        os.environ["RQ_JOB_ID"] = claimed.id
         log.about = {"job_id": claimed.id, "queue": claimed.queue, "attempt": int(claimed.attempts or 0) + 1}
         job = self._plain(claimed)
         if job is None or not self._run(job, claimed, timeout, now):

@@ -67,7 +67,7 @@ class Keeper:
         self._verdict: tuple[str, Decision] | None = None
         self._grace_ends_at = 0.0
         self._not_held: Running | None = None
-        self._to_give_back: list[str] = []
+        self._to_give_back: dict[str, int] = {}  # executions, and how many times still
         self.horse = HorseProcess(life)
 
     @property
@@ -114,7 +114,7 @@ class Keeper:
             ticks, until_move = self.horse.board.ticks, time.monotonic() + HELD_UP_AFTER
             self.wake.wait(HELD_UP_AFTER)
             if self.horse.board.ticks == ticks and time.monotonic() >= until_move:
-                self._to_give_back += self.horse.box.take_all()
+                self._empty_box()
                 return
             if time.monotonic() >= until:
                 return
@@ -193,7 +193,7 @@ class Keeper:
             f"WorkHorseTerminated: Work-horse terminated unexpectedly; {why(horse.status or 0)}",
             by_policy_as_begun,
         )
-        self._to_give_back += horse.box.take_all()
+        self._empty_box()
         self._give_back()
         for queue, job_id, execution in recovery.held_by(self.connection, self.worker.name):
             if running and execution == running.execution_id:
@@ -205,7 +205,10 @@ class Keeper:
             else:  # not begun; or ended, and its end was lost on the way
                 recovery.recover(self.connection, queue, job_id, execution, recovery.LOST, by_policy)
 
+    def _empty_box(self) -> None:
+        self._to_give_back |= dict.fromkeys(self.horse.box.take_all(), 2)
+
     def _give_back(self) -> None:
-        """What the horse had claimed and not begun; it is kept here until Redis has taken it."""
-        recovery.give_back(self.connection, self._to_give_back)
-        self._to_give_back = []
+        """What the horse had claimed and not begun; twice, as a claim may still have been under way."""
+        recovery.give_back(self.connection, list(self._to_give_back))
+        self._to_give_back = {execution: times - 1 for execution, times in self._to_give_back.items() if times > 1}

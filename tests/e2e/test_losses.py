@@ -236,3 +236,21 @@ def test_redis_killed_and_restarted(tmp_path: Path, server: Server, started: Sta
     process.communicate(timeout=20)
     assert process.returncode == 0
     assert server.client.zcard("rq:wip:default") == 0
+
+
+def test_what_a_held_up_horse_has_claimed_goes_back(project: Project, valkey: redis.Redis, started: Started) -> None:
+    project.write("notes", SOURCE)
+    log = str(project.folder / "log")
+    for number in range(100):
+        put(valkey, "default", str(number), "note", log, str(number))
+    put(valkey, "default", "long", "note", log, "long", 30)
+    after = [f"after-{number}" for number in range(40)]
+    for job_id in after:
+        put(valkey, "default", job_id, "note", log, job_id)
+    worker(project, started, "default")
+    until(lambda: status(valkey, "long") == "started")
+    until(lambda: valkey.lrange("rq:queue:default", 0, -1) == [job_id.encode() for job_id in after], 2)
+    assert valkey.zcard("rq:wip:default") == 1
+    worker(project, started, "default")
+    until(lambda: all(status(valkey, job_id) == "finished" for job_id in after))
+    assert status(valkey, "long") == "started"

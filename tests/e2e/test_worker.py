@@ -204,3 +204,36 @@ def test_progress_is_kept(project: Project, valkey: redis.Redis) -> None:
     put(valkey, "job", "jobs.demo.count", 3, 0)
     project.work()
     assert state(valkey, "job")["progress"] == {"current": 3, "total": 3, "percent": 100.0, "message": "counting"}
+
+
+BUSY_SERVER = """
+from app import Retry, job
+
+
+class Busy(Exception):
+    retry_after = 90
+
+
+class Response:
+    headers = {"Retry-After": "120"}
+
+
+class HTTPError(Exception):
+    response = Response()
+
+
+@job(retry=Retry(max=3, initial=1))
+def call(kind: str) -> None:
+    raise {"own": Busy, "http": HTTPError, "none": ValueError}[kind]
+"""
+
+
+def test_an_exception_says_when_to_try_again(project: Project, valkey: redis.Redis) -> None:
+    project.write("busy", BUSY_SERVER)
+    queue = rq.Queue("default", connection=valkey, serializer=JSONSerializer)
+    for kind in ("own", "http", "none"):
+        queue.enqueue("jobs.busy.call", kind, job_id=kind, retry=rq.Retry(3, [10]))
+    project.work()
+    due = {member.decode(): score for member, score in valkey.zrange("rq:scheduled:default", 0, -1, withscores=True)}
+    waits = {kind: round(due[kind] - due["none"], -1) for kind in due}
+    assert waits == {"none": 0, "own": 80, "http": 110}
