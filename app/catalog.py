@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 Arguments = tuple[list[Any], dict[str, Any]]
+Place = tuple[int | str, ...]
 
 
 class JsonSchema(GenerateJsonSchema):
@@ -103,12 +104,7 @@ class Function:
         try:
             self.typed(args, kwargs)
         except ValidationError as error:
-            errors = []
-            for found in error.errors(include_url=False, include_context=False, include_input=False):
-                place = found["loc"]
-                part = "args" if place and isinstance(place[0], int) else "kwargs"
-                errors.append({"detail": found["msg"], "pointer": _pointer(pointer, part, *place)})
-            raise Invalid(f"The arguments do not fit {self.name}", errors) from None
+            raise self._misfit(error, lambda place: _pointer(pointer, _part(place), *place)) from None
 
     def by_name(self, body: dict[str, Any]) -> Arguments:
         """An object of arguments by parameter name as positional and keyword arguments, checked.
@@ -120,14 +116,19 @@ class Function:
         try:
             self.typed(args, kwargs)
         except ValidationError as error:
-            errors = []
-            for found in error.errors(include_url=False, include_context=False, include_input=False):
-                place = found["loc"]
-                if place and isinstance(place[0], int):
-                    place = (*self._name_of(place[0]), *place[1:])
-                errors.append({"detail": found["msg"], "pointer": _pointer("#", *place)})
-            raise Invalid(f"The arguments do not fit {self.name}", errors) from None
+            raise self._misfit(error, lambda place: _pointer("#", *self._named(place))) from None
         return args, kwargs
+
+    def _misfit(self, error: ValidationError, pointer: Callable[[Place], str]) -> Invalid:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        errors = [{"detail": one["msg"], "pointer": pointer(one["loc"])} for one in found]
+        return Invalid(f"The arguments do not fit {self.name}", errors)
+
+    def _named(self, place: Place) -> Place:
+        """A place that begins with the name of a parameter, not its position."""
+        if place and isinstance(place[0], int):
+            return (*self._name_of(place[0]), *place[1:])
+        return place
 
     def _split(self, body: dict[str, Any]) -> Arguments:
         rest = dict(body)
@@ -150,7 +151,7 @@ class Function:
             args.append(rest.pop(parameter.name))
         return args + list(extra or []), rest
 
-    def _name_of(self, position: int) -> tuple[str | int, ...]:
+    def _name_of(self, position: int) -> Place:
         named = [p.name for p in self.parameters if p.kind in POSITIONAL]
         if position < len(named):
             return (named[position],)
@@ -158,8 +159,17 @@ class Function:
         return variadic, position - len(named)
 
 
+def _part(place: Place) -> str:
+    return "args" if place and isinstance(place[0], int) else "kwargs"
+
+
 def _pointer(start: str, *parts: object) -> str:
     return start + "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts)
+
+
+def name_of(path: str | None) -> str:
+    """A function's name, from what RQ imports."""
+    return (path or "").removeprefix(f"{PACKAGE}.")
 
 
 class Catalog:
@@ -197,7 +207,7 @@ class Catalog:
 
     def by_path(self, path: str) -> Function:
         """The function that RQ would import as `path`. Raises NotFound for one outside the catalogue."""
-        return self.get(path.removeprefix(f"{PACKAGE}."))
+        return self.get(name_of(path))
 
     def _discover(self) -> None:
         for name in [name for name in sys.modules if name.startswith(f"{PACKAGE}.")]:

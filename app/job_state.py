@@ -12,7 +12,7 @@ from typing import Any
 
 import redis
 
-from app.catalog import PACKAGE
+from app.catalog import name_of
 from app.redis import job_key, registry_key, results_key
 from app.serializer import JSON
 
@@ -96,7 +96,7 @@ def _call(data: bytes) -> tuple[str | None, list[Any], dict[str, Any]]:
     call = _loads(plain)
     if not (isinstance(call, list) and len(call) == 4 and isinstance(call[2], list) and isinstance(call[3], dict)):
         return None, [], {}
-    return str(call[0]).removeprefix(f"{PACKAGE}."), call[2], call[3]
+    return name_of(str(call[0])), call[2], call[3]
 
 
 def _value(latest: Raw) -> Any:

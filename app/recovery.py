@@ -23,10 +23,9 @@ from rq.timeouts import UnixSignalDeathPenalty
 from rq.utils import utcformat
 
 from app import job_state, listing
-from app.catalog import Catalog
 from app.quarantine import FAILED, quarantine
 from app.redis import LEASES, WORKERS, job_key, registry_key, results_key, script
-from app.rq_parts import Job, Queue
+from app.rq_parts import Job, Queue, catalog
 from app.settings import get_settings
 
 RENEW_EVERY = 3.0  # seconds
@@ -55,13 +54,13 @@ class Outcome(StrEnum):
     STOPPED = "stopped"
 
 
-def policy(catalog: Catalog, job: Raw) -> Outcome:
+def policy(job: Raw) -> Outcome:
     """Back to its queue if it was not begun; else retried if it has retries, again if idempotent, or a dead letter."""
     if job.get(b"status") == b"queued":
         return Outcome.RETURNED
     if retries_left(job) > 0:
         return Outcome.RETRIED
-    function = catalog.refresh().functions.get(job_state.function_of(job) or "")
+    function = catalog().refresh().functions.get(job_state.function_of(job) or "")
     if function and function.options.idempotent and _number(job.get(b"losses"), 0) + 1 < MOST_LOSSES:
         return Outcome.AGAIN
     return Outcome.FAILED
@@ -126,8 +125,8 @@ def give_back(connection: redis.Redis, execution_ids: Sequence[str]) -> None:
 class Sweeper:
     """Finds workers that are lost, and recovers their jobs."""
 
-    def __init__(self, connection: redis.Redis, catalog: Catalog) -> None:
-        self.connection, self.catalog = connection, catalog
+    def __init__(self, connection: redis.Redis) -> None:
+        self.connection = connection
         self._seen: dict[str, tuple[float, int]] = {}
         self._next_at = 0.0
 
@@ -168,11 +167,10 @@ class Sweeper:
         now = time.time()
         for queue in listing.queue_names(self.connection):
             for member in self.connection.zrangebyscore(registry_key("wip", queue), 0, now):
-                job_id, _, execution = member.decode(errors="replace").rpartition(":")
-                self._lose(queue, job_id, execution)
+                self._lose(queue, *_parts(member))
 
     def _lose(self, queue: str, job_id: str, execution: str) -> None:
-        recover(self.connection, queue, job_id, execution, LOST, lambda job: policy(self.catalog, job))
+        recover(self.connection, queue, job_id, execution, LOST, policy)
 
 
 def forget(connection: redis.Redis, worker_name: str) -> None:
@@ -239,9 +237,13 @@ def _follow(connection: redis.Redis, job_id: str, outcome: Outcome, reason: str)
 
 
 def _executions(connection: redis.Redis, queue: str) -> list[tuple[str, str]]:
-    members = connection.zrange(registry_key("wip", queue), 0, -1)
-    parts = (member.decode(errors="replace").rpartition(":") for member in members)
-    return [(job_id, execution) for job_id, _, execution in parts]
+    return [_parts(member) for member in connection.zrange(registry_key("wip", queue), 0, -1)]
+
+
+def _parts(member: bytes) -> tuple[str, str]:
+    """Of RQ's started registry: a job's and an execution's id."""
+    job_id, _, execution = member.decode(errors="replace").rpartition(":")
+    return job_id, execution
 
 
 def _wait(job: Raw) -> int:

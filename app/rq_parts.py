@@ -11,7 +11,7 @@ import rq
 from rq.job import JobStatus
 
 from app import progress
-from app.catalog import PACKAGE, Catalog, Function
+from app.catalog import Catalog, name_of
 from app.options import Discard, Retry
 from app.serializer import JSON
 from app.settings import get_settings
@@ -61,14 +61,9 @@ class Job(rq.job.Job):
         self.__dict__.update(known)
         return getattr(self, name)
 
-    @property
-    def function(self) -> Function:
-        """Raises NotFound for a function outside the catalogue."""
-        return catalog().by_path(self.func_name or "")
-
     def _execute(self) -> Any:
-        """Raises NotFound, or ValidationError for arguments that do not fit."""
-        function = self.function
+        """Raises NotFound for a function outside the catalogue, ValidationError for arguments that do not fit."""
+        function = catalog().by_path(self.func_name or "")
         args, kwargs = function.typed(list(self.args), self.kwargs)
         progress.report_to(self._save_progress)
         try:
@@ -86,7 +81,7 @@ class Job(rq.job.Job):
 
     def retry_by_options(self, error: BaseException) -> None:
         """Decide on its retry by what the exception and its function's options say."""
-        function = catalog().functions.get((self.func_name or "").removeprefix(f"{PACKAGE}."))
+        function = catalog().functions.get(name_of(self.func_name))
         retry = function.options.retry if function else None
         if isinstance(error, Discard) or (retry and not retry.retries(error)):
             self.retries_left = 0

@@ -170,7 +170,7 @@ class Scheduler(RQScheduler):
         signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
         signal.signal(signal.SIGINT, lambda *_: self._stop.set())
         wait, born = EVERY, False
-        sweeper = Sweeper(self.connection, self.catalog)
+        sweeper = Sweeper(self.connection)
         while not self._stop.is_set():
             try:
                 if not born:

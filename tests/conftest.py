@@ -15,7 +15,7 @@ import fakeredis
 import pytest
 import redis
 
-from app import embedded
+from app import embedded, job_state
 from app.settings import Settings, get_settings
 
 ROOT = Path(__file__).parent.parent
@@ -85,6 +85,14 @@ def valkey(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[redis.R
 @pytest.fixture
 def settings() -> Settings:
     return get_settings()
+
+
+RQ_WORKER = ("-m", "rq.cli", "worker", "-w", "app.worker.Worker", "-c", "app.worker_config")
+
+
+def status(connection: redis.Redis, job_id: str) -> str:
+    job = job_state.fetch(connection, [job_id])[0]
+    return str(job["status"]) if job else "none"
 
 
 class Project:

@@ -6,7 +6,6 @@ records of one length, which the kernel hands out whole and once.
 
 import contextlib
 import os
-import select
 
 RECORD = 32  # bytes: an execution's id
 
@@ -32,9 +31,6 @@ class Box:
 
     def take_all(self) -> list[str]:
         return list(iter(self.take, None))
-
-    def full(self) -> bool:
-        return bool(select.select([self._out], [], [], 0)[0])
 
     def close(self) -> None:
         os.close(self._out)

@@ -1,7 +1,7 @@
 """The work horse: one long-lived process that runs job after job, and nothing else.
 
-A plain job (no callbacks, webhooks, group or repeats) is run here, and its end reported together with the next claim;
-every other takes RQ's own `perform_job`.
+A plain job (no callbacks, webhooks, group or repeats) is run here, and its beginning and its end are sent to Redis
+and not waited for; every other takes RQ's own `perform_job`.
 """
 
 import re
@@ -26,7 +26,7 @@ from rq.timeouts import JobTimeoutException
 from rq.worker import DequeueStrategy
 
 from app import log, recovery
-from app.catalog import PACKAGE
+from app.catalog import name_of
 from app.quarantine import quarantine
 from app.redis import registry_key
 from app.rq_parts import Job, Queue, catalog
@@ -237,7 +237,7 @@ class Horse:
         """Whether it succeeded; else RQ's own way follows."""
         _job_stack.push(job)
         try:
-            log.about["function"] = (job.func_name or "").removeprefix(f"{PACKAGE}.")
+            log.about["function"] = name_of(job.func_name)
             with self.worker.death_penalty_class(timeout, JobTimeoutException, job_id=job.id):
                 job.outcome = job._execute()
             if isinstance(job.outcome, rq.Retry):
@@ -284,7 +284,7 @@ class Horse:
 
     def _run_as_rq(self, claimed: Claimed) -> None:
         job = self.worker.job_class.fetch(claimed.id, connection=self.connection, serializer=self.worker.serializer)
-        log.about["function"] = (job.func_name or "").removeprefix(f"{PACKAGE}.")
+        log.about["function"] = name_of(job.func_name)
         self.worker.perform_job(job, self.queues[claimed.queue])
 
     def _fail(self, job: Job, claimed: Claimed, started_at: datetime) -> None:
@@ -314,7 +314,7 @@ class Horse:
                 if self.connection.zscore(registry_key("wip", claimed.queue), member) is not None:
                     recovery.recover(
                         self.connection, claimed.queue, claimed.id, claimed.execution_id,
-                        "Redis did not take its end", lambda job: recovery.policy(catalog(), job),
+                        "Redis did not take its end", recovery.policy,
                     )  # fmt: skip
             except redis.RedisError:
                 if self._give_up():

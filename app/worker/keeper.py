@@ -16,7 +16,7 @@ from rq.worker import WorkerStatus
 from app import recovery
 from app.recovery import RENEW_EVERY, Outcome, Raw
 from app.redis import LEASES, script
-from app.rq_parts import Job, catalog
+from app.rq_parts import Job
 from app.settings import get_settings
 from app.worker.board import Leaving, Running
 from app.worker.claims import KEEP
@@ -36,13 +36,8 @@ log = structlog.get_logger("jobline.worker")
 Decision = Callable[[Raw], Outcome]
 
 
-def by_policy(job: Raw) -> Outcome:
-    """For a job that may have begun, as its status says."""
-    return recovery.policy(catalog(), job)
-
-
 def by_policy_as_begun(job: Raw) -> Outcome:
-    return by_policy({**job, b"status": b"started"})
+    return recovery.policy({**job, b"status": b"started"})
 
 
 def as_a_failure(job: Raw) -> Outcome:
@@ -203,7 +198,7 @@ class Keeper:
                 recovery.recover(self.connection, queue, job_id, execution, reason, decision)
                 self.worker.increment_failed_job_count()
             else:  # not begun; or ended, and its end was lost on the way
-                recovery.recover(self.connection, queue, job_id, execution, recovery.LOST, by_policy)
+                recovery.recover(self.connection, queue, job_id, execution, recovery.LOST, recovery.policy)
 
     def _empty_box(self) -> None:
         self._to_give_back |= dict.fromkeys(self.horse.box.take_all(), 2)

@@ -63,7 +63,7 @@ class Worker(rq.Worker):
         super().__init__(names, *args, **kwargs)
         self.execution: Execution | None = None
         self.keeper: Keeper | None = None
-        self.wake, self.sweeper = Wake(), Sweeper(self.connection, catalog())
+        self.wake, self.sweeper = Wake(), Sweeper(self.connection)
 
     def work(
         self,

@@ -15,7 +15,7 @@ import rq
 from rq.serializers import JSONSerializer
 
 from app import embedded, job_state
-from tests.conftest import Project, free_port, until
+from tests.conftest import RQ_WORKER, Project, free_port, status, until
 
 SOURCE = """
 import os, time
@@ -31,9 +31,6 @@ def note(path: str, text: str, seconds: float = 0) -> None:
 @job(idempotent=True)
 def again(path: str, text: str, seconds: float = 0) -> None:
     note(path, text, seconds)
-
-
-def succeeded(job, connection, result) -> None: ...
 
 
 def failed(job, connection, *exc_info) -> None:
@@ -62,19 +59,13 @@ def family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 
 def worker(project: Project, started: Started, *queues: str, **environment: str) -> subprocess.Popen[bytes]:
-    words = ["-m", "rq.cli", "worker", "-w", "app.worker.Worker", "-c", "app.worker_config", *queues]
-    started.append(project.start(*words, LOG_LEVEL="ERROR", **environment))  # nobody reads what it prints
+    started.append(project.start(*RQ_WORKER, *queues, LOG_LEVEL="ERROR", **environment))  # nobody reads what it prints
     return started[-1]
 
 
 def put(connection: redis.Redis, queue: str, job_id: str, name: str, *args: object, **options: object) -> None:
     found = rq.Queue(queue, connection=connection, serializer=JSONSerializer)
     found.enqueue(f"jobs.notes.{name}", args=args, job_id=job_id, **options)
-
-
-def status(connection: redis.Redis, job_id: str) -> str:
-    job = job_state.fetch(connection, [job_id])[0]
-    return str(job["status"]) if job else "none"
 
 
 def kill_both(process: subprocess.Popen[bytes]) -> None:

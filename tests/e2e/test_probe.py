@@ -5,7 +5,7 @@ import pytest
 import redis
 
 from app import health
-from tests.conftest import Project, until
+from tests.conftest import RQ_WORKER, Project, until
 
 
 def healthy(connection: redis.Redis) -> bool:
@@ -20,7 +20,7 @@ def test_alive_only_if_both_move(project: Project, valkey: redis.Redis, monkeypa
     monkeypatch.setattr(health, "FRESH", 5.0)
     with pytest.raises(health.Unhealthy, match="no worker"):
         health.check_workers(valkey)
-    process = project.start("-m", "rq.cli", "worker", "-w", "app.worker.Worker", "-c", "app.worker_config")
+    process = project.start(*RQ_WORKER)
     try:
         until(lambda: healthy(valkey))
         probe = project.start("-m", "app", "probe", "worker")

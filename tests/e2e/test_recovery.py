@@ -11,15 +11,9 @@ from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
 from rq.worker import SimpleWorker
 
-from app import job_state
-from app.catalog import Catalog
 from app.recovery import Sweeper, wait_for_children
 from app.worker import Worker
-
-
-def status(connection: redis.Redis, job_id: str) -> str:
-    job = job_state.fetch(connection, [job_id])[0]
-    return str(job["status"]) if job else "none"
+from tests.conftest import status
 
 
 def abandoned(connection: redis.Redis, **options: Any) -> None:
@@ -37,14 +31,14 @@ def abandoned(connection: redis.Redis, **options: Any) -> None:
 
 def test_an_abandoned_job_of_a_stock_worker_is_settled(valkey: redis.Redis) -> None:
     abandoned(valkey)
-    Sweeper(valkey, Catalog()).sweep()
+    Sweeper(valkey).sweep()
     assert status(valkey, "job") == "failed"
     assert valkey.zcard("rq:wip:default") == 0
 
 
 def test_an_abandoned_job_with_retries_is_retried(valkey: redis.Redis) -> None:
     abandoned(valkey, retry=rq.Retry(2, [60, 90]))
-    Sweeper(valkey, Catalog()).sweep()
+    Sweeper(valkey).sweep()
     assert status(valkey, "job") == "scheduled"
     assert 55 < float(valkey.zscore("rq:scheduled:default", "job") or 0) - time.time() < 65
 
@@ -55,7 +49,7 @@ def test_a_failure_callback_that_does_not_import_stops_nobody(valkey: redis.Redi
     registry = StartedJobRegistry("default", connection=valkey, serializer=JSONSerializer)
     with pytest.raises(Exception, match="absent"):
         registry.cleanup()  # RQ's: raised in the worker, and again at every pass
-    Sweeper(valkey, Catalog()).sweep()
+    Sweeper(valkey).sweep()
     wait_for_children()
     assert status(valkey, "job") == "failed"
 

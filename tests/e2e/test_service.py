@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from app.settings import Settings
 from app.web import create_app
-from tests.conftest import Project, until
+from tests.conftest import RQ_WORKER, Project, until
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def client(valkey: redis.Redis) -> FlaskClient:
 @pytest.fixture
 def running(project: Project, client: FlaskClient) -> Iterator[None]:
     """A worker and the scheduler."""
-    worker = project.start("-m", "rq.cli", "worker", "-w", "app.worker.Worker", "-c", "app.worker_config")
+    worker = project.start(*RQ_WORKER)
     scheduler = project.start("scheduler.py")
     until(lambda: client.get("/api/v1/workers").get_json()["workers"])
     yield

@@ -15,7 +15,7 @@ from rq.serializers import JSONSerializer
 from rq.suspension import resume, suspend
 
 from app import job_state
-from tests.conftest import Project, until
+from tests.conftest import RQ_WORKER, Project, status, until
 
 SOURCE = """
 import os, time
@@ -34,9 +34,7 @@ class Worker:
         self.connection = connection
         project.write("naps", SOURCE)
         before = connection.scard("rq:workers")
-        self.process = project.start(
-            "-m", "rq.cli", "worker", "-w", "app.worker.Worker", "-c", "app.worker_config", *words, **environment
-        )
+        self.process = project.start(*RQ_WORKER, *words, **environment)
         until(lambda: connection.scard("rq:workers") > before)
 
     @property
@@ -64,11 +62,6 @@ def started() -> Iterator[list[subprocess.Popen[bytes]]]:
 @pytest.fixture
 def queue(valkey: redis.Redis) -> rq.Queue:
     return rq.Queue("default", connection=valkey, serializer=JSONSerializer)
-
-
-def status(connection: redis.Redis, job_id: str) -> str:
-    job = job_state.fetch(connection, [job_id])[0]
-    return str(job["status"]) if job else "none"
 
 
 def naps(queue: rq.Queue, *seconds: float) -> None:
