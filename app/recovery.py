@@ -122,6 +122,11 @@ def give_back(connection: redis.Redis, execution_ids: Sequence[str]) -> None:
                 recover(connection, queue, found[execution], execution, NOT_BEGUN, lambda _: Outcome.RETURNED)
 
 
+def fence(connection: redis.Redis, worker_name: str) -> int:
+    """A new number for a worker's claims: those with an older one that are still on their way claim nothing."""
+    return int(connection.hincrby(f"rq:worker:{worker_name}", "fence", 1))
+
+
 class Sweeper:
     """Finds workers that are lost, and recovers their jobs."""
 

@@ -11,8 +11,7 @@ import time
 import redis
 from redis.exceptions import ConnectionError
 
-from app import recovery
-from app.worker.claims import Claimed, Claims, Nothing, new_execution
+from app.worker.claims import Claimed, Claims, Nothing, new_executions
 from app.worker.wire import Wire, pack
 
 BLOCK = 5  # seconds; an answer at least so often proves that the connection lives
@@ -35,7 +34,7 @@ class Bell:
         if self._armed_at and now - self._armed_at > BLOCK + SLACK:
             raise ConnectionError("the line is silent")
         if not self._armed_at:
-            self.execution_id, self._queues = new_execution(), queues
+            self.execution_id, self._queues = new_executions(1)[0], queues
             self._wire.send(self._command + claims.command(queues, [self.execution_id], only_if_idle=True))
             self._armed_at = now
         return self._wire.fileno()
@@ -47,9 +46,13 @@ class Bell:
         self._armed_at, self.execution_id = 0.0, ""
         return found
 
-    def reset(self) -> None:
+    def cut(self) -> None:
         self._armed_at = 0.0
-        self._wire.reconnect()
+        self._wire.cut()
+
+    def connect(self) -> None:
+        self.execution_id = ""
+        self._wire.connect()
 
 
 class Bells:
@@ -82,7 +85,7 @@ class Bells:
     def _give_back(self) -> None:
         executions = [bell.execution_id for bell in self.bells if bell.execution_id]
         for bell in self.bells:
-            bell.reset()
-        recovery.give_back(self.client, executions)
+            bell.cut()
+        self.claims.give_back(executions)
         for bell in self.bells:
-            bell.execution_id = ""
+            bell.connect()

@@ -1,11 +1,12 @@
 -- Claim the next jobs of the queues, in their order: at no instant is an id in no list. They begin with begin.lua.
 -- KEYS: worker hash, leases, then each queue. ARGV: worker's name, seconds that an execution is kept without a
--- heartbeat, 1 if only an idle worker claims, then an id for each execution: so many jobs are wanted, and no more than
--- this worker's share.
+-- heartbeat, fence, 1 if only an idle worker claims, then an id for each execution: so many jobs are wanted, and no
+-- more than this worker's share.
 -- Returns 'suspended', 'unleased' (this worker was given up), 'busy', or for each job { number of the queue, job's id,
 -- execution's id, fields... }; the fields are missing where the job cannot be read.
 local worker, leases, name, keep = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2])
-if ARGV[3] == '1' and redis.call('HGET', worker, 'state') ~= 'idle' then return 'busy' end
+local is = redis.call('HMGET', worker, 'state', 'fence')
+if (ARGV[4] == '1' and is[1] ~= 'idle') or (tonumber(is[2] or 0) > tonumber(ARGV[3])) then return 'busy' end
 if redis.call('EXISTS', 'rq:suspended') == 1 then
   redis.call('HSET', worker, 'state', 'suspended')
   return 'suspended'
@@ -17,7 +18,7 @@ end
 
 local time = redis.call('TIME')
 local now, stamp = tonumber(time[1]), time[1] .. '.' .. string.format('%06d', time[2])
-local claimed, wanted = {}, #ARGV - 3
+local claimed, wanted = {}, #ARGV - 4
 local others = wanted > 1 and redis.call('ZCARD', leases) or 1
 for n = 3, #KEYS do
   local queue = string.sub(KEYS[n], 10) -- without 'rq:queue:'
@@ -29,7 +30,7 @@ for n = 3, #KEYS do
     local fields = redis.pcall('HMGET', job, 'data', 'created_at', 'timeout', 'result_ttl', 'success_callback_name',
       'failure_callback_name', 'stopped_callback_name', 'webhooks', 'group_id', 'repeats_left', 'attempts', 'dependency_ids', 'ttl')
     if fields.err or fields[1] or redis.call('EXISTS', job) == 1 then -- else it was deleted, or its ttl ran out
-      local execution = ARGV[4 + #claimed]
+      local execution = ARGV[5 + #claimed]
       local record, registry = 'rq:execution:' .. id .. ':' .. execution, 'rq:executions:' .. id
       redis.call('ZADD', 'rq:wip:' .. queue, now + keep, id .. ':' .. execution)
       redis.call('HSET', record, 'id', execution, 'created_at', stamp, 'last_heartbeat', stamp, 'worker_name', name)

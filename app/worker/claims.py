@@ -25,7 +25,7 @@ from app.redis import LEASES
 from app.worker.wire import TRANSIENT, Wire, pack
 
 KEEP = 90  # seconds that an execution stays registered without a heartbeat, as RQ 2.12 keeps it while a job runs
-AHEAD = "a claim"  # in a job's place among what is not answered
+CLAIM = "a claim"  # in a job's place among what is not answered
 LONGEST_WAIT = 2.0  # seconds between two tries to reach Redis
 
 log = structlog.get_logger("jobline.worker")
@@ -71,9 +71,9 @@ def stamp(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
-def new_execution() -> str:
-    """An id, as RQ makes them."""
-    return os.urandom(16).hex()
+def new_executions(count: int) -> list[str]:
+    """Ids, as RQ makes them."""
+    return [os.urandom(16).hex() for _ in range(count)]
 
 
 class Nothing(Enum):
@@ -82,7 +82,7 @@ class Nothing(Enum):
     EMPTY = b"empty"
     SUSPENDED = b"suspended"
     BUSY = b"busy"
-    """Another bell has rung first."""
+    """Another bell has rung first; or the claim came late, on a line that was given up."""
     UNLEASED = b"unleased"
     """This worker was given up for dead; its parent's next beat takes a new lease."""
 
@@ -95,38 +95,45 @@ class Claims:
         self._worker_key = f"rq:worker:{worker_name}"
         self._unsent, self._unanswered = b"", deque[tuple[str, bytes]]()
         self._sent_again = 0  # of the unanswered: it may be that Redis had taken them
-        self._ahead: tuple[list[str], list[str]] | None = None  # queues and executions of a claim that is under way
-        self._found_ahead: list[Claimed] = []
+        self._asked: tuple[list[str], list[str]] | None = None  # queues and executions
+        self._found: list[Claimed] | Nothing | None = None
         self._wire = Wire(client)
         self._load()
+        self.fence = recovery.fence(client, worker_name)
 
-    def claim(self, queues: list[str], count: int) -> list[Claimed] | Nothing:
-        """Up to `count` jobs of one queue, or why there is none.
+    @property
+    def asked(self) -> bool:
+        """Whether a claim is under way."""
+        return self._asked is not None
+
+    def claim(self, queues: list[str], executions: list[str]) -> list[Claimed] | Nothing:
+        """Up to as many jobs of one queue as executions are named, or why there is none.
 
         Raises:
             redis.RedisError: it is time to give up.
         """
-        executions = [new_execution() for _ in range(count)]
-        return self.understand(queues, self._ask(self.command(queues, executions), executions))
-
-    def claim_ahead(self, queues: list[str], executions: list[str]) -> None:
-        """Ask for as many jobs as executions are named, while others run; sent with what comes next."""
-        self._ahead = queues, executions
-        self._later(AHEAD, self.command(queues, executions))
-
-    def claimed_ahead(self) -> list[Claimed]:
-        """What `claim_ahead` has found. Raises as `claim`."""
-        if self._ahead:
-            self.settle()
-        found, self._found_ahead = self._found_ahead, []
+        found = None
+        while found is None:
+            self.ask(queues, executions)
+            found = self.answer()
         return found
+
+    def ask(self, queues: list[str], executions: list[str]) -> None:
+        """A claim, to be sent with what comes next."""
+        self._asked, self._found = (queues, executions), None
+        self._later(CLAIM, self.command(queues, executions))
+
+    def answer(self) -> list[Claimed] | Nothing | None:
+        """What `ask` has found; None if the line was cut, and whatever it claimed is given back. Raises as `claim`."""
+        self._exchange(lambda: self._asked is None)
+        return self._found
 
     def command(self, queues: list[str], executions: list[str], only_if_idle: bool = False) -> bytes:
         """The claim of as many jobs as executions are named."""
         keys = [f"rq:queue:{name}" for name in queues]
         return pack(
             "EVALSHA", self._sha["claim"], 2 + len(keys), self._worker_key, LEASES, *keys,
-            self.name, KEEP, int(only_if_idle), *executions,
+            self.name, KEEP, self.fence, int(only_if_idle), *executions,
         )  # fmt: skip
 
     def understand(self, queues: list[str], answer: Any) -> list[Claimed] | Nothing:
@@ -143,65 +150,70 @@ class Claims:
         """Send it, with the end of the job before. Never raises: what fails is sent again later."""
         self._later(claimed.id, self._begin(claimed, now))
         try:
-            self._wire.send(self._unsent)
+            self._send()
         except redis.ConnectionError:
             log.warning("the line to redis is cut")
-        self._unsent = b""
-
-    def _later(self, job_id: str, command: bytes) -> None:
-        self._unanswered.append((job_id, command))
-        self._unsent += command
 
     def settle(self) -> None:
         """Wait until all that was reported is in Redis. Raises as `claim`."""
-        if self._unanswered:
-            self._ask(None, [])
+        self._exchange(lambda: not self._unanswered)
 
-    def _ask(self, command: bytes | None, executions: list[str]) -> Any:
+    def give_back(self, executions: list[str]) -> None:
+        """What claims on a line that was cut have taken, or might still take. Raises redis.RedisError."""
+        self.fence = recovery.fence(self.client, self.name)
+        recovery.give_back(self.client, executions)
+
+    def _later(self, what: str, command: bytes) -> None:
+        self._unanswered.append((what, command))
+        self._unsent += command
+
+    def _send(self) -> None:
+        commands, self._unsent = self._unsent, b""
+        self._wire.send(commands)
+
+    def _exchange(self, done: Callable[[], bool]) -> None:
+        """Send what is to be sent, and read answers until it is done."""
         wait = 0.05
-        while True:
+        while not done():
             try:
-                self._wire.send(self._unsent + (command or b""))
-                self._unsent = b""
-                while self._unanswered:
+                self._send()
+                while not done():
                     self._take_answer(self._unanswered[0][0])
                     self._unanswered.popleft()
                     self._sent_again = max(0, self._sent_again - 1)
-                return self._wire.read() if command else None
             except TRANSIENT as error:
                 log.warning("redis is away", error=f"{type(error).__name__}: {error}", again_in=wait)
                 if self.give_up():
                     raise
                 time.sleep(wait)
                 wait = min(2 * wait, LONGEST_WAIT)
-            self._mend(executions)
+                self._mend()
 
-    def _take_answer(self, job_id: str) -> None:
+    def _take_answer(self, what: str) -> None:
         try:
             answer = self._wire.read()
-            if job_id is AHEAD and self._ahead:
-                found = self.understand(self._ahead[0], answer)
-                self._found_ahead, self._ahead = found if isinstance(found, list) else [], None
+            if what is CLAIM and self._asked:
+                self._found, self._asked = self.understand(self._asked[0], answer), None
             elif answer == 0 and not self._sent_again:
-                log.warning("too late: the job was taken from this worker", job_id=job_id)
+                log.warning("too late: the job was taken from this worker", job_id=what)
         except ResponseError as error:
             if isinstance(error, TRANSIENT):
                 raise
-            log.error("redis refuses a report", job_id=job_id, error=str(error))  # noqa: TRY400 - a key of a wrong type: it never passes
+            log.error("redis refuses a report", job_id=what, error=str(error))  # noqa: TRY400 - a key of a wrong type: it never passes
 
-    def _mend(self, executions: list[str]) -> None:
+    def _mend(self) -> None:
+        self._wire.cut()
         try:
-            self._wire.reconnect()
             self._load()
-            if self._ahead:
-                executions = [*self._ahead[1], *executions]
-            recovery.give_back(self.client, executions)  # what lost answers had claimed
-            self._ahead = None
-            self._unanswered = deque(sent for sent in self._unanswered if sent[0] is not AHEAD)
-            self._unsent = b"".join(command for _, command in self._unanswered)
-            self._sent_again = len(self._unanswered)
+            if self._asked:
+                self.give_back(self._asked[1])
+            self._wire.connect()
         except redis.RedisError:
-            return  # the next try finds the line cut
+            return  # the next try finds the wire cut
+        self._asked = None
+        self._unanswered = deque(sent for sent in self._unanswered if sent[0] is not CLAIM)
+        self._unsent = b"".join(command for _, command in self._unanswered)
+        self._sent_again = len(self._unanswered)
 
     def _begin(self, claimed: Claimed, now: str) -> bytes:
         return pack(

@@ -136,7 +136,8 @@ class Keeper:
 
     def _beat(self) -> None:
         worker, running, now = self.worker, self.horse.board.running, datetime.now(UTC)
-        args = [worker.name, utcformat(now), worker.worker_ttl + 60]
+        moves = running or self.horse.still_for() < 2 * RENEW_EVERY
+        args = [worker.name, utcformat(now), worker.worker_ttl + 60, int(bool(moves))]
         if running:
             spent = time.monotonic() - running.since
             args += [running.queue, running.job_id, running.execution_id, now.timestamp(), KEEP, spent]
@@ -150,8 +151,6 @@ class Keeper:
         if running and not held and self._not_held == running:  # twice: it may just have ended
             self._kill(running, "it was taken from this worker", returned)
         self._not_held = None if held else running
-        if running or self.horse.still_for() < 2 * RENEW_EVERY:
-            self.connection.hset(worker.key, "horse_moved_at", utcformat(now))
 
     def _enforce_limits(self) -> None:
         running, grace = self.horse.board.running, get_settings().timeout_grace
@@ -171,7 +170,7 @@ class Keeper:
         time.sleep(LAST_WORDS)
         while not self.horse.settled:
             try:
-                self.worker.set_state(WorkerStatus.STARTED)  # not idle: nothing is claimed for it any more
+                recovery.fence(self.connection, self.worker.name)  # nothing is claimed for it any more
                 self._recover()
                 self.worker.set_current_job_id(None)
                 self.worker.set_state(WorkerStatus.IDLE)

@@ -198,5 +198,6 @@ class Worker(rq.Worker):
 
     def handle_exception(self, job: Any, *exc_info: Any) -> None:
         """RQ calls this just before it decides on a retry."""
-        job.retry_by_options(exc_info[1])
+        if isinstance(job, Job):
+            job.retry_by_options(exc_info[1])
         super().handle_exception(job, *exc_info)

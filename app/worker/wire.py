@@ -1,7 +1,7 @@
 """A connection of redis-py, spoken to directly: commands are sent without waiting, and answers read when wanted.
 
 The client's own way costs more than the commands of a short job: packing, pooling and retries are left out. Whoever
-uses a wire knows what was sent and not answered, and sends it again after `reconnect`.
+uses a wire knows what was sent and not answered, and sends it again after `connect`.
 """
 
 from builtins import TimeoutError as SocketTimeout
@@ -39,17 +39,22 @@ class Wire:
     def fileno(self) -> int:
         return int(self._socket.fileno())
 
-    def reconnect(self) -> None:
-        """Raises redis.ConnectionError."""
+    def cut(self) -> None:
+        """Until `connect`, whatever is sent or read raises ConnectionError."""
         self._connection.disconnect()
+        self._socket.close()
+
+    def connect(self) -> None:
+        """After `cut`. Raises redis.ConnectionError."""
         self._connection.connect()
         self._use()
 
     def send(self, commands: bytes) -> None:
-        """Raises redis.ConnectionError."""
+        """Raises redis.ConnectionError, and the wire is cut: a command may have gone in part."""
         try:
             self._socket.sendall(commands)
         except OSError as error:
+            self.cut()
             raise ConnectionError(str(error)) from error
 
     def read(self) -> Any:

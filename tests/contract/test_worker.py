@@ -15,7 +15,7 @@ from rq.serializers import JSONSerializer
 from app.serializer import JSON
 from tests.conftest import Project
 
-OURS = {"attempts", "horse_moved_at"}
+OURS = {"attempts", "horse_moved_at", "fence"}
 """Fields that we add to RQ's hashes."""
 VARYING = {"pid", "ip_address", "total_working_time", "data", "execution_id"}
 TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z|\d{10}\.\d+")
