@@ -73,11 +73,14 @@ class Horse:
         while not leaving:
             next_one = self.intake.next()
             found = self._wait(next_one) if isinstance(next_one, Nothing) else next_one
-            if isinstance(found, Claimed):
+            if not isinstance(found, Claimed):
+                leaving = found
+            elif catalog().stale():  # the next horse runs it
+                recovery.give_back(self.connection, [found.execution_id])
+                leaving = Leaving.RECYCLED
+            else:
                 self._perform(found)
                 leaving = self._reason_to_leave()
-            else:
-                leaving = found
         self.claims.settle()
         recovery.give_back(self.connection, self.box.take_all())
         return leaving
@@ -98,10 +101,7 @@ class Horse:
             except redis.RedisError:
                 return None  # what is asked next waits for Redis
             if isinstance(answer, Claimed):
-                if not catalog().stale():
-                    return answer
-                recovery.give_back(self.connection, [answer.execution_id])  # the next horse runs it
-                return Leaving.RECYCLED
+                return answer
             if not may_claim:
                 return None
             found = answer
