@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 
 import redis
 import structlog
-from rq.utils import utcformat
 
-from app.redis import job_key, registry_key, results_key
+from app.redis import job_key, moment, registry_key, results_key
 from app.serializer import JSON
 from app.settings import get_settings
 
@@ -29,9 +28,9 @@ def quarantine(
     reason = f"UnreadableJob: {type(error).__name__}: {error}"
     raw_key = b"rq:job:" + raw_id
     fields = {
-        "created_at": utcformat(now),
-        "ended_at": utcformat(now),
-        "enqueued_at": utcformat(now),
+        "created_at": moment(now),
+        "ended_at": moment(now),
+        "enqueued_at": moment(now),
         "origin": queue,
         "status": "failed",
         "description": f"unreadable job {job_id}",

@@ -14,11 +14,11 @@ from typing import Any
 import orjson
 import redis
 from redis.client import Pipeline
-from rq.utils import get_call_string, utcformat
+from rq.utils import get_call_string
 
 from app.catalog import Function
 from app.errors import Conflict, Invalid, NotFound, TooLarge
-from app.redis import QUEUES, ended_key, job_key, queue_key, registry_key, script
+from app.redis import QUEUES, ended_key, job_key, moment, queue_key, registry_key, script
 from app.serializer import JSON
 from app.settings import Settings
 
@@ -52,7 +52,7 @@ class NewJob:
 
     def hash(self) -> dict[str, Any]:
         """As rq.job.Job.to_dict (RQ 2.12)."""
-        now = utcformat(self.created_at)
+        now = moment(self.created_at)
         fields: dict[str, Any] = {
             "created_at": now,
             "data": zlib.compress(JSON.dumps([self.function, None, self.args, self.kwargs])),
@@ -188,7 +188,7 @@ def _change(connection: redis.Redis, name: str, job_id: str) -> str:
     now = datetime.now(UTC)
     outcome = script(connection, name)(
         keys=[job_key(job_id), ended_key(job_id)],
-        args=[job_id, utcformat(now), int(now.timestamp()), WAKE_FOR],
+        args=[job_id, moment(now), int(now.timestamp()), WAKE_FOR],
     )
     if outcome is None:
         raise NotFound(f"No job {job_id!r}")
@@ -201,7 +201,7 @@ def move_due(connection: redis.Redis, queue: str, now: datetime, limit: int = 10
     As rq.scheduler.RQScheduler.enqueue_scheduled_jobs (RQ 2.12), in one atomic step.
     """
     keys = [registry_key("scheduled", queue), queue_key(queue), QUEUES]
-    return script(connection, "move_due")(keys=keys, args=[now.timestamp(), utcformat(now), limit])
+    return script(connection, "move_due")(keys=keys, args=[now.timestamp(), moment(now), limit])
 
 
 def prepare(function: Function, settings: Settings, args: list[Any], kwargs: dict[str, Any], **said: Any) -> NewJob:

@@ -20,11 +20,10 @@ import redis
 import structlog
 from rq.exceptions import AbandonedJobError
 from rq.timeouts import UnixSignalDeathPenalty
-from rq.utils import utcformat
 
 from app import job_state, listing
 from app.quarantine import FAILED, quarantine
-from app.redis import LEASES, WORKERS, job_key, registry_key, results_key, script
+from app.redis import LEASES, WORKERS, job_key, moment, registry_key, results_key, script
 from app.rq_parts import Job, Queue, catalog
 from app.settings import get_settings
 
@@ -98,7 +97,7 @@ def recover(
     settled = script(connection, "recover")(
         keys=[registry_key("wip", queue), job_key(job_id), results_key(job_id)],
         args=[
-            queue, job_id, execution_id, outcome, utcformat(now), int(now.timestamp()),
+            queue, job_id, execution_id, outcome, moment(now), int(now.timestamp()),
             b64encode(zlib.compress(reason.encode())),
             _number(job.get(b"failure_ttl"), get_settings().failure_ttl), _wait(job), FAILED,
         ],

@@ -1,5 +1,6 @@
 """The connection to Redis, the names of RQ's keys that we touch, and our scripts."""
 
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 
@@ -45,6 +46,11 @@ def _source(path: Path) -> str:
 def script(connection: redis.Redis, name: str) -> Script:
     """The script in app/NAME.lua."""
     return connection.register_script(_source(Path(__file__).parent / f"{name}.lua"))
+
+
+def moment(at: datetime) -> str:
+    """As rq.utils.utcformat (RQ 2.12), in a fraction of its time; `at` is UTC."""
+    return at.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def job_key(job_id: str) -> str:

@@ -27,7 +27,7 @@ from app.rq_parts import Job, Queue, catalog
 from app.settings import get_settings
 from app.worker.board import Board, Leaving
 from app.worker.box import Box
-from app.worker.claims import Claimed, Claims, Finished, Nothing, stamp
+from app.worker.claims import Claimed, Claims, Finished, Nothing
 from app.worker.intake import Intake
 from app.worker.rq_way import RqWay
 
@@ -149,7 +149,7 @@ class Horse:
             return
         now = time.time()
         self.intake.begins(now)
-        self.claims.begins(claimed, stamp(now))
+        self.claims.begins(claimed, now)
         log.about = {"job_id": claimed.id, "queue": claimed.queue, "attempt": int(claimed.attempts or 0) + 1}
         job = self._plain(claimed)
         if job is None:

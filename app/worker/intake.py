@@ -70,8 +70,9 @@ class Intake:
             return found
         first, *others = found
         self.worker.reorder_queues(next(queue for queue in self.worker.queues if queue.name == first.queue))
-        self._stowed = {one.execution_id: one for one in others}
-        self.box.put(list(self._stowed))
+        if others:
+            self._stowed = {one.execution_id: one for one in others}
+            self.box.put(list(self._stowed))
         return first
 
     def _queues(self) -> list[str]:

@@ -10,12 +10,11 @@ import redis
 import structlog
 from rq import worker_registration
 from rq.exceptions import NoSuchJobError
-from rq.utils import utcformat
 from rq.worker import WorkerStatus
 
 from app import recovery
 from app.recovery import RENEW_EVERY, Outcome, Raw
-from app.redis import LEASES, script
+from app.redis import LEASES, moment, script
 from app.rq_parts import Job
 from app.settings import get_settings
 from app.worker.board import Leaving, Running
@@ -137,7 +136,7 @@ class Keeper:
     def _beat(self) -> None:
         worker, running, now = self.worker, self.horse.board.running, datetime.now(UTC)
         moves = running or self.horse.still_for() < 2 * RENEW_EVERY
-        args = [worker.name, utcformat(now), worker.worker_ttl + 60, int(bool(moves))]
+        args = [worker.name, moment(now), worker.worker_ttl + 60, int(bool(moves))]
         if running:
             spent = time.monotonic() - running.since
             args += [running.queue, running.job_id, running.execution_id, now.timestamp(), KEEP, spent]
