@@ -5,6 +5,7 @@ Each worker has a lease, a count in `jobline:leases` that its parent moves every
 seconds apart: no clocks of two machines are compared, and an outage of Redis, or a machine that slept, gives up nobody.
 """
 
+import hashlib
 import os
 import signal
 import time
@@ -69,14 +70,20 @@ def retries_left(job: Raw) -> int:
     return _number(job.get(b"retries_left"), 0)
 
 
+def mark_of(worker_name: str) -> str:
+    """Twelve hexadecimal digits, with which the ids of all executions of a worker begin."""
+    return hashlib.sha256(worker_name.encode()).hexdigest()[:12]
+
+
 def held_by(connection: redis.Redis, worker_name: str) -> list[tuple[str, str, str]]:
     """What a worker holds in any queue: (queue, job's id, execution's id)."""
-    held = []
-    for queue in listing.queue_names(connection):
-        for job_id, execution in _executions(connection, queue):
-            if connection.hget(f"rq:execution:{job_id}:{execution}", "worker_name") == worker_name.encode():
-                held.append((queue, job_id, execution))
-    return held
+    mark = mark_of(worker_name)
+    return [
+        (queue, job_id, execution)
+        for queue in listing.queue_names(connection)
+        for job_id, execution in _executions(connection, queue)
+        if execution.startswith(mark)
+    ]
 
 
 def recover(

@@ -25,7 +25,7 @@ class Sizes:
     drain_seconds: float = 5.5
     latency_jobs: int = 300
     crowd: int = 1_000_000
-    scale_jobs: int = 20_000
+    scale_jobs: int = 60_000
     memory_jobs: int = 5_000
     recovery_tries: int = 5
     recovery_seconds: float = 150

@@ -1,4 +1,5 @@
--- A sign of life of a worker, and of the job that it runs. Returns 1 if the worker's hash was still there, and 1 if
+-- A sign of life of a worker, and of the job that it runs, of which RQ's record is made if it has run for a second:
+-- short jobs never have one. Returns 1 if the worker's hash was still there, and 1 if
 -- the execution is still the worker's: else the job was taken from it.
 -- KEYS: worker hash, leases. ARGV: worker's name, now (RQ's format), seconds that the worker's hash is kept, 1 if its
 -- horse moves, and if a job runs: queue, job's id, execution's id, now (seconds), seconds that the execution is kept,
@@ -15,10 +16,13 @@ if ARGV[5] then
   if redis.call('ZSCORE', started, member) then
     local record = 'rq:execution:' .. member
     redis.call('ZADD', started, seconds + keep, member)
-    redis.call('HSET', record, 'last_heartbeat', ARGV[8])
-    redis.call('EXPIRE', record, keep)
-    redis.call('ZADD', 'rq:executions:' .. id, seconds + keep + 60, execution)
-    redis.call('EXPIRE', 'rq:executions:' .. id, keep + 60)
+    if tonumber(ARGV[10]) > 1 then
+      redis.call('HSETNX', record, 'created_at', seconds - tonumber(ARGV[10]))
+      redis.call('HSET', record, 'id', execution, 'worker_name', ARGV[1], 'last_heartbeat', ARGV[8])
+      redis.call('EXPIRE', record, keep)
+      redis.call('ZADD', 'rq:executions:' .. id, seconds + keep + 60, execution)
+      redis.call('EXPIRE', 'rq:executions:' .. id, keep + 60)
+    end
     redis.call('HSET', worker, 'current_job_working_time', ARGV[10])
     if redis.call('EXISTS', 'rq:job:' .. id) == 1 then redis.call('HSET', 'rq:job:' .. id, 'last_heartbeat', ARGV[2]) end
   else

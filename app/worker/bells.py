@@ -11,7 +11,7 @@ import time
 import redis
 from redis.exceptions import ConnectionError
 
-from app.worker.claims import Claimed, Claims, Nothing, new_executions
+from app.worker.claims import Claimed, Claims, Nothing
 from app.worker.wire import Wire, pack
 
 BLOCK = 5  # seconds; an answer at least so often proves that the connection lives
@@ -34,7 +34,7 @@ class Bell:
         if self._armed_at and now - self._armed_at > BLOCK + SLACK:
             raise ConnectionError("the line is silent")
         if not self._armed_at:
-            self.execution_id, self._queues = new_executions(1)[0], queues
+            self.execution_id, self._queues = claims.new_executions(1)[0], queues
             self._wire.send(self._command + claims.command(queues, [self.execution_id], only_if_idle=True))
             self._armed_at = now
         return self._wire.fileno()

@@ -16,9 +16,7 @@ if not redis.call('ZSCORE', leases, name) then
   return 'unleased'
 end
 
-local time = redis.call('TIME')
-local now, stamp = tonumber(time[1]), time[1] .. '.' .. string.format('%06d', time[2])
-local claimed, wanted = {}, #ARGV - 4
+local claimed, wanted, until_ = {}, #ARGV - 4, tonumber(redis.call('TIME')[1]) + keep
 local others = wanted > 1 and redis.call('ZCARD', leases) or 1
 for n = 3, #KEYS do
   local queue = string.sub(KEYS[n], 10) -- without 'rq:queue:'
@@ -31,12 +29,7 @@ for n = 3, #KEYS do
       'failure_callback_name', 'stopped_callback_name', 'webhooks', 'group_id', 'repeats_left', 'attempts', 'dependency_ids', 'ttl')
     if fields.err or fields[1] or redis.call('EXISTS', job) == 1 then -- else it was deleted, or its ttl ran out
       local execution = ARGV[5 + #claimed]
-      local record, registry = 'rq:execution:' .. id .. ':' .. execution, 'rq:executions:' .. id
-      redis.call('ZADD', 'rq:wip:' .. queue, now + keep, id .. ':' .. execution)
-      redis.call('HSET', record, 'id', execution, 'created_at', stamp, 'last_heartbeat', stamp, 'worker_name', name)
-      redis.call('EXPIRE', record, keep)
-      redis.call('ZADD', registry, now + keep + 60, execution)
-      redis.call('EXPIRE', registry, keep + 60)
+      redis.call('ZADD', 'rq:wip:' .. queue, until_, id .. ':' .. execution)
       if fields.err then fields = {} elseif fields[13] then redis.call('PERSIST', job) end
       claimed[#claimed + 1] = { n - 2, id, execution, unpack(fields) }
       left = left - 1

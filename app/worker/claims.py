@@ -66,11 +66,6 @@ class Finished:
     ended_at: float
 
 
-def new_executions(count: int) -> list[str]:
-    """Ids, as RQ makes them."""
-    return [os.urandom(16).hex() for _ in range(count)]
-
-
 class Nothing(Enum):
     """Why there is no job."""
 
@@ -87,7 +82,7 @@ class Claims:
 
     def __init__(self, client: redis.Redis, worker_name: str, give_up: Callable[[], bool]) -> None:
         self.client, self.name, self.give_up = client, worker_name, give_up
-        self._worker_key = f"rq:worker:{worker_name}"
+        self._worker_key, self._mark = f"rq:worker:{worker_name}", recovery.mark_of(worker_name)
         self._unsent, self._unanswered = b"", deque[tuple[str, bytes]]()
         self._sent_again = 0  # of the unanswered: it may be that Redis had taken them
         self._asked: tuple[list[str], list[str]] | None = None  # queues and executions
@@ -112,6 +107,10 @@ class Claims:
             self.ask(queues, executions)
             found = self.answer()
         return found
+
+    def new_executions(self, count: int) -> list[str]:
+        """Ids as long as RQ's; their beginning says whose they are."""
+        return [self._mark + os.urandom(10).hex() for _ in range(count)]
 
     def ask(self, queues: list[str], executions: list[str]) -> None:
         """A claim, to be sent with what comes next."""

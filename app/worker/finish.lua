@@ -23,8 +23,10 @@ if redis.call('COPY', 'jobline:result', results) == 0 then -- there are results 
 end
 redis.call('DEL', 'jobline:result')
 
-redis.call('DEL', 'rq:execution:' .. id .. ':' .. execution)
-redis.call('ZREM', 'rq:executions:' .. id, execution)
+if tonumber(ARGV[9]) > 0.5 then -- else no beat has made a record of it
+  redis.call('DEL', 'rq:execution:' .. id .. ':' .. execution)
+  redis.call('ZREM', 'rq:executions:' .. id, execution)
+end
 redis.call('HINCRBY', worker, 'successful_job_count', 1)
 redis.call('HINCRBYFLOAT', worker, 'total_working_time', ARGV[9])
 if redis.call('HSET', job, 'status', 'finished', 'ended_at', ARGV[8], 'last_heartbeat', ARGV[8]) == 3 then

@@ -7,7 +7,7 @@ from rq.worker import DequeueStrategy
 
 from app.worker.bells import Bells
 from app.worker.box import Box
-from app.worker.claims import Claimed, Claims, Nothing, new_executions
+from app.worker.claims import Claimed, Claims, Nothing
 
 if TYPE_CHECKING:
     from app.worker.parent import Worker
@@ -81,6 +81,6 @@ class Intake:
     def _executions(self) -> list[str]:
         """So many as jobs are wanted: one, and more while they prove so short that a batch is over in BATCH_TIME."""
         if self.one_by_one:
-            return new_executions(1)
+            return self.claims.new_executions(1)
         self._batch = max(1, min(2 * self._batch, MOST_AT_ONCE, int(BATCH_TIME / self._pace)))
-        return new_executions(self._batch)
+        return self.claims.new_executions(self._batch)
