@@ -3,7 +3,8 @@
 from app.log import configure
 from app.redis import connect
 from app.rq_parts import catalog
-from app.schedules import Scheduler, cron
+from app.schedules import cron
+from app.schedules.process import Scheduler
 from app.settings import get_settings
 
 SCHEDULES = [
@@ -14,9 +15,7 @@ SCHEDULES = [
 def main() -> None:
     settings = get_settings()
     configure(settings)
-    scheduler = Scheduler(connect(settings), settings, catalog())
-    scheduler.schedules = SCHEDULES
-    scheduler.run()
+    Scheduler(connect(settings), settings, catalog(), SCHEDULES).run()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""`python -m app`: everything, for development; `python -m app keys new NAME`; `python -m app probe worker`."""
+"""`python -m app`: everything, for development; `... keys new NAME`; `... probe worker`, `... probe scheduler`."""
 
 import sys
+from collections.abc import Callable
 
 import click
 from pydantic import ValidationError
+from redis import Redis
 
 from app import api_keys, redis
 from app.settings import get_settings
@@ -47,8 +49,22 @@ def worker() -> None:
     """Whether the workers of this host live: each one's parent and work horse have moved lately."""
     from app import health
 
+    _probe(health.check_workers)
+
+
+@probe.command()
+def scheduler() -> None:
+    """Whether the scheduler of this host lives, and one leads."""
+    from app import health
+
+    _probe(health.check_scheduler)
+
+
+def _probe(check: Callable[[Redis], None]) -> None:
+    from app import health
+
     try:
-        health.check_workers(redis.connect(get_settings()))
+        check(redis.connect(get_settings()))
     except health.Unhealthy as error:
         sys.exit(str(error))
 

@@ -1,11 +1,12 @@
 """Whether the processes of a host live, as seen in Redis."""
 
 import socket
+import time
 from datetime import UTC, datetime
 
 import redis
 
-from app.redis import WORKERS
+from app.redis import SCHEDULERS, WORKERS
 
 FRESH = 30.0  # seconds
 
@@ -31,6 +32,45 @@ def check_workers(connection: redis.Redis) -> None:
         for field, who in ((b"last_heartbeat", "worker"), (b"horse_moved_at", "its work horse")):
             if _age(worker.get(field)) > FRESH:
                 raise Unhealthy(f"{who} with pid {worker.get(b'pid', b'?').decode()} has not moved for {FRESH:.0f} s")
+
+
+def check_scheduler(connection: redis.Redis) -> None:
+    """That a scheduler of this host has beaten lately, and that one, of any host, leads.
+
+    Raises:
+        Unhealthy: it has not, there is none, or Redis is away.
+    """
+    try:
+        found = _schedulers(connection)
+    except redis.RedisError as error:
+        raise Unhealthy(f"Redis is away: {type(error).__name__}") from None
+    ours = [_since(one) for one in found if one.get(b"hostname") == socket.gethostname().encode()]
+    if not ours:
+        raise Unhealthy("no scheduler of this host is registered")
+    if min(ours) > FRESH:
+        raise Unhealthy(f"the scheduler has not moved for {FRESH:.0f} s")
+    age = scheduler_age(connection)
+    if age is None or age > FRESH:
+        raise Unhealthy("no scheduler leads")
+
+
+def scheduler_age(connection: redis.Redis) -> float | None:
+    """Seconds since the scheduler that leads has moved; None if none does."""
+    return min((_since(one) for one in _schedulers(connection) if one.get(b"leads") == b"1"), default=None)
+
+
+def _schedulers(connection: redis.Redis) -> list[dict[bytes, bytes]]:
+    """Those that live, as far as is known."""
+    keys = connection.smembers(SCHEDULERS)
+    found = [(key, connection.hgetall(key)) for key in keys]
+    gone = [key for key, one in found if not one]
+    if gone:
+        connection.srem(SCHEDULERS, *gone)
+    return [one for _, one in found if one and b"death" not in one]
+
+
+def _since(scheduler: dict[bytes, bytes]) -> float:
+    return max(0.0, time.time() - float(scheduler.get(b"last_heartbeat", 0)))
 
 
 def _age(stamp: bytes | None) -> float:

@@ -19,6 +19,14 @@ QUEUES = "rq:queues"
 WORKERS = "rq:workers"
 LEASES = "jobline:leases"
 """A count for each live worker, which its parent moves."""
+SCHEDULERS = "jobline:schedulers"
+"""The keys of rq-scheduler's hashes of all schedulers that may be alive."""
+SCHEDULES = "jobline:schedules"
+"""The names of all schedules, in their order."""
+OPEN_RUNS = "jobline:schedules:open_runs"
+"""Runs that had not ended when they were last looked at: the job's id, and the schedule's name."""
+QUARANTINED = "jobline:schedules:quarantined"
+"""Entries of rq-scheduler's set that are not ours to run, and why."""
 
 
 def url(settings: Settings) -> str:
@@ -73,3 +81,7 @@ def registry_key(registry: str, queue: str) -> str:
 def ended_key(job_id: str) -> str:
     """A stream that wakes whoever waits for a job which ends without a result (canceled, deleted)."""
     return f"jobline:ended:{job_id}"
+
+
+def schedule_key(name: str) -> str:
+    return f"jobline:schedule:{name}"

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import chaos, drain, lab, latency, memory, recovery, report, scale
+from benchmarks import chaos, drain, lab, latency, memory, recovery, report, scale, schedules, ticks
 from benchmarks.environments import ENVIRONMENTS, PEERS, ROOT
 from benchmarks.server import NotEmpty
 from benchmarks.workers import PEERS as NAMES
@@ -27,6 +27,8 @@ BENCHMARKS: dict[str, Any] = {
     "memory": memory,
     "recovery": recovery,
     "chaos": chaos,
+    "ticks": ticks,
+    "schedules": schedules,
 }
 RESULTS = Path(__file__).parent / "results"
 

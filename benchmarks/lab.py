@@ -33,9 +33,11 @@ class Sizes:
     chaos_stock_jobs: int = 3_000
     chaos_seconds: float = 180
     settle_seconds: float = 120
+    schedules: int = 1_000
+    ticks_seconds: float = 180
 
 
-SMOKE = Sizes(0.4, 20, 2_000, 200, 50, 1, 25, 1_000, 300, 20, 25)
+SMOKE = Sizes(0.4, 20, 2_000, 200, 50, 1, 25, 1_000, 300, 20, 25, 20, 30)
 """Enough to see that a row works; its figures mean nothing."""
 
 

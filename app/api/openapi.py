@@ -12,6 +12,7 @@ from app.catalog import Catalog, Function
 TAGS = {
     "jobs": Tag(name="jobs", description="Calls of functions"),
     "functions": Tag(name="functions", description="What can be called"),
+    "schedules": Tag(name="schedules", description="Rules that make jobs in time"),
     "queues": Tag(name="queues", description="Where jobs wait, and who takes them"),
     "system": Tag(name="system", description="Health"),
 }

@@ -1,75 +1,13 @@
 """Every HTTP shape, in one place: request bodies, queries and answers, as they stand in OpenAPI."""
 
-import re
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
-from app.options import Retry
-
-UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
-DURATION = re.compile(r"(?:\d+[dhms])+")
+from app.fields import Id, Instant, Keep, QueueName, RetryBody, Seconds, Strict, Tag, Wait
+from app.schedules.rule import CatchUp, Overlap, Rule, When
 
 Status = Literal["queued", "started", "scheduled", "deferred", "failed", "stopped", "finished", "canceled"]
-
-
-def seconds(value: object) -> object:
-    """Seconds, or a duration like "1h30m", as seconds."""
-    if isinstance(value, str):
-        if not DURATION.fullmatch(value):
-            raise ValueError('Input should be seconds, or a duration such as "1h30m"')
-        return sum(int(number) * UNITS[unit] for number, unit in re.findall(r"(\d+)([dhms])", value))
-    return value
-
-
-def _aware(value: datetime) -> datetime:
-    if value.tzinfo is None:
-        raise ValueError("Input should have a time zone, for example a final Z")
-    return value.astimezone(UTC)
-
-
-LONGEST = 10 * 365 * UNITS["d"]
-Seconds = Annotated[int, BeforeValidator(seconds), Field(ge=1, le=LONGEST)]
-Keep = Annotated[int, BeforeValidator(seconds), Field(ge=-1, le=LONGEST, description="Seconds; -1: for ever")]
-Wait = Annotated[float, BeforeValidator(seconds), Field(ge=0, le=LONGEST, allow_inf_nan=False)]
-Instant = Annotated[datetime, AfterValidator(_aware)]
-Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
-QueueName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
-Tag = Annotated[str, Field(min_length=1, max_length=64)]
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Backoff(Strict):
-    initial: Wait = 1
-    factor: Annotated[float, Field(ge=1, le=100)] = 2
-    max: Wait = 3600
-    jitter: Annotated[float, Field(ge=0, le=1)] = 0.5
-
-
-class RetryBody(Strict):
-    """`max` tries more: after exponentially growing waits, or after exactly these `intervals`."""
-
-    max: Annotated[int, Field(ge=1, le=1000)]
-    backoff: Backoff | None = None
-    intervals: Annotated[list[Wait], Field(min_length=1, max_length=1000)] | None = None
-
-    @model_validator(mode="after")
-    def _one_rule(self) -> "RetryBody":
-        if self.backoff and self.intervals:
-            raise ValueError("give backoff or intervals, not both")
-        return self
-
-    def as_retry(self) -> Retry:
-        if self.intervals:
-            last = self.intervals[-1]
-            given = self.intervals[: self.max]
-            return Retry(self.max, intervals=tuple(given + [last] * (self.max - len(given))))
-        backoff = self.backoff or Backoff()
-        return Retry(self.max, backoff.initial, backoff.factor, backoff.max, backoff.jitter)
 
 
 class JobOptions(Strict):
@@ -242,9 +180,90 @@ class Workers(BaseModel):
     workers: list[Worker]
 
 
+class ScheduleBody(Rule):
+    """All that is said of a schedule; its name is in the path."""
+
+
+class PreviewBody(When):
+    """When, and nothing else."""
+
+
+class SchedulesQuery(Strict):
+    cursor: str | None = None
+    limit: int = Field(100, ge=1, le=500)
+
+
+class DueTime(BaseModel):
+    utc: str
+    local: str = Field(description="In the schedule's time zone")
+
+
+class Preview(BaseModel):
+    text: str
+    next_runs: list[DueTime]
+
+
+class ScheduledRun(BaseModel):
+    job_id: str
+    scheduled_for: str
+    status: str
+
+
+class ScheduleCounts(BaseModel):
+    runs: int
+    skips: int = Field(description="Due while the last run was not over")
+    misses: int = Field(description="Due while no scheduler ran, and not caught up")
+    failures: int
+
+
+class Schedule(Preview):
+    """Times are RFC 3339 UTC, durations seconds."""
+
+    name: str
+    function: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    queue: str | None
+    cron: str | None
+    interval: float | None
+    at: str | None
+    timezone: str
+    start: str | None
+    end: str | None
+    jitter: float
+    timeout: int | None
+    retry: dict[str, Any] | None
+    overlap: Overlap
+    catch_up: CatchUp
+    catch_up_window: int
+    paused: bool
+    reason: str | None = Field(description="Why it is paused, or cannot run")
+    pause_on_failure: int | None
+    max_runs: int | None
+    description: str | None
+    last_runs: list[ScheduledRun]
+    counts: ScheduleCounts
+    declared: bool
+
+
+class ForeignEntry(BaseModel):
+    id: str
+    reason: str
+    due: float
+
+
+class Schedules(BaseModel):
+    schedules: list[Schedule]
+    next_cursor: str | None
+    quarantined: list[ForeignEntry] = Field(description="Entries of a plain rq-scheduler, which are not run")
+
+
 class Health(BaseModel):
     status: str
     redis: str | None = None
+    scheduler: float | None = Field(
+        None, description="Seconds since the scheduler that leads has moved; null: none does"
+    )
     broken: dict[str, str] | None = None
 
 

@@ -3,6 +3,7 @@
 from flask import Blueprint, Response, current_app, render_template, request
 from flask_openapi3 import APIBlueprint
 
+from app import health
 from app.api import schemas
 from app.api.context import answer, context
 from app.api.openapi import TAGS, document
@@ -19,10 +20,10 @@ def livez() -> Response:
 
 @api.get("/readyz", responses={200: schemas.Health})
 def readyz() -> Response:
-    """Redis answers; modules of jobs/ that do not import are named. 503 while Redis is away."""
+    """Redis answers, how old the scheduler's last move is, and modules that do not import. 503 while Redis is away."""
     context().redis.ping()
-    broken = context().catalog.refresh().broken
-    return answer({"status": "degraded" if broken else "ok", "redis": "ok", "broken": broken})
+    broken, age = context().catalog.refresh().broken, health.scheduler_age(context().redis)
+    return answer({"status": "degraded" if broken else "ok", "redis": "ok", "scheduler": age, "broken": broken})
 
 
 @pages.get("/openapi.json")

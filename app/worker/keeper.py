@@ -17,10 +17,10 @@ from app.recovery import RENEW_EVERY, Outcome, Raw
 from app.redis import LEASES, moment, script
 from app.rq_parts import Job
 from app.settings import get_settings
+from app.wake import Wake
 from app.worker.board import Leaving, Running
 from app.worker.claims import KEEP
 from app.worker.process import HorseProcess, Life, why
-from app.worker.wake import Wake
 
 if TYPE_CHECKING:
     from app.worker.parent import Worker

@@ -23,11 +23,11 @@ from app.recovery import Sweeper
 from app.redis import LEASES, registry_key
 from app.rq_parts import Job, Queue, catalog
 from app.serializer import JSON
+from app.wake import Wake
 from app.worker.board import Board, Leaving
 from app.worker.box import Box
 from app.worker.horse import Horse, Limits
 from app.worker.keeper import Keeper
-from app.worker.wake import Wake
 
 LONGEST_BACKOFF = 10.0  # seconds before a horse is replaced that has not begun a job
 

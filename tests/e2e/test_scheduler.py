@@ -1,80 +1,356 @@
-"""Time: the scheduler process on a real Valkey."""
+"""Time: schedulers on a real Valkey. A clock that the test sets, and the real process."""
 
 import signal
+import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import pytest
 import redis
+import rq
+from rq_scheduler import Scheduler as Stock
 
-from app import job_state
+from app import health, job_state
 from app.catalog import Catalog
+from app.errors import Conflict, Invalid
 from app.queueing import enqueue, prepare
-from app.schedules import Schedule, Scheduler, cron, every
+from app.schedules import cron, every, manage, once, store
+from app.schedules.lease import LASTS
+from app.schedules.process import Scheduler
+from app.schedules.rule import Schedule
+from app.schedules.state import State
 from app.settings import Settings
 from tests.conftest import Project, until
 
 KEY = "rq:scheduler:scheduled_jobs"
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
 
 
-def scheduler(connection: redis.Redis) -> Scheduler:
-    return Scheduler(connection, Settings(), Catalog())
+class Clock:
+    def __init__(self, now: datetime = NOON) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now.timestamp()
 
 
-def add(name: str, **rule: object) -> Schedule:
-    return Schedule(name, "demo.add", args=[1, 2], **rule)  # type: ignore[arg-type]
+class Time:
+    """Schedulers on one clock."""
+
+    def __init__(self, valkey: redis.Redis) -> None:
+        self.valkey, self.clock, self.catalog = valkey, Clock(), Catalog()
+
+    def scheduler(self, *declared: dict[str, Any]) -> Scheduler:
+        return Scheduler(self.valkey, Settings(), self.catalog, declared, self.clock)
+
+    def put(self, **said: Any) -> Schedule:
+        schedule = Schedule.model_validate({"name": "s", "function": "demo.add", "args": [1, 2], **said})
+        manage.put(self.valkey, self.catalog, Settings(), schedule, self.clock.now, declared=False)
+        return schedule
+
+    def pass_by(self, scheduler: Scheduler, seconds: float, step: float = 1) -> None:
+        """The clock goes on, and the scheduler acts after each step."""
+        end = self.clock.now + timedelta(seconds=seconds)
+        while self.clock.now < end:
+            self.clock.now += timedelta(seconds=step)
+            act(scheduler)
+
+    def runs(self) -> list[dict[str, Any]]:
+        """The jobs that are queued."""
+        jobs = job_state.fetch(
+            self.valkey, [job_id.decode() for job_id in self.valkey.lrange("rq:queue:default", 0, -1)]
+        )
+        assert all(jobs)
+        return [job for job in jobs if job]
+
+    def due(self) -> list[float]:
+        """Seconds after noon of each run."""
+        return [(datetime.fromisoformat(run["scheduled_for"]) - NOON).total_seconds() for run in self.runs()]
+
+    def state(self, name: str = "s") -> State:
+        return store.get(self.valkey, name)
 
 
-def test_declared_schedules_are_reconciled(valkey: redis.Redis) -> None:
-    first = scheduler(valkey)
-    first.reconcile([add("same", interval=60), add("changed", interval=60), add("gone", interval=60)])
-    before = dict(valkey.zrange(KEY, 0, -1, withscores=True))
-    scheduler(valkey).reconcile([add("same", interval=60), add("changed", cron="0 2 * * *")])
-    after = dict(valkey.zrange(KEY, 0, -1, withscores=True))
+def act(scheduler: Scheduler) -> None:
+    """Until nothing is due."""
+    scheduler._look_at = 0.0
+    while scheduler.step() == 0.0:
+        pass
+
+
+@pytest.fixture
+def world(valkey: redis.Redis) -> Time:
+    return Time(valkey)
+
+
+def finish(valkey: redis.Redis, job: dict[str, Any], outcome: str = "finished") -> None:
+    """As a worker would."""
+    valkey.lrem("rq:queue:default", 0, job["id"])
+    valkey.hset(f"rq:job:{job['id']}", "status", outcome)
+
+
+def test_declared_schedules_are_reconciled(world: Time) -> None:
+    first = world.scheduler(
+        every("demo.add", name="same", minutes=1, args=[1, 2]),
+        every("demo.add", name="changed", minutes=1, args=[1, 2]),
+        every("demo.add", name="gone", minutes=1, args=[1, 2]),
+    )
+    act(first)
+    first.lease.release()
+    before = dict(world.valkey.zrange(KEY, 0, -1, withscores=True))
+    world.clock.now += 10 * SECOND
+    act(
+        world.scheduler(
+            every("demo.add", name="same", minutes=1, args=[3, 4]),
+            cron("0 2 * * *", "demo.add", name="changed", args=[1, 2]),
+        )
+    )
+    after = dict(world.valkey.zrange(KEY, 0, -1, withscores=True))
     assert set(after) == {b"schedule-same", b"schedule-changed"}
     assert after[b"schedule-same"] == before[b"schedule-same"]
-    assert after[b"schedule-changed"] != before[b"schedule-changed"]
+    assert world.state("same").schedule.args == [3, 4]
+    assert after[b"schedule-changed"] == datetime(2026, 3, 2, 2, tzinfo=UTC).timestamp()
 
 
-def test_a_schedule_that_cannot_run_stops_no_other(valkey: redis.Redis) -> None:
-    found = scheduler(valkey)
-    bad = [cron("x", "demo.add", name="cron"), cron("@daily", "demo.nothing"), every("demo.add", name="args", hours=1)]
-    bad.append(cron("@daily", "demo.add", name="zone", timezone="Mars/Base", args=[1, 2]))
-    found.reconcile([*bad, add("good", interval=60)])
-    assert list(found.declared) == ["schedule-good"]
+def test_what_is_paused_stays_so_when_it_is_declared_again(world: Time) -> None:
+    first = world.scheduler(every("demo.add", name="s", minutes=1, args=[1, 2]))
+    act(first)
+    manage.pause(world.valkey, "s")
+    first.lease.release()
+    act(world.scheduler(every("demo.add", name="s", minutes=2, args=[1, 2])))
+    assert (world.state().paused, world.state().due) == ("on request", None)
+    assert world.valkey.zcard(KEY) == 0
 
 
-def test_a_due_run_is_enqueued_once_by_many_schedulers(valkey: redis.Redis) -> None:
-    many = [scheduler(valkey) for _ in range(3)]
-    for one in many:
-        one.reconcile([add("often", interval=60)])
-    due = datetime.now(UTC) - timedelta(seconds=1)
-    valkey.zadd(KEY, {"schedule-often": due.timestamp()})
-    made = [job_id for one in many for job_id in one.enqueue_jobs()]
-    assert len(made) == 1
-    assert [job_id.decode() for job_id in valkey.lrange("rq:queue:default", 0, -1)] == made
-    job = job_state.fetch(valkey, made)[0]
-    assert job is not None
-    assert job["schedule"] == "often"
-    assert datetime.fromisoformat(job["scheduled_for"]) == due
-    assert valkey.zscore(KEY, "schedule-often") == due.timestamp() + 60
+def test_a_declared_schedule_wins(world: Time) -> None:
+    act(world.scheduler(every("demo.add", name="s", minutes=1, args=[1, 2])))
+    with pytest.raises(Conflict):
+        world.put(interval=5)
+    with pytest.raises(Conflict):
+        manage.delete(world.valkey, "s")
 
 
-def test_what_is_not_ours_is_left_alone(valkey: redis.Redis) -> None:
-    valkey.zadd(KEY, {"foreign": 1})
-    valkey.hset("rq:job:foreign", "data", b"\x80\x04pickle")
-    one = scheduler(valkey)
-    one.reconcile([add("good", interval=60)])
-    assert one.enqueue_jobs() == []
-    assert valkey.zscore(KEY, "foreign") == 1
+def test_a_bad_entry_stops_no_other(world: Time) -> None:
+    scheduler = world.scheduler(
+        cron("x", "demo.add", name="expression"),
+        cron("@daily", "demo.nothing"),
+        every("demo.add", name="arguments", hours=1),
+        cron("@daily", "demo.add", name="zone", timezone="Mars/Base", args=[1, 2]),
+        {"name": "nothing said"},
+        every("demo.add", name="good", seconds=1, args=[1, 2]),
+    )
+    world.put(name="unreadable", interval=1)
+    world.valkey.hset("jobline:schedule:unreadable", "rule", "{")
+    world.valkey.zadd(KEY, {"schedule-gone": 1, b"\xff\xfe": 1})
+    act(scheduler)
+    world.pass_by(scheduler, 2)
+    assert [run["schedule"] for run in world.runs()] == ["good", "good"]
+    assert world.state("arguments").broken
+    assert world.state("demo.nothing").broken == "No function 'demo.nothing'"
+    assert [entry["id"] for entry in store.quarantined(world.valkey)] == ["\ufffd\ufffd"]
 
 
-def test_the_process_moves_delayed_jobs_in_time_and_stops_on_sigterm(project: Project, valkey: redis.Redis) -> None:
-    at = datetime.now(UTC) + timedelta(seconds=1)
-    enqueue(valkey, [prepare(Catalog().get("demo.add"), Settings(), [1, 2], {}, id="later", at=at)])
+def test_what_plain_rq_scheduler_wrote_is_not_run_and_is_named(world: Time) -> None:
+    stock = Stock(connection=world.valkey)
+    job = stock.schedule(NOON.replace(tzinfo=None), "os.getcwd", interval=10)
+    scheduler = world.scheduler()
+    act(scheduler)
+    assert world.runs() == []
+    assert world.valkey.zcard(KEY) == 0
+    assert store.quarantined(world.valkey)[0]["id"] == job.id
+    assert world.valkey.exists(f"rq:job:{job.id}") == 1
+
+
+def test_rq_schedulers_tools_see_our_schedules(world: Time) -> None:
+    world.put(interval=60)
+    assert "schedule-s" in Stock(connection=world.valkey)
+    [(job, due)] = Stock(connection=world.valkey).get_jobs(with_times=True)
+    assert (job.id, job.description) == ("schedule-s", "jobs.demo.add(1, 2)")
+    assert due.replace(tzinfo=UTC) == NOON + 60 * SECOND
+
+
+def test_a_run_is_a_fresh_job_and_nothing_that_happens_to_it_touches_the_schedule(world: Time) -> None:
+    world.put(interval=10, queue="default", timeout=7, retry={"max": 2})
+    scheduler = world.scheduler()
+    world.pass_by(scheduler, 10)
+    [run] = world.runs()
+    assert (run["schedule"], run["scheduled_for"], run["timeout"], run["retries_left"]) == (
+        "s",
+        "2026-03-01T12:00:10Z",
+        7,
+        2,
+    )
+    rq.job.Job.fetch(run["id"], connection=world.valkey, serializer=rq.serializers.JSONSerializer).delete()
+    world.pass_by(scheduler, 10)
+    [other] = world.runs()
+    assert other["id"] != run["id"]
+
+
+def test_many_schedulers_run_a_due_moment_once(world: Time) -> None:
+    world.put(interval=1, catch_up="all")
+    many = [world.scheduler() for _ in range(3)]
+    for number in range(30):
+        world.clock.now += SECOND
+        for one in many:
+            act(one)
+        if number % 7 == 6:
+            many[number % 3].lease.release()
+            for one in many:
+                one.lease._next_at = 0.0
+    assert world.due() == list(range(1, 31))
+
+
+def test_a_scheduler_that_wakes_up_with_a_stale_lease_runs_nothing(world: Time) -> None:
+    world.put(interval=1)
+    slept, other = world.scheduler(), world.scheduler()
+    world.pass_by(slept, 3)
+    world.valkey.delete("rq:scheduler_lock")  # it ran out
+    world.pass_by(other, 3)
+    assert slept.lease.held
+    slept.runner.lease._next_at = time.monotonic() + 60  # it believes that it leads
+    before = world.due()
+    world.clock.now += SECOND
+    assert slept.step() > 0
+    assert world.due() == before == [1, 2, 3, 4, 5, 6]
+    assert not slept.lease.held
+
+
+def test_a_standby_takes_over(world: Time) -> None:
+    dead, standby = world.scheduler(), world.scheduler()
+    act(dead)
+    began = time.monotonic()
+    until(lambda: standby.lease.hold())
+    assert time.monotonic() - began < 10
+    assert LASTS < 9
+
+
+def test_an_interval_does_not_drift(world: Time) -> None:
+    world.put(interval=1)
+    world.pass_by(world.scheduler(), 10.5, step=0.7)
+    assert world.due() == list(range(1, 11))
+
+
+def test_a_clock_that_is_put_back_runs_nothing_twice(world: Time) -> None:
+    world.put(interval=60)
+    scheduler = world.scheduler()
+    world.pass_by(scheduler, 180, step=30)
+    world.clock.now -= timedelta(seconds=150)
+    world.pass_by(scheduler, 210, step=30)
+    assert world.due() == [60, 120, 180, 240]
+
+
+def test_overlapping_runs_are_skipped(world: Time) -> None:
+    world.put(interval=10, overlap="skip")
+    scheduler = world.scheduler()
+    world.pass_by(scheduler, 30)
+    assert world.due() == [10]
+    finish(world.valkey, world.runs()[0])
+    world.pass_by(scheduler, 10)
+    assert world.due() == [40]
+    assert world.state().skips == 2
+
+
+def test_one_overlapping_run_waits_for_the_last(world: Time) -> None:
+    world.put(interval=10, overlap="buffer_one")
+    scheduler = world.scheduler()
+    world.pass_by(scheduler, 35)
+    [first] = world.runs()
+    finish(world.valkey, first)
+    world.pass_by(scheduler, 1)
+    assert world.due() == [20]
+    assert world.state().skips == 1
+
+
+def test_a_schedule_is_paused_after_its_failures(world: Time) -> None:
+    world.put(interval=10, pause_on_failure=2)
+    scheduler = world.scheduler()
+    for outcome in ("failed", "finished", "failed", "failed"):
+        world.pass_by(scheduler, 10)
+        finish(world.valkey, world.runs()[-1], outcome)
+    world.pass_by(scheduler, 30)
+    assert world.due() == []
+    state = world.state()
+    assert (state.paused, state.failures) == ("paused after 2 failures in a row", 3)
+    assert [run.outcome for run in state.last_runs] == ["failed", "failed", "finished", "failed"]
+    manage.resume(world.valkey, "s", world.clock.now)
+    world.pass_by(scheduler, 10)
+    assert len(world.due()) == 1
+
+
+def test_once_and_a_number_of_runs(world: Time) -> None:
+    scheduler = world.scheduler(
+        once("2026-03-01T12:00:05Z", "demo.add", name="once", args=[1, 2]),
+        every("demo.add", name="thrice", seconds=2, args=[1, 2], max_runs=3),
+    )
+    act(scheduler)
+    world.pass_by(scheduler, 20)
+    assert sorted(world.due()) == [2, 4, 5, 6]
+    scheduler.lease.release()
+    again = world.scheduler(*scheduler.declared)
+    world.pass_by(again, 20)
+    assert len(world.due()) == 4
+
+
+def test_trigger_does_not_move_the_clock(world: Time) -> None:
+    world.put(interval=60)
+    scheduler = world.scheduler()
+    world.pass_by(scheduler, 20)
+    manage.trigger(world.valkey, "s", world.catalog, Settings(), world.clock.now)
+    world.pass_by(scheduler, 40)
+    assert world.due() == [20, 60]
+
+
+def test_what_could_never_run_is_refused_when_it_is_put(world: Time) -> None:
+    with pytest.raises(Invalid, match="No function"):
+        world.put(interval=1, function="demo.nothing")
+    with pytest.raises(Invalid):
+        world.put(interval=1, args=["x", 2])
+    assert world.valkey.keys() == []
+
+
+def test_a_queued_job_in_no_list_is_put_back(world: Time) -> None:
+    function = world.catalog.get("demo.add")
+    past = datetime.now(UTC) - timedelta(minutes=1)
+    lost, kept = (prepare(function, Settings(), [1, 2], {}, id=name, created_at=past) for name in ("lost", "kept"))
+    enqueue(world.valkey, [lost, kept])
+    world.valkey.lrem("rq:queue:default", 0, "lost")
+    world.valkey.hset("rq:job:kept", "enqueued_at", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+    scheduler = world.scheduler()
+    orphans, now = scheduler.orphans, datetime.now(UTC)
+    assert orphans.look(now) == []
+    orphans._seen = dict.fromkeys(orphans._seen, 0.0)
+    assert orphans.look(now) == ["lost"]
+    assert world.valkey.lrange("rq:queue:default", 0, -1) == [b"kept", b"lost"]
+
+
+def test_the_process_is_on_time_and_stops_at_once(project: Project, valkey: redis.Redis) -> None:
+    enqueue(
+        valkey,
+        [prepare(Catalog().get("demo.add"), Settings(), [1, 2], {}, id="later", at=datetime.now(UTC) + SECOND)],
+    )
+    schedule = Schedule(name="s", function="demo.add", args=[1, 2], interval=0.25)
+    manage.put(valkey, Catalog(), Settings(), schedule, datetime.now(UTC), declared=False)
     process = project.start("scheduler.py")
-    until(lambda: valkey.lrange("rq:queue:default", 0, -1) == [b"later"])
-    job = job_state.fetch(valkey, ["later"])[0]
-    assert job is not None
-    assert job["status"] == "queued"
-    assert at - timedelta(seconds=1) <= datetime.fromisoformat(job["enqueued_at"]) <= at + timedelta(seconds=3)
+    until(lambda: valkey.llen("rq:queue:default") > 12)
+    health.check_scheduler(valkey)
+    assert (health.scheduler_age(valkey) or 9) < 3
+    began = time.monotonic()
     process.send_signal(signal.SIGTERM)
     assert process.wait(5) == 0
+    assert time.monotonic() - began < 2
+    assert valkey.get("rq:scheduler_lock") is None
+    with pytest.raises(health.Unhealthy):
+        health.check_scheduler(valkey)
+    ids = [job_id.decode() for job_id in valkey.lrange("rq:queue:default", 0, -1)]
+    jobs = {job["id"]: job for job in job_state.fetch(valkey, ids) if job}
+    later = jobs.pop("later")
+    assert -1 <= lateness(later) < 2
+    late = sorted(lateness(job) for job in jobs.values())[: len(jobs) * 9 // 10]  # the first had to wait for the start
+    assert late[-1] < 0.1
+
+
+def lateness(job: dict[str, Any]) -> float:
+    """Seconds between the moment for which it was meant and the one when it was queued."""
+    meant = datetime.fromisoformat(job["scheduled_for"] or job["created_at"])
+    return (datetime.fromisoformat(job["enqueued_at"]) - meant).total_seconds()

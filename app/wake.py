@@ -1,4 +1,4 @@
-"""How the parent sleeps: until the time is over, a signal comes (its child's end is one), or somebody rings."""
+"""How a process sleeps: until the time is over, a signal comes (its child's end is one), or somebody rings."""
 
 import contextlib
 import select

@@ -1,0 +1,144 @@
+"""/schedules: look, put, delete, pause, resume, trigger, and try a rule out."""
+
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from flask import Response, request
+from flask_openapi3 import APIBlueprint
+
+from app import job_state
+from app.api import schemas
+from app.api.auth import authorize
+from app.api.context import answer, context
+from app.api.openapi import PROBLEMS, TAGS
+from app.errors import Invalid
+from app.schedules import manage, store
+from app.schedules.rule import NAME, Schedule, When
+from app.schedules.state import State
+
+NEXT_RUNS = 10
+
+api = APIBlueprint(
+    "schedules", __name__, url_prefix="/api/v1/schedules", abp_tags=[TAGS["schedules"]], abp_responses=PROBLEMS
+)
+
+
+@api.get("", responses={200: schemas.Schedules})
+def list_schedules(query: schemas.SchedulesQuery) -> Response:
+    """Schedules by name, and what was found among them that is not ours to run."""
+    authorize("read")
+    connection = context().redis
+    names = store.names(connection, query.cursor or "", query.limit)
+    found = [state for state in store.read(connection, names).values() if isinstance(state, State)]
+    cursor = names[-1] if len(names) == query.limit else None
+    return answer({"schedules": _as_json(found), "next_cursor": cursor, "quarantined": store.quarantined(connection)})
+
+
+@api.post("/preview", responses={200: schemas.Preview})
+def preview(body: schemas.PreviewBody) -> Response:
+    """What a rule means, and when it would run next; nothing is kept."""
+    authorize("read")
+    return answer(_preview(body, datetime.now(UTC), None))
+
+
+@api.get("/<string:name>", responses={200: schemas.Schedule})
+def get_schedule(path: schemas.NamePath) -> Response:
+    """One schedule, with its next and its last runs."""
+    authorize("read")
+    return _answer(path.name)
+
+
+@api.put("/<string:name>", responses={200: schemas.Schedule, 201: schemas.Schedule})
+def put_schedule(path: schemas.NamePath, body: schemas.ScheduleBody) -> Response:
+    """Make or replace a schedule (201: it is new). 409 for one that scheduler.py declares."""
+    authorize("admin")
+    if not NAME.fullmatch(path.name):
+        raise Invalid("The name does not fit", [{"detail": f"a name is {NAME.pattern}", "pointer": "#"}])
+    found = context()
+    schedule = Schedule(name=path.name, **dict(body))
+    new = manage.put(found.redis, found.catalog, found.settings, schedule, datetime.now(UTC), declared=False)
+    return _answer(path.name, 201 if new else 200)
+
+
+@api.delete("/<string:name>", responses={204: None})
+def delete_schedule(path: schemas.NamePath) -> Response:
+    """Remove a schedule, and none of its runs. 409 for one that scheduler.py declares."""
+    authorize("admin")
+    manage.delete(context().redis, path.name)
+    return Response(status=204)
+
+
+@api.post("/<string:name>/pause", responses={200: schemas.Schedule})
+def pause(path: schemas.NamePath) -> Response:
+    """Run it no more, until it is resumed."""
+    authorize("admin")
+    manage.pause(context().redis, path.name)
+    return _answer(path.name)
+
+
+@api.post("/<string:name>/resume", responses={200: schemas.Schedule})
+def resume(path: schemas.NamePath) -> Response:
+    """Go on from now; what was due meanwhile is not run."""
+    authorize("admin")
+    manage.resume(context().redis, path.name, datetime.now(UTC))
+    return _answer(path.name)
+
+
+@api.post("/<string:name>/trigger", responses={202: schemas.Job})
+def trigger(path: schemas.NamePath) -> Response:
+    """Run it now, once; its clock goes on as it was."""
+    authorize("enqueue")
+    found = context()
+    job_id = manage.trigger(found.redis, path.name, found.catalog, found.settings, datetime.now(UTC))
+    job = job_state.fetch(found.redis, [job_id])[0]
+    return answer(job, 202, Location=f"/api/v1/jobs/{job_id}")
+
+
+def _answer(name: str, status: int = 200) -> Response:
+    return answer(_as_json([store.get(context().redis, name)])[0], status, Location=request.path)
+
+
+def _as_json(states: list[State]) -> list[dict[str, Any]]:
+    now = datetime.now(UTC)
+    open_runs = [run.job_id for state in states for run in state.last_runs if not run.outcome]
+    jobs = zip(open_runs, job_state.fetch(context().redis, open_runs), strict=True)
+    status_of = {job_id: job["status"] if job else "finished" for job_id, job in jobs}
+    return [
+        {
+            **state.schedule.model_dump(mode="json"),
+            **_preview(state.schedule, now, state),
+            "paused": bool(state.paused),
+            "reason": state.broken or state.paused or None,
+            "last_runs": [
+                {
+                    "job_id": run.job_id,
+                    "scheduled_for": _utc(datetime.fromtimestamp(run.due, UTC)),
+                    "status": run.outcome or status_of[run.job_id],
+                }
+                for run in state.last_runs
+            ],
+            "counts": {
+                "runs": state.runs, "skips": state.skips, "misses": state.misses, "failures": state.failures,
+            },
+            "declared": state.declared,
+        }
+        for state in states
+    ]  # fmt: skip
+
+
+def _preview(when: When, now: datetime, state: State | None) -> dict[str, Any]:
+    """Of a schedule, from its next due moment on; of a mere rule, from now on."""
+    first = state.first if state else when.first(now)
+    due = state.due if state else when.after(now, first)
+    moments: list[datetime] = []
+    while due and len(moments) < NEXT_RUNS:
+        moments.append(due)
+        due = when.after(due, first)
+    zone = ZoneInfo(when.timezone)
+    next_runs = [{"utc": _utc(moment), "local": moment.astimezone(zone).isoformat()} for moment in moments]
+    return {"text": when.text(), "next_runs": next_runs}
+
+
+def _utc(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")

@@ -1,0 +1,162 @@
+"""What users do with schedules: put, pause, resume, trigger, delete; and what is checked when one is put."""
+
+from datetime import datetime
+from typing import Any
+
+import redis
+from pydantic import ValidationError
+from redis.client import Pipeline
+
+from app import queueing
+from app.catalog import Catalog
+from app.errors import Conflict, Invalid, JoblineError, NotFound
+from app.queueing import NewJob
+from app.redis import job_key
+from app.schedules import store
+from app.schedules.rule import Schedule
+from app.schedules.state import State
+from app.schedules.store import PREFIX, Found
+from app.settings import Settings
+
+
+def put(
+    connection: redis.Redis, catalog: Catalog, settings: Settings, schedule: Schedule, now: datetime, declared: bool
+) -> bool:
+    """Make or replace a schedule; whether it is new. What stays the same in it goes on as it was.
+
+    Raises:
+        Invalid: the function is unknown, or the arguments do not fit.
+        Conflict: it is declared in scheduler.py.
+    """
+    shown = shown_to_rq(schedule, catalog, settings)
+
+    def put_it(found: dict[str, Found], pipeline: Pipeline) -> bool:
+        state = found[schedule.name]
+        known = state if isinstance(state, State) else None
+        if known and known.declared and not declared:
+            raise Conflict(f"Schedule {schedule.name!r} is declared in scheduler.py")
+        put_into(pipeline, known, schedule, shown, now, declared)
+        return state is None
+
+    return store.transact(connection, [schedule.name], put_it)
+
+
+def put_into(
+    pipeline: Pipeline, state: State | None, schedule: Schedule, shown: NewJob, now: datetime, declared: bool
+) -> None:
+    found = changed(state, schedule, now, declared)
+    if found:
+        store.write(pipeline, found)
+        pipeline.hset(job_key(shown.id), mapping=shown.hash())
+
+
+def changed(state: State | None, schedule: Schedule, now: datetime, declared: bool) -> State | None:
+    """What becomes of a schedule that is put; None: it is there already. A pause outlives what is declared anew."""
+    if state is None:
+        found, goes_on, paused = State(schedule=schedule), False, ""
+    elif state.schedule == schedule and state.declared == declared and not state.broken:
+        return None
+    else:
+        found, goes_on = state, _when(state.schedule) == _when(schedule) and state.due is not None
+        paused = state.paused if declared and state.schedule.paused == schedule.paused else ""
+    found.schedule, found.declared = schedule, declared
+    if not goes_on:
+        found.first = None
+        found.resume(now)
+    if schedule.paused or paused:
+        found.pause(paused or "as it is said")
+    return found
+
+
+def delete(connection: redis.Redis, name: str) -> None:
+    """Not the runs that it has made. Raises NotFound; Conflict: it is declared."""
+
+    def erase(found: dict[str, Found], pipeline: Pipeline) -> None:
+        state = found[name]
+        if state is None:
+            raise NotFound(f"No schedule {name!r}")
+        if isinstance(state, State) and state.declared:
+            raise Conflict(f"Schedule {name!r} is declared in scheduler.py")
+        store.erase(pipeline, name)
+
+    store.transact(connection, [name], erase)
+
+
+def pause(connection: redis.Redis, name: str) -> None:
+    """Raises NotFound."""
+    store.change(connection, name, lambda state, _: None if state.paused else state.pause("on request"))
+
+
+def resume(connection: redis.Redis, name: str, now: datetime) -> None:
+    """Raises NotFound."""
+    store.change(connection, name, lambda state, _: state.resume(now) if state.paused or state.broken else None)
+
+
+def trigger(connection: redis.Redis, name: str, catalog: Catalog, settings: Settings, now: datetime) -> str:
+    """Run it now, whatever its clock says and its last run does; the job's id. Raises NotFound, Invalid."""
+
+    def run(state: State, pipeline: Pipeline) -> str:
+        job = new_run(state, catalog, settings, now)
+        store.run(pipeline, state, job, now)
+        return job.id
+
+    return store.change(connection, name, run)
+
+
+def new_run(state: State, catalog: Catalog, settings: Settings, due: datetime) -> NewJob:
+    """A fresh job. Raises Invalid, NotFound, TooLarge."""
+    schedule = state.schedule
+    function = catalog.get(schedule.function)
+    meta = {"schedule": schedule.name, "scheduled_for": due.isoformat().replace("+00:00", "Z")}
+    return queueing.prepare(
+        function, settings, schedule.args, schedule.kwargs, meta=meta, **_said(schedule),
+    )  # fmt: skip
+
+
+def shown_to_rq(schedule: Schedule, catalog: Catalog, settings: Settings) -> NewJob:
+    """The job by which rq-scheduler's tools see a schedule; it never runs.
+
+    Raises:
+        Invalid: the function is unknown, or the arguments do not fit.
+    """
+    try:
+        function = catalog.get(schedule.function)
+    except NotFound as error:
+        raise Invalid(error.detail, [{"detail": error.detail, "pointer": "#/function"}]) from None
+    function.check(schedule.args, schedule.kwargs)
+    return queueing.prepare(
+        function, settings, schedule.args, schedule.kwargs, id=PREFIX + schedule.name, status="scheduled",
+        **_said(schedule),
+    )  # fmt: skip
+
+
+def checked(said: dict[str, Any]) -> Schedule:
+    """A declared schedule. Raises ValueError in words."""
+    try:
+        return Schedule.model_validate(said)
+    except ValidationError as error:
+        places = [(".".join(map(str, item["loc"])), item["msg"]) for item in error.errors()]
+        raise ValueError("; ".join(f"{place}: {message}" if place else message for place, message in places)) from None
+
+
+def check_call(schedule: Schedule, catalog: Catalog, settings: Settings) -> str:
+    """Why it could not run, or nothing."""
+    try:
+        shown_to_rq(schedule, catalog, settings)
+    except JoblineError as error:
+        return "; ".join(item["detail"] for item in error.errors or []) or error.detail
+    return ""
+
+
+def _said(schedule: Schedule) -> dict[str, Any]:
+    retry = schedule.retry.as_retry() if schedule.retry else None
+    return {
+        "queue": schedule.queue,
+        "timeout": schedule.timeout,
+        "retry": retry,
+        "description": schedule.description,
+    }
+
+
+def _when(schedule: Schedule) -> tuple[Any, ...]:
+    return schedule.cron, schedule.interval, schedule.at, schedule.timezone, schedule.start, schedule.end

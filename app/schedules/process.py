@@ -1,0 +1,158 @@
+"""The scheduler process: leads or stands by, runs schedules on time, moves RQ's delayed jobs, and sweeps."""
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import redis
+import structlog
+from redis.exceptions import RedisError
+from rq_scheduler import Scheduler as RQScheduler
+
+from app import listing, queueing
+from app.catalog import Catalog
+from app.recovery import Sweeper
+from app.redis import SCHEDULERS
+from app.rq_parts import Job, Queue
+from app.schedules.lease import Lease, LeaseLost
+from app.schedules.orphans import Orphans
+from app.schedules.reconcile import Reconciler
+from app.schedules.runner import Runner
+from app.settings import Settings
+from app.wake import Wake
+
+LOOK_EVERY = 0.5  # seconds between two looks at delayed jobs, open runs and orphans
+BEAT_EVERY = 1.0
+KEEP = 60  # seconds that a scheduler is known without a heartbeat
+LONGEST_WAIT = 10.0  # seconds between two tries while Redis is away
+JUMP = 2.0  # seconds that the clock may go otherwise than time does
+
+log = structlog.get_logger("jobline.scheduler")
+
+
+class Scheduler(RQScheduler):
+    """`rq_scheduler.Scheduler` 0.14 on JSON: its keys and methods, and a `run` that loses and doubles nothing.
+
+    `declared` are schedules as `cron`, `every` and `once` make them; `clock` gives seconds since 1970.
+    """
+
+    job_class = Job
+    queue_class = Queue
+
+    def __init__(
+        self,
+        connection: redis.Redis,
+        settings: Settings,
+        catalog: Catalog,
+        declared: Iterable[dict[str, Any]] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(connection=connection, interval=1, job_class=Job, queue_class=Queue)
+        self.settings, self.catalog, self.declared, self.clock = settings, catalog, list(declared), clock
+        self.lease = Lease(connection)
+        self.runner = Runner(connection, settings, catalog, self.lease)
+        self.reconciler = Reconciler(connection, catalog, settings, self.lease)
+        self.sweeper, self.orphans = Sweeper(connection), Orphans(connection)
+        self._stop = self._born = self._reconciled = False
+        self._beat_at = self._look_at = 0.0
+        self._ahead = clock() - time.monotonic()
+
+    def run(self, burst: bool = False) -> None:
+        """Until SIGTERM or Ctrl-C, or with `burst` until nothing is due; an error of Redis is waited out."""
+        source, wait = Path(sys.argv[0]), 0.0
+        written = _written(source)
+        with Wake() as wake:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._ask_to_stop)
+            while not self._stop:
+                try:
+                    pause, wait = self.step(), 0.0
+                except RedisError as error:
+                    pause = wait = min(2 * wait + 0.25, LONGEST_WAIT)
+                    log.warning("redis is away", error=f"{type(error).__name__}: {error}", again_in=wait)
+                if burst and pause:
+                    break
+                if self.settings.reload and _written(source) != written:
+                    break
+                wake.wait(pause)
+        self._leave()
+        if self.settings.reload and _written(source) != written:
+            os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - this program, as it is now
+
+    def step(self) -> float:
+        """Do what is due; seconds until there may be more to do. Raises RedisError."""
+        self._watch_the_clock()
+        self._beat()
+        self.sweeper.sweep()
+        try:
+            return self._lead() if self.lease.hold() else LOOK_EVERY
+        except LeaseLost:
+            log.warning("another scheduler leads now")
+            return LOOK_EVERY
+
+    def _lead(self) -> float:
+        if self.catalog.stale() or not self._reconciled:
+            self.catalog.refresh()
+            self.reconciler.reconcile(self.declared, self._now())
+            self._reconciled = True
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_EVERY
+            self.runner.settle()
+            self._move_delayed()
+            self.orphans.look(self._now())
+        due, following = self.runner.run_due(self._now())
+        if due:
+            return 0.0
+        until_look = self._look_at - time.monotonic()
+        return max(0.0, until_look if following is None else min(until_look, following - self.clock()))
+
+    def _move_delayed(self) -> None:
+        """RQ's delayed jobs, and retries that wait."""
+        for queue in listing.queue_names(self.connection):
+            while self.lease.hold() and queueing.move_due(self.connection, queue, self._now()):
+                pass
+
+    def _beat(self) -> None:
+        if time.monotonic() < self._beat_at:
+            return
+        if not self._born:
+            self.register_birth()
+            self._born = True
+        said = {"hostname": socket.gethostname(), "pid": os.getpid(), "last_heartbeat": time.time()}
+        with self.connection.pipeline() as pipeline:
+            pipeline.hset(self.key, mapping={**said, "leads": int(self.lease.held)})
+            pipeline.expire(self.key, KEEP)
+            pipeline.sadd(SCHEDULERS, self.key)
+            pipeline.execute()
+        self._beat_at = time.monotonic() + BEAT_EVERY
+
+    def _watch_the_clock(self) -> None:
+        """Moments are keyed, so that a clock which is put back runs none twice; one put forward is a late scheduler."""
+        ahead = self.clock() - time.monotonic()
+        if abs(ahead - self._ahead) > JUMP:
+            log.warning("the clock has jumped", seconds=round(ahead - self._ahead, 3))
+        self._ahead = ahead
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock(), UTC)
+
+    def _ask_to_stop(self, *_: object) -> None:
+        self._stop = True
+
+    def _leave(self) -> None:
+        try:
+            self.lease.release()
+            if self._born:
+                self.register_death()
+        except RedisError as error:
+            log.warning("redis is away", error=f"{type(error).__name__}: {error}")
+
+
+def _written(file: Path) -> float:
+    return file.stat().st_mtime if file.is_file() else 0.0

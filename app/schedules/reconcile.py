@@ -1,0 +1,85 @@
+"""Stores what is declared, and looks anew at what could not run. A bad entry is reported, and stops no other."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+
+import redis
+import structlog
+from redis.client import Pipeline
+
+from app.catalog import Catalog
+from app.schedules import manage, store
+from app.schedules.lease import Lease
+from app.schedules.rule import Schedule
+from app.schedules.state import State
+from app.schedules.store import Found, batches
+from app.settings import Settings
+
+log = structlog.get_logger("jobline.scheduler")
+
+
+class Reconciler:
+    """Of one scheduler that leads."""
+
+    def __init__(self, connection: redis.Redis, catalog: Catalog, settings: Settings, lease: Lease) -> None:
+        self.connection, self.catalog, self.settings, self.lease = connection, catalog, settings, lease
+
+    def reconcile(self, declared: Iterable[dict[str, Any]], now: datetime) -> None:
+        """New and changed ones are put, removed ones erased, all others checked.
+
+        Raises:
+            LeaseLost, redis.RedisError
+        """
+        schedules = self._readable(declared)
+        for batch in batches(schedules):
+            self._transact(batch, lambda found, pipeline: self._put(found, pipeline, schedules, now))
+        others = [name for name in store.all_names(self.connection) if name not in schedules]
+        for batch in batches(others):
+            self._transact(batch, lambda found, pipeline: self._check(found, pipeline, now))
+
+    def _transact(self, names: list[str], how: Callable[[dict[str, Found], Pipeline], None]) -> None:
+        self.lease.hold()
+        store.transact(self.connection, names, how, self.lease)
+
+    def _readable(self, declared: Iterable[dict[str, Any]]) -> dict[str, Schedule]:
+        found: dict[str, Schedule] = {}
+        for said in declared:
+            try:
+                schedule = manage.checked(said)
+                if schedule.name in found:
+                    raise ValueError("two schedules have this name: give them names")
+                found[schedule.name] = schedule
+            except ValueError as error:
+                log.error("a declared schedule is refused", schedule=str(said.get("name")), reason=str(error))  # noqa: TRY400 - the reason is enough
+        return found
+
+    def _put(self, found: dict[str, Found], pipeline: Pipeline, schedules: dict[str, Schedule], now: datetime) -> None:
+        for name, state in found.items():
+            schedule, known = schedules[name], state if isinstance(state, State) else None
+            why = manage.check_call(schedule, self.catalog, self.settings)
+            if why:
+                broken = known or State(schedule=schedule)
+                broken.schedule, broken.declared = schedule, True
+                self._break(broken, why, pipeline)
+            else:
+                shown = manage.shown_to_rq(schedule, self.catalog, self.settings)
+                manage.put_into(pipeline, known, schedule, shown, now, declared=True)
+
+    def _check(self, found: dict[str, Found], pipeline: Pipeline, now: datetime) -> None:
+        for name, state in found.items():
+            if isinstance(state, State) and state.declared:
+                store.erase(pipeline, name)
+                log.info("a schedule is declared no longer", schedule=name)
+            elif isinstance(state, State):
+                why = manage.check_call(state.schedule, self.catalog, self.settings)
+                if why and why != state.broken:
+                    self._break(state, why, pipeline)
+                elif state.broken and not why:
+                    state.resume(now)
+                    store.write(pipeline, state)
+
+    def _break(self, state: State, why: str, pipeline: Pipeline) -> None:
+        state.set_aside(why)
+        store.write(pipeline, state)
+        log.error("a schedule cannot run, and is set aside", schedule=state.name, reason=why)

@@ -1,0 +1,159 @@
+"""A schedule as data: when, what, and what to do when runs overlap, are missed or fail. Checked when it is made."""
+
+import re
+import zlib
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, field_validator, model_validator
+
+from app.fields import Instant, QueueName, RetryBody, Seconds, Strict, Wait
+from app.schedules.timing import Cron, Interval, Once, Timing, parse_cron
+
+Overlap = Literal["allow", "skip", "buffer_one"]
+CatchUp = Literal["none", "one", "all"]
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+
+
+class When(Strict):
+    """One of `cron`, `interval` and `at`, within `start` and `end`."""
+
+    cron: Annotated[str, Field(max_length=200)] | None = Field(
+        None, description="Five fields, six with the seconds first, or a macro such as @daily"
+    )
+    interval: Annotated[Wait, Field(ge=0.1)] | None = Field(None, description="Seconds, or a duration such as 1h30m")
+    at: Instant | None = Field(None, description="Once, at this moment")
+    timezone: Annotated[str, Field(max_length=64)] = Field("UTC", description="An IANA name: where cron's clock hangs")
+    start: Instant | None = None
+    end: Instant | None = None
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(f"there is no time zone {name!r}") from None
+        return name
+
+    @field_validator("cron")
+    @classmethod
+    def _expression(cls, cron: str | None) -> str | None:
+        if cron is not None:
+            try:
+                parse_cron(cron, "UTC")
+            except ValueError as error:
+                raise ValueError(f"no cron expression: {error}") from None
+        return cron
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> "When":
+        if sum(given is not None for given in (self.cron, self.interval, self.at)) != 1:
+            raise ValueError("give one of cron, interval and at")
+        if self.start and self.end and self.end <= self.start:
+            raise ValueError("end is not after start")
+        return self
+
+    def first(self, now: datetime) -> datetime | None:
+        """Where an interval begins that is made now: its first run is then, or one interval later."""
+        return (self.start or now + timedelta(seconds=self.interval)) if self.interval else None
+
+    def timing(self, first: datetime | None) -> Timing:
+        """`first`: where an interval begins."""
+        if self.at:
+            return Once(self.at)
+        if self.interval:
+            assert first
+            return Interval(first, timedelta(seconds=self.interval))
+        assert self.cron
+        return parse_cron(self.cron, self.timezone)
+
+    def after(self, moment: datetime, first: datetime | None) -> datetime | None:
+        """The first due moment later than `moment`, within start and end."""
+        if self.start and moment < self.start:
+            moment = self.start - timedelta(microseconds=1)
+        due = self.timing(first).after(moment)
+        return None if due and self.end and due > self.end else due
+
+    def text(self) -> str:
+        """In plain English."""
+        from cron_descriptor import FormatError, MissingFieldError, WrongArgumentError, get_description
+
+        if self.at:
+            return f"Once, at {self.at.isoformat(timespec='seconds').replace('+00:00', 'Z')}"
+        if self.interval:
+            return f"Every {_spelled(self.interval)}"
+        timing = self.timing(None)
+        assert isinstance(timing, Cron)
+        try:
+            said = get_description(timing.expression)
+        except (FormatError, MissingFieldError, WrongArgumentError):
+            said = timing.expression
+        return f"{said} ({self.timezone})"
+
+
+class Rule(When):
+    """All that is said of a schedule, except its name."""
+
+    function: str
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    queue: QueueName | None = None
+    timeout: Seconds | None = None
+    retry: RetryBody | None = None
+    jitter: Annotated[Wait, Field(le=86_400)] = Field(0, description="Each run is late by up to so many seconds")
+    overlap: Overlap = Field("allow", description="While the last run is not over: run all the same, skip, or keep one")
+    catch_up: CatchUp = Field("one", description="What was missed: dropped, run once, or all of it")
+    catch_up_window: Seconds = Field(86_400, description="What is older is dropped")
+    paused: bool = False
+    pause_on_failure: Annotated[int, Field(ge=1)] | None = Field(None, description="After so many failures in a row")
+    max_runs: Annotated[int, Field(ge=1)] | None = None
+    description: Annotated[str, Field(max_length=1000)] | None = None
+
+    @model_validator(mode="after")
+    def _jitter_within_interval(self) -> "Rule":
+        if self.interval and self.jitter > self.interval:
+            raise ValueError("jitter is longer than the interval")
+        return self
+
+
+class Schedule(Rule):
+    """A rule with its name."""
+
+    name: Name
+
+    def jittered(self, due: datetime) -> float:
+        """When the run of a due moment is queued, in seconds since 1970: always the same for the same moment."""
+        share = zlib.crc32(f"{self.name} {due.timestamp()}".encode()) / 2**32
+        return due.timestamp() + share * self.jitter
+
+
+def cron(expression: str, function: str, *, name: str | None = None, **said: Any) -> dict[str, Any]:
+    """`cron("0 2 * * *", "maintenance.clean", timezone="Europe/Berlin")`; the name is the function's if none is given.
+
+    What else may be said: the fields of Rule.
+    """
+    return {"name": name or function, "function": function, "cron": expression, **said}
+
+
+def every(
+    function: str, *, name: str | None = None, seconds: float = 0, minutes: float = 0, hours: float = 0, **said: Any
+) -> dict[str, Any]:
+    """`every("feeds.fetch", minutes=5)`."""
+    interval = timedelta(hours=hours, minutes=minutes, seconds=seconds).total_seconds()
+    return {"name": name or function, "function": function, "interval": interval, **said}
+
+
+def once(at: datetime | str, function: str, *, name: str | None = None, **said: Any) -> dict[str, Any]:
+    """`once("2027-01-01T00:00:00Z", "greetings.send")`."""
+    return {"name": name or function, "function": function, "at": at, **said}
+
+
+def _spelled(seconds: float) -> str:
+    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds % size == 0:
+            count = int(seconds // size)
+            return unit if count == 1 else f"{count} {unit}s"
+    return "second" if seconds == 1 else f"{seconds:g} seconds"

@@ -1,0 +1,96 @@
+"""A schedule and how it stands: what its hash in Redis says."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from pydantic import BaseModel
+from pydantic_core import from_json
+
+from app.schedules.rule import Schedule
+
+LAST_RUNS = 5
+
+
+class Unreadable(Exception):
+    """What Redis holds is no schedule."""
+
+
+class Run(NamedTuple):
+    job_id: str
+    due: float
+    """Seconds since 1970."""
+    outcome: str = ""
+    """Its state when it had ended."""
+
+
+class State(BaseModel):
+    """Moments are UTC."""
+
+    schedule: Schedule
+    declared: bool = False
+    first: datetime | None = None
+    """Where an interval begins."""
+    due: datetime | None = None
+    """The next due moment; None if it is paused, broken or over."""
+    paused: str = ""
+    """Why."""
+    broken: str = ""
+    """Why it cannot run."""
+    runs: int = 0
+    skips: int = 0
+    misses: int = 0
+    failures: int = 0
+    failures_in_a_row: int = 0
+    buffered: datetime | None = None
+    """The due moment of the run that waits until the last one is over."""
+    last_runs: list[Run] = []
+    """The newest first."""
+
+    @property
+    def name(self) -> str:
+        return self.schedule.name
+
+    def resume(self, now: datetime) -> None:
+        """Go on from now: what was due while it was paused is not missed."""
+        self.paused = self.broken = ""
+        self.failures_in_a_row = 0
+        self.first = self.first or self.schedule.first(now)
+        over = self.schedule.max_runs is not None and self.runs >= self.schedule.max_runs
+        late = None if self.runs else self.schedule.at
+        self.due = None if over else self.schedule.after(now, self.first) or late
+
+    def pause(self, why: str) -> None:
+        self.paused, self.due = why, None
+
+    def set_aside(self, why: str) -> None:
+        """It cannot run, until it is put or looked at anew."""
+        self.broken, self.due = why, None
+
+    def ran(self, job_id: str, due: datetime) -> None:
+        self.runs += 1
+        self.last_runs = [Run(job_id, due.timestamp()), *self.last_runs][:LAST_RUNS]
+
+    def ended(self, outcomes: dict[str, str]) -> None:
+        """How runs ended, by their jobs' ids."""
+        self.last_runs = [run._replace(outcome=outcomes.get(run.job_id, run.outcome)) for run in self.last_runs]
+        for outcome in outcomes.values():
+            if outcome == "failed":
+                self.failures += 1
+                self.failures_in_a_row += 1
+            elif outcome == "finished":
+                self.failures_in_a_row = 0
+
+    def hash(self) -> dict[str, str]:
+        return {
+            "rule": self.schedule.model_dump_json(exclude={"name"}, exclude_defaults=True),
+            "state": self.model_dump_json(exclude={"schedule"}, exclude_defaults=True),
+        }
+
+    @classmethod
+    def of(cls, name: str, raw: dict[bytes, bytes]) -> "State":
+        """Raises Unreadable."""
+        try:
+            schedule = Schedule.model_validate({**from_json(raw[b"rule"]), "name": name})
+            return cls(schedule=schedule, **from_json(raw[b"state"]))
+        except (KeyError, TypeError, ValueError) as error:  # pydantic's is a ValueError
+            raise Unreadable(f"{type(error).__name__}: {error}") from None

@@ -1,0 +1,161 @@
+"""Schedules as Redis holds them: a hash each, and in rq-scheduler's set an entry that says when it is due next.
+
+Every change is one transaction that starts from what was read: it is done again when somebody else was faster.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Any, TypeVar
+
+import orjson
+import redis
+from redis.client import Pipeline
+from redis.exceptions import WatchError
+from rq_scheduler import Scheduler as RQScheduler
+
+from app import queueing
+from app.errors import Conflict, NotFound
+from app.queueing import NewJob
+from app.redis import OPEN_RUNS, QUARANTINED, SCHEDULES, job_key, schedule_key
+from app.schedules.lease import Lease
+from app.schedules.state import State, Unreadable
+
+ALARMS = RQScheduler.scheduled_jobs_key
+PREFIX = "schedule-"
+"""Of the id of a schedule's entry, and of the job that shows it to rq-scheduler's tools."""
+BATCH = 100
+"""Schedules in one transaction."""
+
+Answer = TypeVar("Answer")
+Found = State | Unreadable | None
+
+
+def get(connection: redis.Redis, name: str) -> State:
+    """Raises NotFound; Conflict if it is unreadable."""
+    return _there(name, read(connection, [name])[name])
+
+
+def read(connection: redis.Redis, names: Sequence[str]) -> dict[str, Found]:
+    """Each name's; None if there is none."""
+    with connection.pipeline(transaction=False) as pipeline:
+        for name in names:
+            pipeline.hgetall(schedule_key(name))
+        answers = pipeline.execute(raise_on_error=False)
+    return {name: _state(name, answer) for name, answer in zip(names, answers, strict=True)}
+
+
+def _state(name: str, answer: Any) -> Found:
+    if isinstance(answer, redis.ConnectionError):
+        raise answer
+    if isinstance(answer, redis.ResponseError):
+        return Unreadable(str(answer))
+    try:
+        return State.of(name, answer) if answer else None
+    except Unreadable as error:
+        return error
+
+
+def _there(name: str, found: Found) -> State:
+    if found is None:
+        raise NotFound(f"No schedule {name!r}")
+    if isinstance(found, Unreadable):
+        raise Conflict(f"Schedule {name!r} cannot be read: {found}")
+    return found
+
+
+def names(connection: redis.Redis, after: str = "", limit: int = BATCH) -> list[str]:
+    """Up to `limit` names of schedules that follow `after`."""
+    found = connection.zrangebylex(SCHEDULES, f"({after}" if after else "-", "+", 0, limit)
+    return [name.decode() for name in found]
+
+
+def batches(names: Iterable[str]) -> Iterator[list[str]]:
+    left = iter(names)
+    while batch := list(islice(left, BATCH)):
+        yield batch
+
+
+def all_names(connection: redis.Redis) -> Iterator[str]:
+    after = ""
+    while found := names(connection, after):
+        yield from found
+        after = found[-1]
+
+
+def transact(
+    connection: redis.Redis,
+    names: Sequence[str],
+    how: Callable[[dict[str, Found], Pipeline], Answer],
+    lease: Lease | None = None,
+) -> Answer:
+    """The one way to change schedules: `how` gets what is there, may raise, and writes into the transaction.
+
+    Raises:
+        LeaseLost: a lease is given, and is not ours at the end.
+        redis.RedisError
+    """
+    while True:
+        with connection.pipeline() as pipeline:
+            pipeline.watch(*([lease.key] if lease else []), *(schedule_key(name) for name in names))
+            if lease:
+                lease.check(pipeline)
+            found = read(connection, names)
+            pipeline.multi()
+            answer = how(found, pipeline)
+            try:
+                pipeline.execute()
+            except WatchError:
+                continue
+            return answer
+
+
+def change(connection: redis.Redis, name: str, how: Callable[[State, Pipeline], Answer]) -> Answer:
+    """One schedule that is there; it is written when `how` has changed it. Raises NotFound, Conflict: unreadable."""
+
+    def change_it(found: dict[str, Found], pipeline: Pipeline) -> Answer:
+        state = _there(name, found[name])
+        answer = how(state, pipeline)
+        write(pipeline, state)
+        return answer
+
+    return transact(connection, [name], change_it)
+
+
+def write(pipeline: Pipeline, state: State) -> None:
+    """A schedule, and its alarm."""
+    entry = PREFIX + state.name
+    pipeline.zadd(SCHEDULES, {state.name: 0})
+    pipeline.hset(schedule_key(state.name), mapping=state.hash())
+    if state.due:
+        pipeline.zadd(ALARMS, {entry: state.schedule.jittered(state.due)})
+    else:
+        pipeline.zrem(ALARMS, entry)
+
+
+def erase(pipeline: Pipeline, name: str) -> None:
+    """A schedule, and not the runs that it has made."""
+    pipeline.zrem(ALARMS, PREFIX + name)
+    pipeline.zrem(SCHEDULES, name)
+    pipeline.delete(schedule_key(name), job_key(PREFIX + name))
+
+
+def run(pipeline: Pipeline, state: State, job: NewJob, due: datetime) -> None:
+    """Queue a run, and remember it; the state is still to be written."""
+    state.ran(job.id, due)
+    queueing.write(pipeline, job)
+    pipeline.hset(OPEN_RUNS, job.id, state.name)
+
+
+def quarantine(connection: redis.Redis, entry: bytes, due: float, why: str) -> None:
+    """Take an entry out of rq-scheduler's set that would stop others; what it names is left as it is."""
+    with connection.pipeline() as pipeline:
+        pipeline.zrem(ALARMS, entry)
+        pipeline.hset(QUARANTINED, entry, orjson.dumps({"reason": why, "due": due}))
+        pipeline.execute()
+
+
+def quarantined(connection: redis.Redis) -> list[dict[str, Any]]:
+    """[{id, reason, due}]"""
+    found = connection.hgetall(QUARANTINED)
+    return [{"id": entry.decode(errors="replace"), **orjson.loads(said)} for entry, said in sorted(found.items())]

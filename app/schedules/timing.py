@@ -1,0 +1,135 @@
+"""When a rule is due: cron in a time zone, an interval, or one moment. Pure arithmetic; all moments are UTC.
+
+Cron runs by the clock on the wall: a time that a change of the clock leaves out is due at the next moment that exists,
+one that comes twice is due the first time. A rule for every hour runs in every real hour instead, as Debian's cron.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+MACROS = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+SECOND = timedelta(seconds=1)
+LONGEST_SHIFT = timedelta(hours=3)  # of a clock that is put back
+
+
+class Timing(ABC):
+    """Due moments, in their order."""
+
+    @abstractmethod
+    def after(self, moment: datetime) -> datetime | None:
+        """The first due moment later than `moment`."""
+
+    @abstractmethod
+    def latest(self, moment: datetime) -> datetime | None:
+        """The last due moment not later than `moment`."""
+
+
+@dataclass(frozen=True)
+class Once(Timing):
+    at: datetime
+
+    def after(self, moment: datetime) -> datetime | None:
+        return self.at if self.at > moment else None
+
+    def latest(self, moment: datetime) -> datetime | None:
+        return self.at if self.at <= moment else None
+
+
+@dataclass(frozen=True)
+class Interval(Timing):
+    """Every `step`, from `first` on: no run moves the next one."""
+
+    first: datetime
+    step: timedelta
+
+    def after(self, moment: datetime) -> datetime | None:
+        return self.first + (max(-1, (moment - self.first) // self.step) + 1) * self.step
+
+    def latest(self, moment: datetime) -> datetime | None:
+        return None if moment < self.first else self.first + (moment - self.first) // self.step * self.step
+
+
+@dataclass(frozen=True)
+class Cron(Timing):
+    """Five fields, or six with the seconds first, as cronsim 2.8 reads them."""
+
+    expression: str
+    zone: ZoneInfo
+
+    def after(self, moment: datetime) -> datetime | None:
+        return next((due for due in self._instants(moment, reverse=False) if due > moment), None)
+
+    def latest(self, moment: datetime) -> datetime | None:
+        return next((due for due in self._instants(moment, reverse=True) if due <= moment), None)
+
+    def _instants(self, moment: datetime, reverse: bool) -> Iterator[datetime]:
+        local = moment.astimezone(self.zone)
+        edge = SECOND if reverse else timedelta()
+        if hourly(self.expression):
+            start = (local.astimezone(UTC) + edge).astimezone(self.zone)
+            return (due.astimezone(UTC) for due in CronSim(self.expression, start, reverse=reverse))
+        naive = local.replace(tzinfo=None)
+        if reverse:  # what came before the clock was put back stands later on the wall
+            put_back = _offset(moment - LONGEST_SHIFT, self.zone) - _offset(moment, self.zone)
+            naive += edge + max(put_back, timedelta())
+        return (resolve(due, self.zone) for due in CronSim(self.expression, naive, reverse=reverse))
+
+
+@lru_cache(maxsize=10_000)
+def parse_cron(expression: str, zone: str) -> Cron:
+    """A cron expression or a macro such as @daily.
+
+    Raises:
+        ValueError: it cannot be read, or is never due.
+        ZoneInfoNotFoundError: a KeyError.
+    """
+    text = MACROS.get(expression.strip().lower(), " ".join(expression.split()))
+    try:
+        if len(CronSim(text, datetime(2024, 1, 1)).hours) == 24:
+            words = text.split()
+            words[-4] = "*"
+            text = " ".join(words)
+        cron = Cron(text, ZoneInfo(zone))
+        if cron.after(datetime(2024, 1, 1, tzinfo=UTC)) is None:
+            raise ValueError("it is never due")
+    except CronSimError as error:
+        raise ValueError(str(error)) from None
+    return cron
+
+
+def hourly(expression: str) -> bool:
+    """Whether it is for every hour."""
+    return expression.split()[-4] == "*"
+
+
+def resolve(wall: datetime, zone: ZoneInfo) -> datetime:
+    """The moment when clocks of the zone show `wall`: the first, if twice; if never, the next moment that exists."""
+    before, after = (wall.replace(tzinfo=zone, fold=fold).utcoffset() or timedelta() for fold in (0, 1))
+    if after <= before:  # no gap (PEP 495)
+        return (wall - before).replace(tzinfo=UTC)
+    early, late = (wall - after).replace(tzinfo=UTC), (wall - before).replace(tzinfo=UTC)
+    while late - early > SECOND:  # the change is between the two
+        middle = early + (late - early) // SECOND // 2 * SECOND
+        if _offset(middle, zone) == before:
+            early = middle
+        else:
+            late = middle
+    return late
+
+
+def _offset(moment: datetime, zone: ZoneInfo) -> timedelta:
+    return moment.astimezone(zone).utcoffset() or timedelta()
