@@ -1,4 +1,4 @@
-"""ticks: three schedulers, one of them killed every second, and every due moment accounted for."""
+"""ticks: three schedulers, one of them killed again and again, and every due moment accounted for."""
 
 import random
 import time
@@ -44,7 +44,7 @@ class Case:
 
 STOCK = Case("rq-scheduler 3", "jobline", ("rqscheduler", "-u", "{url}", "-i", "1"))
 ROWS = (Case("jobline 3", "jobline", ("python", PROGRAM)), STOCK)
-TITLE = "Ticks: schedules of a run a second, three schedulers, SIGKILL of one of them every second"
+TITLE = "Ticks: schedules of a run a second, three schedulers, SIGKILL of one of them again and again"
 COLUMNS = (
     Column("due", "due"),
     Column("kills", "kills"),
@@ -58,7 +58,7 @@ EACH_ROUND = False
 SCHEDULERS = 3
 TICKS = 10  # of each schedule
 LEAD = 5.0  # seconds before the first
-EVERY = 1.0  # seconds between two kills
+LONGEST = 1.5  # seconds between two kills, at random
 
 
 def measure(lab: Lab, case: Case) -> dict[str, object]:
@@ -98,7 +98,7 @@ def _fill(lab: Lab, schedules: int, begin: datetime) -> None:
 def _fill_stock(lab: Lab, schedules: int, begin: datetime) -> None:
     scheduler = Stock("default", connection=lab.server.client)
     for _ in range(schedules):
-        scheduler.schedule(begin.replace(tzinfo=None), "time.time", interval=1, repeat=TICKS - 1, result_ttl=-1)
+        scheduler.schedule(begin.replace(tzinfo=None), "time.time", interval=1, repeat=TICKS, result_ttl=-1)
 
 
 def _kill(lab: Lab, case: Case, commands: list[Command]) -> int:
@@ -107,7 +107,7 @@ def _kill(lab: Lab, case: Case, commands: list[Command]) -> int:
     time.sleep(LEAD)
     end = time.monotonic() + lab.sizes.ticks_seconds
     while lab.server.client.zcard(ALARMS) and time.monotonic() < end:
-        wait_until(lambda: lab.server.client.zcard(ALARMS) == 0, EVERY)
+        wait_until(lambda: lab.server.client.zcard(ALARMS) == 0, dice.uniform(0, LONGEST))
         place = dice.randrange(SCHEDULERS)
         crew[place].kill_all()
         crew[place] = lab.start(case.peer, case.command)

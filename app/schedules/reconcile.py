@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import redis
@@ -31,24 +32,27 @@ class Reconciler:
         Raises:
             LeaseLost, redis.RedisError
         """
-        schedules = self._readable(declared)
-        for batch in batches(schedules):
-            self._transact(batch, lambda found, pipeline: self._put(found, pipeline, schedules, now))
-        others = [name for name in store.all_names(self.connection) if name not in schedules]
+        names: set[str] = set()
+        for some in batches(declared):
+            schedules = self._readable(some, names)
+            self._transact(list(schedules), partial(self._put, schedules=schedules, now=now))
+        others = (name for name in store.all_names(self.connection) if name not in names)
         for batch in batches(others):
-            self._transact(batch, lambda found, pipeline: self._check(found, pipeline, now))
+            self._transact(batch, partial(self._check, now=now))
 
     def _transact(self, names: list[str], how: Callable[[dict[str, Found], Pipeline], None]) -> None:
         self.lease.hold()
         store.transact(self.connection, names, how, self.lease)
 
-    def _readable(self, declared: Iterable[dict[str, Any]]) -> dict[str, Schedule]:
+    def _readable(self, declared: Iterable[dict[str, Any]], names: set[str]) -> dict[str, Schedule]:
+        """By name; their names are added to `names`."""
         found: dict[str, Schedule] = {}
         for said in declared:
             try:
                 schedule = manage.checked(said)
-                if schedule.name in found:
+                if schedule.name in names:
                     raise ValueError("two schedules have this name: give them names")
+                names.add(schedule.name)
                 found[schedule.name] = schedule
             except ValueError as error:
                 log.error("a declared schedule is refused", schedule=str(said.get("name")), reason=str(error))  # noqa: TRY400 - the reason is enough

@@ -28,6 +28,7 @@ BATCH = 100
 """Schedules in one transaction."""
 
 Answer = TypeVar("Answer")
+Thing = TypeVar("Thing")
 Found = State | Unreadable | None
 
 
@@ -70,8 +71,8 @@ def names(connection: redis.Redis, after: str = "", limit: int = BATCH) -> list[
     return [name.decode() for name in found]
 
 
-def batches(names: Iterable[str]) -> Iterator[list[str]]:
-    left = iter(names)
+def batches(things: Iterable[Thing]) -> Iterator[list[Thing]]:
+    left = iter(things)
     while batch := list(islice(left, BATCH)):
         yield batch
 
