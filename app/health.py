@@ -49,14 +49,18 @@ def check_scheduler(connection: redis.Redis) -> None:
         raise Unhealthy("no scheduler of this host is registered")
     if min(ours) > FRESH:
         raise Unhealthy(f"the scheduler has not moved for {FRESH:.0f} s")
-    age = scheduler_age(connection)
+    age = _age_of_leader(found)
     if age is None or age > FRESH:
         raise Unhealthy("no scheduler leads")
 
 
 def scheduler_age(connection: redis.Redis) -> float | None:
     """Seconds since the scheduler that leads has moved; None if none does."""
-    return min((_since(one) for one in _schedulers(connection) if one.get(b"leads") == b"1"), default=None)
+    return _age_of_leader(_schedulers(connection))
+
+
+def _age_of_leader(schedulers: list[dict[bytes, bytes]]) -> float | None:
+    return min((_since(one) for one in schedulers if one.get(b"leads") == b"1"), default=None)
 
 
 def _schedulers(connection: redis.Redis) -> list[dict[bytes, bytes]]:

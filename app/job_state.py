@@ -14,7 +14,7 @@ import redis
 
 from app.catalog import name_of
 from app.redis import job_key, registry_key, results_key
-from app.serializer import JSON
+from app.serializer import JSON, utc
 
 ENDED = ("finished", "failed", "stopped", "canceled")
 SUCCESSFUL = b"1"  # rq.results.Result.Type (RQ 2.12)
@@ -44,7 +44,7 @@ def _add_due_times(connection: redis.Redis, jobs: list[dict[str, Any]]) -> None:
             pipeline.zscore(registry_key("scheduled", job["queue"]), job["id"])
         for job, score in zip(jobs, pipeline.execute(), strict=True):
             if score is not None:
-                job["scheduled_for"] = datetime.fromtimestamp(score, UTC).isoformat().replace("+00:00", "Z")
+                job["scheduled_for"] = utc(datetime.fromtimestamp(score, UTC))
 
 
 def as_json(job_id: str, raw: Raw, result: Any = ()) -> dict[str, Any]:

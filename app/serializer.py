@@ -3,6 +3,7 @@
 Dates, UUIDs, dataclasses, Decimals, sets, enums and pydantic models serialise; a pickle is never read.
 """
 
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -23,6 +24,11 @@ class JSON:
     def loads(data: bytes) -> Any:
         """Raises ValueError for bytes that are not JSON."""
         return orjson.loads(data)
+
+
+def utc(moment: datetime) -> str:
+    """RFC 3339, as answers and meta have it; `moment` is UTC."""
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _jsonable(value: object) -> object:

@@ -15,22 +15,13 @@ from benchmarks.lab import Lab, wait_until
 from benchmarks.marks import Run
 from benchmarks.processes import Command
 from benchmarks.report import Column
-from benchmarks.workers import JOBLINE, STOCK
+from benchmarks.workers import JOBLINE, STOCK, Worker
 
 QUEUES = ("high", "default", "low")
 KINDS = ("parent", "children", "all")
 
 
-@dataclass(frozen=True)
-class Case:
-    """Whose workers are killed."""
-
-    name: str
-    peer: str
-    command: tuple[str, ...]
-
-
-ROWS = (Case("jobline 2", "jobline", (*JOBLINE, *QUEUES)), Case("rq 2", "rq", (*STOCK, *QUEUES)))
+ROWS = (Worker("jobline 2", "jobline", (*JOBLINE, *QUEUES)), Worker("rq 2", "rq", (*STOCK, *QUEUES)))
 TITLE = "Chaos: SIGKILL every half second of a worker's parent, its children, or both; every second job has 10 retries"
 COLUMNS = (
     Column("jobs", "jobs"),
@@ -66,7 +57,7 @@ class Kill:
     pids: set[int]
 
 
-def measure(lab: Lab, case: Case) -> dict[str, object]:
+def measure(lab: Lab, case: Worker) -> dict[str, object]:
     count = lab.sizes.chaos_stock_jobs if case.peer == "rq" else lab.sizes.chaos_jobs
     path = lab.folder / f"chaos-{case.peer}"
     lab.server.empty()
@@ -91,7 +82,7 @@ def measure(lab: Lab, case: Case) -> dict[str, object]:
     }
 
 
-def _kill(lab: Lab, case: Case, commands: list[Command]) -> tuple[list[Kill], int]:
+def _kill(lab: Lab, case: Worker, commands: list[Command]) -> tuple[list[Kill], int]:
     """Until the queues are empty, or chaos_seconds have passed; dead workers are started again at once.
 
     The kills, and how many workers died that were not killed themselves. Each command is added to `commands`.

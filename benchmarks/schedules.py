@@ -1,7 +1,6 @@
 """schedules: how late runs are queued with many schedules, and what very many of them cost."""
 
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import orjson
@@ -9,6 +8,7 @@ import psutil
 
 from benchmarks.lab import Lab, wait_until
 from benchmarks.report import Column
+from benchmarks.workers import Worker
 
 PROGRAM = "many.py"
 SOURCE = """
@@ -28,13 +28,7 @@ Scheduler(connect(get_settings()), get_settings(), catalog(), SCHEDULES).run()
 """
 
 
-@dataclass(frozen=True)
-class Case:
-    name: str = "jobline"
-    peer: str = "jobline"
-
-
-ROWS = (Case(),)
+ROWS = (Worker("jobline", "jobline", ("python", PROGRAM)),)
 TITLE = "Schedules: lateness of runs with many, each once a minute; and the cost of ten times as many"
 COLUMNS = (
     Column("schedules", "schedules"),
@@ -52,14 +46,14 @@ LIMIT = 120.0  # seconds
 WATCH = 20.0  # seconds
 
 
-def measure(lab: Lab, case: Case) -> dict[str, object]:
+def measure(lab: Lab, case: Worker) -> dict[str, object]:
     many = 10 * lab.sizes.schedules
     return {"schedules": many, **_lateness(lab, case, many), **_cost(lab, case, 10 * many)}
 
 
-def _lateness(lab: Lab, case: Case, count: int) -> dict[str, object]:
+def _lateness(lab: Lab, case: Worker, count: int) -> dict[str, object]:
     begin = _write(lab, count, ahead=15)
-    with lab.started(case.peer, ("python", PROGRAM)):
+    with lab.started(case.peer, case.command):
         wait_until(lambda: lab.server.client.llen(QUEUE) > 0, LIMIT)
         time.sleep(WATCH)
     with lab.server.client.pipeline(transaction=False) as pipeline:
@@ -76,18 +70,17 @@ def _lateness(lab: Lab, case: Case, count: int) -> dict[str, object]:
     }
 
 
-def _cost(lab: Lab, case: Case, count: int) -> dict[str, object]:
+def _cost(lab: Lab, case: Worker, count: int) -> dict[str, object]:
     _write(lab, 1, ahead=3600)
     bare = _run(lab, case, 1)["process_mb"]
-    before = lab.server.memory()
     _write(lab, count, ahead=3600)
     before = lab.server.memory()
     found = _run(lab, case, count)
     return {"very_many": count, **found, "bare_mb": bare, "redis_mb": (found.pop("memory") - before) / 1e6}
 
 
-def _run(lab: Lab, case: Case, count: int) -> dict[str, float]:
-    with lab.started(case.peer, ("python", PROGRAM)) as (command,):
+def _run(lab: Lab, case: Worker, count: int) -> dict[str, float]:
+    with lab.started(case.peer, case.command) as (command,):
         seconds = wait_until(lambda: lab.server.client.zcard(ALARMS) >= count, LIMIT)
         process = psutil.Process(command.process.pid).memory_full_info().uss
         return {"stored_s": seconds or -1, "process_mb": process / 1e6, "memory": lab.server.memory()}

@@ -3,7 +3,6 @@
 import random
 import time
 from collections import Counter
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import orjson
@@ -12,6 +11,7 @@ from rq_scheduler import Scheduler as Stock
 from benchmarks.lab import Lab, wait_until
 from benchmarks.processes import Command
 from benchmarks.report import Column
+from benchmarks.workers import Worker
 
 QUEUE = "rq:queue:default"
 ALARMS = "rq:scheduler:scheduled_jobs"
@@ -33,17 +33,8 @@ Scheduler(connect(get_settings()), get_settings(), catalog(), SCHEDULES).run()
 """
 
 
-@dataclass(frozen=True)
-class Case:
-    """Whose schedulers are killed."""
-
-    name: str
-    peer: str
-    command: tuple[str, ...]
-
-
-STOCK = Case("rq-scheduler 3", "jobline", ("rqscheduler", "-u", "{url}", "-i", "1"))
-ROWS = (Case("jobline 3", "jobline", ("python", PROGRAM)), STOCK)
+STOCK = Worker("rq-scheduler 3", "jobline", ("rqscheduler", "-u", "{url}", "-i", "1"))
+ROWS = (Worker("jobline 3", "jobline", ("python", PROGRAM)), STOCK)
 TITLE = "Ticks: schedules of a run a second, three schedulers, SIGKILL of one of them again and again"
 COLUMNS = (
     Column("due", "due"),
@@ -61,7 +52,7 @@ LEAD = 5.0  # seconds before the first
 LONGEST = 1.5  # seconds between two kills, at random
 
 
-def measure(lab: Lab, case: Case) -> dict[str, object]:
+def measure(lab: Lab, case: Worker) -> dict[str, object]:
     schedules, redis = lab.sizes.schedules, lab.server.client
     lab.server.empty()
     begin = datetime.now(UTC) + timedelta(seconds=LEAD)
@@ -101,7 +92,7 @@ def _fill_stock(lab: Lab, schedules: int, begin: datetime) -> None:
         scheduler.schedule(begin.replace(tzinfo=None), "time.time", interval=1, repeat=TICKS, result_ttl=-1)
 
 
-def _kill(lab: Lab, case: Case, commands: list[Command]) -> int:
+def _kill(lab: Lab, case: Worker, commands: list[Command]) -> int:
     """Until nothing is scheduled any more, or the patience is over; how many were killed."""
     dice, crew, kills = random.Random(lab.seed), list(commands), 0
     time.sleep(LEAD)

@@ -17,7 +17,7 @@ from app.api.context import answer, context
 from app.api.openapi import PREFER, PROBLEMS, TAGS
 from app.errors import Invalid, NotFound
 from app.queueing import NewJob
-from app.serializer import JSON
+from app.serializer import JSON, utc
 
 PREFERENCE = re.compile(r"\bwait\s*=\s*(\d+)")
 
@@ -123,7 +123,7 @@ def accept(job: NewJob) -> Response:
     raw = {name.encode(): _bytes(value) for name, value in job.hash().items()}
     state = job_state.as_json(job.id, raw)
     if job.status == "scheduled" and job.at:
-        state["scheduled_for"] = job.at.isoformat().replace("+00:00", "Z")
+        state["scheduled_for"] = utc(job.at)
     seconds = preferred_wait()
     if seconds:
         state = _job_after(job.id, seconds)

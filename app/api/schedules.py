@@ -16,6 +16,7 @@ from app.errors import Invalid
 from app.schedules import manage, store
 from app.schedules.rule import NAME, Schedule, When
 from app.schedules.state import State
+from app.serializer import utc
 
 NEXT_RUNS = 10
 
@@ -113,7 +114,7 @@ def _as_json(states: list[State]) -> list[dict[str, Any]]:
             "last_runs": [
                 {
                     "job_id": run.job_id,
-                    "scheduled_for": _utc(datetime.fromtimestamp(run.due, UTC)),
+                    "scheduled_for": utc(datetime.fromtimestamp(run.due, UTC)),
                     "status": run.outcome or status_of[run.job_id],
                 }
                 for run in state.last_runs
@@ -136,9 +137,5 @@ def _preview(when: When, now: datetime, state: State | None) -> dict[str, Any]:
         moments.append(due)
         due = when.after(due, first)
     zone = ZoneInfo(when.timezone)
-    next_runs = [{"utc": _utc(moment), "local": moment.astimezone(zone).isoformat()} for moment in moments]
+    next_runs = [{"utc": utc(moment), "local": moment.astimezone(zone).isoformat()} for moment in moments]
     return {"text": when.text(), "next_runs": next_runs}
-
-
-def _utc(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")

@@ -13,9 +13,10 @@ from app.errors import Conflict, Invalid, JoblineError, NotFound
 from app.queueing import NewJob
 from app.redis import job_key
 from app.schedules import store
-from app.schedules.rule import Schedule
+from app.schedules.rule import Schedule, When
 from app.schedules.state import State
 from app.schedules.store import PREFIX, Found
+from app.serializer import utc
 from app.settings import Settings
 
 
@@ -107,7 +108,7 @@ def new_run(state: State, catalog: Catalog, settings: Settings, due: datetime) -
     """A fresh job. Raises Invalid, NotFound, TooLarge."""
     schedule = state.schedule
     function = catalog.get(schedule.function)
-    meta = {"schedule": schedule.name, "scheduled_for": due.isoformat().replace("+00:00", "Z")}
+    meta = {"schedule": schedule.name, "scheduled_for": utc(due)}
     return queueing.prepare(
         function, settings, schedule.args, schedule.kwargs, meta=meta, **_said(schedule),
     )  # fmt: skip
@@ -139,13 +140,12 @@ def checked(said: dict[str, Any]) -> Schedule:
         raise ValueError("; ".join(f"{place}: {message}" if place else message for place, message in places)) from None
 
 
-def check_call(schedule: Schedule, catalog: Catalog, settings: Settings) -> str:
-    """Why it could not run, or nothing."""
+def shown_or_why(schedule: Schedule, catalog: Catalog, settings: Settings) -> NewJob | str:
+    """As `shown_to_rq`, or why it could not run."""
     try:
-        shown_to_rq(schedule, catalog, settings)
+        return shown_to_rq(schedule, catalog, settings)
     except JoblineError as error:
         return "; ".join(item["detail"] for item in error.errors or []) or error.detail
-    return ""
 
 
 def _said(schedule: Schedule) -> dict[str, Any]:
@@ -158,5 +158,5 @@ def _said(schedule: Schedule) -> dict[str, Any]:
     }
 
 
-def _when(schedule: Schedule) -> tuple[Any, ...]:
-    return schedule.cron, schedule.interval, schedule.at, schedule.timezone, schedule.start, schedule.end
+def _when(schedule: Schedule) -> dict[str, Any]:
+    return {name: getattr(schedule, name) for name in When.model_fields}

@@ -61,13 +61,12 @@ class Reconciler:
     def _put(self, found: dict[str, Found], pipeline: Pipeline, schedules: dict[str, Schedule], now: datetime) -> None:
         for name, state in found.items():
             schedule, known = schedules[name], state if isinstance(state, State) else None
-            why = manage.check_call(schedule, self.catalog, self.settings)
-            if why:
+            shown = manage.shown_or_why(schedule, self.catalog, self.settings)
+            if isinstance(shown, str):
                 broken = known or State(schedule=schedule)
                 broken.schedule, broken.declared = schedule, True
-                self._break(broken, why, pipeline)
+                self._break(broken, shown, pipeline)
             else:
-                shown = manage.shown_to_rq(schedule, self.catalog, self.settings)
                 manage.put_into(pipeline, known, schedule, shown, now, declared=True)
 
     def _check(self, found: dict[str, Found], pipeline: Pipeline, now: datetime) -> None:
@@ -76,10 +75,11 @@ class Reconciler:
                 store.erase(pipeline, name)
                 log.info("a schedule is declared no longer", schedule=name)
             elif isinstance(state, State):
-                why = manage.check_call(state.schedule, self.catalog, self.settings)
-                if why and why != state.broken:
-                    self._break(state, why, pipeline)
-                elif state.broken and not why:
+                shown = manage.shown_or_why(state.schedule, self.catalog, self.settings)
+                if isinstance(shown, str):
+                    if shown != state.broken:
+                        self._break(state, shown, pipeline)
+                elif state.broken:
                     state.resume(now)
                     store.write(pipeline, state)
 

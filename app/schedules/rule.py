@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from app.fields import Instant, QueueName, RetryBody, Seconds, Strict, Wait
 from app.schedules.timing import Cron, Interval, Once, Timing, parse_cron
+from app.serializer import utc
 
 Overlap = Literal["allow", "skip", "buffer_one"]
 CatchUp = Literal["none", "one", "all"]
@@ -82,7 +83,7 @@ class When(Strict):
         from cron_descriptor import FormatError, MissingFieldError, WrongArgumentError, get_description
 
         if self.at:
-            return f"Once, at {self.at.isoformat(timespec='seconds').replace('+00:00', 'Z')}"
+            return f"Once, at {utc(self.at.replace(microsecond=0))}"
         if self.interval:
             return f"Every {_spelled(self.interval)}"
         timing = self.timing(None)
