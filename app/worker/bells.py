@@ -9,13 +9,16 @@ import select
 import time
 
 import redis
-from redis.exceptions import ConnectionError
+import structlog
+from redis.exceptions import ConnectionError, ResponseError
 
 from app.worker.claims import Claimed, Claims, Nothing
 from app.worker.wire import Wire, pack
 
 BLOCK = 5  # seconds; an answer at least so often proves that the connection lives
 SLACK = 5.0
+
+log = structlog.get_logger("jobline.worker")
 
 
 class Bell:
@@ -24,9 +27,14 @@ class Bell:
     def __init__(self, client: redis.Redis, queue: str) -> None:
         key = f"rq:queue:{queue}"
         self._command = pack("BLMOVE", key, key, "LEFT", "LEFT", BLOCK)
-        self._wire = Wire(client)
-        self._armed_at = 0.0
+        self._queue, self._wire = queue, Wire(client)
+        self._armed_at = self._deaf_until = 0.0
         self.execution_id = ""
+
+    @property
+    def deaf(self) -> bool:
+        """Its queue is no list, and is not listened to for a while."""
+        return time.monotonic() < self._deaf_until
 
     def arm(self, claims: Claims, queues: list[str]) -> int:
         """Listen, if it does not yet; the file to wait for. Raises ConnectionError."""
@@ -41,7 +49,11 @@ class Bell:
 
     def answer(self, claims: Claims) -> list[Claimed] | Nothing:
         """What was claimed when it rang."""
-        self._wire.read()
+        try:
+            self._wire.read()
+        except ResponseError as error:
+            log.error("a queue cannot be listened to", queue=self._queue, error=str(error))  # noqa: TRY400 - a key of a wrong type
+            self._deaf_until = time.monotonic() + BLOCK
         found = claims.understand(self._queues, self._wire.read())
         self._armed_at, self.execution_id = 0.0, ""
         return found
@@ -71,7 +83,8 @@ class Bells:
         poll = select.poll()
         poll.register(self.parent, select.POLLIN)
         try:
-            by_file = {bell.arm(self.claims, queues): bell for bell in self.bells} if queues else {}
+            hearing = [bell for bell in self.bells if queues and not bell.deaf]
+            by_file = {bell.arm(self.claims, queues): bell for bell in hearing}
             for file in by_file:
                 poll.register(file, select.POLLIN)
             answers = [by_file[file].answer(self.claims) for file, _ in poll.poll(1000 * seconds) if file in by_file]

@@ -20,10 +20,11 @@ local claimed, wanted, until_ = {}, #ARGV - 4, tonumber(redis.call('TIME')[1]) +
 local others = wanted > 1 and redis.call('ZCARD', leases) or 1
 for n = 3, #KEYS do
   local queue = string.sub(KEYS[n], 10) -- without 'rq:queue:'
-  local left = wanted > 1 and math.max(1, math.floor(redis.call('LLEN', KEYS[n]) / others)) or 1
+  local length = wanted > 1 and redis.pcall('LLEN', KEYS[n])
+  local left = tonumber(length) and math.max(1, math.floor(length / others)) or 1
   while left > 0 and #claimed < wanted do
-    local id = redis.call('LPOP', KEYS[n])
-    if not id then break end
+    local id = redis.pcall('LPOP', KEYS[n])
+    if type(id) ~= 'string' then break end -- it is empty, or no list
     local job = 'rq:job:' .. id
     local fields = redis.pcall('HMGET', job, 'data', 'created_at', 'timeout', 'result_ttl', 'success_callback_name',
       'failure_callback_name', 'stopped_callback_name', 'webhooks', 'group_id', 'repeats_left', 'attempts', 'dependency_ids', 'ttl')

@@ -11,7 +11,7 @@ from rq.serializers import JSONSerializer
 from app import job_state
 from app.redis import job_key, queue_key
 from app.serializer import JSON
-from tests.conftest import Project
+from tests.conftest import RQ_WORKER, Project, status, until
 
 
 def put(connection: redis.Redis, job_id: str, path: str, *args: object, **kwargs: object) -> None:
@@ -237,3 +237,21 @@ def test_an_exception_says_when_to_try_again(project: Project, valkey: redis.Red
     due = {member.decode(): score for member, score in valkey.zrange("rq:scheduled:default", 0, -1, withscores=True)}
     waits = {kind: round(due[kind] - due["none"], -1) for kind in due}
     assert waits == {"none": 0, "own": 80, "http": 110}
+
+
+def test_a_queue_whose_key_is_no_list_holds_no_other_up(project: Project, valkey: redis.Redis) -> None:
+    valkey.set(queue_key("broken"), "text")
+    put(valkey, "first", "jobs.demo.add", 1, 2)
+    process = project.start(*RQ_WORKER, "broken", "default", LOG_LEVEL="ERROR")
+    try:
+        until(lambda: status(valkey, "first") == "finished")
+        for number in range(3):  # each is heard by the bell
+            put(valkey, str(number), "jobs.demo.add", 1, 2)
+            until(lambda: status(valkey, str(number)) == "finished", 3)  # noqa: B023 - called at once
+        valkey.delete(queue_key("broken"))
+        queue = rq.Queue("broken", connection=valkey, serializer=JSONSerializer)
+        queue.enqueue("jobs.demo.add", 1, 2, job_id="mended")
+        until(lambda: status(valkey, "mended") == "finished")
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
