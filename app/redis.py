@@ -25,6 +25,8 @@ SCHEDULES = "jobline:schedules"
 """The names of all schedules, in their order."""
 OPEN_RUNS = "jobline:schedules:open_runs"
 """Runs that had not ended when they were last looked at: the job's id, and the schedule's name."""
+SCHEDULES_CHANGED = "jobline:schedules:changed"
+"""A channel: somebody else than the leading scheduler has changed a schedule."""
 QUARANTINED = "jobline:schedules:quarantined"
 """Entries of rq-scheduler's set that are not ours to run, and why."""
 

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from rq_scheduler import Scheduler as RQScheduler
 from app import listing, queueing
 from app.catalog import Catalog
 from app.recovery import Sweeper
-from app.redis import SCHEDULERS
+from app.redis import SCHEDULERS, SCHEDULES_CHANGED
 from app.rq_parts import Job, Queue
 from app.schedules.lease import Lease, LeaseLost
 from app.schedules.orphans import Orphans
@@ -70,6 +71,7 @@ class Scheduler(RQScheduler):
         with Wake() as wake:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._ask_to_stop)
+            threading.Thread(target=self._listen, args=[wake], daemon=True).start()
             while not self._stop:
                 try:
                     pause, wait = self.step(), 0.0
@@ -141,6 +143,18 @@ class Scheduler(RQScheduler):
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self.clock(), UTC)
+
+    def _listen(self, wake: Wake) -> None:
+        """Ring whenever somebody changes a schedule, as long as the process lives."""
+        heard = self.connection.pubsub()
+        while True:
+            try:
+                heard.subscribe(SCHEDULES_CHANGED)
+                while True:
+                    if heard.get_message(timeout=LONGEST_WAIT):
+                        wake.ring()
+            except RedisError:
+                time.sleep(LOOK_EVERY)  # as `run` says
 
     def _ask_to_stop(self, *_: object) -> None:
         self._stop = True

@@ -25,6 +25,7 @@ class Reconciler:
 
     def __init__(self, connection: redis.Redis, catalog: Catalog, settings: Settings, lease: Lease) -> None:
         self.connection, self.catalog, self.settings, self.lease = connection, catalog, settings, lease
+        self._notes = store.Notes()
 
     def reconcile(self, declared: Iterable[dict[str, Any]], now: datetime) -> None:
         """New and changed ones are put, removed ones erased, all others checked.
@@ -42,7 +43,7 @@ class Reconciler:
 
     def _transact(self, names: list[str], how: Callable[[dict[str, Found], Pipeline], None]) -> None:
         self.lease.hold()
-        store.transact(self.connection, names, how, self.lease)
+        store.transact(self.connection, names, how, self.lease, self._notes)
 
     def _readable(self, declared: Iterable[dict[str, Any]], names: set[str]) -> dict[str, Schedule]:
         """By name; their names are added to `names`."""
@@ -73,7 +74,7 @@ class Reconciler:
         for name, state in found.items():
             if isinstance(state, State) and state.declared:
                 store.erase(pipeline, name)
-                log.info("a schedule is declared no longer", schedule=name)
+                self._notes.add(log.info, "a schedule is declared no longer", name)
             elif isinstance(state, State):
                 shown = manage.shown_or_why(state.schedule, self.catalog, self.settings)
                 if isinstance(shown, str):
@@ -86,4 +87,4 @@ class Reconciler:
     def _break(self, state: State, why: str, pipeline: Pipeline) -> None:
         state.set_aside(why)
         store.write(pipeline, state)
-        log.error("a schedule cannot run, and is set aside", schedule=state.name, reason=why)
+        self._notes.add(log.error, "a schedule cannot run, and is set aside", state.name, reason=why)

@@ -6,7 +6,6 @@ the one that was read: however many schedulers there are, and whenever one dies,
 
 from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 import redis
@@ -35,7 +34,7 @@ class Runner:
     def __init__(self, connection: redis.Redis, settings: Settings, catalog: Catalog, lease: Lease) -> None:
         self.connection, self.settings, self.catalog, self.lease = connection, settings, catalog, lease
         self._open_cursor = 0
-        self._said: list[Callable[[], None]] = []
+        self._notes = store.Notes()
 
     def run_due(self, now: datetime) -> tuple[int, float | None]:
         """Up to BATCH schedules; how many were due, and when the next one is, in seconds since 1970.
@@ -79,20 +78,13 @@ class Runner:
         """`how` gets the schedules that are there and can be read; the others are set aside."""
 
         def sort_out(found: dict[str, store.Found], pipeline: Pipeline) -> None:
-            self._said.clear()
             for name, state in found.items():
                 if not isinstance(state, State):
                     pipeline.zrem(ALARMS, PREFIX + name)
-                    self._say(log.error, "a schedule cannot be read, and is set aside", name, reason=str(state))
+                    self._notes.add(log.error, "a schedule cannot be read, and is set aside", name, reason=str(state))
             how({name: state for name, state in found.items() if isinstance(state, State)}, pipeline)
 
-        store.transact(self.connection, names, sort_out, self.lease)
-        for say in self._said:
-            say()
-
-    def _say(self, level: Callable[..., None], event: str, name: str, **about: object) -> None:
-        """Once it is true: when the transaction has held."""
-        self._said.append(partial(level, event, schedule=name, **about))
+        store.transact(self.connection, names, sort_out, self.lease, self._notes)
 
     def _advance(self, states: dict[str, State], pipeline: Pipeline, now: datetime) -> None:
         outcomes = self._outcomes([state.last_runs[0].job_id for state in states.values() if state.last_runs])
@@ -108,7 +100,7 @@ class Runner:
         state.skips += made.skips
         state.misses += made.misses
         if made.misses:
-            self._say(log.warning, "runs were missed", state.name, misses=made.misses)
+            self._notes.add(log.warning, "runs were missed", state.name, misses=made.misses)
         self._queue(state, made.runs, pipeline)
 
     def _note(self, state: State, outcomes: dict[str, str], pipeline: Pipeline) -> None:
@@ -117,7 +109,7 @@ class Runner:
         limit = state.schedule.pause_on_failure
         if limit and state.failures_in_a_row >= limit and not state.paused:
             state.pause(f"paused after {state.failures_in_a_row} failures in a row")
-            self._say(log.warning, "schedule paused", state.name, failures=state.failures_in_a_row)
+            self._notes.add(log.warning, "schedule paused", state.name, failures=state.failures_in_a_row)
         elif state.buffered and not state.paused and state.last_runs[0].outcome:
             due, state.buffered = state.buffered, None
             self._queue(state, [due], pipeline)
@@ -129,11 +121,11 @@ class Runner:
             jobs = [manage.new_run(state, self.catalog, self.settings, due) for due in runs]
         except JoblineError as error:
             state.set_aside(error.detail)
-            self._say(log.error, "a schedule cannot run, and is set aside", state.name, reason=error.detail)
+            self._notes.add(log.error, "a schedule cannot run, and is set aside", state.name, reason=error.detail)
             return
         for job, due in zip(jobs, runs, strict=True):
             store.run(pipeline, state, job, due)
-            self._say(log.info, "schedule ran", state.name, job_id=job.id, due=due.isoformat())
+            self._notes.add(log.info, "schedule ran", state.name, job_id=job.id, due=due.isoformat())
 
     def _outcomes(self, job_ids: list[str]) -> dict[str, str]:
         """Their states; "finished" for one that is kept no longer: failed ones are."""

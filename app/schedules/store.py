@@ -5,6 +5,7 @@ Every change is one transaction that starts from what was read: it is done again
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ from rq_scheduler import Scheduler as RQScheduler
 from app import queueing
 from app.errors import Conflict, NotFound
 from app.queueing import NewJob
-from app.redis import OPEN_RUNS, QUARANTINED, SCHEDULES, job_key, schedule_key
+from app.redis import OPEN_RUNS, QUARANTINED, SCHEDULES, SCHEDULES_CHANGED, job_key, schedule_key
 from app.schedules.lease import Lease
 from app.schedules.state import State, Unreadable
 
@@ -84,13 +85,34 @@ def all_names(connection: redis.Redis) -> Iterator[str]:
         after = found[-1]
 
 
+class Notes:
+    """What is logged of a transaction once it has held."""
+
+    def __init__(self) -> None:
+        self._notes: list[Callable[[], None]] = []
+
+    def add(self, level: Callable[..., None], event: str, name: str, **about: object) -> None:
+        self._notes.append(partial(level, event, schedule=name, **about))
+
+    def clear(self) -> None:
+        self._notes.clear()
+
+    def tell(self) -> None:
+        for note in self._notes:
+            note()
+        self.clear()
+
+
 def transact(
     connection: redis.Redis,
     names: Sequence[str],
     how: Callable[[dict[str, Found], Pipeline], Answer],
     lease: Lease | None = None,
+    notes: Notes | None = None,
 ) -> Answer:
     """The one way to change schedules: `how` gets what is there, may raise, and writes into the transaction.
+
+    `notes` are those that it makes.
 
     Raises:
         LeaseLost: a lease is given, and is not ours at the end.
@@ -102,12 +124,17 @@ def transact(
             if lease:
                 lease.check(pipeline)
             found = read(connection, names)
+            notes = notes or Notes()
+            notes.clear()
             pipeline.multi()
             answer = how(found, pipeline)
+            if lease is None:
+                pipeline.publish(SCHEDULES_CHANGED, "")
             try:
                 pipeline.execute()
             except WatchError:
                 continue
+            notes.tell()
             return answer
 
 

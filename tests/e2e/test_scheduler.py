@@ -350,6 +350,23 @@ def test_the_process_is_on_time_and_stops_at_once(project: Project, valkey: redi
     assert late[-1] < 0.1
 
 
+def test_a_schedule_that_is_put_at_run_time_is_on_time_at_once(project: Project, valkey: redis.Redis) -> None:
+    process = project.start("scheduler.py", LOG_LEVEL="ERROR")
+    try:
+        until(lambda: valkey.pubsub_numsub("jobline:schedules:changed")[0][1])
+        for number in range(20):
+            at = datetime.now(UTC) + timedelta(seconds=0.05)
+            schedule = Schedule(name=f"s{number}", function="demo.add", args=[1, 2], at=at)
+            manage.put(valkey, Catalog(), Settings(), schedule, datetime.now(UTC), declared=False)
+            until(lambda: valkey.llen("rq:queue:default") == number + 1)  # noqa: B023 - called at once
+    finally:
+        process.terminate()
+        process.communicate(timeout=5)
+    ids = [job_id.decode() for job_id in valkey.lrange("rq:queue:default", 0, -1)]
+    late = sorted(lateness(job) for job in job_state.fetch(valkey, ids) if job)
+    assert late[-3] < 0.1
+
+
 def lateness(job: dict[str, Any]) -> float:
     """Seconds between the moment for which it was meant and the one when it was queued."""
     meant = datetime.fromisoformat(job["scheduled_for"] or job["created_at"])
