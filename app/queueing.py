@@ -6,7 +6,7 @@ All jobs of one call are written in one transaction: either every one is there, 
 import math
 import uuid
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -108,8 +108,7 @@ def enqueue(connection: redis.Redis, jobs: list[NewJob]) -> None:
         status_of: dict[str, bytes | None] = {p: pipeline.hget(job_key(p), "status") for p in parents}
         _place(jobs, status_of)
         pipeline.multi()
-        for job in jobs:
-            write(pipeline, job)
+        write(pipeline, jobs)
 
     connection.transaction(check_and_write, *watched)
 
@@ -128,25 +127,30 @@ def _place(jobs: list[NewJob], status_of: dict[str, bytes | None]) -> None:
             job.status = "scheduled"
 
 
-def write(pipeline: Pipeline, job: NewJob) -> None:
-    """One job into a transaction."""
-    key = job_key(job.id)
-    pipeline.sadd(QUEUES, queue_key(job.queue))
-    pipeline.hset(key, mapping=job.hash())
-    if job.ttl:
-        pipeline.expire(key, job.ttl)
-    if job.status == "deferred":
-        pipeline.zadd(registry_key("deferred", job.queue), {job.id: int(job.created_at.timestamp())})
-        for parent in job.depends_on:
-            pipeline.sadd(f"{job_key(parent)}:dependents", job.id)
-            pipeline.sadd(f"rq:job::{job.id}:dependencies", parent)  # two colons: as RQ names it
-    elif job.status == "scheduled":
-        assert job.at is not None
-        pipeline.zadd(registry_key("scheduled", job.queue), {job.id: math.ceil(job.at.timestamp())})
-    elif job.at_front:
-        pipeline.lpush(queue_key(job.queue), job.id)
-    else:
-        pipeline.rpush(queue_key(job.queue), job.id)
+def write(pipeline: Pipeline, jobs: Sequence[NewJob]) -> None:
+    """Into a transaction."""
+    ready: dict[str, list[str]] = {}
+    for job in jobs:
+        key = job_key(job.id)
+        pipeline.hset(key, mapping=job.hash())
+        if job.ttl:
+            pipeline.expire(key, job.ttl)
+        if job.status == "deferred":
+            pipeline.zadd(registry_key("deferred", job.queue), {job.id: int(job.created_at.timestamp())})
+            for parent in job.depends_on:
+                pipeline.sadd(f"{job_key(parent)}:dependents", job.id)
+                pipeline.sadd(f"rq:job::{job.id}:dependencies", parent)  # two colons: as RQ names it
+        elif job.status == "scheduled":
+            assert job.at is not None
+            pipeline.zadd(registry_key("scheduled", job.queue), {job.id: math.ceil(job.at.timestamp())})
+        elif job.at_front:
+            pipeline.lpush(queue_key(job.queue), job.id)
+        else:
+            ready.setdefault(queue_key(job.queue), []).append(job.id)
+    if jobs:
+        pipeline.sadd(QUEUES, *{queue_key(job.queue) for job in jobs})
+    for queue, ids in ready.items():
+        pipeline.rpush(queue, *ids)
 
 
 def cancel(connection: redis.Redis, job_id: str, stop: Callable[[str], None]) -> None:

@@ -21,7 +21,7 @@ from app.settings import get_settings
 
 BEGIN = datetime.fromisoformat("{begin}")
 SCHEDULES = [
-    every("bench.noop", name=f"s{{n}}", minutes=1, args=[n], start=BEGIN + timedelta(seconds=60 * n / {count}))
+    every("bench.noop", name=f"s{{n}}", minutes=1, args=[n], start=BEGIN + timedelta(seconds={spread} * n / {count}))
     for n in range({count})
 ]
 Scheduler(connect(get_settings()), get_settings(), catalog(), SCHEDULES).run()
@@ -34,6 +34,8 @@ COLUMNS = (
     Column("schedules", "schedules"),
     Column("late, p50 ms", "p50_ms", 1),
     Column("late, p99 ms", "p99_ms", 1),
+    Column("all due at once: p50 ms", "herd_p50_ms", 0),
+    Column("the last of them, ms", "herd_max_ms", 0),
     Column("very many", "very_many"),
     Column("stored after s", "stored_s", 1),
     Column("Redis MB", "redis_mb", 0),
@@ -48,11 +50,19 @@ WATCH = 20.0  # seconds
 
 def measure(lab: Lab, case: Worker) -> dict[str, object]:
     many = 10 * lab.sizes.schedules
-    return {"schedules": many, **_lateness(lab, case, many), **_cost(lab, case, 10 * many)}
+    together = _lateness(lab, case, many, spread=0)
+    return {
+        "schedules": many,
+        **_lateness(lab, case, many, spread=60),
+        "herd_p50_ms": together["p50_ms"],
+        "herd_max_ms": together["max_ms"],
+        **_cost(lab, case, 10 * many),
+    }
 
 
-def _lateness(lab: Lab, case: Worker, count: int) -> dict[str, object]:
-    begin = _write(lab, count, ahead=15)
+def _lateness(lab: Lab, case: Worker, count: int, spread: float) -> dict[str, object]:
+    """Of runs whose due moments are spread over so many seconds."""
+    begin = _write(lab, count, ahead=15, spread=spread)
     with lab.started(case.peer, case.command):
         wait_until(lambda: lab.server.client.llen(QUEUE) > 0, LIMIT)
         time.sleep(WATCH)
@@ -62,7 +72,7 @@ def _lateness(lab: Lab, case: Worker, count: int) -> dict[str, object]:
         found = sorted(_late(*fields) for fields in pipeline.execute())
     return {
         "runs": len(found),
-        "expected_runs": round(count * WATCH / 60),
+        "expected_runs": round(count * WATCH / spread) if spread else count,
         "begun": begin.isoformat(),
         "p50_ms": 1000 * found[len(found) // 2],
         "p99_ms": 1000 * found[int(0.99 * len(found))],
@@ -86,10 +96,10 @@ def _run(lab: Lab, case: Worker, count: int) -> dict[str, float]:
         return {"stored_s": seconds or -1, "process_mb": process / 1e6, "memory": lab.server.memory()}
 
 
-def _write(lab: Lab, count: int, ahead: float) -> datetime:
+def _write(lab: Lab, count: int, ahead: float, spread: float = 60) -> datetime:
     lab.server.empty()
     begin = datetime.now(UTC) + timedelta(seconds=ahead)
-    (lab.folder / PROGRAM).write_text(SOURCE.format(begin=begin, count=count))
+    (lab.folder / PROGRAM).write_text(SOURCE.format(begin=begin, count=count, spread=spread))
     return begin
 
 

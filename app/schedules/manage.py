@@ -11,7 +11,6 @@ from app import queueing
 from app.catalog import Catalog
 from app.errors import Conflict, Invalid, JoblineError, NotFound
 from app.queueing import NewJob
-from app.redis import job_key
 from app.schedules import store
 from app.schedules.rule import Schedule, When
 from app.schedules.state import State
@@ -36,19 +35,12 @@ def put(
         known = state if isinstance(state, State) else None
         if known and known.declared and not declared:
             raise Conflict(f"Schedule {schedule.name!r} is declared in scheduler.py")
-        put_into(pipeline, known, schedule, shown, now, declared)
+        new = changed(known, schedule, now, declared)
+        if new:
+            store.write(pipeline, [new], shown=[shown])
         return state is None
 
     return store.transact(connection, [schedule.name], put_it)
-
-
-def put_into(
-    pipeline: Pipeline, state: State | None, schedule: Schedule, shown: NewJob, now: datetime, declared: bool
-) -> None:
-    found = changed(state, schedule, now, declared)
-    if found:
-        store.write(pipeline, found)
-        pipeline.hset(job_key(shown.id), mapping=shown.hash())
 
 
 def changed(state: State | None, schedule: Schedule, now: datetime, declared: bool) -> State | None:
@@ -85,33 +77,35 @@ def delete(connection: redis.Redis, name: str) -> None:
 
 def pause(connection: redis.Redis, name: str) -> None:
     """Raises NotFound."""
-    store.change(connection, name, lambda state, _: None if state.paused else state.pause("on request"))
+    store.change(connection, name, lambda state: None if state.paused else state.pause("on request"))
 
 
 def resume(connection: redis.Redis, name: str, now: datetime) -> None:
     """Raises NotFound."""
-    store.change(connection, name, lambda state, _: state.resume(now) if state.paused or state.broken else None)
+    store.change(connection, name, lambda state: state.resume(now) if state.paused or state.broken else None)
 
 
 def trigger(connection: redis.Redis, name: str, catalog: Catalog, settings: Settings, now: datetime) -> str:
     """Run it now, whatever its clock says and its last run does; the job's id. Raises NotFound, Invalid."""
 
-    def run(state: State, pipeline: Pipeline) -> str:
-        job = new_run(state, catalog, settings, now)
-        store.run(pipeline, state, job, now)
-        return job.id
+    made: list[NewJob] = []
 
-    return store.change(connection, name, run)
+    def run(state: State) -> list[NewJob]:
+        made[:] = [new_run(state, catalog, settings, now)]
+        return made
+
+    store.change(connection, name, run)
+    return made[0].id
 
 
 def new_run(state: State, catalog: Catalog, settings: Settings, due: datetime) -> NewJob:
-    """A fresh job. Raises Invalid, NotFound, TooLarge."""
+    """A fresh job, and the state remembers it. Raises Invalid, NotFound, TooLarge."""
     schedule = state.schedule
     function = catalog.get(schedule.function)
     meta = {"schedule": schedule.name, "scheduled_for": utc(due)}
-    return queueing.prepare(
-        function, settings, schedule.args, schedule.kwargs, meta=meta, **_said(schedule),
-    )  # fmt: skip
+    job = queueing.prepare(function, settings, schedule.args, schedule.kwargs, meta=meta, **_said(schedule))
+    state.ran(job.id, due)
+    return job
 
 
 def shown_to_rq(schedule: Schedule, catalog: Catalog, settings: Settings) -> NewJob:

@@ -10,6 +10,7 @@ import structlog
 from redis.client import Pipeline
 
 from app.catalog import Catalog
+from app.queueing import NewJob
 from app.schedules import manage, store
 from app.schedules.lease import Lease
 from app.schedules.rule import Schedule
@@ -60,15 +61,19 @@ class Reconciler:
         return found
 
     def _put(self, found: dict[str, Found], pipeline: Pipeline, schedules: dict[str, Schedule], now: datetime) -> None:
+        states: list[State] = []
+        jobs: list[NewJob] = []
         for name, state in found.items():
             schedule, known = schedules[name], state if isinstance(state, State) else None
             shown = manage.shown_or_why(schedule, self.catalog, self.settings)
             if isinstance(shown, str):
                 broken = known or State(schedule=schedule)
                 broken.schedule, broken.declared = schedule, True
-                self._break(broken, shown, pipeline)
-            else:
-                manage.put_into(pipeline, known, schedule, shown, now, declared=True)
+                states.append(self._broken(broken, shown))
+            elif changed := manage.changed(known, schedule, now, declared=True):
+                states.append(changed)
+                jobs.append(shown)
+        store.write(pipeline, states, shown=jobs)
 
     def _check(self, found: dict[str, Found], pipeline: Pipeline, now: datetime) -> None:
         for name, state in found.items():
@@ -79,12 +84,12 @@ class Reconciler:
                 shown = manage.shown_or_why(state.schedule, self.catalog, self.settings)
                 if isinstance(shown, str):
                     if shown != state.broken:
-                        self._break(state, shown, pipeline)
+                        store.write(pipeline, [self._broken(state, shown)])
                 elif state.broken:
                     state.resume(now)
-                    store.write(pipeline, state)
+                    store.write(pipeline, [state])
 
-    def _break(self, state: State, why: str, pipeline: Pipeline) -> None:
+    def _broken(self, state: State, why: str) -> State:
         state.set_aside(why)
-        store.write(pipeline, state)
         self._notes.add(log.error, "a schedule cannot run, and is set aside", state.name, reason=why)
+        return state

@@ -15,6 +15,7 @@ from redis.client import Pipeline
 from app import job_state
 from app.catalog import Catalog
 from app.errors import JoblineError
+from app.queueing import NewJob
 from app.redis import OPEN_RUNS, job_key
 from app.schedules import manage, store
 from app.schedules.lease import Lease
@@ -69,10 +70,9 @@ class Runner:
     def _close(
         self, names: list[str], ended: dict[str, dict[str, str]], states: dict[str, State], pipeline: Pipeline
     ) -> None:
-        for name in names:
-            pipeline.hdel(OPEN_RUNS, *ended[name])
-            if name in states:
-                self._note(states[name], ended[name], pipeline)
+        pipeline.hdel(OPEN_RUNS, *(job_id for name in names for job_id in ended[name]))
+        runs = [run for state in states.values() for run in self._note(state, ended[state.name])]
+        store.write(pipeline, list(states.values()), runs)
 
     def _transact(self, names: list[str], how: Callable[[dict[str, State], Pipeline], None]) -> None:
         """`how` gets the schedules that are there and can be read; the others are set aside."""
@@ -88,22 +88,23 @@ class Runner:
 
     def _advance(self, states: dict[str, State], pipeline: Pipeline, now: datetime) -> None:
         outcomes = self._outcomes([state.last_runs[0].job_id for state in states.values() if state.last_runs])
+        runs: list[NewJob] = []
         for state in states.values():
             if state.due and state.schedule.jittered(state.due) <= now.timestamp():
                 busy = bool(state.last_runs) and outcomes[state.last_runs[0].job_id] not in job_state.ENDED
-                self._run(state, pipeline, now, busy)
-            store.write(pipeline, state)
+                runs += self._runs(state, now, busy)
+        store.write(pipeline, list(states.values()), runs)
 
-    def _run(self, state: State, pipeline: Pipeline, now: datetime, busy: bool) -> None:
+    def _runs(self, state: State, now: datetime, busy: bool) -> list[NewJob]:
         made = plan(state, now, busy)
         state.due, state.buffered = made.due, made.buffered
         state.skips += made.skips
         state.misses += made.misses
         if made.misses:
             self._notes.add(log.warning, "runs were missed", state.name, misses=made.misses)
-        self._queue(state, made.runs, pipeline)
+        return self._made(state, made.runs)
 
-    def _note(self, state: State, outcomes: dict[str, str], pipeline: Pipeline) -> None:
+    def _note(self, state: State, outcomes: dict[str, str]) -> list[NewJob]:
         """How runs ended; then the one that waited for it begins, or the schedule is paused after its failures."""
         state.ended(outcomes)
         limit = state.schedule.pause_on_failure
@@ -112,20 +113,20 @@ class Runner:
             self._notes.add(log.warning, "schedule paused", state.name, failures=state.failures_in_a_row)
         elif state.buffered and not state.paused and state.last_runs[0].outcome:
             due, state.buffered = state.buffered, None
-            self._queue(state, [due], pipeline)
-        store.write(pipeline, state)
+            return self._made(state, [due])
+        return []
 
-    def _queue(self, state: State, runs: list[datetime], pipeline: Pipeline) -> None:
+    def _made(self, state: State, runs: list[datetime]) -> list[NewJob]:
         """The runs of these due moments; or the schedule is set aside, if they cannot be made."""
         try:
             jobs = [manage.new_run(state, self.catalog, self.settings, due) for due in runs]
         except JoblineError as error:
             state.set_aside(error.detail)
             self._notes.add(log.error, "a schedule cannot run, and is set aside", state.name, reason=error.detail)
-            return
+            return []
         for job, due in zip(jobs, runs, strict=True):
-            store.run(pipeline, state, job, due)
             self._notes.add(log.info, "schedule ran", state.name, job_id=job.id, due=due.isoformat())
+        return jobs
 
     def _outcomes(self, job_ids: list[str]) -> dict[str, str]:
         """Their states; "finished" for one that is kept no longer: failed ones are."""

@@ -4,7 +4,6 @@ Every change is one transaction that starts from what was read: it is done again
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
@@ -138,27 +137,36 @@ def transact(
             return answer
 
 
-def change(connection: redis.Redis, name: str, how: Callable[[State, Pipeline], Answer]) -> Answer:
-    """One schedule that is there; it is written when `how` has changed it. Raises NotFound, Conflict: unreadable."""
+def change(connection: redis.Redis, name: str, how: Callable[[State], Sequence[NewJob] | None]) -> None:
+    """One schedule that is there: `how` changes it, and returns runs to queue. Raises as `get`."""
 
-    def change_it(found: dict[str, Found], pipeline: Pipeline) -> Answer:
+    def change_it(found: dict[str, Found], pipeline: Pipeline) -> None:
         state = _there(name, found[name])
-        answer = how(state, pipeline)
-        write(pipeline, state)
-        return answer
+        runs = how(state)
+        write(pipeline, [state], runs or ())
 
-    return transact(connection, [name], change_it)
+    transact(connection, [name], change_it)
 
 
-def write(pipeline: Pipeline, state: State) -> None:
-    """A schedule, and its alarm."""
-    entry = PREFIX + state.name
-    pipeline.zadd(SCHEDULES, {state.name: 0})
-    pipeline.hset(schedule_key(state.name), mapping=state.hash())
-    if state.due:
-        pipeline.zadd(ALARMS, {entry: state.schedule.jittered(state.due)})
-    else:
-        pipeline.zrem(ALARMS, entry)
+def write(
+    pipeline: Pipeline, states: Sequence[State], runs: Sequence[NewJob] = (), shown: Sequence[NewJob] = ()
+) -> None:
+    """Schedules with their alarms, runs of theirs, and the jobs that show them to rq-scheduler's tools."""
+    for state in states:
+        pipeline.hset(schedule_key(state.name), mapping=state.hash())
+    for job in shown:
+        pipeline.hset(job_key(job.id), mapping=job.hash())
+    queueing.write(pipeline, runs)
+    alarms = {PREFIX + state.name: state.schedule.jittered(state.due) for state in states if state.due}
+    silent = [PREFIX + state.name for state in states if not state.due]
+    if states:
+        pipeline.zadd(SCHEDULES, {state.name: 0 for state in states})
+    if alarms:
+        pipeline.zadd(ALARMS, alarms)
+    if silent:
+        pipeline.zrem(ALARMS, *silent)
+    if runs:
+        pipeline.hset(OPEN_RUNS, mapping={job.id: job.meta["schedule"] for job in runs})
 
 
 def erase(pipeline: Pipeline, name: str) -> None:
@@ -166,13 +174,6 @@ def erase(pipeline: Pipeline, name: str) -> None:
     pipeline.zrem(ALARMS, PREFIX + name)
     pipeline.zrem(SCHEDULES, name)
     pipeline.delete(schedule_key(name), job_key(PREFIX + name))
-
-
-def run(pipeline: Pipeline, state: State, job: NewJob, due: datetime) -> None:
-    """Queue a run, and remember it; the state is still to be written."""
-    state.ran(job.id, due)
-    queueing.write(pipeline, job)
-    pipeline.hset(OPEN_RUNS, job.id, state.name)
 
 
 def quarantine(connection: redis.Redis, entry: bytes, due: float, why: str) -> None:
