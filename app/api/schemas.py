@@ -156,6 +156,15 @@ class Counts(BaseModel):
 class Queue(BaseModel):
     name: str
     counts: Counts
+    paused: bool
+
+
+class QueuePath(BaseModel):
+    name: QueueName
+
+
+class Deleted(BaseModel):
+    deleted: int
 
 
 class Queues(BaseModel):

@@ -2,7 +2,8 @@
 -- KEYS: worker hash, leases, then each queue. ARGV: worker's name, seconds that an execution is kept without a
 -- heartbeat, fence, 1 if only an idle worker claims, then an id for each execution: so many jobs are wanted, and no
 -- more than this worker's share.
--- Returns 'suspended', 'unleased' (this worker was given up), 'busy', or for each job { number of the queue, job's id,
+-- Returns 'suspended', 'unleased' (this worker was given up), 'busy', 'paused' (there is nothing but in paused queues),
+-- or for each job { number of the queue, job's id,
 -- execution's id, fields... }; the fields are missing where the job cannot be read.
 local worker, leases, name, keep = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2])
 local is = redis.call('HMGET', worker, 'state', 'fence')
@@ -18,10 +19,13 @@ end
 
 local claimed, wanted, until_ = {}, #ARGV - 4, tonumber(redis.call('TIME')[1]) + keep
 local others = wanted > 1 and redis.call('ZCARD', leases) or 1
+local pauses, held = redis.call('EXISTS', 'jobline:paused') == 1, false
 for n = 3, #KEYS do
   local queue = string.sub(KEYS[n], 10) -- without 'rq:queue:'
+  local paused = pauses and redis.call('SISMEMBER', 'jobline:paused', queue) == 1
   local length = wanted > 1 and redis.pcall('LLEN', KEYS[n])
   local left = tonumber(length) and math.max(1, math.floor(length / others)) or 1
+  if paused then left, held = 0, held or redis.call('EXISTS', KEYS[n]) == 1 end
   while left > 0 and #claimed < wanted do
     local id = redis.pcall('LPOP', KEYS[n])
     if type(id) ~= 'string' then break end -- it is empty, or no list
@@ -38,10 +42,12 @@ for n = 3, #KEYS do
   end
   if #claimed > 0 then break end
 end
+
 if #claimed > 0 then
   redis.call('HSET', worker, 'state', 'busy')
 else
   redis.call('HSET', worker, 'state', 'idle')
   redis.call('HDEL', worker, 'current_job')
+  if held then return 'paused' end
 end
 return claimed

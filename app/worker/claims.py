@@ -70,6 +70,8 @@ class Nothing(Enum):
     """Why there is no job."""
 
     EMPTY = b"empty"
+    PAUSED = b"paused"
+    """Only paused queues have jobs."""
     SUSPENDED = b"suspended"
     BUSY = b"busy"
     """Another bell has rung first; or the claim came late, on a line that was given up."""

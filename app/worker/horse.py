@@ -95,7 +95,7 @@ class Horse:
             if leaving:
                 return leaving
             self.board.clear()
-            may_claim = found in (Nothing.EMPTY, Nothing.BUSY)
+            may_claim = found in (Nothing.EMPTY, Nothing.BUSY, Nothing.PAUSED)
             try:
                 answer = self.intake.wait(LOOK_EVERY, may_claim)
             except redis.RedisError:
