@@ -119,6 +119,12 @@ class Function:
             raise self._misfit(error, lambda place: _pointer("#", *self._named(place))) from None
         return args, kwargs
 
+    def named(self, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """All arguments of a call that fits, by their names; defaults included."""
+        bound = inspect.Signature(self.parameters).bind(*args, **kwargs)
+        bound.apply_defaults()
+        return bound.arguments
+
     def _misfit(self, error: ValidationError, pointer: Callable[[Place], str]) -> Invalid:
         found = error.errors(include_url=False, include_context=False, include_input=False)
         errors = [{"detail": one["msg"], "pointer": pointer(one["loc"])} for one in found]

@@ -2,11 +2,11 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from app.options import Retry
+from app.options import RATE, Retry
 
 UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 DURATION = re.compile(r"(?:\d+[dhms])+")
@@ -39,6 +39,23 @@ Tag = Annotated[str, Field(min_length=1, max_length=64)]
 
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+Rate = Annotated[str, Field(pattern=f"^{RATE.pattern}$", examples=["100/m"])]
+Share = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class _Counted(Strict):
+    by: Literal["function", "queue"] = "function"
+    key: Annotated[str, Field(max_length=200, examples=["{user_id}"])] | None = None
+
+
+class RateBody(_Counted):
+    most: Rate
+
+
+class ConcurrencyBody(_Counted):
+    most: Share
 
 
 class Backoff(Strict):

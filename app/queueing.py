@@ -16,8 +16,10 @@ import redis
 from redis.client import Pipeline
 from rq.utils import get_call_string
 
+from app import limits
 from app.catalog import Function
 from app.errors import Conflict, Invalid, NotFound, TooLarge
+from app.limits import Held
 from app.redis import QUEUES, ended_key, job_key, moment, queue_key, registry_key, script
 from app.serializer import JSON
 from app.settings import Settings
@@ -46,6 +48,7 @@ class NewJob:
     depends_on: list[str] = field(default_factory=list)
     at_front: bool = False
     meta: dict[str, Any] = field(default_factory=dict)
+    limits: Held = field(default_factory=list)
     description: str | None = None
     status: str = "queued"
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -83,6 +86,8 @@ class NewJob:
             fields["dependency_ids"] = orjson.dumps(self.depends_on)
         if self.at_front and self.status != "queued":
             fields["enqueue_at_front"] = 1
+        if self.limits:
+            fields["limits"] = orjson.dumps(self.limits)
         if self.meta:
             fields["meta"] = JSON.dumps(self.meta)
         return fields
@@ -208,13 +213,17 @@ def move_due(connection: redis.Redis, queue: str, now: datetime, limit: int = 10
     return script(connection, "move_due")(keys=keys, args=[now.timestamp(), moment(now), limit])
 
 
-def prepare(function: Function, settings: Settings, args: list[Any], kwargs: dict[str, Any], **said: Any) -> NewJob:
+def prepare(
+    function: Function, settings: Settings, args: list[Any], kwargs: dict[str, Any], pointer: str = "#", **said: Any
+) -> NewJob:
     """A call of a function with what is `said` of it, else the function's options, else the service's defaults.
 
-    `said` are fields of NewJob, and `retry`; the arguments must have been checked.
+    `said` are fields of NewJob, `retry`, `rate_limit` and `concurrency`; the arguments must have been checked; `pointer`
+    leads to the call in the request.
 
     Raises:
         TooLarge: the arguments exceed ARGUMENTS_LIMIT.
+        Invalid: the key of a limit names what is no argument.
     """
     size = len(JSON.dumps([args, kwargs]))
     if size > settings.arguments_limit:
@@ -222,15 +231,19 @@ def prepare(function: Function, settings: Settings, args: list[Any], kwargs: dic
     given = {name: value for name, value in said.items() if value is not None}
     options = function.options
     retry = given.pop("retry", None) or options.retry
+    rate_limit = given.pop("rate_limit", None) or options.rate_limit
+    concurrency = given.pop("concurrency", None) or options.concurrency
+    queue = given.pop("queue", options.queue)
     tags = [*options.tags, *given.pop("tags", ())]
     meta = {**given.pop("meta", {}), **({"tags": tags} if tags else {})}
     defaults = {
-        "queue": options.queue,
+        "queue": queue,
         "timeout": options.timeout or settings.job_timeout,
         "ttl": options.ttl,
         "result_ttl": settings.result_ttl if options.result_ttl is None else options.result_ttl,
         "failure_ttl": settings.failure_ttl if options.failure_ttl is None else options.failure_ttl,
         "retry_waits": retry.waits() if retry else None,
         "meta": meta,
+        "limits": limits.of(function, queue, args, kwargs, rate_limit, concurrency, options.breaker, pointer),
     }
     return NewJob(function.path, args, kwargs, **{**defaults, **given})

@@ -27,8 +27,8 @@ SCHEDULES = "jobline:schedules"
 """The names of all schedules, in their order."""
 OPEN_RUNS = "jobline:schedules:open_runs"
 """Runs that had not ended when they were last looked at: the job's id, and the schedule's name."""
-SCHEDULES_CHANGED = "jobline:schedules:changed"
-"""A channel: somebody else than the leading scheduler has changed a schedule."""
+SCHEDULER_WAKE = "jobline:scheduler:wake"
+"""A channel on which the leading scheduler hears that something may be due sooner than it knew."""
 QUARANTINED = "jobline:schedules:quarantined"
 """Entries of rq-scheduler's set that are not ours to run, and why."""
 
@@ -51,13 +51,14 @@ def connect(settings: Settings, socket_timeout: float | None = SOCKET_TIMEOUT) -
 
 
 @cache
-def _source(path: Path) -> str:
-    return path.read_text()
+def source(*names: str) -> str:
+    """The script in app/NAME.lua, after the libraries that are named before it."""
+    return "\n".join((Path(__file__).parent / f"{name}.lua").read_text() for name in names)
 
 
-def script(connection: redis.Redis, name: str) -> Script:
-    """The script in app/NAME.lua."""
-    return connection.register_script(_source(Path(__file__).parent / f"{name}.lua"))
+def script(connection: redis.Redis, *names: str) -> Script:
+    """As `source`."""
+    return connection.register_script(source(*names))
 
 
 def moment(at: datetime) -> str:

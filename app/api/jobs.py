@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 import orjson
 from flask import Response, request
 from flask_openapi3 import APIBlueprint
+from pydantic import BaseModel
 from rq.command import send_stop_job_command
 
 from app import job_state, listing, queueing, waiting
@@ -16,6 +17,8 @@ from app.api.auth import authorize
 from app.api.context import answer, context
 from app.api.openapi import PREFER, PROBLEMS, TAGS
 from app.errors import Invalid, NotFound
+from app.fields import ConcurrencyBody, RateBody
+from app.options import Limit
 from app.queueing import NewJob
 from app.serializer import JSON, utc
 
@@ -110,11 +113,18 @@ def new_job(body: schemas.JobBody, pointer: str = "#") -> NewJob:
         context().settings,
         body.args,
         body.kwargs,
+        pointer,
         at=at,
         named=body.id is not None,
         retry=body.retry.as_retry() if body.retry else None,
-        **body.model_dump(exclude={"function", "args", "kwargs", "delay", "at", "retry"}),
+        rate_limit=_limit(body.rate_limit),
+        concurrency=_limit(body.concurrency),
+        **body.model_dump(exclude={"function", "args", "kwargs", "delay", "at", "retry", "rate_limit", "concurrency"}),
     )
+
+
+def _limit(said: str | int | RateBody | ConcurrencyBody | None) -> Limit | None:
+    return Limit(**said.model_dump()) if isinstance(said, BaseModel) else said and Limit(said)
 
 
 def accept(job: NewJob) -> Response:

@@ -4,7 +4,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from app.fields import Id, Instant, Keep, QueueName, RetryBody, Seconds, Strict, Tag, Wait
+from app.fields import (
+    ConcurrencyBody,
+    Id,
+    Instant,
+    Keep,
+    QueueName,
+    Rate,
+    RateBody,
+    RetryBody,
+    Seconds,
+    Share,
+    Strict,
+    Tag,
+    Wait,
+)
 from app.schedules.rule import CatchUp, Overlap, Rule, When
 
 Status = Literal["queued", "started", "scheduled", "deferred", "failed", "stopped", "finished", "canceled"]
@@ -22,6 +36,8 @@ class JobOptions(Strict):
     result_ttl: Keep | None = None
     failure_ttl: Keep | None = None
     retry: RetryBody | None = None
+    rate_limit: Rate | RateBody | None = Field(None, description="How many such jobs begin in a time")
+    concurrency: Share | ConcurrencyBody | None = Field(None, description="How many such jobs run at once")
     depends_on: Annotated[list[Id], Field(max_length=1000)] = []
     at_front: bool = False
     tags: Annotated[list[Tag], Field(max_length=32)] = []
@@ -125,6 +141,9 @@ class FunctionOptions(BaseModel):
     result_ttl: int | None
     failure_ttl: int | None
     max_retries: int
+    rate_limit: dict[str, Any] | None
+    concurrency: dict[str, Any] | None
+    breaker: dict[str, Any] | None
     tags: list[str]
     idempotent: bool
 

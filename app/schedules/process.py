@@ -1,5 +1,6 @@
 """The scheduler process: leads or stands by, runs schedules on time, moves RQ's delayed jobs, and sweeps."""
 
+import math
 import os
 import signal
 import socket
@@ -16,10 +17,10 @@ import structlog
 from redis.exceptions import RedisError
 from rq_scheduler import Scheduler as RQScheduler
 
-from app import listing, queueing
+from app import limits, listing, queueing
 from app.catalog import Catalog
 from app.recovery import Sweeper
-from app.redis import SCHEDULERS, SCHEDULES_CHANGED
+from app.redis import SCHEDULER_WAKE, SCHEDULERS
 from app.rq_parts import Job, Queue
 from app.schedules.lease import Lease, LeaseLost
 from app.schedules.orphans import Orphans
@@ -108,11 +109,12 @@ class Scheduler(RQScheduler):
             self.runner.settle()
             self._move_delayed()
             self.orphans.look(self._now())
+        until_limit = limits.look(self.connection)
         due, following = self.runner.run_due(self._now())
         if due:
             return 0.0
-        until_look = self._look_at - time.monotonic()
-        return max(0.0, until_look if following is None else min(until_look, following - self.clock()))
+        until_run = math.inf if following is None else following - self.clock()
+        return max(0.0, min(self._look_at - time.monotonic(), until_limit, until_run))
 
     def _move_delayed(self) -> None:
         """RQ's delayed jobs, and retries that wait."""
@@ -145,11 +147,11 @@ class Scheduler(RQScheduler):
         return datetime.fromtimestamp(self.clock(), UTC)
 
     def _listen(self, wake: Wake) -> None:
-        """Ring whenever somebody changes a schedule, as long as the process lives."""
+        """Ring whenever something may be due sooner, as long as the process lives."""
         heard = self.connection.pubsub()
         while True:
             try:
-                heard.subscribe(SCHEDULES_CHANGED)
+                heard.subscribe(SCHEDULER_WAKE)
                 while True:
                     if heard.get_message(timeout=LONGEST_WAIT):
                         wake.ring()

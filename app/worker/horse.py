@@ -87,6 +87,8 @@ class Horse:
 
     def _wait(self, found: Nothing) -> Claimed | Leaving | None:
         """For a job, or a reason to leave; None: ask again. An idle horse claims by its bells alone."""
+        if found is Nothing.AGAIN:
+            return None
         if self.limits.burst and found is not Nothing.UNLEASED:
             return Leaving.SUSPENDED if found is Nothing.SUSPENDED else Leaving.EMPTY
         self.intake.rest()
@@ -156,6 +158,8 @@ class Horse:
             self.rq_way.run(claimed, now)
         elif not self._run(job, claimed, timeout, now):
             self.rq_way.end(job, claimed, now)
+        if claimed.limits:
+            self.claims.releases(claimed)
         log.about = {}
         self.board.clear()
         self.idle_since = time.monotonic()

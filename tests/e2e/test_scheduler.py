@@ -353,7 +353,7 @@ def test_the_process_is_on_time_and_stops_at_once(project: Project, valkey: redi
 def test_a_schedule_that_is_put_at_run_time_is_on_time_at_once(project: Project, valkey: redis.Redis) -> None:
     process = project.start("scheduler.py", LOG_LEVEL="ERROR")
     try:
-        until(lambda: valkey.pubsub_numsub("jobline:schedules:changed")[0][1])
+        until(lambda: valkey.pubsub_numsub("jobline:scheduler:wake")[0][1])
         for number in range(20):
             at = datetime.now(UTC) + timedelta(seconds=0.05)
             schedule = Schedule(name=f"s{number}", function="demo.add", args=[1, 2], at=at)
