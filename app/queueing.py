@@ -218,8 +218,8 @@ def prepare(
 ) -> NewJob:
     """A call of a function with what is `said` of it, else the function's options, else the service's defaults.
 
-    `said` are fields of NewJob, `retry`, `rate_limit` and `concurrency`; the arguments must have been checked; `pointer`
-    leads to the call in the request.
+    `said` are fields of NewJob, `retry`, `rate_limit` and `concurrency`; `pointer` leads to the call in the request.
+    The arguments must have been checked.
 
     Raises:
         TooLarge: the arguments exceed ARGUMENTS_LIMIT.

@@ -124,7 +124,9 @@ def new_job(body: schemas.JobBody, pointer: str = "#") -> NewJob:
 
 
 def _limit(said: str | int | RateBody | ConcurrencyBody | None) -> Limit | None:
-    return Limit(**said.model_dump()) if isinstance(said, BaseModel) else said and Limit(said)
+    if isinstance(said, BaseModel):
+        return Limit(**said.model_dump())
+    return Limit(said) if said else None
 
 
 def accept(job: NewJob) -> Response:

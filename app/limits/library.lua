@@ -43,7 +43,7 @@ local function let_go(limit, now)
   end
   for n = #places, 1, -1 do redis.call('LPUSH', places[n][1], places[n][2]) end
   if redis.call('EXISTS', waiting) == 1 then
-    if free > 0 then next_at = now + LOOK_AGAIN end
+    if redis.call('EXISTS', gone) == 1 then next_at = math.min(next_at, now + LOOK_AGAIN) end -- a place may be given up
     redis.call('ZADD', WAITING, next_at, cjson.encode(limit))
   else
     redis.call('ZREM', WAITING, cjson.encode(limit))

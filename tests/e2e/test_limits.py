@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 import pytest
 import redis
 
-from app import queueing
+from app import limits, queueing
 from app.catalog import Catalog, Function
 from app.options import Breaker, Limit, Options
+from app.redis import LEASES
 from app.settings import Settings
 from app.web import create_app
+from app.worker.claims import Claims
 from tests.conftest import RQ_WORKER, Project, status, until
 from tests.e2e.test_losses import family
 
@@ -81,10 +83,24 @@ def test_no_more_begin_in_any_window_than_its_rate_says_and_no_fewer(
     until(lambda: len(runs(project)) == 45)
     found = runs(project)
     begun = [began for _, began, _ in found]
-    assert min(later - sooner for sooner, later in zip(begun, begun[10:], strict=False)) > 0.97
+    assert min(later - sooner for sooner, later in zip(begun, begun[10:], strict=False)) > 0.7  # on a busy machine
     assert begun[-1] - begun[0] < 6
     assert {status(valkey, job_id) for job_id in ids} == {"finished"}
     until(lambda: not valkey.keys("jobline:limit*"))  # nothing is left behind
+
+
+def test_a_rate_is_exact_in_every_window(project: Project, valkey: redis.Redis) -> None:
+    for number in range(32):
+        put(valkey, project, str(number), rate_limit=Limit("10/s"))
+    valkey.zadd(LEASES, {"w": 0})
+    claims, taken = Claims(valkey, "w", give_up=lambda: True), list[tuple[float, float]]()
+    while len(taken) < 32:
+        limits.look(valkey)
+        asked = time.monotonic()
+        if isinstance(claims.claim(["default"], claims.new_executions(8)), list):
+            taken.append((asked, time.monotonic()))
+    assert min(later[1] - sooner[0] for sooner, later in zip(taken, taken[10:], strict=False)) >= 1
+    assert taken[-1][1] - taken[0][0] < 3.5
 
 
 def test_no_more_run_at_once_than_the_concurrency_says_and_no_fewer(
