@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from app.options import RATE, Retry
+from app.options import RATE, Retry, Unique
 
 UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 DURATION = re.compile(r"(?:\d+[dhms])+")
@@ -56,6 +56,21 @@ class RateBody(_Counted):
 
 class ConcurrencyBody(_Counted):
     most: Share
+
+
+class UniqueBody(Strict):
+    """No second such job while there is one: the function and these arguments are what is the same."""
+
+    by: Annotated[list[str], Field(min_length=1, max_length=32)] | Annotated[str, Field(max_length=200)] | None = Field(
+        None, description='Names of arguments, or a key such as "{user.id}"; all arguments if it is not given'
+    )
+    during: Literal["queued", "queued_or_running"] = Field("queued_or_running", alias="while")
+    lasts: Annotated[Wait, Field(gt=0)] | None = Field(None, alias="for")
+    on_conflict: Literal["return", "reject", "replace"] = "return"
+
+    def as_unique(self) -> Unique:
+        by = tuple(self.by) if isinstance(self.by, list) else self.by
+        return Unique(by, self.during, self.lasts, self.on_conflict)
 
 
 class Backoff(Strict):

@@ -75,6 +75,21 @@ class Breaker:
 
 
 @dataclass(frozen=True)
+class Unique:
+    """No second job of the function with the same arguments, while there is one that has not ended.
+
+    `by` names the arguments that count, or is a key such as "{user.id}"; None: all of them.
+    """
+
+    by: tuple[str, ...] | str | None = None
+    during: Literal["queued", "queued_or_running"] = "queued_or_running"
+    lasts: float | None = None
+    """Seconds after which a second one is taken all the same."""
+    on_conflict: Literal["return", "reject", "replace"] = "return"
+    """The caller gets the job that is there, or an error; or it gives way, if it has not begun."""
+
+
+@dataclass(frozen=True)
 class Options:
     """Defaults for the jobs of one function; seconds. None: the service's own default."""
 
@@ -88,6 +103,7 @@ class Options:
     rate_limit: Limit | None = None
     concurrency: Limit | None = None
     breaker: Breaker | None = None
+    unique: Unique | None = None
     idempotent: bool = False
     """It may be run again from the start: so it is when a worker dies while it runs."""
 
@@ -107,6 +123,7 @@ def job(
     rate_limit: str | Limit | None = None,
     concurrency: int | Limit | None = None,
     breaker: Breaker | None = None,
+    unique: Unique | None = None,
     idempotent: bool = False,
 ) -> Callable[[Function], Function]:
     """Attach options to a function, and return the function itself. Raises ValueError for a rate that is none."""
@@ -116,8 +133,9 @@ def job(
     if isinstance(concurrency, int):
         concurrency = Limit(concurrency)
     options = Options(
-        queue, timeout, ttl, result_ttl, failure_ttl, retry, tuple(tags), rate_limit, concurrency, breaker, idempotent
-    )
+        queue, timeout, ttl, result_ttl, failure_ttl, retry, tuple(tags),
+        rate_limit, concurrency, breaker, unique, idempotent,
+    )  # fmt: skip
 
     def attach(function: Function) -> Function:
         function.jobline_options = options  # type: ignore[attr-defined]

@@ -9,14 +9,14 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol, cast
 
 import orjson
 import redis
 from redis.client import Pipeline
 from rq.utils import get_call_string
 
-from app import limits
+from app import limits, unique
 from app.catalog import Function
 from app.errors import Conflict, Invalid, NotFound, TooLarge
 from app.limits import Held
@@ -49,6 +49,7 @@ class NewJob:
     at_front: bool = False
     meta: dict[str, Any] = field(default_factory=dict)
     limits: Held = field(default_factory=list)
+    lock: unique.Lock | None = None
     description: str | None = None
     status: str = "queued"
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -93,29 +94,84 @@ class NewJob:
         return fields
 
 
-def enqueue(connection: redis.Redis, jobs: list[NewJob]) -> None:
-    """Queue, schedule or defer each job; `status` is set on it.
+class Receipt(Protocol):
+    """What is written in the same step as the jobs."""
+
+    key: str
+
+    def check(self, held: bytes | None) -> None:
+        """Of what `key` holds; raises if nothing may be written."""
+
+    def write(self, pipeline: Pipeline, ids: list[str]) -> None: ...
+
+
+def enqueue(connection: redis.Redis, jobs: list[NewJob], receipt: Receipt | None = None) -> list[str]:
+    """Queue, schedule or defer each job; `status` is set on it. Their ids, or those of the jobs that are unique before.
 
     Raises:
-        Conflict: an id that the caller chose is taken.
+        Conflict: an id that the caller chose is taken, or a unique job is there already.
         Invalid: a job to depend on does not exist or can no longer finish.
     """
     chosen = [job.id for job in jobs if job.named]
     if len(chosen) != len(set(chosen)):
         raise Conflict("The same id is given twice")
     parents = sorted({parent for job in jobs for parent in job.depends_on} - {job.id for job in jobs})
-    watched = [job_key(job_id) for job_id in (*chosen, *parents)]
+    locks = {job.lock.key: job.lock for job in jobs if job.lock}
+    watched = [job_key(job_id) for job_id in (*chosen, *parents)] + [*locks] + ([receipt.key] if receipt else [])
 
-    def check_and_write(pipeline: Pipeline) -> None:
+    def check_and_write(pipeline: Pipeline) -> list[str]:
+        if receipt:
+            receipt.check(pipeline.get(receipt.key))
         taken = [job_id for job_id in chosen if pipeline.exists(job_key(job_id))]
         if taken:
             raise Conflict(f"There is a job with id {taken[0]!r} already")
         status_of: dict[str, bytes | None] = {p: pipeline.hget(job_key(p), "status") for p in parents}
         _place(jobs, status_of)
+        holder_of = {key: holder for key, lock in locks.items() if (holder := _holder(pipeline, lock))}
         pipeline.multi()
-        write(pipeline, jobs)
+        ids, new = _unique(pipeline, connection, jobs, holder_of)
+        write(pipeline, new)
+        if receipt:
+            receipt.write(pipeline, ids)
+        return ids
 
-    connection.transaction(check_and_write, *watched)
+    return cast(list[str], connection.transaction(check_and_write, *watched, value_from_callable=True))
+
+
+def _holder(pipeline: Pipeline, lock: unique.Lock) -> tuple[str, bytes] | None:
+    """The job that holds a lock, and its state; it is watched."""
+    found = pipeline.get(lock.key)
+    if not found:
+        return None
+    pipeline.watch(job_key(found.decode()))
+    status = pipeline.hget(job_key(found.decode()), "status")
+    return (found.decode(), status) if lock.held(status) else None
+
+
+def _unique(
+    pipeline: Pipeline, connection: redis.Redis, jobs: list[NewJob], holder_of: dict[str, tuple[str, bytes]]
+) -> tuple[list[str], list[NewJob]]:
+    """The ids that the caller gets, and the jobs to be made."""
+    ids: list[str] = []
+    new: list[NewJob] = []
+    for job in jobs:
+        holder = holder_of.get(job.lock.key) if job.lock else None
+        if job.lock and holder and job.lock.rule.on_conflict != "replace":
+            if job.lock.rule.on_conflict == "reject":
+                raise Conflict(f"Job {holder[0]} is {holder[1].decode()}, and there may be no second one like it")
+            ids.append(holder[0])
+            continue
+        if job.lock:
+            if holder and holder[1] == b"started":
+                raise Conflict(f"Job {holder[0]} runs already, and cannot be replaced")
+            if holder:
+                new = [one for one in new if one.id != holder[0]]
+                _run(connection, pipeline, "delete", holder[0])
+            holder_of[job.lock.key] = job.id, job.status.encode()
+            pipeline.set(job.lock.key, job.id, px=job.lock.lasts)
+        ids.append(job.id)
+        new.append(job)
+    return ids, new
 
 
 def _place(jobs: list[NewJob], status_of: dict[str, bytes | None]) -> None:
@@ -130,6 +186,8 @@ def _place(jobs: list[NewJob], status_of: dict[str, bytes | None]) -> None:
             job.status = "deferred"
         elif job.at and job.at > datetime.now(UTC):
             job.status = "scheduled"
+        else:
+            job.status = "queued"
 
 
 def write(pipeline: Pipeline, jobs: Sequence[NewJob]) -> None:
@@ -194,14 +252,17 @@ def delete(connection: redis.Redis, job_id: str) -> None:
 
 
 def _change(connection: redis.Redis, name: str, job_id: str) -> str:
-    now = datetime.now(UTC)
-    outcome = script(connection, name)(
-        keys=[job_key(job_id), ended_key(job_id)],
-        args=[job_id, moment(now), int(now.timestamp()), WAKE_FOR],
-    )
+    outcome = _run(connection, connection, name, job_id)
     if outcome is None:
         raise NotFound(f"No job {job_id!r}")
     return outcome.decode()
+
+
+def _run(connection: redis.Redis, client: redis.Redis | Pipeline, name: str, job_id: str) -> Any:
+    """The script `name`, at once or as part of a transaction."""
+    now = datetime.now(UTC)
+    keys, args = [job_key(job_id), ended_key(job_id)], [job_id, moment(now), int(now.timestamp()), WAKE_FOR]
+    return script(connection, name)(keys=keys, args=args, client=client)
 
 
 def move_due(connection: redis.Redis, queue: str, now: datetime, limit: int = 1000) -> int:
@@ -218,12 +279,12 @@ def prepare(
 ) -> NewJob:
     """A call of a function with what is `said` of it, else the function's options, else the service's defaults.
 
-    `said` are fields of NewJob, `retry`, `rate_limit` and `concurrency`; `pointer` leads to the call in the request.
+    `said` are fields of NewJob and options of a function; `pointer` leads to the call in the request.
     The arguments must have been checked.
 
     Raises:
         TooLarge: the arguments exceed ARGUMENTS_LIMIT.
-        Invalid: the key of a limit names what is no argument.
+        Invalid: a limit, or what is to be unique, names what is no argument.
     """
     size = len(JSON.dumps([args, kwargs]))
     if size > settings.arguments_limit:
@@ -233,6 +294,7 @@ def prepare(
     retry = given.pop("retry", None) or options.retry
     rate_limit = given.pop("rate_limit", None) or options.rate_limit
     concurrency = given.pop("concurrency", None) or options.concurrency
+    rule = given.pop("unique", None) or options.unique
     queue = given.pop("queue", options.queue)
     tags = [*options.tags, *given.pop("tags", ())]
     meta = {**given.pop("meta", {}), **({"tags": tags} if tags else {})}
@@ -245,5 +307,6 @@ def prepare(
         "retry_waits": retry.waits() if retry else None,
         "meta": meta,
         "limits": limits.of(function, queue, args, kwargs, rate_limit, concurrency, options.breaker, pointer),
+        "lock": unique.lock(function, args, kwargs, rule, pointer) if rule else None,
     }
     return NewJob(function.path, args, kwargs, **{**defaults, **given})

@@ -63,6 +63,7 @@ def _as_json(function: Function) -> dict[str, object]:
             "rate_limit": options.rate_limit and asdict(options.rate_limit),
             "concurrency": options.concurrency and asdict(options.concurrency),
             "breaker": options.breaker and asdict(options.breaker),
+            "unique": options.unique and asdict(options.unique),
             "tags": options.tags,
             "idempotent": options.idempotent,
         },

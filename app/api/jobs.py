@@ -15,13 +15,17 @@ from app import job_state, listing, queueing, waiting
 from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context
+from app.api.once import answered, kept, once
 from app.api.openapi import PREFER, PROBLEMS, TAGS
 from app.errors import Invalid, NotFound
 from app.fields import ConcurrencyBody, RateBody
+from app.idempotency import Receipt
 from app.options import Limit
 from app.queueing import NewJob
 from app.serializer import JSON, utc
 
+SPOKEN_FOR = {"function", "args", "kwargs", "delay", "at", "retry", "rate_limit", "concurrency", "unique"}
+"""Fields of a body that are not options of a job as they stand."""
 PREFERENCE = re.compile(r"\bwait\s*=\s*(\d+)")
 
 api = APIBlueprint("jobs", __name__, url_prefix="/api/v1/jobs", abp_tags=[TAGS["jobs"]], abp_responses=PROBLEMS)
@@ -46,8 +50,13 @@ def enqueue_bulk(body: schemas.BulkBody) -> Response:
             errors += error.errors or []
     if errors:
         raise Invalid("No job was enqueued", errors)
-    queueing.enqueue(context().redis, jobs)
-    return answer({"ids": [job.id for job in jobs]}, 202)
+
+    def act(receipt: Receipt | None) -> Response:
+        if receipt:
+            receipt.answer = lambda ids: kept({"ids": ids}, 202)
+        return answer({"ids": queueing.enqueue(context().redis, jobs, receipt)}, 202)
+
+    return once(act)
 
 
 @api.get("", responses={200: schemas.Jobs})
@@ -119,7 +128,8 @@ def new_job(body: schemas.JobBody, pointer: str = "#") -> NewJob:
         retry=body.retry.as_retry() if body.retry else None,
         rate_limit=_limit(body.rate_limit),
         concurrency=_limit(body.concurrency),
-        **body.model_dump(exclude={"function", "args", "kwargs", "delay", "at", "retry", "rate_limit", "concurrency"}),
+        unique=body.unique.as_unique() if body.unique else None,
+        **body.model_dump(exclude=SPOKEN_FOR),
     )
 
 
@@ -130,17 +140,30 @@ def _limit(said: str | int | RateBody | ConcurrencyBody | None) -> Limit | None:
 
 
 def accept(job: NewJob) -> Response:
-    """Enqueue one job: 202, or 200 with its end if the caller prefers to wait and it comes in time."""
-    queueing.enqueue(context().redis, [job])
+    """Enqueue one job: 202; 200 with its end, if the caller waits, or with a unique job that was there before."""
+
+    def act(receipt: Receipt | None) -> Response:
+        if receipt:
+            receipt.answer = lambda ids: kept(_state(job), 202) if ids == [job.id] else None
+        [job_id] = queueing.enqueue(context().redis, [job], receipt)
+        if job_id == job.id and not preferred_wait():
+            return answered(_state(job), 202)
+        state = _job_after(job_id, preferred_wait())
+        status = 200 if job_id != job.id or state["status"] in job_state.ENDED else 202
+        if receipt and job_id != job.id:
+            receipt.keep(context().redis, kept(state, status))
+        return answered(state, status)
+
+    return once(act)
+
+
+def _state(job: NewJob) -> dict[str, Any]:
+    """A job that was just made."""
     raw = {name.encode(): _bytes(value) for name, value in job.hash().items()}
     state = job_state.as_json(job.id, raw)
     if job.status == "scheduled" and job.at:
         state["scheduled_for"] = utc(job.at)
-    seconds = preferred_wait()
-    if seconds:
-        state = _job_after(job.id, seconds)
-    ended = state["status"] in job_state.ENDED
-    return answer(state, 200 if ended else 202, Location=state["links"]["self"])
+    return state
 
 
 def preferred_wait() -> int:

@@ -17,6 +17,7 @@ from app.fields import (
     Share,
     Strict,
     Tag,
+    UniqueBody,
     Wait,
 )
 from app.schedules.rule import CatchUp, Overlap, Rule, When
@@ -38,6 +39,7 @@ class JobOptions(Strict):
     retry: RetryBody | None = None
     rate_limit: Rate | RateBody | None = Field(None, description="How many such jobs begin in a time")
     concurrency: Share | ConcurrencyBody | None = Field(None, description="How many such jobs run at once")
+    unique: UniqueBody | None = None
     depends_on: Annotated[list[Id], Field(max_length=1000)] = []
     at_front: bool = False
     tags: Annotated[list[Tag], Field(max_length=32)] = []
@@ -144,6 +146,7 @@ class FunctionOptions(BaseModel):
     rate_limit: dict[str, Any] | None
     concurrency: dict[str, Any] | None
     breaker: dict[str, Any] | None
+    unique: dict[str, Any] | None
     tags: list[str]
     idempotent: bool
 

@@ -5,19 +5,14 @@ of the limit that it waits for (library.lua). It comes back to the head of its q
 that held it ends (release.lua), or when its time has come (look.lua, by the leading scheduler). It spends no retry.
 """
 
-import re
 from typing import Any
 
-import orjson
 import redis
 
 from app.catalog import Function
-from app.errors import Invalid
+from app.keys import filled
 from app.options import Breaker, Limit, rate
 from app.redis import script
-
-PLACE = re.compile(r"\{(\w+(?:\.\w+)*)\}")
-LONGEST_KEY = 200
 
 Held = list[list[str | float]]
 
@@ -33,10 +28,10 @@ def of(
     """
     held: Held = []
     if rate_limit:
-        named = _id("rate", rate_limit, function, queue, args, kwargs, f"{pointer}/rate_limit/key")
+        named = _id("rate", rate_limit, function, queue, args, kwargs, f"{pointer}/rate_limit")
         held.append(["rate", named, *rate(str(rate_limit.most))])
     if concurrency:
-        named = _id("slots", concurrency, function, queue, args, kwargs, f"{pointer}/concurrency/key")
+        named = _id("slots", concurrency, function, queue, args, kwargs, f"{pointer}/concurrency")
         held.append(["slots", named, int(concurrency.most), 0])
     if breaker:
         held.append(["breaker", function.name])
@@ -47,29 +42,8 @@ def _id(
     kind: str, limit: Limit, function: Function, queue: str, args: list[Any], kwargs: dict[str, Any], pointer: str
 ) -> str:
     of_what = function.name if limit.by == "function" else queue
-    value = filled(limit.key, function.named(args, kwargs), pointer) if limit.key else ""
+    value = filled(limit.key, function.named(args, kwargs), f"{pointer}/key") if limit.key else ""
     return f"{kind}:{limit.by}:{of_what}:{value}"
-
-
-def filled(key: str, named: dict[str, Any], pointer: str) -> str:
-    """A key such as "{user_id}" or "{user.id}" with the values of a call. Raises Invalid."""
-
-    def value(found: re.Match[str]) -> str:
-        here: Any = named
-        for name in found[1].split("."):
-            if not isinstance(here, dict) or name not in here:
-                raise _bad_key(f"{found[1]!r} is no argument", pointer)
-            here = here[name]
-        return here if isinstance(here, str) else orjson.dumps(here).decode()
-
-    text = PLACE.sub(value, key)
-    if len(text) > LONGEST_KEY:
-        raise _bad_key(f"it has {len(text)} characters with these arguments, the limit is {LONGEST_KEY}", pointer)
-    return text
-
-
-def _bad_key(detail: str, pointer: str) -> Invalid:
-    return Invalid("The key does not fit the arguments", [{"detail": detail, "pointer": pointer}])
 
 
 def look(connection: redis.Redis) -> float:
