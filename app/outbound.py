@@ -1,10 +1,12 @@
-"""One HTTP request that cannot reach inside the network. No module of the catalogue: see its name."""
+"""One HTTP request that cannot reach inside the network: every address is checked, and the checked one is asked."""
 
 import ipaddress
 import socket
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from app import Discard, get_settings
+from app.options import Discard
+from app.settings import get_settings
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, HTTPConnectionPool
@@ -15,6 +17,7 @@ NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def parsed(url: str) -> "Url":
+    """Raises Discard for what is no URL of the web."""
     from urllib3.exceptions import LocationParseError
     from urllib3.util import parse_url
 
@@ -23,12 +26,27 @@ def parsed(url: str) -> "Url":
     except LocationParseError:
         raise Discard("Not a URL") from None
     if place.scheme not in ("http", "https") or not place.host or place.auth:
-        raise Discard("Only http:// and https:// URLs without a user name are fetched")
+        raise Discard("Only http:// and https:// URLs without a user name are asked")
     return place
 
 
-def ask(place: "Url", timeout: float) -> tuple["HTTPConnectionPool", "BaseHTTPResponse"]:
-    """Ask the address that was checked: its name is not looked up a second time."""
+def ask(
+    place: "Url",
+    timeout: float,
+    allowed_by: str,
+    method: str = "GET",
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> tuple["HTTPConnectionPool", "BaseHTTPResponse"]:
+    """Ask the address that was checked: its name is not looked up a second time. No redirect is followed.
+
+    `timeout` is seconds to connect, and between two parts of the answer; `allowed_by` is the setting that names hosts
+    which may be private. The body of the answer is not read; whoever asks closes both.
+
+    Raises:
+        Discard: an address of the host is not public, and the host is not allowed by name.
+        OSError, urllib3.exceptions.HTTPError: there is no answer.
+    """
     import ssl
 
     from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
@@ -36,7 +54,7 @@ def ask(place: "Url", timeout: float) -> tuple["HTTPConnectionPool", "BaseHTTPRe
 
     host = (place.host or "").strip("[]")
     port = place.port or (443 if place.scheme == "https" else 80)
-    addresses = _addresses(host, port)
+    addresses = _addresses(host, port, allowed_by)
     for address in addresses:
         if place.scheme == "https":
             pool: HTTPConnectionPool = HTTPSConnectionPool(
@@ -46,9 +64,10 @@ def ask(place: "Url", timeout: float) -> tuple["HTTPConnectionPool", "BaseHTTPRe
             pool = HTTPConnectionPool(address, port)
         try:
             return pool, pool.urlopen(
-                "GET",
+                method,
                 place.request_uri,
-                headers={"Host": place.netloc or host, "User-Agent": "jobline"},
+                body=body,
+                headers={"Host": place.netloc or host, "User-Agent": "jobline", **(headers or {})},
                 redirect=False,
                 retries=False,
                 assert_same_host=False,
@@ -62,16 +81,16 @@ def ask(place: "Url", timeout: float) -> tuple["HTTPConnectionPool", "BaseHTTPRe
     raise ConnectionError(f"{host} has no address")
 
 
-def _addresses(host: str, port: int) -> list[str]:
+def _addresses(host: str, port: int, allowed_by: str) -> list[str]:
     """The addresses of a host. Raises Discard if one of them is not public and the host is not allowed by name."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError:
         raise Discard(f"{host} is no host name") from None
     addresses = list(dict.fromkeys(str(place[0]) for *_, place in found))
-    allowed = {name.strip().lower() for name in get_settings().fetch_allow_hosts.split(",")}
+    allowed = {name.strip().lower() for name in getattr(get_settings(), allowed_by.lower()).split(",")}
     if host.lower() not in allowed and not all(map(_is_public, addresses)):
-        raise Discard(f"{host} is not on the public network, and not in FETCH_ALLOW_HOSTS")
+        raise Discard(f"{host} is not on the public network, and not in {allowed_by}")
     return addresses
 
 
