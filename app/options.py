@@ -1,9 +1,12 @@
 """What an author says about a function: the `@job` decorator, its options, and how a job is retried."""
 
 import random
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
+
+from app import signing
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -40,6 +43,42 @@ class Retry:
         return isinstance(error, self.on) and not isinstance(error, self.not_on)
 
 
+Event = Literal["job.finished", "job.failed", "job.stopped", "job.canceled"]
+EVENTS: tuple[Event, ...] = get_args(Event)
+LONGEST_URL = 2000
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """Where the ends of jobs are told, and which of them; signed with `secret`, else with WEBHOOK_SECRET.
+
+    Raises:
+        ValueError: it is no http or https URL without a user name, no such event, or no such secret (app/signing.py).
+    """
+
+    url: str
+    events: tuple[Event, ...] = EVENTS
+    secret: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        from app import outbound  # which raises Discard
+
+        try:
+            outbound.parsed(self.url)
+        except Discard as error:
+            raise ValueError(str(error)) from None
+        if len(self.url) > LONGEST_URL or re.search(r"[\x00-\x20\x7f]", self.url):
+            raise ValueError(f"the URL of a webhook has at most {LONGEST_URL} characters, and no space among them")
+        unknown = sorted(set(self.events) - set(EVENTS))
+        if unknown or not self.events:
+            raise ValueError(f"the events of a webhook are some of {', '.join(EVENTS)}")
+        signing.parse(self.secret)
+
+    def shown(self) -> dict[str, object]:
+        """Without the secret."""
+        return {"url": self.url, "events": list(self.events)}
+
+
 @dataclass(frozen=True)
 class Options:
     """Defaults for the jobs of one function; seconds. None: the service's own default."""
@@ -51,6 +90,7 @@ class Options:
     failure_ttl: int | None = None
     retry: Retry | None = None
     tags: tuple[str, ...] = field(default=())
+    webhook: Webhook | None = None
     idempotent: bool = False
     """It may be run again from the start: so it is when a worker dies while it runs."""
 
@@ -67,12 +107,13 @@ def job(
     failure_ttl: int | None = None,
     retry: Retry | None = None,
     tags: Iterable[str] = (),
+    webhook: Webhook | None = None,
     idempotent: bool = False,
 ) -> Callable[[Function], Function]:
     """Attach options to a function, and return the function itself."""
 
     def attach(function: Function) -> Function:
-        options = Options(queue, timeout, ttl, result_ttl, failure_ttl, retry, tuple(tags), idempotent)
+        options = Options(queue, timeout, ttl, result_ttl, failure_ttl, retry, tuple(tags), webhook, idempotent)
         function.jobline_options = options  # type: ignore[attr-defined]
         return function
 

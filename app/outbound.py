@@ -1,9 +1,12 @@
 """One HTTP request that cannot reach inside the network: every address is checked, and the checked one is asked."""
 
 import ipaddress
+import math
 import socket
+import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
 
 from app.options import Discard
 from app.settings import get_settings
@@ -81,6 +84,35 @@ def ask(
     raise ConnectionError(f"{host} has no address")
 
 
+def seconds_to_wait(retry_after: Any) -> float | None:
+    """What Retry-After says (RFC 9110, section 10.2.3): seconds or a date; None if it cannot be read."""
+    try:
+        seconds = float(retry_after)
+    except (TypeError, ValueError):
+        pass
+    else:
+        return max(0.0, seconds) if math.isfinite(seconds) else None
+    try:
+        return max(0.0, parsedate_to_datetime(str(retry_after)).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None
+
+
+def plainly_private(url: str, allowed: str) -> bool:
+    """Whether a URL names a private address or localhost, and `allowed` does not; nothing is looked up."""
+    host = parsed(url).host or ""
+    if _is_allowed(host, allowed):
+        return False
+    try:
+        return not _is_public(host.strip("[]"))
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
+
+
+def _is_allowed(host: str, allowed: str) -> bool:
+    return host.lower() in {name.strip().lower() for name in allowed.split(",")}
+
+
 def _addresses(host: str, port: int, allowed_by: str) -> list[str]:
     """The addresses of a host. Raises Discard if one of them is not public and the host is not allowed by name."""
     try:
@@ -88,8 +120,7 @@ def _addresses(host: str, port: int, allowed_by: str) -> list[str]:
     except UnicodeError:
         raise Discard(f"{host} is no host name") from None
     addresses = list(dict.fromkeys(str(place[0]) for *_, place in found))
-    allowed = {name.strip().lower() for name in getattr(get_settings(), allowed_by.lower()).split(",")}
-    if host.lower() not in allowed and not all(map(_is_public, addresses)):
+    if not _is_allowed(host, getattr(get_settings(), allowed_by.lower())) and not all(map(_is_public, addresses)):
         raise Discard(f"{host} is not on the public network, and not in {allowed_by}")
     return addresses
 

@@ -16,6 +16,7 @@ import redis
 from redis.client import Pipeline
 from rq.utils import get_call_string
 
+from app import webhooks
 from app.catalog import Function
 from app.errors import Conflict, Invalid, NotFound, TooLarge
 from app.redis import QUEUES, ended_key, job_key, moment, queue_key, registry_key, script
@@ -46,6 +47,8 @@ class NewJob:
     depends_on: list[str] = field(default_factory=list)
     at_front: bool = False
     meta: dict[str, Any] = field(default_factory=dict)
+    ours: dict[str, Any] = field(default_factory=dict, repr=False)
+    """Fields of its hash that RQ does not know, and no tool shows: there may be a secret among them."""
     description: str | None = None
     status: str = "queued"
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -85,7 +88,7 @@ class NewJob:
             fields["enqueue_at_front"] = 1
         if self.meta:
             fields["meta"] = JSON.dumps(self.meta)
-        return fields
+        return fields | self.ours
 
 
 def enqueue(connection: redis.Redis, jobs: list[NewJob]) -> None:
@@ -159,7 +162,7 @@ def cancel(connection: redis.Redis, job_id: str, stop: Callable[[str], None]) ->
     Raises:
         NotFound, Conflict: it has ended already.
     """
-    outcome = _change(connection, "cancel", job_id)
+    outcome = _change(connection, job_id, "outbox", "cancel")
     if outcome == "started":
         stop(job_id)
     elif outcome != "ok":
@@ -172,7 +175,7 @@ def requeue(connection: redis.Redis, job_id: str) -> None:
     Raises:
         NotFound, Conflict: it is in another state.
     """
-    outcome = _change(connection, "requeue", job_id)
+    outcome = _change(connection, job_id, "requeue")
     if outcome != "ok":
         raise Conflict(f"Job {job_id} is {outcome}: only a failed, stopped or canceled job can be requeued")
 
@@ -183,14 +186,14 @@ def delete(connection: redis.Redis, job_id: str) -> None:
     Raises:
         NotFound, Conflict: it is running.
     """
-    outcome = _change(connection, "delete", job_id)
+    outcome = _change(connection, job_id, "delete")
     if outcome != "ok":
         raise Conflict(f"Job {job_id} is {outcome}: cancel it first")
 
 
-def _change(connection: redis.Redis, name: str, job_id: str) -> str:
+def _change(connection: redis.Redis, job_id: str, *names: str) -> str:
     now = datetime.now(UTC)
-    outcome = script(connection, name)(
+    outcome = script(connection, *names)(
         keys=[job_key(job_id), ended_key(job_id)],
         args=[job_id, moment(now), int(now.timestamp()), WAKE_FOR],
     )
@@ -208,13 +211,17 @@ def move_due(connection: redis.Redis, queue: str, now: datetime, limit: int = 10
     return script(connection, "move_due")(keys=keys, args=[now.timestamp(), moment(now), limit])
 
 
-def prepare(function: Function, settings: Settings, args: list[Any], kwargs: dict[str, Any], **said: Any) -> NewJob:
+def prepare(
+    function: Function, settings: Settings, args: list[Any], kwargs: dict[str, Any], pointer: str = "#", **said: Any
+) -> NewJob:
     """A call of a function with what is `said` of it, else the function's options, else the service's defaults.
 
-    `said` are fields of NewJob, and `retry`; the arguments must have been checked.
+    `said` are fields of NewJob, `retry` and `webhook`; the arguments must have been checked. `pointer` leads to what is
+    said.
 
     Raises:
         TooLarge: the arguments exceed ARGUMENTS_LIMIT.
+        Invalid: the webhook cannot be signed, or must not be reached.
     """
     size = len(JSON.dumps([args, kwargs]))
     if size > settings.arguments_limit:
@@ -223,6 +230,7 @@ def prepare(function: Function, settings: Settings, args: list[Any], kwargs: dic
     options = function.options
     retry = given.pop("retry", None) or options.retry
     tags = [*options.tags, *given.pop("tags", ())]
+    webhook = webhooks.chosen(given.pop("webhook", None), options.webhook, settings, pointer)
     meta = {**given.pop("meta", {}), **({"tags": tags} if tags else {})}
     defaults = {
         "queue": options.queue,
@@ -232,5 +240,6 @@ def prepare(function: Function, settings: Settings, args: list[Any], kwargs: dic
         "failure_ttl": settings.failure_ttl if options.failure_ttl is None else options.failure_ttl,
         "retry_waits": retry.waits() if retry else None,
         "meta": meta,
+        "ours": webhooks.fields(webhook) if webhook else {},
     }
     return NewJob(function.path, args, kwargs, **{**defaults, **given})

@@ -29,6 +29,10 @@ OPEN_RUNS = "jobline:schedules:open_runs"
 """Runs that had not ended when they were last looked at: the job's id, and the schedule's name."""
 SCHEDULES_CHANGED = "jobline:schedules:changed"
 """A channel: somebody else than the leading scheduler has changed a schedule."""
+OUTBOX = "jobline:outbox"
+"""A stream: a copy of each job that has ended and asks for something to follow. Written by app/outbox.lua."""
+DISABLED_WEBHOOKS = "jobline:webhooks:disabled"
+"""URLs that have answered 410 Gone, by when they did."""
 QUARANTINED = "jobline:schedules:quarantined"
 """Entries of rq-scheduler's set that are not ours to run, and why."""
 
@@ -51,13 +55,14 @@ def connect(settings: Settings, socket_timeout: float | None = SOCKET_TIMEOUT) -
 
 
 @cache
-def _source(path: Path) -> str:
-    return path.read_text()
+def source(*names: str) -> str:
+    """The script in app/NAME.lua, after the libraries that are named before it."""
+    return "\n".join((Path(__file__).parent / f"{name}.lua").read_text() for name in names)
 
 
-def script(connection: redis.Redis, name: str) -> Script:
-    """The script in app/NAME.lua."""
-    return connection.register_script(_source(Path(__file__).parent / f"{name}.lua"))
+def script(connection: redis.Redis, *names: str) -> Script:
+    """As `source`."""
+    return connection.register_script(source(*names))
 
 
 def moment(at: datetime) -> str:

@@ -59,6 +59,7 @@ def _as_json(function: Function) -> dict[str, object]:
             "failure_ttl": options.failure_ttl,
             "max_retries": options.retry.max if options.retry else 0,
             "tags": options.tags,
+            "webhook": options.webhook.shown() if options.webhook else None,
             "idempotent": options.idempotent,
         },
         "arguments": function.schema,

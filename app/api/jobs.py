@@ -10,7 +10,7 @@ from flask import Response, request
 from flask_openapi3 import APIBlueprint
 from rq.command import send_stop_job_command
 
-from app import job_state, listing, queueing, waiting
+from app import job_state, listing, outcome, queueing, waiting
 from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context
@@ -77,6 +77,7 @@ def cancel(path: schemas.JobPath) -> Response:
     authorize("enqueue")
     connection = context().redis
     queueing.cancel(connection, path.job_id, lambda job_id: send_stop_job_command(connection, job_id, JSON))
+    outcome.follow_up(connection)
     job = _job_after(path.job_id, 0)
     return answer(job, 200 if job["status"] == "canceled" else 202)
 
@@ -111,9 +112,11 @@ def new_job(body: schemas.JobBody, pointer: str = "#") -> NewJob:
         body.args,
         body.kwargs,
         at=at,
+        pointer=pointer,
         named=body.id is not None,
         retry=body.retry.as_retry() if body.retry else None,
-        **body.model_dump(exclude={"function", "args", "kwargs", "delay", "at", "retry"}),
+        webhook=body.webhook.as_webhook() if body.webhook else None,
+        **body.model_dump(exclude={"function", "args", "kwargs", "delay", "at", "retry", "webhook"}),
     )
 
 

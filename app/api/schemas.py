@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from app.fields import Id, Instant, Keep, QueueName, RetryBody, Seconds, Strict, Tag, Wait
+from app.fields import Id, Instant, Keep, QueueName, RetryBody, Seconds, Strict, Tag, Wait, WebhookBody
 from app.schedules.rule import CatchUp, Overlap, Rule, When
 
 Status = Literal["queued", "started", "scheduled", "deferred", "failed", "stopped", "finished", "canceled"]
@@ -22,6 +22,7 @@ class JobOptions(Strict):
     result_ttl: Keep | None = None
     failure_ttl: Keep | None = None
     retry: RetryBody | None = None
+    webhook: WebhookBody | None = None
     depends_on: Annotated[list[Id], Field(max_length=1000)] = []
     at_front: bool = False
     tags: Annotated[list[Tag], Field(max_length=32)] = []
@@ -80,6 +81,11 @@ class Links(BaseModel):
     dashboard: str
 
 
+class Webhook(BaseModel):
+    url: str
+    events: list[str]
+
+
 class Job(BaseModel):
     """Times are RFC 3339 UTC, durations seconds."""
 
@@ -106,6 +112,7 @@ class Job(BaseModel):
     workflow: str | None
     timeout: int | None
     worker: str | None
+    webhook: Webhook | None = Field(description="Its secret is never shown")
     links: Links
 
 
@@ -126,6 +133,7 @@ class FunctionOptions(BaseModel):
     failure_ttl: int | None
     max_retries: int
     tags: list[str]
+    webhook: Webhook | None
     idempotent: bool
 
 
@@ -265,6 +273,19 @@ class Schedules(BaseModel):
     schedules: list[Schedule]
     next_cursor: str | None
     quarantined: list[ForeignEntry] = Field(description="Entries of a plain rq-scheduler, which are not run")
+
+
+class WebhookQuery(Strict):
+    url: str
+
+
+class DisabledWebhook(BaseModel):
+    url: str
+    since: str
+
+
+class DisabledWebhooks(BaseModel):
+    disabled: list[DisabledWebhook]
 
 
 class Health(BaseModel):

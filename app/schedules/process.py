@@ -16,7 +16,7 @@ import structlog
 from redis.exceptions import RedisError
 from rq_scheduler import Scheduler as RQScheduler
 
-from app import listing, queueing
+from app import listing, outcome, queueing
 from app.catalog import Catalog
 from app.recovery import Sweeper
 from app.redis import SCHEDULERS, SCHEDULES_CHANGED
@@ -107,6 +107,8 @@ class Scheduler(RQScheduler):
             self._look_at = time.monotonic() + LOOK_EVERY
             self.runner.settle()
             self._move_delayed()
+            while self.lease.hold() and outcome.follow_up(self.connection):
+                pass
             self.orphans.look(self._now())
         due, following = self.runner.run_due(self._now())
         if due:

@@ -31,7 +31,7 @@ for n = 3, #KEYS do
     if type(id) ~= 'string' then break end -- it is empty, or no list
     local job = 'rq:job:' .. id
     local fields = redis.pcall('HMGET', job, 'data', 'created_at', 'timeout', 'result_ttl', 'success_callback_name',
-      'failure_callback_name', 'stopped_callback_name', 'webhooks', 'group_id', 'repeats_left', 'attempts', 'dependency_ids', 'ttl')
+      'failure_callback_name', 'stopped_callback_name', 'webhooks', 'group_id', 'repeats_left', 'attempts', 'dependency_ids', 'ttl', 'follow')
     if fields.err or fields[1] or redis.call('EXISTS', job) == 1 then -- else it was deleted, or its ttl ran out
       local execution = ARGV[5 + #claimed]
       redis.call('ZADD', 'rq:wip:' .. queue, until_, id .. ':' .. execution)

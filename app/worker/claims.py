@@ -12,8 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import redis
@@ -21,12 +19,18 @@ import structlog
 from redis.exceptions import ResponseError
 
 from app import recovery
-from app.redis import LEASES, moment
+from app.redis import LEASES, moment, source
 from app.worker.wire import TRANSIENT, Wire, pack
 
 KEEP = 90  # seconds that an execution stays registered without a heartbeat, as RQ 2.12 keeps it while a job runs
 CLAIM = "a claim"  # in a job's place among what is not answered
 LONGEST_WAIT = 2.0  # seconds between two tries to reach Redis
+
+SCRIPTS = {
+    "claim": ("worker/claim",),
+    "begin": ("worker/begin",),
+    "finish": ("outbox", "worker/finish"),
+}
 
 log = structlog.get_logger("jobline.worker")
 
@@ -51,6 +55,7 @@ class Claimed:
     attempts: bytes | None = None
     dependency_ids: bytes | None = None
     ttl: bytes | None = None
+    follow: bytes | None = None
     id: str = ""
     """Set when it begins: not every id is UTF-8."""
 
@@ -224,13 +229,8 @@ class Claims:
             f"rq:finished:{claimed.queue}", b"rq:job:" + raw_id, b"rq:results:" + raw_id,
             self.name, raw_id, claimed.execution_id, b64encode(finished.result or b""), finished.result_ttl,
             finished.started_at, finished.ended_at, moment(datetime.fromtimestamp(finished.ended_at, UTC)),
-            finished.ended_at - finished.started_at, 1 if claimed.dependency_ids else 0,
+            finished.ended_at - finished.started_at, 1 if claimed.dependency_ids else 0, 1 if claimed.follow else 0,
         )  # fmt: skip
 
     def _load(self) -> None:
-        self._sha = {name: self.client.script_load(_source(name)) for name in ("claim", "begin", "finish")}
-
-
-@cache
-def _source(name: str) -> str:
-    return Path(__file__).with_name(f"{name}.lua").read_text()
+        self._sha = {name: self.client.script_load(source(*files)) for name, files in SCRIPTS.items()}
