@@ -4,9 +4,10 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
-from app.options import RATE, Retry, Unique
+from app import signing
+from app.options import EVENTS, LONGEST_URL, RATE, Event, Retry, Unique, Webhook
 
 UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 DURATION = re.compile(r"(?:\d+[dhms])+")
@@ -26,6 +27,15 @@ def _aware(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("Input should have a time zone, for example a final Z")
     return value.astimezone(UTC)
+
+
+def _webhook_url(value: str) -> str:
+    return Webhook(value).url
+
+
+def _webhook_secret(value: SecretStr) -> SecretStr:
+    signing.parse(value.get_secret_value())
+    return value
 
 
 Seconds = Annotated[int, BeforeValidator(seconds), Field(ge=1, le=LONGEST)]
@@ -100,3 +110,18 @@ class RetryBody(Strict):
             return Retry(self.max, intervals=tuple(given + [last] * (self.max - len(given))))
         backoff = self.backoff or Backoff()
         return Retry(self.max, backoff.initial, backoff.factor, backoff.max, backoff.jitter)
+
+
+class WebhookBody(Strict):
+    """Where the end of the job is told: Standard Webhooks, signed with `secret`, else with the service's own."""
+
+    url: Annotated[
+        str, Field(max_length=LONGEST_URL, examples=["https://example.com/hook"]), AfterValidator(_webhook_url)
+    ]
+    events: Annotated[list[Event], Field(min_length=1, max_length=len(EVENTS))] = list(EVENTS)
+    secret: Annotated[SecretStr, Field(max_length=1000), AfterValidator(_webhook_secret)] | None = Field(
+        None, description="`whsec_...`; of several, separated by spaces, each signs. It is never shown again."
+    )
+
+    def as_webhook(self) -> Webhook:
+        return Webhook(self.url, tuple(self.events), self.secret.get_secret_value() if self.secret else "")

@@ -79,6 +79,7 @@ def as_json(job_id: str, raw: Raw, result: Any = ()) -> dict[str, Any]:
         "workflow": meta.get("workflow"),
         "timeout": _int(raw.get(b"timeout")),
         "worker": _text(raw.get(b"worker_name")) or None,
+        "webhook": _loads(raw.get(b"webhook")),
         "links": {"self": f"/api/v1/jobs/{job_id}", "dashboard": f"/dashboard/0/view/job/{job_id}"},
     }
 

@@ -4,7 +4,9 @@ import random
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
+
+from app import signing
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -89,6 +91,42 @@ class Unique:
     """The caller gets the job that is there, or an error; or it gives way, if it has not begun."""
 
 
+Event = Literal["job.finished", "job.failed", "job.stopped", "job.canceled"]
+EVENTS: tuple[Event, ...] = get_args(Event)
+LONGEST_URL = 2000
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """Where the ends of jobs are told, and which of them; signed with `secret`, else with WEBHOOK_SECRET.
+
+    Raises:
+        ValueError: it is no http or https URL without a user name, no such event, or no such secret (app/signing.py).
+    """
+
+    url: str
+    events: tuple[Event, ...] = EVENTS
+    secret: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        from app import outbound  # which raises Discard
+
+        try:
+            outbound.parsed(self.url)
+        except Discard as error:
+            raise ValueError(str(error)) from None
+        if len(self.url) > LONGEST_URL or re.search(r"[\x00-\x20\x7f]", self.url):
+            raise ValueError(f"the URL of a webhook has at most {LONGEST_URL} characters, and no space among them")
+        unknown = sorted(set(self.events) - set(EVENTS))
+        if unknown or not self.events:
+            raise ValueError(f"the events of a webhook are some of {', '.join(EVENTS)}")
+        signing.parse(self.secret)
+
+    def shown(self) -> dict[str, object]:
+        """Without the secret."""
+        return {"url": self.url, "events": list(self.events)}
+
+
 @dataclass(frozen=True)
 class Options:
     """Defaults for the jobs of one function; seconds. None: the service's own default."""
@@ -104,6 +142,7 @@ class Options:
     concurrency: Limit | None = None
     breaker: Breaker | None = None
     unique: Unique | None = None
+    webhook: Webhook | None = None
     idempotent: bool = False
     """It may be run again from the start: so it is when a worker dies while it runs."""
 
@@ -124,6 +163,7 @@ def job(
     concurrency: int | Limit | None = None,
     breaker: Breaker | None = None,
     unique: Unique | None = None,
+    webhook: Webhook | None = None,
     idempotent: bool = False,
 ) -> Callable[[Function], Function]:
     """Attach options to a function, and return the function itself. Raises ValueError for a rate that is none."""
@@ -134,7 +174,7 @@ def job(
         concurrency = Limit(concurrency)
     options = Options(
         queue, timeout, ttl, result_ttl, failure_ttl, retry, tuple(tags),
-        rate_limit, concurrency, breaker, unique, idempotent,
+        rate_limit, concurrency, breaker, unique, webhook, idempotent,
     )  # fmt: skip
 
     def attach(function: Function) -> Function:

@@ -16,7 +16,7 @@ import redis
 from redis.client import Pipeline
 from rq.utils import get_call_string
 
-from app import limits, unique
+from app import limits, unique, webhooks
 from app.catalog import Function
 from app.errors import Conflict, Invalid, NotFound, TooLarge
 from app.limits import Held
@@ -50,6 +50,8 @@ class NewJob:
     meta: dict[str, Any] = field(default_factory=dict)
     limits: Held = field(default_factory=list)
     lock: unique.Lock | None = None
+    ours: dict[str, Any] = field(default_factory=dict, repr=False)
+    """Fields of its hash that RQ does not know, and no tool shows: there may be a secret among them."""
     description: str | None = None
     status: str = "queued"
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -91,7 +93,7 @@ class NewJob:
             fields["limits"] = orjson.dumps(self.limits)
         if self.meta:
             fields["meta"] = JSON.dumps(self.meta)
-        return fields
+        return fields | self.ours
 
 
 class Receipt(Protocol):
@@ -166,7 +168,7 @@ def _unique(
                 raise Conflict(f"Job {holder[0]} runs already, and cannot be replaced")
             if holder:
                 new = [one for one in new if one.id != holder[0]]
-                _run(connection, pipeline, "delete", holder[0])
+                _run(connection, pipeline, holder[0], "delete")
             holder_of[job.lock.key] = job.id, job.status.encode()
             pipeline.set(job.lock.key, job.id, px=job.lock.lasts)
         ids.append(job.id)
@@ -222,7 +224,7 @@ def cancel(connection: redis.Redis, job_id: str, stop: Callable[[str], None]) ->
     Raises:
         NotFound, Conflict: it has ended already.
     """
-    outcome = _change(connection, "cancel", job_id)
+    outcome = _change(connection, job_id, "outbox", "cancel")
     if outcome == "started":
         stop(job_id)
     elif outcome != "ok":
@@ -235,7 +237,7 @@ def requeue(connection: redis.Redis, job_id: str) -> None:
     Raises:
         NotFound, Conflict: it is in another state.
     """
-    outcome = _change(connection, "requeue", job_id)
+    outcome = _change(connection, job_id, "requeue")
     if outcome != "ok":
         raise Conflict(f"Job {job_id} is {outcome}: only a failed, stopped or canceled job can be requeued")
 
@@ -246,23 +248,23 @@ def delete(connection: redis.Redis, job_id: str) -> None:
     Raises:
         NotFound, Conflict: it is running.
     """
-    outcome = _change(connection, "delete", job_id)
+    outcome = _change(connection, job_id, "delete")
     if outcome != "ok":
         raise Conflict(f"Job {job_id} is {outcome}: cancel it first")
 
 
-def _change(connection: redis.Redis, name: str, job_id: str) -> str:
-    outcome = _run(connection, connection, name, job_id)
+def _change(connection: redis.Redis, job_id: str, *names: str) -> str:
+    outcome = _run(connection, connection, job_id, *names)
     if outcome is None:
         raise NotFound(f"No job {job_id!r}")
     return outcome.decode()
 
 
-def _run(connection: redis.Redis, client: redis.Redis | Pipeline, name: str, job_id: str) -> Any:
-    """The script `name`, at once or as part of a transaction."""
+def _run(connection: redis.Redis, client: redis.Redis | Pipeline, job_id: str, *names: str) -> Any:
+    """A script, at once or as part of a transaction."""
     now = datetime.now(UTC)
     keys, args = [job_key(job_id), ended_key(job_id)], [job_id, moment(now), int(now.timestamp()), WAKE_FOR]
-    return script(connection, name)(keys=keys, args=args, client=client)
+    return script(connection, *names)(keys=keys, args=args, client=client)
 
 
 def move_due(connection: redis.Redis, queue: str, now: datetime, limit: int = 1000) -> int:
@@ -284,7 +286,8 @@ def prepare(
 
     Raises:
         TooLarge: the arguments exceed ARGUMENTS_LIMIT.
-        Invalid: a limit, or what is to be unique, names what is no argument.
+        Invalid: a limit, or what is to be unique, names what is no argument; or the webhook cannot be signed, or must
+            not be reached.
     """
     size = len(JSON.dumps([args, kwargs]))
     if size > settings.arguments_limit:
@@ -297,6 +300,7 @@ def prepare(
     rule = given.pop("unique", None) or options.unique
     queue = given.pop("queue", options.queue)
     tags = [*options.tags, *given.pop("tags", ())]
+    webhook = webhooks.chosen(given.pop("webhook", None), options.webhook, settings, pointer)
     meta = {**given.pop("meta", {}), **({"tags": tags} if tags else {})}
     defaults = {
         "queue": queue,
@@ -308,5 +312,6 @@ def prepare(
         "meta": meta,
         "limits": limits.of(function, queue, args, kwargs, rate_limit, concurrency, options.breaker, pointer),
         "lock": unique.lock(function, args, kwargs, rule, pointer) if rule else None,
+        "ours": webhooks.fields(webhook) if webhook else {},
     }
     return NewJob(function.path, args, kwargs, **{**defaults, **given})

@@ -1,6 +1,7 @@
 -- End an execution whose worker is lost, and settle its job in the same step. Returns 0 if it had ended already.
 -- KEYS: started registry, job hash, results. ARGV: queue, job's id, execution's id, outcome, now (RQ's format), now
 -- (seconds), the failure (Base64), failure_ttl, seconds to wait for the retry, RQ's type of a failed result.
+-- Begins with outbox.lua.
 local started, job, results = KEYS[1], KEYS[2], KEYS[3]
 local queue, id, execution, outcome = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local now, seconds, ttl, wait = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[8]), tonumber(ARGV[9])
@@ -40,5 +41,6 @@ else
       redis.call('EXPIRE', key, ttl)
     end
   end
+  ended(job, id, 'type', ARGV[10], 'exc_string', ARGV[7])
 end
 return 1

@@ -1,18 +1,20 @@
 """RQ's Job and Queue on JSON and the catalogue: what workers, the scheduler and the dashboard make of RQ 2.12's own."""
 
 import asyncio
-import time
+import zlib
+from base64 import b64encode
 from datetime import timedelta
-from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any
 
 import rq
 from rq.job import JobStatus
 
-from app import progress
+from app import job_state, outcome, progress
 from app.catalog import Catalog, name_of
 from app.options import Discard, Retry
+from app.outbound import seconds_to_wait
+from app.quarantine import FAILED
 from app.serializer import JSON
 from app.settings import get_settings
 
@@ -30,12 +32,16 @@ class Job(rq.job.Job):
     """Seconds that its exception asked to wait before the next attempt."""
     outcome: Any = None
     """What its function returned or raised, until it is reported."""
+    follow: bytes | None = None
+    """What its hash says of it: see app/outcome.py."""
+    reason = ""
+    """Why it fails, when it does."""
 
     def __init__(self, id: str | None = None, connection: Any = None, serializer: Any = None) -> None:  # noqa: ARG002
         super().__init__(id, connection=connection, serializer=JSON)
 
     @classmethod
-    def begun(cls, job_id: str, connection: Any, queue: str, call: list[Any]) -> "Job":
+    def begun(cls, job_id: str, connection: Any, queue: str, call: list[Any], follow: bytes | None) -> "Job":
         """A job known by its call alone; all else is read from Redis at the first use of it.
 
         Raises:
@@ -47,7 +53,7 @@ class Job(rq.job.Job):
         job = cls.__new__(cls)
         job.__dict__.update(
             _id=job_id, connection=connection, origin=queue, _func_name=path, _instance=None, _args=args,
-            _kwargs=kwargs, _status=JobStatus.STARTED,
+            _kwargs=kwargs, _status=JobStatus.STARTED, follow=follow,
         )  # fmt: skip
         return job
 
@@ -87,6 +93,30 @@ class Job(rq.job.Job):
             self.retries_left = 0
         self.retry_after = _retry_after(error)
 
+    def restore(self, raw_data: Any) -> None:
+        super().restore(raw_data)
+        self.follow = raw_data.get(b"follow")
+
+    def set_status(self, status: JobStatus, pipeline: Any = None) -> None:
+        """RQ's own way ends a job in the transaction that sets its status."""
+        super().set_status(status, pipeline)
+        if self.follow and status in job_state.ENDED:
+            self._note_end(status, pipeline)
+
+    def cleanup(self, ttl: int | None = None, pipeline: Any = None, remove_from_queue: bool = True) -> None:
+        """With a `ttl` of 0 it has ended well, and is deleted without a status."""
+        if self.follow and ttl == 0:
+            self._note_end(JobStatus.FINISHED, pipeline)
+        super().cleanup(ttl, pipeline, remove_from_queue)
+
+    def _note_end(self, status: JobStatus, pipeline: Any) -> None:
+        result: dict[str, Any] = {}
+        if status == JobStatus.FINISHED:
+            result = {"type": job_state.SUCCESSFUL, "return_value": b64encode(JSON.dumps(self._result))}
+        elif self.reason:
+            result = {"type": FAILED, "exc_string": b64encode(zlib.compress(self.reason.encode()))}
+        outcome.note(pipeline, self.key, self.id, status, self.ended_at, **result)
+
     def get_retry_interval(self) -> int:
         return super().get_retry_interval() if self.retry_after is None else round(self.retry_after)
 
@@ -99,14 +129,7 @@ def _retry_after(error: BaseException) -> float | None:
         wait = headers.get("Retry-After")
     if isinstance(wait, timedelta):
         wait = wait.total_seconds()
-    try:
-        return max(0.0, float(wait))
-    except (TypeError, ValueError):
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(str(wait)).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
+    return seconds_to_wait(wait)
 
 
 class Queue(rq.Queue):

@@ -65,6 +65,7 @@ def _as_json(function: Function) -> dict[str, object]:
             "breaker": options.breaker and asdict(options.breaker),
             "unique": options.unique and asdict(options.unique),
             "tags": options.tags,
+            "webhook": options.webhook.shown() if options.webhook else None,
             "idempotent": options.idempotent,
         },
         "arguments": function.schema,

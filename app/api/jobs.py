@@ -11,7 +11,7 @@ from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel
 from rq.command import send_stop_job_command
 
-from app import job_state, listing, queueing, waiting
+from app import job_state, listing, outcome, queueing, waiting
 from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context
@@ -24,7 +24,7 @@ from app.options import Limit
 from app.queueing import NewJob
 from app.serializer import JSON, utc
 
-SPOKEN_FOR = {"function", "args", "kwargs", "delay", "at", "retry", "rate_limit", "concurrency", "unique"}
+SPOKEN_FOR = {"function", "args", "kwargs", "delay", "at", "retry", "rate_limit", "concurrency", "unique", "webhook"}
 """Fields of a body that are not options of a job as they stand."""
 PREFERENCE = re.compile(r"\bwait\s*=\s*(\d+)")
 
@@ -89,6 +89,7 @@ def cancel(path: schemas.JobPath) -> Response:
     authorize("enqueue")
     connection = context().redis
     queueing.cancel(connection, path.job_id, lambda job_id: send_stop_job_command(connection, job_id, JSON))
+    outcome.follow_up(connection)
     job = _job_after(path.job_id, 0)
     return answer(job, 200 if job["status"] == "canceled" else 202)
 
@@ -129,6 +130,7 @@ def new_job(body: schemas.JobBody, pointer: str = "#") -> NewJob:
         rate_limit=_limit(body.rate_limit),
         concurrency=_limit(body.concurrency),
         unique=body.unique.as_unique() if body.unique else None,
+        webhook=body.webhook.as_webhook() if body.webhook else None,
         **body.model_dump(exclude=SPOKEN_FOR),
     )
 

@@ -19,6 +19,7 @@ from app.fields import (
     Tag,
     UniqueBody,
     Wait,
+    WebhookBody,
 )
 from app.schedules.rule import CatchUp, Overlap, Rule, When
 
@@ -40,6 +41,7 @@ class JobOptions(Strict):
     rate_limit: Rate | RateBody | None = Field(None, description="How many such jobs begin in a time")
     concurrency: Share | ConcurrencyBody | None = Field(None, description="How many such jobs run at once")
     unique: UniqueBody | None = None
+    webhook: WebhookBody | None = None
     depends_on: Annotated[list[Id], Field(max_length=1000)] = []
     at_front: bool = False
     tags: Annotated[list[Tag], Field(max_length=32)] = []
@@ -98,6 +100,11 @@ class Links(BaseModel):
     dashboard: str
 
 
+class Webhook(BaseModel):
+    url: str
+    events: list[str]
+
+
 class Job(BaseModel):
     """Times are RFC 3339 UTC, durations seconds."""
 
@@ -124,6 +131,7 @@ class Job(BaseModel):
     workflow: str | None
     timeout: int | None
     worker: str | None
+    webhook: Webhook | None = Field(description="Its secret is never shown")
     links: Links
 
 
@@ -148,6 +156,7 @@ class FunctionOptions(BaseModel):
     breaker: dict[str, Any] | None
     unique: dict[str, Any] | None
     tags: list[str]
+    webhook: Webhook | None
     idempotent: bool
 
 
@@ -287,6 +296,19 @@ class Schedules(BaseModel):
     schedules: list[Schedule]
     next_cursor: str | None
     quarantined: list[ForeignEntry] = Field(description="Entries of a plain rq-scheduler, which are not run")
+
+
+class WebhookQuery(Strict):
+    url: str
+
+
+class DisabledWebhook(BaseModel):
+    url: str
+    since: str
+
+
+class DisabledWebhooks(BaseModel):
+    disabled: list[DisabledWebhook]
 
 
 class Health(BaseModel):

@@ -17,7 +17,7 @@ import structlog
 from redis.exceptions import RedisError
 from rq_scheduler import Scheduler as RQScheduler
 
-from app import limits, listing, queueing
+from app import limits, listing, outcome, queueing
 from app.catalog import Catalog
 from app.recovery import Sweeper
 from app.redis import SCHEDULER_WAKE, SCHEDULERS
@@ -108,6 +108,8 @@ class Scheduler(RQScheduler):
             self._look_at = time.monotonic() + LOOK_EVERY
             self.runner.settle()
             self._move_delayed()
+            while self.lease.hold() and outcome.follow_up(self.connection):
+                pass
             self.orphans.look(self._now())
         until_limit = limits.look(self.connection)
         due, following = self.runner.run_due(self._now())

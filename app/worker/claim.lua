@@ -34,7 +34,8 @@ for n = 3, #KEYS do
     if type(id) ~= 'string' then break end -- it is empty, or no list
     local job = 'rq:job:' .. id
     local fields = redis.pcall('HMGET', job, 'data', 'created_at', 'timeout', 'result_ttl', 'success_callback_name',
-      'failure_callback_name', 'stopped_callback_name', 'webhooks', 'group_id', 'repeats_left', 'attempts', 'dependency_ids', 'ttl', 'limits')
+      'failure_callback_name', 'stopped_callback_name', 'webhooks', 'group_id', 'repeats_left', 'attempts', 'dependency_ids', 'ttl',
+      'limits', 'follow')
     local limits = not fields.err and fields[14]
     if limits and #claimed > 0 then -- it begins when it is claimed, so it is claimed alone
       redis.call('LPUSH', KEYS[n], id)
@@ -48,7 +49,7 @@ for n = 3, #KEYS do
       else
         redis.call('ZADD', 'rq:wip:' .. queue, until_, id .. ':' .. execution)
         if fields.err then fields = {} elseif fields[13] then redis.call('PERSIST', job) end
-        claimed[#claimed + 1] = { n - 2, id, execution, unpack(fields, 1, 14) }
+        claimed[#claimed + 1] = { n - 2, id, execution, unpack(fields, 1, 15) }
         left = limits and 0 or left - 1
       end
     end

@@ -29,7 +29,7 @@ LONGEST_WAIT = 2.0  # seconds between two tries to reach Redis
 SCRIPTS = {
     "claim": ("limits/library", "worker/claim"),
     "begin": ("worker/begin",),
-    "finish": ("worker/finish",),
+    "finish": ("outbox", "worker/finish"),
     "release": ("limits/library", "limits/release"),
 }
 
@@ -57,6 +57,7 @@ class Claimed:
     dependency_ids: bytes | None = None
     ttl: bytes | None = None
     limits: bytes | None = None
+    follow: bytes | None = None
     id: str = ""
     """Set when it begins: not every id is UTF-8."""
 
@@ -244,7 +245,7 @@ class Claims:
             f"rq:finished:{claimed.queue}", b"rq:job:" + raw_id, b"rq:results:" + raw_id,
             self.name, raw_id, claimed.execution_id, b64encode(finished.result or b""), finished.result_ttl,
             finished.started_at, finished.ended_at, moment(datetime.fromtimestamp(finished.ended_at, UTC)),
-            finished.ended_at - finished.started_at, 1 if claimed.dependency_ids else 0,
+            finished.ended_at - finished.started_at, 1 if claimed.dependency_ids else 0, 1 if claimed.follow else 0,
         )  # fmt: skip
 
     def _load(self) -> None:

@@ -20,7 +20,7 @@ import structlog
 from rq.job import _job_stack
 from rq.timeouts import JobTimeoutException
 
-from app import log, recovery
+from app import log, outcome, recovery
 from app.catalog import name_of
 from app.quarantine import quarantine
 from app.rq_parts import Job, Queue, catalog
@@ -160,9 +160,19 @@ class Horse:
             self.rq_way.end(job, claimed, now)
         if claimed.limits:
             self.claims.releases(claimed)
+        if claimed.follow:
+            self._follow_up()
         log.about = {}
         self.board.clear()
         self.idle_since = time.monotonic()
+
+    def _follow_up(self) -> None:
+        """What the end asks for, at once; what is not done here the scheduler does."""
+        try:
+            self.claims.settle()
+            outcome.follow_up(self.connection)
+        except redis.RedisError as error:
+            logger.warning("what follows the job is put off", error=f"{type(error).__name__}: {error}")
 
     def _plain(self, claimed: Claimed) -> Job | None:
         """The job, if it needs nothing of RQ but to be run."""
@@ -174,7 +184,7 @@ class Horse:
             return None
         try:
             call = self.worker.serializer.loads(zlib.decompress(claimed.data))
-            return Job.begun(claimed.id, self.connection, claimed.queue, call)
+            return Job.begun(claimed.id, self.connection, claimed.queue, call, claimed.follow)
         except (zlib.error, ValueError, TypeError):
             return None  # RQ's own way reads older forms too, and fails the rest with its reason
 

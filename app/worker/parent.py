@@ -184,6 +184,7 @@ class Worker(rq.Worker):
 
     def handle_job_failure(self, job: Any, queue: Any, started_job_registry: Any = None, exc_string: str = "") -> None:
         if self._still_holds(job):
+            job.reason = exc_string
             super().handle_job_failure(job, queue, started_job_registry, exc_string)
 
     def handle_job_retry(self, job: Any, queue: Any, *args: Any, **kwargs: Any) -> None:
