@@ -18,7 +18,7 @@ from redis.client import Pipeline
 from app import job_state, queueing, webhooks
 from app.job_state import Raw
 from app.queueing import NewJob
-from app.redis import OUTBOX, job_key, moment, script
+from app.redis import ENDING, OUTBOX, job_key, moment, script
 from app.serializer import JSON
 from app.settings import get_settings
 
@@ -40,7 +40,7 @@ def note(
     `ended_at` is UTC; `result` has the fields of RQ's latest result.
     """
     said = {"status": status, "ended_at": moment(ended_at or datetime.now(UTC)), **result}
-    script(pipeline, "outbox", "note_end")(
+    script(pipeline, *ENDING, "note_end")(
         keys=[key], args=[secrets.token_hex(8), job_id, *(word for pair in said.items() for word in pair)]
     )
 
@@ -74,10 +74,15 @@ def _following(entry: str, raw: Raw) -> list[NewJob]:
     """The jobs that follow an end: always the same ids for an entry. None for what cannot be read."""
     job_id = raw.get(b"job_id", b"").decode(errors="replace")
     try:
-        return [job for what in raw[b"follow"].decode().split() for job in FOLLOWERS[what](entry, job_id, raw)]
+        return [job for what in _asked(raw) for job in FOLLOWERS[what](entry, job_id, raw)]
     except (KeyError, ValueError, TypeError) as error:
         log.error("what follows a job cannot be read", job_id=job_id, reason=f"{type(error).__name__}")  # noqa: TRY400 - it may quote a secret
         return []
+
+
+def _asked(raw: Raw) -> list[str]:
+    """A workflow went on in the very step that ended the job."""
+    return [what for what in raw[b"follow"].decode().split() if what != "workflow"]
 
 
 def _webhook(entry: str, job_id: str, raw: Raw) -> list[NewJob]:

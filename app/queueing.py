@@ -20,7 +20,7 @@ from app import limits, unique, webhooks
 from app.catalog import Function
 from app.errors import Conflict, Invalid, NotFound, TooLarge
 from app.limits import Held
-from app.redis import QUEUES, ended_key, job_key, moment, queue_key, registry_key, script
+from app.redis import ENDING, QUEUES, ended_key, job_key, moment, queue_key, registry_key, script
 from app.serializer import JSON
 from app.settings import Settings
 
@@ -224,7 +224,7 @@ def cancel(connection: redis.Redis, job_id: str, stop: Callable[[str], None]) ->
     Raises:
         NotFound, Conflict: it has ended already.
     """
-    outcome = _change(connection, job_id, "outbox", "cancel")
+    outcome = _change(connection, job_id, *ENDING, "cancel")
     if outcome == "started":
         stop(job_id)
     elif outcome != "ok":
@@ -237,7 +237,7 @@ def requeue(connection: redis.Redis, job_id: str) -> None:
     Raises:
         NotFound, Conflict: it is in another state.
     """
-    outcome = _change(connection, job_id, "requeue")
+    outcome = _change(connection, job_id, "workflows/library", "workflows/reopen", "requeue")
     if outcome != "ok":
         raise Conflict(f"Job {job_id} is {outcome}: only a failed, stopped or canceled job can be requeued")
 

@@ -25,7 +25,7 @@ from rq.timeouts import UnixSignalDeathPenalty
 from app import job_state, listing
 from app.outcome import follow_up
 from app.quarantine import FAILED, quarantine
-from app.redis import LEASES, WORKERS, job_key, moment, registry_key, results_key, script
+from app.redis import ENDING, LEASES, WORKERS, job_key, moment, registry_key, results_key, script
 from app.rq_parts import Job, Queue, catalog
 from app.settings import get_settings
 
@@ -102,7 +102,7 @@ def recover(
         quarantine(connection, job_id.encode(), queue, error)
         job = {}
     now, outcome = datetime.now(UTC), decide(job)
-    settled = script(connection, "outbox", "recover")(
+    settled = script(connection, *ENDING, "recover")(
         keys=[registry_key("wip", queue), job_key(job_id), results_key(job_id)],
         args=[
             queue, job_id, execution_id, outcome, moment(now), int(now.timestamp()),

@@ -33,6 +33,11 @@ OUTBOX = "jobline:outbox"
 """A stream: a copy of each job that has ended and asks for something to follow. Written by app/outbox.lua."""
 DISABLED_WEBHOOKS = "jobline:webhooks:disabled"
 """URLs that have answered 410 Gone, by when they did."""
+WORKFLOWS = "jobline:workflows"
+"""The ids of all workflows, by when they were made."""
+WORKFLOWS_OPEN = "jobline:workflows:open"
+WORKFLOWS_STOPPING = "jobline:workflows:stopping"
+"""Those that stop for a failure, and have jobs on queues still."""
 QUARANTINED = "jobline:schedules:quarantined"
 """Entries of rq-scheduler's set that are not ours to run, and why."""
 
@@ -52,6 +57,10 @@ def connect(settings: Settings, socket_timeout: float | None = SOCKET_TIMEOUT) -
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
         health_check_interval=30,
     )
+
+
+ENDING = ("workflows/library", "outbox")
+"""What scripts begin with that end a job."""
 
 
 @cache
@@ -90,6 +99,10 @@ def registry_key(registry: str, queue: str) -> str:
 def ended_key(job_id: str) -> str:
     """A stream that wakes whoever waits for a job which ends without a result (canceled, deleted)."""
     return f"jobline:ended:{job_id}"
+
+
+def workflow_key(workflow: str) -> str:
+    return f"jobline:workflow:{workflow}"
 
 
 def schedule_key(name: str) -> str:

@@ -1,5 +1,5 @@
 -- Put a job that failed, was stopped or canceled back on its queue: 'ok', else its state, nil if unknown.
--- KEYS: job hash, note of its end. ARGV: id, now (RQ's format).
+-- KEYS: job hash, note of its end. ARGV: id, now (RQ's format). Begins with workflows/reopen.lua.
 local state = redis.call('HGET', KEYS[1], 'status')
 if not state then return nil end
 local registries = { failed = 'failed', stopped = 'failed', canceled = 'canceled' }
@@ -15,4 +15,5 @@ if ttl then redis.call('EXPIRE', KEYS[1], ttl) end
 redis.call('DEL', KEYS[2])
 redis.call('SADD', 'rq:queues', 'rq:queue:' .. queue)
 redis.call('RPUSH', 'rq:queue:' .. queue, id)
+if string.find(redis.call('HGET', KEYS[1], 'follow') or '', 'workflow', 1, true) then reopen(id) end
 return 'ok'

@@ -17,6 +17,7 @@ from app.outbound import seconds_to_wait
 from app.quarantine import FAILED
 from app.serializer import JSON
 from app.settings import get_settings
+from app.workflows.store import with_results
 
 
 @cache
@@ -70,7 +71,10 @@ class Job(rq.job.Job):
     def _execute(self) -> Any:
         """Raises NotFound for a function outside the catalogue, ValidationError for arguments that do not fit."""
         function = catalog().by_path(self.func_name or "")
-        args, kwargs = function.typed(list(self.args), self.kwargs)
+        given, named = list(self.args), self.kwargs
+        if self.follow and b"workflow" in self.follow:
+            given, named = with_results(self.connection, self.id, given, named)
+        args, kwargs = function.typed(given, named)
         progress.report_to(self._save_progress)
         try:
             result = function.call(*args, **kwargs)

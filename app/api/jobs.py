@@ -1,6 +1,7 @@
 """/jobs: enqueue one or many, list, look, wait, cancel, requeue, delete."""
 
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -17,6 +18,7 @@ from app.api.auth import authorize
 from app.api.context import answer, context
 from app.api.once import answered, kept, once
 from app.api.openapi import PREFER, PROBLEMS, TAGS
+from app.catalog import Place
 from app.errors import Invalid, NotFound
 from app.fields import ConcurrencyBody, RateBody
 from app.idempotency import Receipt
@@ -24,7 +26,10 @@ from app.options import Limit
 from app.queueing import NewJob
 from app.serializer import JSON, utc
 
-SPOKEN_FOR = {"function", "args", "kwargs", "delay", "at", "retry", "rate_limit", "concurrency", "unique", "webhook"}
+SPOKEN_FOR = {
+    *("function", "args", "kwargs", "delay", "at", "retry", "rate_limit", "concurrency", "unique", "webhook"),
+    *("name", "after", "each"),
+}
 """Fields of a body that are not options of a job as they stand."""
 PREFERENCE = re.compile(r"\bwait\s*=\s*(\d+)")
 
@@ -110,13 +115,13 @@ def delete(path: schemas.JobPath) -> Response:
     return Response(status=204)
 
 
-def new_job(body: schemas.JobBody, pointer: str = "#") -> NewJob:
+def new_job(body: schemas.JobBody, pointer: str = "#", unknown: Collection[Place] = ()) -> NewJob:
     """The job that a body asks for, its function known and its arguments checked."""
     try:
         function = context().catalog.get(body.function)
     except NotFound as error:
         raise Invalid(error.detail, [{"detail": error.detail, "pointer": f"{pointer}/function"}]) from None
-    function.check(body.args, body.kwargs, pointer)
+    function.check(body.args, body.kwargs, pointer, unknown)
     at = datetime.now(UTC) + timedelta(seconds=body.delay) if body.delay else body.at
     return queueing.prepare(
         function,

@@ -10,6 +10,7 @@ from app.api import schemas
 from app.catalog import Catalog, Function
 
 TAGS = {
+    "workflows": Tag(name="workflows", description="Graphs of jobs"),
     "jobs": Tag(name="jobs", description="Calls of functions"),
     "functions": Tag(name="functions", description="What can be called"),
     "schedules": Tag(name="schedules", description="Rules that make jobs in time"),

@@ -28,6 +28,7 @@ from app.schedules.reconcile import Reconciler
 from app.schedules.runner import Runner
 from app.settings import Settings
 from app.wake import Wake
+from app.workflows import store as workflows
 
 LOOK_EVERY = 0.5  # seconds between two looks at delayed jobs, open runs and orphans
 BEAT_EVERY = 1.0
@@ -63,6 +64,7 @@ class Scheduler(RQScheduler):
         self.sweeper, self.orphans = Sweeper(connection), Orphans(connection)
         self._stop = self._born = self._reconciled = False
         self._beat_at = self._look_at = 0.0
+        self._looks = 0
         self._ahead = clock() - time.monotonic()
 
     def run(self, burst: bool = False) -> None:
@@ -110,6 +112,8 @@ class Scheduler(RQScheduler):
             self._move_delayed()
             while self.lease.hold() and outcome.follow_up(self.connection):
                 pass
+            self._looks += 1
+            workflows.sweep(self.connection, self._looks)
             self.orphans.look(self._now())
         until_limit = limits.look(self.connection)
         due, following = self.runner.run_due(self._now())

@@ -19,7 +19,7 @@ import structlog
 from redis.exceptions import ResponseError
 
 from app import recovery
-from app.redis import LEASES, moment, source
+from app.redis import ENDING, LEASES, moment, source
 from app.worker.wire import TRANSIENT, Wire, pack
 
 KEEP = 90  # seconds that an execution stays registered without a heartbeat, as RQ 2.12 keeps it while a job runs
@@ -29,7 +29,7 @@ LONGEST_WAIT = 2.0  # seconds between two tries to reach Redis
 SCRIPTS = {
     "claim": ("limits/library", "worker/claim"),
     "begin": ("worker/begin",),
-    "finish": ("outbox", "worker/finish"),
+    "finish": (*ENDING, "worker/finish"),
     "release": ("limits/library", "limits/release"),
 }
 
