@@ -1,4 +1,4 @@
-"""`python -m app probe`: a worker is alive only if it and its horse both move, a scheduler if it moves and one leads."""
+"""`python -m app probe`: a worker is alive if it and its horse both move, a scheduler if it moves and one leads."""
 
 import time
 
