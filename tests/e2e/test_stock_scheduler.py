@@ -1,6 +1,5 @@
 """What rq-scheduler 0.14 does wrong, shown on it, and that ours does not do it."""
 
-import contextlib
 import inspect
 import itertools
 import json
@@ -112,38 +111,6 @@ def test_ours_doubles_and_loses_nothing_before_whichever_command_it_dies(
         ours.valkey.delete(LOCK)  # it ran out
     assert deaths > 10
     assert ours.due() == [10 * number for number in range(1, deaths + 2)]
-
-
-def test_ours_doubles_and_loses_nothing_whichever_answer_of_redis_gets_lost(
-    ours: Time, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read, left = AbstractConnection.read_response, 0
-
-    def read_or_lose(connection: AbstractConnection, *args: Any, **options: Any) -> Any:
-        nonlocal left
-        left -= 1
-        answer = read(connection, *args, **options)
-        if left == -1:
-            connection.disconnect()
-            raise redis.ConnectionError
-        return answer
-
-    for losses in itertools.count():
-        ours.valkey.flushdb()
-        ours.clock.now = NOON
-        ours.put(interval=10)
-        scheduler = ours.scheduler()
-        ours.clock.now += 10 * SECOND
-        left = losses
-        with monkeypatch.context() as patch, contextlib.suppress(redis.RedisError):
-            patch.setattr(AbstractConnection, "read_response", read_or_lose)
-            act(scheduler)
-        lost = left < 0
-        act(scheduler)
-        assert ours.due() == [10]
-        if not lost:
-            break
-    assert losses > 10
 
 
 def test_one_job_that_cannot_be_read_stops_every_schedule_of_stock_and_none_of_ours(
