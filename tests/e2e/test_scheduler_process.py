@@ -75,7 +75,7 @@ def put(connection: redis.Redis, name: str, start: datetime, **said: Any) -> Non
     """A schedule of every STEP that leaves nothing out."""
     rule = {"function": "demo.add", "args": [1, 2], "interval": STEP.total_seconds(), "catch_up": "all"}
     schedule = Schedule.model_validate({"name": name, **rule, "start": start, **said})
-    manage.put(connection, Catalog(), Settings(), schedule, datetime.now(UTC), declared=False)
+    manage.put(connection, Catalog(), Settings(), schedule, start - STEP, declared=False)
 
 
 def runs(connection: redis.Redis) -> list[tuple[str, datetime]]:
@@ -122,7 +122,7 @@ def test_schedules_that_are_edited_while_it_runs_are_taken_over(
 def test_another_takes_over_within_ten_seconds_when_the_one_that_leads_is_killed(
     valkey: redis.Redis, scheduler: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
-    start = datetime.now(UTC) + STEP
+    start = datetime.now(UTC)
     put(valkey, "s", start)
     first = scheduler()
     until(lambda: leads(valkey, first))
@@ -140,7 +140,7 @@ def test_another_takes_over_within_ten_seconds_when_the_one_that_leads_is_killed
 def test_one_that_was_paused_for_longer_than_its_lease_stands_by_when_it_wakes_up(
     valkey: redis.Redis, scheduler: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
-    start = datetime.now(UTC) + STEP
+    start = datetime.now(UTC)
     put(valkey, "s", start)
     first = scheduler()
     until(lambda: leads(valkey, first))
@@ -198,7 +198,7 @@ def test_a_redis_that_is_killed_and_comes_back_doubles_and_drops_nothing(
     server: Server, scheduler: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     server.start()
-    start, count, names = datetime.now(UTC) + STEP, 40, ("a", "b", "c")
+    start, count, names = datetime.now(UTC), 40, ("a", "b", "c")
     for name in names:
         put(server.connection, name, start, max_runs=count)
     crew = [scheduler(REDIS_URL=server.url) for _ in range(3)]
