@@ -120,8 +120,11 @@ def enqueue(connection: redis.Redis, jobs: list[NewJob], receipt: Receipt | None
     parents = sorted({parent for job in jobs for parent in job.depends_on} - {job.id for job in jobs})
     locks = {job.lock.key: job.lock for job in jobs if job.lock}
     watched = [job_key(job_id) for job_id in (*chosen, *parents)] + [*locks] + ([receipt.key] if receipt else [])
+    first, written = jobs[0], list[str]()
 
     def check_and_write(pipeline: Pipeline) -> list[str]:
+        if written and pipeline.hget(job_key(first.id), "created_at") == moment(first.created_at).encode():
+            return written  # the transaction had held, and its answer was lost
         if receipt:
             receipt.check(pipeline.get(receipt.key))
         taken = [job_id for job_id in chosen if pipeline.exists(job_key(job_id))]
@@ -135,8 +138,11 @@ def enqueue(connection: redis.Redis, jobs: list[NewJob], receipt: Receipt | None
         write(pipeline, new)
         if receipt:
             receipt.write(pipeline, ids)
+        written[:] = ids
         return ids
 
+    # something is always watched: redis-py sends a transaction again, when its answer is lost, if nothing is
+    watched.append(job_key(first.id))
     return cast(list[str], connection.transaction(check_and_write, *watched, value_from_callable=True))
 
 

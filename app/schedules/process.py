@@ -33,6 +33,7 @@ from app.workflows import store as workflows
 LOOK_EVERY = 0.5  # seconds between two looks at delayed jobs, open runs and orphans
 BEAT_EVERY = 1.0
 KEEP = 60  # seconds that a scheduler is known without a heartbeat
+STOP_WITHIN = 1.5  # seconds
 LONGEST_WAIT = 10.0  # seconds between two tries while Redis is away
 JUMP = 2.0  # seconds that the clock may go otherwise than time does
 
@@ -40,7 +41,9 @@ log = structlog.get_logger("jobline.scheduler")
 
 
 class Scheduler(RQScheduler):
-    """`rq_scheduler.Scheduler` 0.14 on JSON: its keys and methods, and a `run` that loses and doubles nothing.
+    """`rq_scheduler.Scheduler` 0.14 on JSON: its keys, its lock, and a `run` that loses and doubles nothing.
+
+    What its other methods write (`enqueue_at`, `cron`...) is the old way: `run` does not execute it, and says so.
 
     `declared` are schedules as `cron`, `every` and `once` make them; `clock` gives seconds since 1970.
     """
@@ -81,14 +84,18 @@ class Scheduler(RQScheduler):
                 except RedisError as error:
                     pause = wait = min(2 * wait + 0.25, LONGEST_WAIT)
                     log.warning("redis is away", error=f"{type(error).__name__}: {error}", again_in=wait)
-                if burst and pause:
-                    break
-                if self.settings.reload and _written(source) != written:
+                if (burst and pause and not wait) or self._is_changed(source, written):
                     break
                 wake.wait(pause)
         self._leave()
-        if self.settings.reload and _written(source) != written:
+        if self._is_changed(source, written):
             os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - this program, as it is now
+
+    def acquire_lock(self) -> bool:
+        return self.lease.hold()
+
+    def remove_lock(self) -> None:
+        self.lease.release()
 
     def step(self) -> float:
         """Do what is due; seconds until there may be more to do. Raises RedisError."""
@@ -149,6 +156,10 @@ class Scheduler(RQScheduler):
             log.warning("the clock has jumped", seconds=round(ahead - self._ahead, 3))
         self._ahead = ahead
 
+    def _is_changed(self, source: Path, written: float) -> bool:
+        """While an editor puts it in place there is no file for a moment."""
+        return self.settings.reload and _written(source) not in (written, 0.0)
+
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self.clock(), UTC)
 
@@ -162,10 +173,14 @@ class Scheduler(RQScheduler):
                     if heard.get_message(timeout=LONGEST_WAIT):
                         wake.ring()
             except RedisError:
-                time.sleep(LOOK_EVERY)  # as `run` says
+                time.sleep(LOOK_EVERY)  # `run` says so
 
     def _ask_to_stop(self, *_: object) -> None:
+        """No step is left half done, whenever it ends: a Redis that is silent does not hold it up."""
         self._stop = True
+        end = threading.Timer(STOP_WITHIN, os._exit, [0])
+        end.daemon = True
+        end.start()
 
     def _leave(self) -> None:
         try:

@@ -96,6 +96,8 @@ def create(connection: redis.Redis, flow: NewWorkflow, receipt: Receipt | None) 
     """Write a workflow, and queue what needs nothing."""
 
     def write(pipeline: Pipeline) -> None:
+        if pipeline.exists(workflow_key(flow.id)):
+            return  # the transaction had held, and its answer was lost
         if receipt:
             receipt.check(pipeline.get(receipt.key))
         pipeline.multi()
@@ -106,7 +108,7 @@ def create(connection: redis.Redis, flow: NewWorkflow, receipt: Receipt | None) 
         if receipt:
             receipt.write(pipeline, [flow.id])
 
-    connection.transaction(write, *([receipt.key] if receipt else []))
+    connection.transaction(write, workflow_key(flow.id), *([receipt.key] if receipt else []))
 
 
 def _shown(node: Node) -> dict[str, Any]:

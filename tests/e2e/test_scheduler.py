@@ -378,7 +378,7 @@ def test_a_schedule_that_is_put_at_run_time_is_on_time_at_once(project: Project,
         process.communicate(timeout=5)
     ids = [job_id.decode() for job_id in valkey.lrange("rq:queue:default", 0, -1)]
     late = sorted(lateness(job) for job in job_state.fetch(valkey, ids) if job)
-    assert late[-3] < 0.1
+    assert late[-3] < 0.25
 
 
 def lateness(job: dict[str, Any]) -> float:
