@@ -18,7 +18,7 @@ from redis.client import Pipeline
 from app import job_state, queueing, webhooks
 from app.job_state import Raw
 from app.queueing import NewJob
-from app.redis import ENDING, OUTBOX, job_key, moment, script
+from app.redis import ENDING, OUTBOX, job_key, moment, source
 from app.serializer import JSON
 from app.settings import get_settings
 
@@ -40,9 +40,9 @@ def note(
     `ended_at` is UTC; `result` has the fields of RQ's latest result.
     """
     said = {"status": status, "ended_at": moment(ended_at or datetime.now(UTC)), **result}
-    script(pipeline, *ENDING, "note_end")(
-        keys=[key], args=[secrets.token_hex(8), job_id, *(word for pair in said.items() for word in pair)]
-    )
+    words = [word for pair in said.items() for word in pair]
+    # by its text: a script that Redis has forgotten would let the rest of the transaction hold
+    pipeline.eval(source(*ENDING, "note_end"), 1, key, secrets.token_hex(8), job_id, *words)
 
 
 def follow_up(connection: redis.Redis) -> int:

@@ -5,7 +5,7 @@ A delivery is a job on queue `webhooks`. The secret of its webhook is a field of
 
 import random
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import redis
@@ -28,7 +28,7 @@ LADDER = (5, 300, 1800, 2 * HOURS, 5 * HOURS, 10 * HOURS, 14 * HOURS, 20 * HOURS
 """Seconds before each retry: the schedule of the specification."""
 JITTER = 0.1  # of each wait, more or less
 LARGEST = 20_000  # bytes of a message, by the advice of the specification
-DISABLED_FOR = timedelta(days=30)
+DISABLED_FOR = 30 * 24 * HOURS
 BUSY = (429, 503)
 GONE = 410
 
@@ -105,7 +105,7 @@ def deliver(url: str, told: dict[str, Any]) -> dict[str, Any]:
         raise Discard("Only what follows a job is delivered: say `webhook` when you enqueue one")
     place = outbound.parsed(url)
     since = job.connection.zscore(DISABLED_WEBHOOKS, url)
-    if since is not None:
+    if since is not None and since > _oldest():
         raise Discard(_gone(place.host, datetime.fromtimestamp(since, UTC)))
     body = JSON.dumps(told)
     headers = {"Content-Type": "application/json", **signing.headers(_secrets(own.decode()), job.id, body)}
@@ -142,18 +142,20 @@ def _gone(host: str | None, since: datetime) -> str:
 
 
 def _disable(connection: redis.Redis, url: str) -> None:
-    now = datetime.now(UTC)
     with connection.pipeline() as pipeline:
-        pipeline.zremrangebyscore(DISABLED_WEBHOOKS, "-inf", (now - DISABLED_FOR).timestamp())
-        pipeline.zadd(DISABLED_WEBHOOKS, {url: now.timestamp()})
+        pipeline.zremrangebyscore(DISABLED_WEBHOOKS, "-inf", _oldest())
+        pipeline.zadd(DISABLED_WEBHOOKS, {url: time.time()})
         pipeline.execute()
 
 
 def disabled(connection: redis.Redis) -> list[dict[str, str]]:
     """The URLs that have answered 410 Gone, and since when: nothing is delivered there."""
-    since = (datetime.now(UTC) - DISABLED_FOR).timestamp()
-    found = connection.zrangebyscore(DISABLED_WEBHOOKS, since, "+inf", withscores=True)
+    found = connection.zrangebyscore(DISABLED_WEBHOOKS, _oldest(), "+inf", withscores=True)
     return [{"url": url.decode(), "since": utc(datetime.fromtimestamp(at, UTC))} for url, at in found]
+
+
+def _oldest() -> float:
+    return time.time() - DISABLED_FOR
 
 
 def enable(connection: redis.Redis, url: str) -> None:

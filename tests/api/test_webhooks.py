@@ -36,10 +36,10 @@ def test_a_job_shows_its_webhook_and_never_its_secret(client: FlaskClient, fake:
     assert job["webhook"] == {"url": URL, "events": ["job.failed"]}
     assert client.get(job["links"]["self"]).get_json() == job
     assert fake.hget(f"rq:job:{job['id']}", "webhook_secret").decode() == OTHER_SECRET
-    shown = [
-        client.get(path).get_data(as_text=True)
-        for path in ("/api/v1/jobs", job["links"]["self"], job["links"]["dashboard"], "/api/v1/functions")
-    ]
+    pages = ("/api/v1/jobs", job["links"]["self"], job["links"]["dashboard"], f"/dashboard/0/data/job/{job['id']}.json")
+    answers = [client.get(path) for path in pages]
+    assert {answer.status_code for answer in answers} == {200}
+    shown = [answer.get_data(as_text=True) for answer in answers]
     shown += [str(Job.fetch(job["id"], connection=fake).to_dict()), repr(Webhook(URL, secret=OTHER_SECRET))]
     assert not [text for text in shown if OTHER_SECRET.removeprefix("whsec_") in text]
 

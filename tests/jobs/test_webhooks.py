@@ -143,7 +143,9 @@ def test_410_disables_the_url_until_it_is_enabled(
     webhooks.enable(fake, gone)
     with pytest.raises(Discard):
         attempt(gone, "msg_4")
-    assert len(receiver.at("/status/410")) == 2
+    with time_machine.travel(time.time() + 31 * 86_400), pytest.raises(Discard):
+        attempt(gone, "msg_5")  # it is asked again
+    assert len(receiver.at("/status/410")) == 3
 
 
 def test_silence_is_a_failure(attempt: Callable[..., Any], receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
