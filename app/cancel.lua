@@ -5,7 +5,7 @@ if not state then return nil end
 local queue, id = redis.call('HGET', KEYS[1], 'origin') or '', ARGV[1]
 local taken = 0
 if state == 'queued' then
-  taken = redis.call('LREM', 'rq:queue:' .. queue, 1, id)
+  taken = redis.call('LREM', 'rq:queue:' .. queue, -1, id) -- many are canceled newest first
   if taken == 0 then return 'started' end
 elseif state == 'scheduled' or state == 'deferred' then
   taken = redis.call('ZREM', 'rq:' .. state .. ':' .. queue, id)

@@ -5,7 +5,7 @@ if not state then return nil end
 local queue, id = redis.call('HGET', KEYS[1], 'origin') or '', ARGV[1]
 if state == 'started' then return state end
 if state == 'queued' then
-  if redis.call('LREM', 'rq:queue:' .. queue, 1, id) == 0 then return 'started' end
+  if redis.call('LREM', 'rq:queue:' .. queue, -1, id) == 0 then return 'started' end
 end
 for _, registry in ipairs({ 'finished', 'failed', 'deferred', 'scheduled', 'canceled' }) do
   redis.call('ZREM', 'rq:' .. registry .. ':' .. queue, id)

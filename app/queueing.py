@@ -6,9 +6,10 @@ All jobs of one call are written in one transaction: either every one is there, 
 import math
 import uuid
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -55,7 +56,7 @@ class NewJob:
         now = moment(self.created_at)
         fields: dict[str, Any] = {
             "created_at": now,
-            "data": zlib.compress(JSON.dumps([self.function, None, self.args, self.kwargs])),
+            "data": call_data(self.function, self.args, self.kwargs),
             "success_callback_name": "",
             "failure_callback_name": "",
             "stopped_callback_name": "",
@@ -65,7 +66,7 @@ class NewJob:
             "worker_name": "",
             "group_id": "",
             "origin": self.queue,
-            "description": self.description or get_call_string(self.function, self.args, self.kwargs, max_length=75),
+            "description": self.description or call_text(self.function, self.args, self.kwargs),
             "timeout": self.timeout,
             "result_ttl": self.result_ttl,
             "failure_ttl": self.failure_ttl,
@@ -86,6 +87,16 @@ class NewJob:
         if self.meta:
             fields["meta"] = JSON.dumps(self.meta)
         return fields
+
+
+def call_data(path: str, args: list[Any], kwargs: dict[str, Any]) -> bytes:
+    """A call as the field `data` of RQ's hash."""
+    return zlib.compress(JSON.dumps([path, None, args, kwargs]))
+
+
+def call_text(path: str, args: list[Any], kwargs: dict[str, Any]) -> str:
+    """The description of a job that was given none."""
+    return str(get_call_string(path, args, kwargs, max_length=75))
 
 
 def enqueue(connection: redis.Redis, jobs: list[NewJob]) -> None:
@@ -166,13 +177,17 @@ def cancel(connection: redis.Redis, job_id: str, stop: Callable[[str], None]) ->
         raise Conflict(f"Job {job_id} is {outcome}: only a job that has not ended can be canceled")
 
 
-def requeue(connection: redis.Redis, job_id: str) -> None:
-    """Put a failed, stopped or canceled job back at the end of its queue.
+def requeue(
+    connection: redis.Redis, job_id: str, queue: str = "", fields: Mapping[str, str | bytes | int] | None = None
+) -> None:
+    """Put a failed, stopped or canceled job back at the end of its queue, or of another.
+
+    `fields` of its hash are written in the same step.
 
     Raises:
         NotFound, Conflict: it is in another state.
     """
-    outcome = _change(connection, "requeue", job_id)
+    outcome = _change(connection, "requeue", job_id, queue, *chain.from_iterable((fields or {}).items()))
     if outcome != "ok":
         raise Conflict(f"Job {job_id} is {outcome}: only a failed, stopped or canceled job can be requeued")
 
@@ -188,15 +203,21 @@ def delete(connection: redis.Redis, job_id: str) -> None:
         raise Conflict(f"Job {job_id} is {outcome}: cancel it first")
 
 
-def _change(connection: redis.Redis, name: str, job_id: str) -> str:
-    now = datetime.now(UTC)
-    outcome = script(connection, name)(
-        keys=[job_key(job_id), ended_key(job_id)],
-        args=[job_id, moment(now), int(now.timestamp()), WAKE_FOR],
-    )
+def _change(connection: redis.Redis, name: str, job_id: str, *more: Any) -> str:
+    outcome = change(connection, name, job_id, *more)
     if outcome is None:
         raise NotFound(f"No job {job_id!r}")
     return outcome.decode()
+
+
+def change(client: redis.Redis, name: str, job_id: str, *more: Any) -> Any:
+    """Run cancel.lua, requeue.lua or delete.lua on a job, or add it to a pipeline: b"ok", the state that forbids it, or
+    None if there is no such job."""
+    now = datetime.now(UTC)
+    return script(client, name)(
+        keys=[job_key(job_id), ended_key(job_id)],
+        args=[job_id, moment(now), int(now.timestamp()), WAKE_FOR, *more],
+    )
 
 
 def move_due(connection: redis.Redis, queue: str, now: datetime, limit: int = 1000) -> int:
@@ -216,9 +237,7 @@ def prepare(function: Function, settings: Settings, args: list[Any], kwargs: dic
     Raises:
         TooLarge: the arguments exceed ARGUMENTS_LIMIT.
     """
-    size = len(JSON.dumps([args, kwargs]))
-    if size > settings.arguments_limit:
-        raise TooLarge(f"The arguments are {size} bytes, the limit is {settings.arguments_limit}")
+    check_size(settings, args, kwargs)
     given = {name: value for name, value in said.items() if value is not None}
     options = function.options
     retry = given.pop("retry", None) or options.retry
@@ -234,3 +253,10 @@ def prepare(function: Function, settings: Settings, args: list[Any], kwargs: dic
         "meta": meta,
     }
     return NewJob(function.path, args, kwargs, **{**defaults, **given})
+
+
+def check_size(settings: Settings, args: list[Any], kwargs: dict[str, Any]) -> None:
+    """Raises TooLarge: the arguments exceed ARGUMENTS_LIMIT."""
+    size = len(JSON.dumps([args, kwargs]))
+    if size > settings.arguments_limit:
+        raise TooLarge(f"The arguments are {size} bytes, the limit is {settings.arguments_limit}")

@@ -27,6 +27,8 @@ OPEN_RUNS = "jobline:schedules:open_runs"
 """Runs that had not ended when they were last looked at: the job's id, and the schedule's name."""
 SCHEDULES_CHANGED = "jobline:schedules:changed"
 """A channel: somebody else than the leading scheduler has changed a schedule."""
+AUDIT = "jobline:audit"
+"""A stream: who changed what."""
 QUARANTINED = "jobline:schedules:quarantined"
 """Entries of rq-scheduler's set that are not ours to run, and why."""
 
