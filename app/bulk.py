@@ -8,9 +8,10 @@ import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import redis
+from redis.exceptions import OutOfMemoryError, ReadOnlyError
 from rq.command import send_stop_job_command
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 
@@ -20,7 +21,8 @@ from app.serializer import JSON
 from app.sources import REGISTRY_OF, Cursor
 
 SPEND = 5.0  # seconds
-BATCH = 100  # jobs; Redis takes some 20 microseconds for each
+BATCH = 50  # jobs; Redis takes some 50 microseconds for each, and more to find one deep in a long queue
+HELD_UP = 0.008  # seconds; what takes longer is sent in smaller parts
 
 Action = Literal["requeue", "cancel", "delete"]
 MEANT: dict[Action, Sequence[str]] = {
@@ -52,8 +54,9 @@ def change(
 
     Raises:
         BadRequest: a cursor that was not given out here.
+        redis.RedisError: what was done before stays done; the same request does the rest.
     """
-    tally, until = Tally(), time.monotonic() + SPEND
+    tally, sender, until = Tally(), Sender(connection, action), time.monotonic() + SPEND
     statuses = [selection.status] if selection.status else MEANT[action]
     for source, start in sources.after(listing.sources_of(connection, statuses, selection.queue), cursor):
         place = start
@@ -64,7 +67,7 @@ def change(
                 meant = meant[: limit - tally.matched]
                 batch = batch[: meant[-1] + 1]
             ids = [batch[n][0] for n in meant]
-            changed = set() if dry_run else _apply(connection, action, ids)
+            changed = set() if dry_run else sender.send(ids)
             tally.matched += len(ids)
             tally.changed += len(changed)
             tally.skipped += 0 if dry_run else len(ids) - len(changed)
@@ -75,17 +78,36 @@ def change(
     return tally
 
 
-def _apply(connection: redis.Redis, action: Action, job_ids: list[str]) -> set[str]:
-    """The ids of those that were changed."""
-    with connection.pipeline(transaction=False) as pipeline:
-        for job_id in job_ids:
-            queueing.change(pipeline, action, job_id)
-        outcomes = dict(zip(job_ids, pipeline.execute(raise_on_error=False), strict=True))
-    changed = {job_id for job_id, outcome in outcomes.items() if outcome == b"ok"}
-    if action == "cancel":
-        running = [job_id for job_id, outcome in outcomes.items() if outcome == b"started"]
-        changed |= {job_id for job_id in running if _stop(connection, job_id)}
-    return changed
+class Sender:
+    """Sends scripts for many jobs at once, and as few at once as Redis needs to serve others between them."""
+
+    def __init__(self, connection: redis.Redis, action: Action) -> None:
+        self.connection, self.action, self._at_once = connection, action, 1
+
+    def send(self, job_ids: list[str]) -> set[str]:
+        """The ids of those that were changed."""
+        changed: set[str] = set()
+        while job_ids:
+            now, job_ids = job_ids[: self._at_once], job_ids[self._at_once :]
+            outcomes = self._run(now)
+            changed |= {job_id for job_id, outcome in outcomes.items() if outcome == b"ok"}
+            if self.action == "cancel":
+                running = [job_id for job_id, outcome in outcomes.items() if outcome == b"started"]
+                changed |= {job_id for job_id in running if _stop(self.connection, job_id)}
+        return changed
+
+    def _run(self, job_ids: list[str]) -> dict[str, Any]:
+        began = time.monotonic()
+        with self.connection.pipeline(transaction=False) as pipeline:
+            for job_id in job_ids:
+                queueing.change(pipeline, self.action, job_id)
+            outcomes = pipeline.execute(raise_on_error=False)
+        for outcome in outcomes:
+            if isinstance(outcome, OutOfMemoryError | ReadOnlyError):
+                raise outcome
+        slow = time.monotonic() - began > HELD_UP
+        self._at_once = max(1, self._at_once // 2) if slow else min(2 * self._at_once, BATCH)
+        return dict(zip(job_ids, outcomes, strict=True))
 
 
 def _stop(connection: redis.Redis, job_id: str) -> bool:

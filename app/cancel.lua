@@ -16,6 +16,8 @@ redis.call('HSET', KEYS[1], 'status', 'canceled', 'ended_at', ARGV[2])
 redis.call('ZADD', 'rq:canceled:' .. queue, ARGV[3], id)
 local keep = tonumber(redis.call('HGET', KEYS[1], 'failure_ttl') or '0')
 if keep and keep > 0 then redis.call('EXPIRE', KEYS[1], keep) end
-redis.call('XADD', KEYS[2], '*', 'status', 'canceled')
+redis.call('XADD', 'jobline:ended', '*', 'status', 'canceled')
+redis.call('COPY', 'jobline:ended', KEYS[2], 'REPLACE') -- a stream has room for 4 KB, its copy none to spare
+redis.call('DEL', 'jobline:ended')
 redis.call('EXPIRE', KEYS[2], ARGV[4])
 return 'ok'

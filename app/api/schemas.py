@@ -103,10 +103,14 @@ class Bulk(Selection):
 
 
 class BulkRequeue(Bulk):
+    """Which jobs, as in the list of jobs; newest first in each queue and state."""
+
     status: Literal["failed", "stopped", "canceled"] = "failed"
 
 
 class WithAll(Bulk):
+    """Which jobs, as in the list of jobs; newest first in each queue and state."""
+
     all: bool = Field(False, description="Needed where no filter is given")
 
     @model_validator(mode="after")
@@ -117,11 +121,15 @@ class WithAll(Bulk):
 
 
 class BulkCancel(WithAll):
-    status: Literal["queued", "started", "scheduled", "deferred"] | None = None
+    """Which jobs, as in the list of jobs; newest first in each queue and state."""
+
+    status: Literal["queued", "started", "scheduled", "deferred"] | None = Field(
+        None, description="If it is not given, each of these"
+    )
 
 
 class BulkDelete(WithAll):
-    pass
+    """Without a status, jobs in any; those that run are skipped."""
 
 
 class Progress(BaseModel):

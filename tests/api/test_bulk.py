@@ -38,7 +38,7 @@ def ids(client: FlaskClient, path: str) -> set[str]:
         assert answer.status_code == 200, answer.get_json()
         found += [job["id"] for job in answer.get_json()["jobs"]]
         path = answer.headers.get("Link", "").partition(">")[0].lstrip("<")
-    assert len(found) == len(set(found))
+        assert len(found) == len(set(found))
     return set(found)
 
 
