@@ -1,7 +1,19 @@
 """The face for job authors: light, and usable without a worker, Redis or Flask."""
 
-from app import progress, storage
-from app.options import Discard, Retry, job
+from app import outbound, progress, storage
+from app.options import Breaker, Discard, Limit, Retry, Unique, Webhook, job
 from app.settings import get_settings
 
-__all__ = ["Discard", "Retry", "get_settings", "job", "progress", "storage"]
+__all__ = [
+    "Breaker",
+    "Discard",
+    "Limit",
+    "Retry",
+    "Unique",
+    "Webhook",
+    "get_settings",
+    "job",
+    "outbound",
+    "progress",
+    "storage",
+]

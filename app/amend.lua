@@ -2,9 +2,10 @@
 -- it, nil if there is no such job. What is left is what RQ 2.12 would have written had it been enqueued so.
 -- KEYS: job hash. ARGV: id, now (RQ's format), another queue or '', when to run (seconds, 'now', or '' as it was), 1 to
 -- put it at the front, 1 if the timeout changes, 1 if meta is expected, the meta, then fields with new values.
+-- Begins with move.lua.
 local job, id, now, at = KEYS[1], ARGV[1], ARGV[2], ARGV[4]
 local front, expected = ARGV[5] == '1', ARGV[7] == '1' and ARGV[8]
-local said = redis.call('HMGET', job, 'status', 'origin', 'meta', 'ttl', 'enqueue_at_front')
+local said = redis.call('HMGET', job, 'status', 'origin', 'meta', 'ttl', 'enqueue_at_front', 'waits_for')
 local state, old = said[1], said[2] or ''
 if not state then return nil end
 if expected and (said[3] or '') ~= expected then return 'again' end
@@ -40,6 +41,11 @@ if state == 'queued' then
 elseif state == 'scheduled' then
   local due = redis.call('ZSCORE', 'rq:scheduled:' .. old, id)
   if not due then return 'started' end
+  if said[6] and (at ~= '' or queue ~= old) then -- it waits for no limit any more: the next claim asks again
+    redis.call('LREM', 'jobline:limit:' .. said[6] .. ':waiting', 1, id)
+    redis.call('HDEL', job, 'waits_for')
+    if not later then at = 'now' end
+  end
   redis.call('ZREM', 'rq:scheduled:' .. old, id)
   if at == 'now' then
     front = front or said[5] == '1'
@@ -59,5 +65,6 @@ else
   return state
 end
 
+move_limits(job, old, queue)
 redis.call('HSET', job, 'origin', queue, unpack(ARGV, 9))
 return 'ok'

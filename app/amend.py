@@ -11,13 +11,14 @@ from typing import Any
 import orjson
 import redis
 
-from app import job_state, queueing
-from app.catalog import Catalog
+from app import job_state, limits, queueing
+from app.catalog import Arguments, Catalog, Function
 from app.errors import Conflict, Invalid, NotFound
 from app.options import Retry
 from app.redis import job_key, moment, script
 from app.serializer import JSON
 from app.settings import Settings
+from app.workflows.results import found_in
 
 TRIES = 20  # while others change the same job
 
@@ -67,14 +68,26 @@ def _new_call(
         function = catalog.get(job["function"] or "")
     except NotFound as error:
         raise Invalid(error.detail, [{"detail": error.detail, "pointer": "#"}]) from None
-    was = (function.path, job["args"], job["kwargs"])
-    call = (function.path, job["args"] if args is None else args, job["kwargs"] if kwargs is None else kwargs)
-    function.check(*call[1:])
-    queueing.check_size(settings, *call[1:])
-    fields: dict[str, str | bytes | int] = {"data": queueing.call_data(*call)}
-    if job["description"] == queueing.call_text(*was):
-        fields["description"] = queueing.call_text(*call)
+    was = (job["args"], job["kwargs"])
+    call = (job["args"] if args is None else args, job["kwargs"] if kwargs is None else kwargs)
+    results = found_in({"args": call[0], "kwargs": call[1]}) if job["workflow"] else ()
+    function.check(*call, unknown=[place[1:] for place, _ in results])
+    queueing.check_size(settings, *call)
+    fields: dict[str, str | bytes | int] = {"data": queueing.call_data(function.path, *call)}
+    if job["description"] == queueing.call_text(function.path, *was):
+        fields["description"] = queueing.call_text(function.path, *call)
+    held = connection.hget(job_key(job_id), "limits")
+    if held and _declares(function, job["queue"], was, orjson.loads(held)):
+        fields["limits"] = orjson.dumps(limits.declared(function, job["queue"], *call))
     return fields
+
+
+def _declares(function: Function, queue: str, was: Arguments, held: limits.Held) -> bool:
+    """Whether a job's limits are those of its function, which may depend on the arguments; else they were given."""
+    try:
+        return limits.declared(function, queue, *was) == held
+    except (Invalid, TypeError):  # the function has changed
+        return False
 
 
 def before_start(
@@ -104,7 +117,7 @@ def before_start(
         meta = b"" if tags is None else connection.hget(job_key(job_id), "meta") or b""
         if tags is not None:
             fields["meta"] = _tagged(meta, tags)
-        outcome = script(connection, "amend")(
+        outcome = script(connection, "move", "amend")(
             keys=[job_key(job_id)],
             args=[
                 job_id, moment(datetime.now(UTC)), queue or "", due or "", int(at_front), int(timeout is not None),

@@ -8,7 +8,7 @@ import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import redis
 from redis.exceptions import OutOfMemoryError, ReadOnlyError
@@ -16,6 +16,7 @@ from rq.command import send_stop_job_command
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 
 from app import job_state, listing, queueing, sources
+from app.queueing import Action
 from app.selection import Selection
 from app.serializer import JSON
 from app.sources import REGISTRY_OF, Cursor
@@ -24,7 +25,6 @@ SPEND = 5.0  # seconds
 BATCH = 50  # jobs; Redis takes some 50 microseconds for each, and more to find one deep in a long queue
 HELD_UP = 0.008  # seconds; what takes longer is sent in smaller parts
 
-Action = Literal["requeue", "cancel", "delete"]
 MEANT: dict[Action, Sequence[str]] = {
     "requeue": ("failed",),
     "cancel": ("queued", "started", "scheduled", "deferred"),
@@ -100,7 +100,7 @@ class Sender:
         began = time.monotonic()
         with self.connection.pipeline(transaction=False) as pipeline:
             for job_id in job_ids:
-                queueing.change(pipeline, self.action, job_id)
+                queueing.change(self.connection, pipeline, job_id, self.action)
             outcomes = pipeline.execute(raise_on_error=False)
         for outcome in outcomes:
             if isinstance(outcome, OutOfMemoryError | ReadOnlyError):

@@ -1,5 +1,6 @@
 -- Cancel a job that has not started: 'ok', else the state that forbids it, nil if there is no such job.
 -- KEYS: job hash, note of its end. ARGV: id, now (RQ's format), now (seconds), seconds to keep the note.
+-- Begins with outbox.lua.
 local state = redis.call('HGET', KEYS[1], 'status')
 if not state then return nil end
 local queue, id = redis.call('HGET', KEYS[1], 'origin') or '', ARGV[1]
@@ -16,6 +17,7 @@ redis.call('HSET', KEYS[1], 'status', 'canceled', 'ended_at', ARGV[2])
 redis.call('ZADD', 'rq:canceled:' .. queue, ARGV[3], id)
 local keep = tonumber(redis.call('HGET', KEYS[1], 'failure_ttl') or '0')
 if keep and keep > 0 then redis.call('EXPIRE', KEYS[1], keep) end
+ended(KEYS[1], id)
 redis.call('XADD', 'jobline:ended', '*', 'status', 'canceled')
 redis.call('COPY', 'jobline:ended', KEYS[2], 'REPLACE') -- a stream has room for 4 KB, its copy none to spare
 redis.call('DEL', 'jobline:ended')

@@ -10,7 +10,7 @@ import logging
 import pkgutil
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -99,12 +99,19 @@ class Function:
         """
         return self._validator.validate_python(ArgsKwargs(tuple(args), kwargs))
 
-    def check(self, args: list[Any], kwargs: dict[str, Any], pointer: str = "#") -> None:
-        """Raises Invalid with pointers below `pointer`/args and `pointer`/kwargs."""
+    def check(
+        self, args: list[Any], kwargs: dict[str, Any], pointer: str = "#", unknown: Collection[Place] = ()
+    ) -> None:
+        """Raises Invalid with pointers below `pointer`/args and `pointer`/kwargs.
+
+        What lies in, or around, the `unknown` places is known only when the job begins, and is checked then.
+        """
         try:
             self.typed(args, kwargs)
         except ValidationError as error:
-            raise self._misfit(error, lambda place: _pointer(pointer, _part(place), *place)) from None
+            misfit = self._misfit(error, lambda place: _pointer(pointer, _part(place), *place), unknown)
+            if misfit.errors:
+                raise misfit from None
 
     def by_name(self, body: dict[str, Any]) -> Arguments:
         """An object of arguments by parameter name as positional and keyword arguments, checked.
@@ -119,9 +126,18 @@ class Function:
             raise self._misfit(error, lambda place: _pointer("#", *self._named(place))) from None
         return args, kwargs
 
-    def _misfit(self, error: ValidationError, pointer: Callable[[Place], str]) -> Invalid:
+    def named(self, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """All arguments of a call that fits, by their names; defaults included."""
+        bound = inspect.Signature(self.parameters).bind(*args, **kwargs)
+        bound.apply_defaults()
+        return bound.arguments
+
+    def _misfit(
+        self, error: ValidationError, pointer: Callable[[Place], str], unknown: Collection[Place] = ()
+    ) -> Invalid:
         found = error.errors(include_url=False, include_context=False, include_input=False)
-        errors = [{"detail": one["msg"], "pointer": pointer(one["loc"])} for one in found]
+        known = [one for one in found if not _touches(one["loc"], unknown)]
+        errors = [{"detail": one["msg"], "pointer": pointer(one["loc"])} for one in known]
         return Invalid(f"The arguments do not fit {self.name}", errors)
 
     def _named(self, place: Place) -> Place:
@@ -157,6 +173,10 @@ class Function:
             return (named[position],)
         variadic = next((p.name for p in self.parameters if p.kind is p.VAR_POSITIONAL), "args")
         return variadic, position - len(named)
+
+
+def _touches(place: Place, others: Collection[Place]) -> bool:
+    return any(all(a == b for a, b in zip(place, other, strict=False)) for other in others)
 
 
 def _part(place: Place) -> str:

@@ -2,11 +2,12 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
-from app.options import Retry
+from app import signing
+from app.options import EVENTS, LONGEST_URL, RATE, Event, Retry, Unique, Webhook
 
 UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 DURATION = re.compile(r"(?:\d+[dhms])+")
@@ -28,17 +29,59 @@ def _aware(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
+def _webhook_url(value: str) -> str:
+    return Webhook(value).url
+
+
+def _webhook_secret(value: SecretStr) -> SecretStr:
+    signing.parse(value.get_secret_value())
+    return value
+
+
 Seconds = Annotated[int, BeforeValidator(seconds), Field(ge=1, le=LONGEST)]
 Keep = Annotated[int, BeforeValidator(seconds), Field(ge=-1, le=LONGEST, description="Seconds; -1: for ever")]
 Wait = Annotated[float, BeforeValidator(seconds), Field(ge=0, le=LONGEST, allow_inf_nan=False)]
 Instant = Annotated[datetime, AfterValidator(_aware)]
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 QueueName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+NodeName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 Tag = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+Rate = Annotated[str, Field(pattern=f"^{RATE.pattern}$", examples=["100/m"])]
+Share = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class _Counted(Strict):
+    by: Literal["function", "queue"] = "function"
+    key: Annotated[str, Field(max_length=200, examples=["{user_id}"])] | None = None
+
+
+class RateBody(_Counted):
+    most: Rate
+
+
+class ConcurrencyBody(_Counted):
+    most: Share
+
+
+class UniqueBody(Strict):
+    """No second such job while there is one: the function and these arguments are what is the same."""
+
+    by: Annotated[list[str], Field(min_length=1, max_length=32)] | Annotated[str, Field(max_length=200)] | None = Field(
+        None, description='Names of arguments, or a key such as "{user.id}"; all arguments if it is not given'
+    )
+    during: Literal["queued", "queued_or_running"] = Field("queued_or_running", alias="while")
+    lasts: Annotated[Wait, Field(gt=0)] | None = Field(None, alias="for")
+    on_conflict: Literal["return", "reject", "replace"] = "return"
+
+    def as_unique(self) -> Unique:
+        by = tuple(self.by) if isinstance(self.by, list) else self.by
+        return Unique(by, self.during, self.lasts, self.on_conflict)
 
 
 class Backoff(Strict):
@@ -68,3 +111,18 @@ class RetryBody(Strict):
             return Retry(self.max, intervals=tuple(given + [last] * (self.max - len(given))))
         backoff = self.backoff or Backoff()
         return Retry(self.max, backoff.initial, backoff.factor, backoff.max, backoff.jitter)
+
+
+class WebhookBody(Strict):
+    """Where the end of the job is told: Standard Webhooks, signed with `secret`, else with the service's own."""
+
+    url: Annotated[
+        str, Field(max_length=LONGEST_URL, examples=["https://example.com/hook"]), AfterValidator(_webhook_url)
+    ]
+    events: Annotated[list[Event], Field(min_length=1, max_length=len(EVENTS))] = list(EVENTS)
+    secret: Annotated[SecretStr, Field(max_length=1000), AfterValidator(_webhook_secret)] | None = Field(
+        None, description="`whsec_...`; of several, separated by spaces, each signs. It is never shown again."
+    )
+
+    def as_webhook(self) -> Webhook:
+        return Webhook(self.url, tuple(self.events), self.secret.get_secret_value() if self.secret else "")

@@ -82,13 +82,14 @@ def as_json(job_id: str, raw: Raw, result: Any = ()) -> dict[str, Any]:
         "retries_left": _int(raw.get(b"retries_left")) or 0,
         "progress": meta.get("progress"),
         "result": _value(latest) if status == "finished" else None,
-        "error": _error(latest) if status in ("failed", "stopped") else None,
+        "error": _error(latest) if status in ("failed", "stopped") else _reason(raw),
         "depends_on": _strings(raw.get(b"dependency_ids")),
         "tags": tags if isinstance(tags, list) else [],
         "schedule": meta.get("schedule"),
         "workflow": meta.get("workflow"),
         "timeout": _int(raw.get(b"timeout")),
         "worker": _text(raw.get(b"worker_name")) or None,
+        "webhook": _loads(raw.get(b"webhook")),
         "links": {"self": f"/api/v1/jobs/{job_id}", "dashboard": f"/dashboard/0/view/job/{job_id}"},
     }
 
@@ -146,6 +147,12 @@ def _error(latest: Raw) -> dict[str, str | None] | None:
         return None
     kind, message = error_of(trace)
     return {"type": kind, "message": message, "traceback": trace}
+
+
+def _reason(raw: Raw) -> dict[str, str | None] | None:
+    """Why a job was canceled, if anything says so."""
+    reason = _text(raw.get(b"reason"))
+    return {"type": "Canceled", "message": reason, "traceback": ""} if reason else None
 
 
 def error_of(trace: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ import redis
 
 from app import job_state, sources
 from app.errors import NotFound
+from app.queues import paused
 from app.redis import QUEUES, WORKERS, queue_key, registry_key
 from app.selection import Selection
 from app.sources import REGISTRY_OF, Cursor, Source
@@ -52,7 +53,7 @@ def jobs(
 
 
 def queues(connection: redis.Redis, names: list[str] | None = None) -> list[dict[str, Any]]:
-    """Each queue with the number of its jobs in each state."""
+    """Each queue with the number of its jobs in each state, and whether it is paused."""
     names = queue_names(connection) if names is None else names
     kinds = ("wip", "scheduled", "deferred", "failed", "finished", "canceled")
     with connection.pipeline(transaction=False) as pipeline:
@@ -61,14 +62,20 @@ def queues(connection: redis.Redis, names: list[str] | None = None) -> list[dict
             for kind in kinds:
                 pipeline.zcard(registry_key(kind, name))
         counts = iter(pipeline.execute())
+    held = paused(connection)
     return [
-        {"name": name, "counts": dict(zip(("queued", "started", *kinds[1:]), counts, strict=False))} for name in names
+        {
+            "name": name,
+            "counts": dict(zip(("queued", "started", *kinds[1:]), counts, strict=False)),
+            "paused": name in held,
+        }
+        for name in names
     ]
 
 
 def queue(connection: redis.Redis, name: str) -> dict[str, Any]:
-    """Raises NotFound for a queue that never had a job."""
-    if name not in queue_names(connection):
+    """Raises NotFound for a queue that never had a job, and is not paused."""
+    if name not in queue_names(connection) and name not in paused(connection):
         raise NotFound(f"No queue {name!r}")
     return queues(connection, [name])[0]
 

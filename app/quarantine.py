@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import redis
 import structlog
 
+from app import outcome
 from app.redis import job_key, moment, registry_key, results_key
 from app.serializer import JSON
 from app.settings import get_settings
@@ -42,6 +43,7 @@ def quarantine(
     key, kept = job_key(job_id), f"jobline:unreadable:{job_id}"
     with connection.pipeline() as pipeline:
         if connection.exists(raw_key):
+            outcome.note(pipeline, raw_key, job_id, "failed", now, **result)
             pipeline.rename(raw_key, kept)
             pipeline.expire(kept, keep)
         pipeline.hset(key, mapping=fields)

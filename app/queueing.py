@@ -10,20 +10,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
-from typing import Any
+from typing import Any, Literal, Protocol, cast
 
 import orjson
 import redis
 from redis.client import Pipeline
 from rq.utils import get_call_string
 
+from app import limits, unique, webhooks
 from app.catalog import Function
 from app.errors import Conflict, Invalid, NotFound, TooLarge
-from app.redis import QUEUES, ended_key, job_key, moment, queue_key, registry_key, script
+from app.limits import Held
+from app.redis import ENDING, QUEUES, ended_key, job_key, moment, queue_key, registry_key, script
 from app.serializer import JSON
 from app.settings import Settings
 
 WAITABLE = (b"created", b"queued", b"deferred", b"scheduled", b"started", b"finished")
+Action = Literal["cancel", "requeue", "delete"]
+SCRIPTS: dict[Action, tuple[str, ...]] = {
+    "cancel": (*ENDING, "cancel"),
+    "requeue": ("workflows/library", "workflows/reopen", "move", "requeue"),
+    "delete": ("delete",),
+}
 WAKE_FOR = 60  # seconds that the note of a job's end stays for those who wait
 
 
@@ -47,6 +55,10 @@ class NewJob:
     depends_on: list[str] = field(default_factory=list)
     at_front: bool = False
     meta: dict[str, Any] = field(default_factory=dict)
+    limits: Held = field(default_factory=list)
+    lock: unique.Lock | None = None
+    ours: dict[str, Any] = field(default_factory=dict, repr=False)
+    """Fields of its hash that RQ does not know, and no tool shows: there may be a secret among them."""
     description: str | None = None
     status: str = "queued"
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -84,9 +96,11 @@ class NewJob:
             fields["dependency_ids"] = orjson.dumps(self.depends_on)
         if self.at_front and self.status != "queued":
             fields["enqueue_at_front"] = 1
+        if self.limits:
+            fields["limits"] = orjson.dumps(self.limits)
         if self.meta:
             fields["meta"] = JSON.dumps(self.meta)
-        return fields
+        return fields | self.ours
 
 
 def call_data(path: str, args: list[Any], kwargs: dict[str, Any]) -> bytes:
@@ -99,29 +113,90 @@ def call_text(path: str, args: list[Any], kwargs: dict[str, Any]) -> str:
     return str(get_call_string(path, args, kwargs, max_length=75))
 
 
-def enqueue(connection: redis.Redis, jobs: list[NewJob]) -> None:
-    """Queue, schedule or defer each job; `status` is set on it.
+class Receipt(Protocol):
+    """What is written in the same step as the jobs."""
+
+    key: str
+
+    def check(self, held: bytes | None) -> None:
+        """Of what `key` holds; raises if nothing may be written."""
+
+    def write(self, pipeline: Pipeline, ids: list[str]) -> None: ...
+
+
+def enqueue(connection: redis.Redis, jobs: list[NewJob], receipt: Receipt | None = None) -> list[str]:
+    """Queue, schedule or defer each job; `status` is set on it. Their ids, or those of the jobs that are unique before.
 
     Raises:
-        Conflict: an id that the caller chose is taken.
+        Conflict: an id that the caller chose is taken, or a unique job is there already.
         Invalid: a job to depend on does not exist or can no longer finish.
     """
     chosen = [job.id for job in jobs if job.named]
     if len(chosen) != len(set(chosen)):
         raise Conflict("The same id is given twice")
     parents = sorted({parent for job in jobs for parent in job.depends_on} - {job.id for job in jobs})
-    watched = [job_key(job_id) for job_id in (*chosen, *parents)]
+    locks = {job.lock.key: job.lock for job in jobs if job.lock}
+    watched = [job_key(job_id) for job_id in (*chosen, *parents)] + [*locks] + ([receipt.key] if receipt else [])
+    first, written = jobs[0], list[str]()
 
-    def check_and_write(pipeline: Pipeline) -> None:
+    def check_and_write(pipeline: Pipeline) -> list[str]:
+        if written and pipeline.hget(job_key(first.id), "created_at") == moment(first.created_at).encode():
+            return written  # the transaction had held, and its answer was lost
+        if receipt:
+            receipt.check(pipeline.get(receipt.key))
         taken = [job_id for job_id in chosen if pipeline.exists(job_key(job_id))]
         if taken:
             raise Conflict(f"There is a job with id {taken[0]!r} already")
         status_of: dict[str, bytes | None] = {p: pipeline.hget(job_key(p), "status") for p in parents}
         _place(jobs, status_of)
+        holder_of = {key: holder for key, lock in locks.items() if (holder := _holder(pipeline, lock))}
         pipeline.multi()
-        write(pipeline, jobs)
+        ids, new = _unique(pipeline, connection, jobs, holder_of)
+        write(pipeline, new)
+        if receipt:
+            receipt.write(pipeline, ids)
+        written[:] = ids
+        return ids
 
-    connection.transaction(check_and_write, *watched)
+    # something is always watched: redis-py sends a transaction again, when its answer is lost, if nothing is
+    watched.append(job_key(first.id))
+    return cast(list[str], connection.transaction(check_and_write, *watched, value_from_callable=True))
+
+
+def _holder(pipeline: Pipeline, lock: unique.Lock) -> tuple[str, bytes] | None:
+    """The job that holds a lock, and its state; it is watched."""
+    found = pipeline.get(lock.key)
+    if not found:
+        return None
+    pipeline.watch(job_key(found.decode()))
+    status = pipeline.hget(job_key(found.decode()), "status")
+    return (found.decode(), status) if lock.held(status) else None
+
+
+def _unique(
+    pipeline: Pipeline, connection: redis.Redis, jobs: list[NewJob], holder_of: dict[str, tuple[str, bytes]]
+) -> tuple[list[str], list[NewJob]]:
+    """The ids that the caller gets, and the jobs to be made."""
+    ids: list[str] = []
+    new: list[NewJob] = []
+    for job in jobs:
+        holder = holder_of.get(job.lock.key) if job.lock else None
+        if job.lock and holder and job.lock.rule.on_conflict != "replace":
+            if job.lock.rule.on_conflict == "reject":
+                raise Conflict(f"Job {holder[0]} is {holder[1].decode()}, and there may be no second one like it")
+            ids.append(holder[0])
+            continue
+        if job.lock:
+            if holder and holder[1] == b"started":
+                raise Conflict(f"Job {holder[0]} runs already, and cannot be replaced")
+            if holder:
+                new = [one for one in new if one.id != holder[0]]
+                change(connection, pipeline, holder[0], "delete")
+            holder_of[job.lock.key] = job.id, job.status.encode()
+            pipeline.set(job.lock.key, job.id, px=job.lock.lasts)
+        ids.append(job.id)
+        new.append(job)
+    return ids, new
 
 
 def _place(jobs: list[NewJob], status_of: dict[str, bytes | None]) -> None:
@@ -136,6 +211,8 @@ def _place(jobs: list[NewJob], status_of: dict[str, bytes | None]) -> None:
             job.status = "deferred"
         elif job.at and job.at > datetime.now(UTC):
             job.status = "scheduled"
+        else:
+            job.status = "queued"
 
 
 def write(pipeline: Pipeline, jobs: Sequence[NewJob]) -> None:
@@ -170,7 +247,7 @@ def cancel(connection: redis.Redis, job_id: str, stop: Callable[[str], None]) ->
     Raises:
         NotFound, Conflict: it has ended already.
     """
-    outcome = _change(connection, "cancel", job_id)
+    outcome = _change(connection, job_id, "cancel")
     if outcome == "started":
         stop(job_id)
     elif outcome != "ok":
@@ -187,7 +264,7 @@ def requeue(
     Raises:
         NotFound, Conflict: it is in another state.
     """
-    outcome = _change(connection, "requeue", job_id, queue, *chain.from_iterable((fields or {}).items()))
+    outcome = _change(connection, job_id, "requeue", queue, *chain.from_iterable((fields or {}).items()))
     if outcome != "ok":
         raise Conflict(f"Job {job_id} is {outcome}: only a failed, stopped or canceled job can be requeued")
 
@@ -198,26 +275,24 @@ def delete(connection: redis.Redis, job_id: str) -> None:
     Raises:
         NotFound, Conflict: it is running.
     """
-    outcome = _change(connection, "delete", job_id)
+    outcome = _change(connection, job_id, "delete")
     if outcome != "ok":
         raise Conflict(f"Job {job_id} is {outcome}: cancel it first")
 
 
-def _change(connection: redis.Redis, name: str, job_id: str, *more: Any) -> str:
-    outcome = change(connection, name, job_id, *more)
+def _change(connection: redis.Redis, job_id: str, action: Action, *more: Any) -> str:
+    outcome = change(connection, connection, job_id, action, *more)
     if outcome is None:
         raise NotFound(f"No job {job_id!r}")
     return outcome.decode()
 
 
-def change(client: redis.Redis, name: str, job_id: str, *more: Any) -> Any:
-    """Run cancel.lua, requeue.lua or delete.lua on a job, or add it to a pipeline: b"ok", the state that forbids it, or
-    None if there is no such job."""
+def change(connection: redis.Redis, client: redis.Redis | Pipeline, job_id: str, action: Action, *more: Any) -> Any:
+    """Cancel, requeue or delete a job, at once or as part of a pipeline: b"ok", the state that forbids it, or None if
+    there is no such job."""
     now = datetime.now(UTC)
-    return script(client, name)(
-        keys=[job_key(job_id), ended_key(job_id)],
-        args=[job_id, moment(now), int(now.timestamp()), WAKE_FOR, *more],
-    )
+    keys, args = [job_key(job_id), ended_key(job_id)], [job_id, moment(now), int(now.timestamp()), WAKE_FOR, *more]
+    return script(connection, *SCRIPTS[action])(keys=keys, args=args, client=client)
 
 
 def move_due(connection: redis.Redis, queue: str, now: datetime, limit: int = 1000) -> int:
@@ -229,28 +304,41 @@ def move_due(connection: redis.Redis, queue: str, now: datetime, limit: int = 10
     return script(connection, "move_due")(keys=keys, args=[now.timestamp(), moment(now), limit])
 
 
-def prepare(function: Function, settings: Settings, args: list[Any], kwargs: dict[str, Any], **said: Any) -> NewJob:
+def prepare(
+    function: Function, settings: Settings, args: list[Any], kwargs: dict[str, Any], pointer: str = "#", **said: Any
+) -> NewJob:
     """A call of a function with what is `said` of it, else the function's options, else the service's defaults.
 
-    `said` are fields of NewJob, and `retry`; the arguments must have been checked.
+    `said` are fields of NewJob and options of a function; `pointer` leads to the call in the request.
+    The arguments must have been checked.
 
     Raises:
         TooLarge: the arguments exceed ARGUMENTS_LIMIT.
+        Invalid: a limit, or what is to be unique, names what is no argument; or the webhook cannot be signed, or must
+            not be reached.
     """
     check_size(settings, args, kwargs)
     given = {name: value for name, value in said.items() if value is not None}
     options = function.options
     retry = given.pop("retry", None) or options.retry
+    rate_limit = given.pop("rate_limit", None) or options.rate_limit
+    concurrency = given.pop("concurrency", None) or options.concurrency
+    rule = given.pop("unique", None) or options.unique
+    queue = given.pop("queue", options.queue)
     tags = [*options.tags, *given.pop("tags", ())]
+    webhook = webhooks.chosen(given.pop("webhook", None), options.webhook, settings, pointer)
     meta = {**given.pop("meta", {}), **({"tags": tags} if tags else {})}
     defaults = {
-        "queue": options.queue,
+        "queue": queue,
         "timeout": options.timeout or settings.job_timeout,
         "ttl": options.ttl,
         "result_ttl": settings.result_ttl if options.result_ttl is None else options.result_ttl,
         "failure_ttl": settings.failure_ttl if options.failure_ttl is None else options.failure_ttl,
         "retry_waits": retry.waits() if retry else None,
         "meta": meta,
+        "limits": limits.of(function, queue, args, kwargs, rate_limit, concurrency, options.breaker, pointer),
+        "lock": unique.lock(function, args, kwargs, rule, pointer) if rule else None,
+        "ours": webhooks.fields(webhook) if webhook else {},
     }
     return NewJob(function.path, args, kwargs, **{**defaults, **given})
 

@@ -1,6 +1,7 @@
 -- End an execution whose worker is lost, and settle its job in the same step. Returns 0 if it had ended already.
 -- KEYS: started registry, job hash, results. ARGV: queue, job's id, execution's id, outcome, now (RQ's format), now
 -- (seconds), the failure (Base64), failure_ttl, seconds to wait for the retry, when the attempt began (seconds, or '').
+-- Begins with outbox.lua.
 local started, job, results = KEYS[1], KEYS[2], KEYS[3]
 local queue, id, execution, outcome = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local now, seconds, ttl, wait = ARGV[5], math.floor(tonumber(ARGV[6])), tonumber(ARGV[8]), tonumber(ARGV[9])
@@ -55,5 +56,6 @@ else
       redis.call('EXPIRE', key, ttl)
     end
   end
+  ended(job, id, 'type', FAILED, 'exc_string', ARGV[7])
 end
 return 1

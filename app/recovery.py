@@ -23,8 +23,9 @@ from rq.exceptions import AbandonedJobError
 from rq.timeouts import UnixSignalDeathPenalty
 
 from app import job_state, listing
+from app.outcome import follow_up
 from app.quarantine import quarantine
-from app.redis import LEASES, WORKERS, job_key, moment, registry_key, results_key, script
+from app.redis import ENDING, LEASES, WORKERS, job_key, moment, registry_key, results_key, script
 from app.rq_parts import Job, Queue, catalog
 from app.settings import get_settings
 
@@ -101,7 +102,7 @@ def recover(
         quarantine(connection, job_id.encode(), queue, error)
         job = {}
     now, outcome = datetime.now(UTC), decide(job)
-    settled = script(connection, "recover")(
+    settled = script(connection, *ENDING, "recover")(
         keys=[registry_key("wip", queue), job_key(job_id), results_key(job_id)],
         args=[
             queue, job_id, execution_id, outcome, moment(now), now.timestamp(),
@@ -114,6 +115,7 @@ def recover(
     log.warning("job recovered", job_id=job_id, queue=queue, outcome=outcome.value, reason=reason.splitlines()[-1])
     if outcome in (Outcome.FAILED, Outcome.STOPPED):
         in_child(lambda: _follow(connection, job_id, outcome, reason))
+        follow_up(connection)
     return outcome
 
 

@@ -19,16 +19,27 @@ QUEUES = "rq:queues"
 WORKERS = "rq:workers"
 LEASES = "jobline:leases"
 """A count for each live worker, which its parent moves."""
+PAUSED = "jobline:paused"
+"""The names of queues from which our workers take nothing."""
 SCHEDULERS = "jobline:schedulers"
 """The keys of rq-scheduler's hashes of all schedulers that may be alive."""
 SCHEDULES = "jobline:schedules"
 """The names of all schedules, in their order."""
 OPEN_RUNS = "jobline:schedules:open_runs"
 """Runs that had not ended when they were last looked at: the job's id, and the schedule's name."""
-SCHEDULES_CHANGED = "jobline:schedules:changed"
-"""A channel: somebody else than the leading scheduler has changed a schedule."""
 AUDIT = "jobline:audit"
 """A stream: who changed what."""
+SCHEDULER_WAKE = "jobline:scheduler:wake"
+"""A channel on which the leading scheduler hears that something may be due sooner than it knew."""
+OUTBOX = "jobline:outbox"
+"""A stream: a copy of each job that has ended and asks for something to follow. Written by app/outbox.lua."""
+DISABLED_WEBHOOKS = "jobline:webhooks:disabled"
+"""URLs that have answered 410 Gone, by when they did."""
+WORKFLOWS = "jobline:workflows"
+"""The ids of all workflows, by when they were made."""
+WORKFLOWS_OPEN = "jobline:workflows:open"
+WORKFLOWS_STOPPING = "jobline:workflows:stopping"
+"""Those that stop for a failure, and have jobs on queues still."""
 QUARANTINED = "jobline:schedules:quarantined"
 """Entries of rq-scheduler's set that are not ours to run, and why."""
 
@@ -50,14 +61,19 @@ def connect(settings: Settings, socket_timeout: float | None = SOCKET_TIMEOUT) -
     )
 
 
+ENDING = ("workflows/library", "outbox")
+"""What scripts begin with that end a job."""
+
+
 @cache
-def _source(path: Path) -> str:
-    return path.read_text()
+def source(*names: str) -> str:
+    """The script in app/NAME.lua, after the libraries that are named before it."""
+    return "\n".join((Path(__file__).parent / f"{name}.lua").read_text() for name in names)
 
 
-def script(connection: redis.Redis, name: str) -> Script:
-    """The script in app/NAME.lua."""
-    return connection.register_script(_source(Path(__file__).parent / f"{name}.lua"))
+def script(connection: redis.Redis, *names: str) -> Script:
+    """As `source`."""
+    return connection.register_script(source(*names))
 
 
 def moment(at: datetime) -> str:
@@ -85,6 +101,10 @@ def registry_key(registry: str, queue: str) -> str:
 def ended_key(job_id: str) -> str:
     """A stream that wakes whoever waits for a job which ends without a result (canceled, deleted)."""
     return f"jobline:ended:{job_id}"
+
+
+def workflow_key(workflow: str) -> str:
+    return f"jobline:workflow:{workflow}"
 
 
 def schedule_key(name: str) -> str:

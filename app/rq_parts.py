@@ -1,9 +1,9 @@
 """RQ's Job and Queue on JSON and the catalogue: what workers, the scheduler and the dashboard make of RQ 2.12's own."""
 
 import asyncio
-import time
+import zlib
+from base64 import b64encode
 from datetime import timedelta
-from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any
 
@@ -11,11 +11,14 @@ import rq
 from rq.job import JobStatus
 from rq.results import Result
 
-from app import progress
+from app import job_state, outcome, progress
 from app.catalog import Catalog, name_of
 from app.options import Discard, Retry
+from app.outbound import seconds_to_wait
+from app.quarantine import FAILED
 from app.serializer import JSON
 from app.settings import get_settings
+from app.workflows.store import with_results
 
 
 @cache
@@ -33,12 +36,16 @@ class Job(rq.job.Job):
     """What its function returned or raised, until it is reported."""
     failed_attempt: dict[str, Any] | None = None
     """Of the attempt that has just failed: what `rq.results.Result` keeps."""
+    follow: bytes | None = None
+    """What its hash says of it: see app/outcome.py."""
+    reason = ""
+    """Why it fails, when it does."""
 
     def __init__(self, id: str | None = None, connection: Any = None, serializer: Any = None) -> None:  # noqa: ARG002
         super().__init__(id, connection=connection, serializer=JSON)
 
     @classmethod
-    def begun(cls, job_id: str, connection: Any, queue: str, call: list[Any]) -> "Job":
+    def begun(cls, job_id: str, connection: Any, queue: str, call: list[Any], follow: bytes | None) -> "Job":
         """A job known by its call alone; all else is read from Redis at the first use of it.
 
         Raises:
@@ -50,7 +57,7 @@ class Job(rq.job.Job):
         job = cls.__new__(cls)
         job.__dict__.update(
             _id=job_id, connection=connection, origin=queue, _func_name=path, _instance=None, _args=args,
-            _kwargs=kwargs, _status=JobStatus.STARTED,
+            _kwargs=kwargs, _status=JobStatus.STARTED, follow=follow,
         )  # fmt: skip
         return job
 
@@ -67,7 +74,10 @@ class Job(rq.job.Job):
     def _execute(self) -> Any:
         """Raises NotFound for a function outside the catalogue, ValidationError for arguments that do not fit."""
         function = catalog().by_path(self.func_name or "")
-        args, kwargs = function.typed(list(self.args), self.kwargs)
+        given, named = list(self.args), self.kwargs
+        if self.follow and b"workflow" in self.follow:
+            given, named = with_results(self.connection, self.id, given, named)
+        args, kwargs = function.typed(given, named)
         progress.report_to(self._save_progress)
         try:
             result = function.call(*args, **kwargs)
@@ -97,6 +107,30 @@ class Job(rq.job.Job):
             Result.create(self, Result.Type.RETRIED, ttl, pipeline=pipeline, **self.failed_attempt)
         super().retry(queue, pipeline)
 
+    def restore(self, raw_data: Any) -> None:
+        super().restore(raw_data)
+        self.follow = raw_data.get(b"follow")
+
+    def set_status(self, status: JobStatus, pipeline: Any = None) -> None:
+        """RQ's own way ends a job in the transaction that sets its status."""
+        super().set_status(status, pipeline)
+        if self.follow and status in job_state.ENDED:
+            self._note_end(status, pipeline)
+
+    def cleanup(self, ttl: int | None = None, pipeline: Any = None, remove_from_queue: bool = True) -> None:
+        """With a `ttl` of 0 it has ended well, and is deleted without a status."""
+        if self.follow and ttl == 0:
+            self._note_end(JobStatus.FINISHED, pipeline)
+        super().cleanup(ttl, pipeline, remove_from_queue)
+
+    def _note_end(self, status: JobStatus, pipeline: Any) -> None:
+        result: dict[str, Any] = {}
+        if status == JobStatus.FINISHED:
+            result = {"type": job_state.SUCCESSFUL, "return_value": b64encode(JSON.dumps(self._result))}
+        elif self.reason:
+            result = {"type": FAILED, "exc_string": b64encode(zlib.compress(self.reason.encode()))}
+        outcome.note(pipeline, self.key, self.id, status, self.ended_at, **result)
+
     def get_retry_interval(self) -> int:
         return super().get_retry_interval() if self.retry_after is None else round(self.retry_after)
 
@@ -109,14 +143,7 @@ def _retry_after(error: BaseException) -> float | None:
         wait = headers.get("Retry-After")
     if isinstance(wait, timedelta):
         wait = wait.total_seconds()
-    try:
-        return max(0.0, float(wait))
-    except (TypeError, ValueError):
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(str(wait)).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
+    return seconds_to_wait(wait)
 
 
 class Queue(rq.Queue):

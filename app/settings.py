@@ -12,7 +12,8 @@ from typing import Literal
 from pydantic import Field, NonNegativeInt, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.api_keys import parse
+from app import api_keys, signing
+from app.options import Webhook
 
 DAY = 86_400
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -29,7 +30,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=1, le=65535)
     data_dir: Path = Path(".data")
     workers: NonNegativeInt = 1
-    queues: str = "high,default,low"
+    queues: str = "high,default,low,webhooks"
     """Comma-separated, in order of priority: what `rq worker` takes when it is named no queue."""
 
     api_keys: SecretStr = SecretStr("")
@@ -44,6 +45,13 @@ class Settings(BaseSettings):
     mail_from: str = "jobline@localhost"
     fetch_allow_hosts: str = ""
     """Comma-separated host names that `web.fetch` may reach although their address is private."""
+
+    webhook_url: str | None = None
+    """Where the ends of all jobs are told, unless a function or a job says otherwise."""
+    webhook_secret: SecretStr = SecretStr("")
+    """`whsec_...`; of several, separated by spaces or commas, each signs."""
+    webhook_allow_hosts: str = ""
+    """Comma-separated host names that webhooks may reach although their address is private."""
 
     result_ttl: int = Field(default=DAY, ge=-1)
     failure_ttl: int = Field(default=30 * DAY, ge=-1)
@@ -72,7 +80,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _read_secret_files(cls, values: dict[str, object]) -> dict[str, object]:
-        for name in ("redis_url", "api_keys", "database_url", "smtp_url"):
+        for name in ("redis_url", "api_keys", "database_url", "smtp_url", "webhook_secret"):
             path = os.environ.get(f"{name.upper()}_FILE")
             if path and name not in values:
                 values[name] = Path(path).read_text().strip()
@@ -81,8 +89,25 @@ class Settings(BaseSettings):
     @field_validator("api_keys")
     @classmethod
     def _check_api_keys(cls, entries: SecretStr) -> SecretStr:
-        parse(entries.get_secret_value())
+        api_keys.parse(entries.get_secret_value())
         return entries
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _check_webhook_url(cls, url: str | None) -> str | None:
+        return url and Webhook(url).url
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _check_webhook_secret(cls, secrets: SecretStr) -> SecretStr:
+        signing.parse(secrets.get_secret_value())
+        return secrets
+
+    @model_validator(mode="after")
+    def _refuse_to_send_unsigned(self) -> "Settings":
+        if self.webhook_url and not self.webhook_secret.get_secret_value().strip():
+            raise ValueError("WEBHOOK_URL is set and there is no WEBHOOK_SECRET: nobody could tell who has sent it")
+        return self
 
     @model_validator(mode="after")
     def _refuse_to_be_open_to_the_network(self) -> "Settings":

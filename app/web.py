@@ -9,7 +9,7 @@ from flask_openapi3 import Info, OpenAPI
 from flask_openapi3_swagger.plugins import RegisterPlugin as SwaggerUI
 
 from app import api_keys, dashboard, waiting
-from app.api import audit, errors, failures, functions, jobs, queues, schedules, system
+from app.api import audit, errors, failures, functions, jobs, queues, schedules, system, webhooks, workflows
 from app.api.auth import authorize
 from app.api.context import Context, context
 from app.api.openapi import SECURITY
@@ -51,7 +51,7 @@ def create_app(
     )
     app.before_request(_take_json)
     errors.install(app)
-    for module in (jobs, failures, functions, schedules, queues, audit, system):
+    for module in (jobs, failures, workflows, functions, schedules, queues, webhooks, audit, system):
         app.register_api(module.api)
     app.register_blueprint(system.pages)
     app.register_blueprint(SwaggerUI.register(doc_url="/openapi.json"), url_prefix="/docs")

@@ -5,9 +5,8 @@ from urllib.parse import urljoin
 
 from pydantic import AnyHttpUrl, Field
 
-from app import Discard, Retry, job, progress
+from app import Discard, Retry, job, outbound, progress
 from jobs._files import replacing, target
-from jobs._guard import ask, parsed
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, HTTPConnectionPool
@@ -66,8 +65,8 @@ def fetch(
 def _get(url: str, timeout: float) -> tuple[str, "HTTPConnectionPool", "BaseHTTPResponse"]:
     """The last answer of a chain of redirects, body unread, and the URL it came from."""
     for _ in range(REDIRECT_LIMIT + 1):
-        place = parsed(url)
-        pool, response = ask(place, timeout)
+        place = outbound.parsed(url)
+        pool, response = outbound.ask(place, timeout, "FETCH_ALLOW_HOSTS")
         location = response.headers.get("location")
         if response.status in REDIRECTS and location:
             response.close()

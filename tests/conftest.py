@@ -17,6 +17,7 @@ import redis
 
 from app import embedded, job_state
 from app.settings import Settings, get_settings
+from tests.receiver import Receiver, listening
 
 ROOT = Path(__file__).parent.parent
 
@@ -39,7 +40,7 @@ def free_port() -> int:
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    for name in ("REDIS_URL", "API_KEYS", "HOST", "PORT"):
+    for name in ("REDIS_URL", "API_KEYS", "HOST", "PORT", "WEBHOOK_URL", "WEBHOOK_SECRET"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
     get_settings.cache_clear()
@@ -85,6 +86,13 @@ def valkey(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[redis.R
 @pytest.fixture
 def settings() -> Settings:
     return get_settings()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Where webhooks arrive."""
+    with listening() as found:
+        yield found
 
 
 RQ_WORKER = ("-m", "rq.cli", "worker", "-w", "app.worker.Worker", "-c", "app.worker_config")

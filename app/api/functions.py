@@ -1,5 +1,7 @@
 """/functions: the catalogue, and a call of one function by its arguments alone."""
 
+from dataclasses import asdict
+
 from flask import Response, request
 from flask_openapi3 import APIBlueprint
 
@@ -58,7 +60,12 @@ def _as_json(function: Function) -> dict[str, object]:
             "result_ttl": options.result_ttl,
             "failure_ttl": options.failure_ttl,
             "max_retries": options.retry.max if options.retry else 0,
+            "rate_limit": options.rate_limit and asdict(options.rate_limit),
+            "concurrency": options.concurrency and asdict(options.concurrency),
+            "breaker": options.breaker and asdict(options.breaker),
+            "unique": options.unique and asdict(options.unique),
             "tags": options.tags,
+            "webhook": options.webhook.shown() if options.webhook else None,
             "idempotent": options.idempotent,
         },
         "arguments": function.schema,

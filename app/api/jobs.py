@@ -1,23 +1,35 @@
 """/jobs: enqueue one or many, list, look, wait, change, cancel, requeue, delete."""
 
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from urllib.parse import urlencode
 
 from flask import Response, request
 from flask_openapi3 import APIBlueprint
+from pydantic import BaseModel
 from rq.command import send_stop_job_command
 
-from app import amend, bulk, job_state, listing, queueing, waiting
+from app import amend, bulk, job_state, listing, outcome, queueing, waiting
 from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context, note
+from app.api.once import answered, kept, once
 from app.api.openapi import PREFER, PROBLEMS, TAGS
+from app.catalog import Place
 from app.errors import Invalid, NotFound
+from app.fields import ConcurrencyBody, RateBody
+from app.idempotency import Receipt
+from app.options import Limit
 from app.queueing import NewJob
 from app.serializer import JSON, utc
 
+SPOKEN_FOR = {
+    *("function", "args", "kwargs", "delay", "at", "retry", "rate_limit", "concurrency", "unique", "webhook"),
+    *("name", "after", "each"),
+}
+"""Fields of a body that are not options of a job as they stand."""
 PREFERENCE = re.compile(r"\bwait\s*=\s*(\d+)")
 
 api = APIBlueprint("jobs", __name__, url_prefix="/api/v1/jobs", abp_tags=[TAGS["jobs"]], abp_responses=PROBLEMS)
@@ -42,9 +54,14 @@ def enqueue_bulk(body: schemas.BulkBody) -> Response:
             errors += error.errors or []
     if errors:
         raise Invalid("No job was enqueued", errors)
-    queueing.enqueue(context().redis, jobs)
     note(jobs=len(jobs))
-    return answer({"ids": [job.id for job in jobs]}, 202)
+
+    def act(receipt: Receipt | None) -> Response:
+        if receipt:
+            receipt.answer = lambda ids: kept({"ids": ids}, 202)
+        return answer({"ids": queueing.enqueue(context().redis, jobs, receipt)}, 202)
+
+    return once(act)
 
 
 @api.get("", responses={200: schemas.Jobs})
@@ -59,21 +76,21 @@ def list_jobs(query: schemas.JobsQuery) -> Response:
     return answered
 
 
-@api.post("/requeue", responses={200: schemas.Requeued})
+@api.post("/requeue", responses={200: schemas.BulkRequeued})
 def requeue_many(body: schemas.BulkRequeue) -> Response:
     """Put the failed jobs that a filter means back on their queues; a cursor goes on where the time was over."""
     authorize("enqueue")
     return _bulk("requeue", "requeued", body)
 
 
-@api.post("/cancel", responses={200: schemas.Canceled})
+@api.post("/cancel", responses={200: schemas.BulkCanceled})
 def cancel_many(body: schemas.BulkCancel) -> Response:
     """Cancel the jobs that a filter means, and stop those that run; a cursor goes on where the time was over."""
     authorize("enqueue")
     return _bulk("cancel", "canceled", body)
 
 
-@api.post("/delete", responses={200: schemas.Deleted})
+@api.post("/delete", responses={200: schemas.BulkDeleted})
 def delete_many(body: schemas.BulkDelete) -> Response:
     """Remove the jobs that a filter means, but for those that run; a cursor goes on where the time was over."""
     authorize("admin")
@@ -106,6 +123,7 @@ def cancel(path: schemas.JobPath) -> Response:
     authorize("enqueue")
     connection = context().redis
     queueing.cancel(connection, path.job_id, lambda job_id: send_stop_job_command(connection, job_id, JSON))
+    outcome.follow_up(connection)
     job = _job_after(path.job_id, 0)
     return answer(job, 200 if job["status"] == "canceled" else 202)
 
@@ -128,38 +146,62 @@ def delete(path: schemas.JobPath) -> Response:
     return Response(status=204)
 
 
-def new_job(body: schemas.JobBody, pointer: str = "#") -> NewJob:
+def new_job(body: schemas.JobBody, pointer: str = "#", unknown: Collection[Place] = ()) -> NewJob:
     """The job that a body asks for, its function known and its arguments checked."""
     try:
         function = context().catalog.get(body.function)
     except NotFound as error:
         raise Invalid(error.detail, [{"detail": error.detail, "pointer": f"{pointer}/function"}]) from None
-    function.check(body.args, body.kwargs, pointer)
+    function.check(body.args, body.kwargs, pointer, unknown)
     at = _moment(body.delay, body.at)
     return queueing.prepare(
         function,
         context().settings,
         body.args,
         body.kwargs,
+        pointer,
         at=at,
         named=body.id is not None,
         retry=body.retry.as_retry() if body.retry else None,
-        **body.model_dump(exclude={"function", "args", "kwargs", "delay", "at", "retry"}),
+        rate_limit=_limit(body.rate_limit),
+        concurrency=_limit(body.concurrency),
+        unique=body.unique.as_unique() if body.unique else None,
+        webhook=body.webhook.as_webhook() if body.webhook else None,
+        **body.model_dump(exclude=SPOKEN_FOR),
     )
 
 
+def _limit(said: str | int | RateBody | ConcurrencyBody | None) -> Limit | None:
+    if isinstance(said, BaseModel):
+        return Limit(**said.model_dump())
+    return Limit(said) if said else None
+
+
 def accept(job: NewJob) -> Response:
-    """Enqueue one job: 202, or 200 with its end if the caller prefers to wait and it comes in time."""
-    queueing.enqueue(context().redis, [job])
+    """Enqueue one job: 202; 200 with its end, if the caller waits, or with a unique job that was there before."""
+
+    def act(receipt: Receipt | None) -> Response:
+        if receipt:
+            receipt.answer = lambda ids: kept(_state(job), 202) if ids == [job.id] else None
+        [job_id] = queueing.enqueue(context().redis, [job], receipt)
+        if job_id == job.id and not preferred_wait():
+            return answered(_state(job), 202)
+        state = _job_after(job_id, preferred_wait())
+        status = 200 if job_id != job.id or state["status"] in job_state.ENDED else 202
+        if receipt and job_id != job.id:
+            receipt.keep(context().redis, kept(state, status))
+        return answered(state, status)
+
+    return once(act)
+
+
+def _state(job: NewJob) -> dict[str, Any]:
+    """A job that was just made."""
     raw = {name.encode(): _bytes(value) for name, value in job.hash().items()}
     state = {**job_state.as_json(job.id, raw), "history": []}
     if job.status == "scheduled" and job.at:
         state["scheduled_for"] = utc(job.at)
-    seconds = preferred_wait()
-    if seconds:
-        state = _job_after(job.id, seconds)
-    ended = state["status"] in job_state.ENDED
-    return answer(state, 200 if ended else 202, Location=state["links"]["self"])
+    return state
 
 
 def preferred_wait() -> int:

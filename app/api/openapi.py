@@ -10,10 +10,12 @@ from app.api import schemas
 from app.catalog import Catalog, Function
 
 TAGS = {
+    "workflows": Tag(name="workflows", description="Graphs of jobs"),
     "jobs": Tag(name="jobs", description="Calls of functions"),
     "functions": Tag(name="functions", description="What can be called"),
     "schedules": Tag(name="schedules", description="Rules that make jobs in time"),
     "queues": Tag(name="queues", description="Where jobs wait, and who takes them"),
+    "webhooks": Tag(name="webhooks", description="Where the ends of jobs are told"),
     "system": Tag(name="system", description="Health"),
 }
 SECURITY = {

@@ -1,9 +1,9 @@
-"""/queues and /workers: read only."""
+"""/queues: look, pause, resume, empty; and /workers."""
 
 from flask import Response
 from flask_openapi3 import APIBlueprint
 
-from app import listing
+from app import listing, queues
 from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context
@@ -24,6 +24,30 @@ def get_queue(path: schemas.NamePath) -> Response:
     """One queue with its counts."""
     authorize("read")
     return answer(listing.queue(context().redis, path.name))
+
+
+@api.post("/queues/<string:name>/pause", responses={200: schemas.Queue})
+def pause(path: schemas.QueuePath) -> Response:
+    """Accept jobs, and run none."""
+    authorize("admin")
+    queues.pause(context().redis, path.name)
+    return answer(listing.queues(context().redis, [path.name])[0])
+
+
+@api.post("/queues/<string:name>/resume", responses={200: schemas.Queue})
+def resume(path: schemas.QueuePath) -> Response:
+    """Run jobs again."""
+    authorize("admin")
+    queues.resume(context().redis, path.name)
+    return answer(listing.queues(context().redis, [path.name])[0])
+
+
+@api.post("/queues/<string:name>/empty", responses={200: schemas.Deleted})
+def empty(path: schemas.QueuePath) -> Response:
+    """Delete the jobs that wait in it."""
+    authorize("admin")
+    listing.queue(context().redis, path.name)
+    return answer({"deleted": queues.empty(context().redis, path.name)})
 
 
 @api.get("/workers", responses={200: schemas.Workers})

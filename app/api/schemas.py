@@ -4,7 +4,24 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from app.fields import Id, Instant, Keep, QueueName, RetryBody, Seconds, Strict, Tag, Wait
+from app.fields import (
+    ConcurrencyBody,
+    Id,
+    Instant,
+    Keep,
+    NodeName,
+    QueueName,
+    Rate,
+    RateBody,
+    RetryBody,
+    Seconds,
+    Share,
+    Strict,
+    Tag,
+    UniqueBody,
+    Wait,
+    WebhookBody,
+)
 from app.schedules.rule import CatchUp, Overlap, Rule, When
 from app.selection import Selection
 
@@ -21,6 +38,10 @@ class JobOptions(Strict):
     result_ttl: Keep | None = None
     failure_ttl: Keep | None = None
     retry: RetryBody | None = None
+    rate_limit: Rate | RateBody | None = Field(None, description="How many such jobs begin in a time")
+    concurrency: Share | ConcurrencyBody | None = Field(None, description="How many such jobs run at once")
+    unique: UniqueBody | None = None
+    webhook: WebhookBody | None = None
     depends_on: Annotated[list[Id], Field(max_length=1000)] = []
     at_front: bool = False
     tags: Annotated[list[Tag], Field(max_length=32)] = []
@@ -41,6 +62,52 @@ class JobBody(JobOptions):
 
 class BulkBody(Strict):
     jobs: Annotated[list[JobBody], Field(min_length=1, max_length=10_000)]
+
+
+class NeedBody(Strict):
+    name: NodeName
+    even_if_failed: bool = False
+
+
+class HookBody(JobBody):
+    """A job of a workflow; what comes before it is said by `after`."""
+
+    @model_validator(mode="after")
+    def _is_of_a_workflow(self) -> "HookBody":
+        for name in ("id", "depends_on", "unique", "at"):
+            if getattr(self, name):
+                raise ValueError(f"a job of a workflow has no {name}")
+        return self
+
+
+class NodeBody(HookBody):
+    name: NodeName
+    after: Annotated[list[NodeName | NeedBody], Field(max_length=10_000)] = []
+    each: Annotated[list[Any], Field(min_length=1, max_length=10_000)] | None = Field(
+        None, description="One job for each item, which is its last positional argument; its result is a list"
+    )
+
+
+class WorkflowBody(Strict):
+    name: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    jobs: Annotated[list[NodeBody], Field(min_length=1, max_length=10_000)]
+    on_error: Literal["continue", "stop"] = Field(
+        "continue", description="When a job dies: the jobs that do not need it go on, or what has not begun is canceled"
+    )
+    on_success: HookBody | None = None
+    on_failure: HookBody | None = None
+    on_complete: HookBody | None = None
+
+
+class WorkflowPath(BaseModel):
+    workflow_id: str
+
+
+class WorkflowsQuery(Strict):
+    status: Literal["running", "finished", "failed", "canceled"] | None = None
+    name: str | None = None
+    cursor: str | None = None
+    limit: int = Field(50, ge=1, le=500)
 
 
 class JobPath(BaseModel):
@@ -150,6 +217,11 @@ class Links(BaseModel):
     dashboard: str
 
 
+class Webhook(BaseModel):
+    url: str
+    events: list[str]
+
+
 class Job(BaseModel):
     """Times are RFC 3339 UTC, durations seconds."""
 
@@ -176,6 +248,7 @@ class Job(BaseModel):
     workflow: str | None
     timeout: int | None
     worker: str | None
+    webhook: Webhook | None = Field(description="Its secret is never shown")
     links: Links
 
 
@@ -203,15 +276,15 @@ class BulkResult(BaseModel):
     next_cursor: str | None = Field(description="Where to go on; null: all have been looked at")
 
 
-class Requeued(BulkResult):
+class BulkRequeued(BulkResult):
     requeued: int
 
 
-class Canceled(BulkResult):
+class BulkCanceled(BulkResult):
     canceled: int = Field(description="With those that run, whose workers have been told")
 
 
-class Deleted(BulkResult):
+class BulkDeleted(BulkResult):
     deleted: int
 
 
@@ -268,6 +341,52 @@ class Jobs(BaseModel):
     next_cursor: str | None
 
 
+class WorkflowCounts(BaseModel):
+    total: int
+    finished: int
+    failed: int
+    stopped: int
+    canceled: int
+
+
+class SelfLink(BaseModel):
+    self: str
+
+
+class WorkflowSummary(BaseModel):
+    id: str
+    name: str | None
+    status: Literal["running", "finished", "failed", "canceled"]
+    created_at: str
+    ended_at: str | None
+    counts: WorkflowCounts
+    links: SelfLink
+
+
+class Need(BaseModel):
+    name: str
+    even_if_failed: bool
+
+
+class WorkflowJob(BaseModel):
+    name: str
+    id: str
+    function: str
+    status: str
+    result: Any = Field(description="Of the jobs that nothing comes after")
+    error: JobError | None
+    after: list[Need]
+
+
+class Workflow(WorkflowSummary):
+    jobs: list[WorkflowJob]
+
+
+class Workflows(BaseModel):
+    workflows: list[WorkflowSummary]
+    next_cursor: str | None
+
+
 class Ids(BaseModel):
     ids: list[str]
 
@@ -279,7 +398,12 @@ class FunctionOptions(BaseModel):
     result_ttl: int | None
     failure_ttl: int | None
     max_retries: int
+    rate_limit: dict[str, Any] | None
+    concurrency: dict[str, Any] | None
+    breaker: dict[str, Any] | None
+    unique: dict[str, Any] | None
     tags: list[str]
+    webhook: Webhook | None
     idempotent: bool
 
 
@@ -310,6 +434,15 @@ class Counts(BaseModel):
 class Queue(BaseModel):
     name: str
     counts: Counts
+    paused: bool
+
+
+class QueuePath(BaseModel):
+    name: QueueName
+
+
+class Deleted(BaseModel):
+    deleted: int
 
 
 class Queues(BaseModel):
@@ -410,6 +543,19 @@ class Schedules(BaseModel):
     schedules: list[Schedule]
     next_cursor: str | None
     quarantined: list[ForeignEntry] = Field(description="Entries of a plain rq-scheduler, which are not run")
+
+
+class WebhookQuery(Strict):
+    url: str
+
+
+class DisabledWebhook(BaseModel):
+    url: str
+    since: str
+
+
+class DisabledWebhooks(BaseModel):
+    disabled: list[DisabledWebhook]
 
 
 class Health(BaseModel):

@@ -91,6 +91,8 @@ def trigger(connection: redis.Redis, name: str, catalog: Catalog, settings: Sett
     made: list[NewJob] = []
 
     def run(state: State) -> list[NewJob]:
+        if made and any(run.job_id == made[0].id for run in state.last_runs):
+            return []  # the transaction had held, and its answer was lost
         made[:] = [new_run(state, catalog, settings, now)]
         return made
 

@@ -1,5 +1,6 @@
 """The scheduler process: leads or stands by, runs schedules on time, moves RQ's delayed jobs, and sweeps."""
 
+import math
 import os
 import signal
 import socket
@@ -16,10 +17,10 @@ import structlog
 from redis.exceptions import RedisError
 from rq_scheduler import Scheduler as RQScheduler
 
-from app import listing, queueing
+from app import limits, listing, outcome, queueing
 from app.catalog import Catalog
 from app.recovery import Sweeper
-from app.redis import SCHEDULERS, SCHEDULES_CHANGED
+from app.redis import SCHEDULER_WAKE, SCHEDULERS
 from app.rq_parts import Job, Queue
 from app.schedules.lease import Lease, LeaseLost
 from app.schedules.orphans import Orphans
@@ -27,10 +28,12 @@ from app.schedules.reconcile import Reconciler
 from app.schedules.runner import Runner
 from app.settings import Settings
 from app.wake import Wake
+from app.workflows import store as workflows
 
 LOOK_EVERY = 0.5  # seconds between two looks at delayed jobs, open runs and orphans
 BEAT_EVERY = 1.0
 KEEP = 60  # seconds that a scheduler is known without a heartbeat
+STOP_WITHIN = 1.5  # seconds
 LONGEST_WAIT = 10.0  # seconds between two tries while Redis is away
 JUMP = 2.0  # seconds that the clock may go otherwise than time does
 
@@ -38,7 +41,9 @@ log = structlog.get_logger("jobline.scheduler")
 
 
 class Scheduler(RQScheduler):
-    """`rq_scheduler.Scheduler` 0.14 on JSON: its keys and methods, and a `run` that loses and doubles nothing.
+    """`rq_scheduler.Scheduler` 0.14 on JSON: its keys, its lock, and a `run` that loses and doubles nothing.
+
+    What its other methods write (`enqueue_at`, `cron`...) is the old way: `run` does not execute it, and says so.
 
     `declared` are schedules as `cron`, `every` and `once` make them; `clock` gives seconds since 1970.
     """
@@ -62,6 +67,7 @@ class Scheduler(RQScheduler):
         self.sweeper, self.orphans = Sweeper(connection), Orphans(connection)
         self._stop = self._born = self._reconciled = False
         self._beat_at = self._look_at = 0.0
+        self._looks = 0
         self._ahead = clock() - time.monotonic()
 
     def run(self, burst: bool = False) -> None:
@@ -78,14 +84,18 @@ class Scheduler(RQScheduler):
                 except RedisError as error:
                     pause = wait = min(2 * wait + 0.25, LONGEST_WAIT)
                     log.warning("redis is away", error=f"{type(error).__name__}: {error}", again_in=wait)
-                if burst and pause:
-                    break
-                if self.settings.reload and _written(source) != written:
+                if (burst and pause and not wait) or self._is_changed(source, written):
                     break
                 wake.wait(pause)
         self._leave()
-        if self.settings.reload and _written(source) != written:
+        if self._is_changed(source, written):
             os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - this program, as it is now
+
+    def acquire_lock(self) -> bool:
+        return self.lease.hold()
+
+    def remove_lock(self) -> None:
+        self.lease.release()
 
     def step(self) -> float:
         """Do what is due; seconds until there may be more to do. Raises RedisError."""
@@ -107,12 +117,17 @@ class Scheduler(RQScheduler):
             self._look_at = time.monotonic() + LOOK_EVERY
             self.runner.settle()
             self._move_delayed()
+            while self.lease.hold() and outcome.follow_up(self.connection):
+                pass
+            self._looks += 1
+            workflows.sweep(self.connection, self._looks)
             self.orphans.look(self._now())
+        until_limit = limits.look(self.connection)
         due, following = self.runner.run_due(self._now())
         if due:
             return 0.0
-        until_look = self._look_at - time.monotonic()
-        return max(0.0, until_look if following is None else min(until_look, following - self.clock()))
+        until_run = math.inf if following is None else following - self.clock()
+        return max(0.0, min(self._look_at - time.monotonic(), until_limit, until_run))
 
     def _move_delayed(self) -> None:
         """RQ's delayed jobs, and retries that wait."""
@@ -141,23 +156,31 @@ class Scheduler(RQScheduler):
             log.warning("the clock has jumped", seconds=round(ahead - self._ahead, 3))
         self._ahead = ahead
 
+    def _is_changed(self, source: Path, written: float) -> bool:
+        """While an editor puts it in place there is no file for a moment."""
+        return self.settings.reload and _written(source) not in (written, 0.0)
+
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self.clock(), UTC)
 
     def _listen(self, wake: Wake) -> None:
-        """Ring whenever somebody changes a schedule, as long as the process lives."""
+        """Ring whenever something may be due sooner, as long as the process lives."""
         heard = self.connection.pubsub()
         while True:
             try:
-                heard.subscribe(SCHEDULES_CHANGED)
+                heard.subscribe(SCHEDULER_WAKE)
                 while True:
                     if heard.get_message(timeout=LONGEST_WAIT):
                         wake.ring()
             except RedisError:
-                time.sleep(LOOK_EVERY)  # as `run` says
+                time.sleep(LOOK_EVERY)  # `run` says so
 
     def _ask_to_stop(self, *_: object) -> None:
+        """No step is left half done, whenever it ends: a Redis that is silent does not hold it up."""
         self._stop = True
+        end = threading.Timer(STOP_WITHIN, os._exit, [0])
+        end.daemon = True
+        end.start()
 
     def _leave(self) -> None:
         try:

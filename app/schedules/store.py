@@ -17,7 +17,7 @@ from rq_scheduler import Scheduler as RQScheduler
 from app import queueing
 from app.errors import Conflict, NotFound
 from app.queueing import NewJob
-from app.redis import OPEN_RUNS, QUARANTINED, SCHEDULES, SCHEDULES_CHANGED, job_key, schedule_key
+from app.redis import OPEN_RUNS, QUARANTINED, SCHEDULER_WAKE, SCHEDULES, job_key, schedule_key
 from app.schedules.lease import Lease
 from app.schedules.state import State, Unreadable
 
@@ -128,7 +128,7 @@ def transact(
             pipeline.multi()
             answer = how(found, pipeline)
             if lease is None:
-                pipeline.publish(SCHEDULES_CHANGED, "")
+                pipeline.publish(SCHEDULER_WAKE, "")
             try:
                 pipeline.execute()
             except WatchError:

@@ -12,11 +12,13 @@ import redis
 import structlog
 from redis.exceptions import ConnectionError, ResponseError
 
+from app import queues
 from app.worker.claims import Claimed, Claims, Nothing
 from app.worker.wire import Wire, pack
 
 BLOCK = 5  # seconds; an answer at least so often proves that the connection lives
 SLACK = 5.0
+PAUSE_LOOK = 0.5  # seconds between two looks whether a queue is still paused
 
 log = structlog.get_logger("jobline.worker")
 
@@ -27,14 +29,17 @@ class Bell:
     def __init__(self, client: redis.Redis, queue: str) -> None:
         key = f"rq:queue:{queue}"
         self._command = pack("BLMOVE", key, key, "LEFT", "LEFT", BLOCK)
-        self._queue, self._wire = queue, Wire(client)
+        self.queue, self._wire = queue, Wire(client)
         self._armed_at = self._deaf_until = 0.0
         self.execution_id = ""
 
     @property
     def deaf(self) -> bool:
-        """Its queue is no list, and is not listened to for a while."""
+        """Its queue is not listened to for a while."""
         return time.monotonic() < self._deaf_until
+
+    def deafen(self, seconds: float) -> None:
+        self._deaf_until = time.monotonic() + seconds
 
     def arm(self, claims: Claims, queues: list[str]) -> int:
         """Listen, if it does not yet; the file to wait for. Raises ConnectionError."""
@@ -52,8 +57,8 @@ class Bell:
         try:
             self._wire.read()
         except ResponseError as error:
-            log.error("a queue cannot be listened to", queue=self._queue, error=str(error))  # noqa: TRY400 - a key of a wrong type
-            self._deaf_until = time.monotonic() + BLOCK
+            log.error("a queue cannot be listened to", queue=self.queue, error=str(error))  # noqa: TRY400 - a key of a wrong type
+            self.deafen(BLOCK)
         found = claims.understand(self._queues, self._wire.read())
         self._armed_at, self.execution_id = 0.0, ""
         return found
@@ -74,7 +79,7 @@ class Bells:
         self.client, self.claims, self.parent = client, claims, parent
         self.bells = [Bell(client, queue) for queue in queues]
 
-    def wait(self, seconds: float, queues: list[str]) -> list[Claimed] | Nothing:
+    def wait(self, seconds: float, names: list[str]) -> list[Claimed] | Nothing:
         """Up to `seconds`, or a word of the parent, for a job of these queues, in this order.
 
         Raises:
@@ -83,17 +88,26 @@ class Bells:
         poll = select.poll()
         poll.register(self.parent, select.POLLIN)
         try:
-            hearing = [bell for bell in self.bells if queues and not bell.deaf]
-            by_file = {bell.arm(self.claims, queues): bell for bell in hearing}
+            hearing = [bell for bell in self.bells if names and not bell.deaf]
+            by_file = {bell.arm(self.claims, names): bell for bell in hearing}
             for file in by_file:
                 poll.register(file, select.POLLIN)
             answers = [by_file[file].answer(self.claims) for file, _ in poll.poll(1000 * seconds) if file in by_file]
         except ConnectionError:
             self._give_back()
             raise
+        if Nothing.PAUSED in answers:
+            self._leave_out_paused()
         claimed = [one for answer in answers if isinstance(answer, list) for one in answer]
         others = [answer for answer in answers if isinstance(answer, Nothing)]
         return claimed or next((answer for answer in others if answer is not Nothing.BUSY), Nothing.EMPTY)
+
+    def _leave_out_paused(self) -> None:
+        """The bell of a paused queue rings without end while there are jobs in it."""
+        paused = queues.paused(self.client)
+        for bell in self.bells:
+            if bell.queue in paused:
+                bell.deafen(PAUSE_LOOK)
 
     def _give_back(self) -> None:
         executions = [bell.execution_id for bell in self.bells if bell.execution_id]

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import redis
@@ -21,12 +19,19 @@ import structlog
 from redis.exceptions import ResponseError
 
 from app import recovery
-from app.redis import LEASES, moment
+from app.redis import ENDING, LEASES, moment, source
 from app.worker.wire import TRANSIENT, Wire, pack
 
 KEEP = 90  # seconds that an execution stays registered without a heartbeat, as RQ 2.12 keeps it while a job runs
 CLAIM = "a claim"  # in a job's place among what is not answered
 LONGEST_WAIT = 2.0  # seconds between two tries to reach Redis
+
+SCRIPTS = {
+    "claim": ("limits/library", "worker/claim"),
+    "begin": ("worker/begin",),
+    "finish": (*ENDING, "worker/finish"),
+    "release": ("limits/library", "limits/release"),
+}
 
 log = structlog.get_logger("jobline.worker")
 
@@ -51,6 +56,8 @@ class Claimed:
     attempts: bytes | None = None
     dependency_ids: bytes | None = None
     ttl: bytes | None = None
+    limits: bytes | None = None
+    follow: bytes | None = None
     id: str = ""
     """Set when it begins: not every id is UTF-8."""
 
@@ -70,6 +77,10 @@ class Nothing(Enum):
     """Why there is no job."""
 
     EMPTY = b"empty"
+    AGAIN = b"again"
+    """There may be jobs behind those that were put off."""
+    PAUSED = b"paused"
+    """Only paused queues have jobs."""
     SUSPENDED = b"suspended"
     BUSY = b"busy"
     """Another bell has rung first; or the claim came late, on a line that was given up."""
@@ -140,13 +151,19 @@ class Claims:
         """To be sent with what comes next."""
         self._later(finished.claimed.id, self._finish(finished))
 
+    def releases(self, claimed: Claimed) -> None:
+        """The job has ended: others that its limits held up may begin. Sent as `begins` is."""
+        command = pack(
+            "EVALSHA", self._sha["release"], 0, claimed.limits or b"[]", claimed.queue, claimed.raw_id,
+            claimed.execution_id,
+        )  # fmt: skip
+        self._later(claimed.id, command)
+        self._send_now()
+
     def begins(self, claimed: Claimed, now: float) -> None:
         """Send it, with the end of the job before. Never raises: what fails is sent again later."""
         self._later(claimed.id, self._begin(claimed, now))
-        try:
-            self._send()
-        except redis.ConnectionError:
-            log.warning("the line to redis is cut")
+        self._send_now()
 
     def settle(self) -> None:
         """Wait until all that was reported is in Redis. Raises as `claim`."""
@@ -160,6 +177,12 @@ class Claims:
     def _later(self, what: str, command: bytes) -> None:
         self._unanswered.append((what, command))
         self._unsent += command
+
+    def _send_now(self) -> None:
+        try:
+            self._send()
+        except redis.ConnectionError:
+            log.warning("the line to redis is cut")
 
     def _send(self) -> None:
         commands, self._unsent = self._unsent, b""
@@ -222,13 +245,8 @@ class Claims:
             f"rq:finished:{claimed.queue}", b"rq:job:" + raw_id, b"rq:results:" + raw_id,
             self.name, raw_id, claimed.execution_id, b64encode(finished.result or b""), finished.result_ttl,
             finished.started_at, finished.ended_at, moment(datetime.fromtimestamp(finished.ended_at, UTC)),
-            finished.ended_at - finished.started_at, 1 if claimed.dependency_ids else 0,
+            finished.ended_at - finished.started_at, 1 if claimed.dependency_ids else 0, 1 if claimed.follow else 0,
         )  # fmt: skip
 
     def _load(self) -> None:
-        self._sha = {name: self.client.script_load(_source(name)) for name in ("claim", "begin", "finish")}
-
-
-@cache
-def _source(name: str) -> str:
-    return Path(__file__).with_name(f"{name}.lua").read_text()
+        self._sha = {name: self.client.script_load(source(*files)) for name, files in SCRIPTS.items()}

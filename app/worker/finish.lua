@@ -2,7 +2,8 @@
 -- worker's to finish (its lease ran out, or the job was deleted): then nothing is changed.
 -- KEYS: worker hash, started registry, finished registry, job hash, results.
 -- ARGV: worker's name, job's id, execution's id, result (Base64) or '', result_ttl, started, ended (seconds each),
--- ended (RQ's format), seconds that it ran, '1' if it depended on others.
+-- ended (RQ's format), seconds that it ran, '1' if it depended on others, '1' if something follows its end.
+-- Begins with outbox.lua.
 local worker, started, finished, job, results = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local name, id, execution, value, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local member = id .. ':' .. execution
@@ -67,4 +68,5 @@ for _, waiting in ipairs(dependents) do
     redis.call('SREM', job .. ':dependents', waiting)
   end
 end
+if ARGV[11] == '1' then ended(job, id, 'type', 1, 'return_value', value) end
 return 1

@@ -20,7 +20,7 @@ import structlog
 from rq.job import _job_stack
 from rq.timeouts import JobTimeoutException
 
-from app import log, recovery
+from app import log, outcome, recovery
 from app.catalog import name_of
 from app.quarantine import quarantine
 from app.rq_parts import Job, Queue, catalog
@@ -87,6 +87,8 @@ class Horse:
 
     def _wait(self, found: Nothing) -> Claimed | Leaving | None:
         """For a job, or a reason to leave; None: ask again. An idle horse claims by its bells alone."""
+        if found is Nothing.AGAIN:
+            return None
         if self.limits.burst and found is not Nothing.UNLEASED:
             return Leaving.SUSPENDED if found is Nothing.SUSPENDED else Leaving.EMPTY
         self.intake.rest()
@@ -95,7 +97,7 @@ class Horse:
             if leaving:
                 return leaving
             self.board.clear()
-            may_claim = found in (Nothing.EMPTY, Nothing.BUSY)
+            may_claim = found in (Nothing.EMPTY, Nothing.BUSY, Nothing.PAUSED)
             try:
                 answer = self.intake.wait(LOOK_EVERY, may_claim)
             except redis.RedisError:
@@ -156,9 +158,21 @@ class Horse:
             self.rq_way.run(claimed, now)
         elif not self._run(job, claimed, timeout, now):
             self.rq_way.end(job, claimed, now)
+        if claimed.limits:
+            self.claims.releases(claimed)
+        if claimed.follow and b"webhook" in claimed.follow:
+            self._follow_up()
         log.about = {}
         self.board.clear()
         self.idle_since = time.monotonic()
+
+    def _follow_up(self) -> None:
+        """What the end asks for, at once; what is not done here the scheduler does."""
+        try:
+            self.claims.settle()
+            outcome.follow_up(self.connection)
+        except redis.RedisError as error:
+            logger.warning("what follows the job is put off", error=f"{type(error).__name__}: {error}")
 
     def _plain(self, claimed: Claimed) -> Job | None:
         """The job, if it needs nothing of RQ but to be run."""
@@ -170,7 +184,7 @@ class Horse:
             return None
         try:
             call = self.worker.serializer.loads(zlib.decompress(claimed.data))
-            return Job.begun(claimed.id, self.connection, claimed.queue, call)
+            return Job.begun(claimed.id, self.connection, claimed.queue, call, claimed.follow)
         except (zlib.error, ValueError, TypeError):
             return None  # RQ's own way reads older forms too, and fails the rest with its reason
 

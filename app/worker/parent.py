@@ -18,7 +18,8 @@ from rq.executions import Execution
 from rq.timeouts import UnixSignalDeathPenalty
 from rq.worker import DequeueStrategy
 
-from app import recovery
+from app import limits, recovery
+from app.catalog import name_of
 from app.recovery import Sweeper
 from app.redis import LEASES, registry_key
 from app.rq_parts import Job, Queue, catalog
@@ -183,6 +184,7 @@ class Worker(rq.Worker):
 
     def handle_job_failure(self, job: Any, queue: Any, started_job_registry: Any = None, exc_string: str = "") -> None:
         if self._still_holds(job):
+            job.reason = exc_string
             job.failed_attempt = {
                 "exc_string": exc_string,
                 "worker_name": self.name,
@@ -207,4 +209,6 @@ class Worker(rq.Worker):
         """RQ calls this just before it decides on a retry."""
         if isinstance(job, Job):
             job.retry_by_options(exc_info[1])
+            if function := catalog().functions.get(name_of(job.func_name)):
+                limits.failed(self.connection, function)
         super().handle_exception(job, *exc_info)

@@ -1,10 +1,14 @@
-"""`python -m app probe worker`: alive only if the worker and its horse both move."""
+"""`python -m app probe`: a worker is alive if it and its horse both move, a scheduler if it moves and one leads."""
+
+import time
 
 import psutil
 import pytest
 import redis
 
 from app import health
+from app.settings import Settings
+from app.web import create_app
 from tests.conftest import RQ_WORKER, Project, until
 
 
@@ -45,3 +49,42 @@ def test_redis_away_is_said(project: Project) -> None:
     output, _ = probe.communicate(timeout=30)
     assert probe.returncode == 1
     assert b"Redis is away" in output
+
+
+def probe(project: Project) -> tuple[int, str]:
+    """The exit code, and what is said."""
+    process = project.start("-m", "app", "probe", "scheduler")
+    output, _ = process.communicate(timeout=30)
+    return process.returncode, output.decode().strip()
+
+
+def test_a_scheduler_is_alive_only_if_it_moves(project: Project, valkey: redis.Redis) -> None:
+    assert probe(project) == (1, "no scheduler of this host is registered")
+    process = project.start("scheduler.py", LOG_LEVEL="ERROR")
+    try:
+        until(lambda: health.scheduler_age(valkey) is not None)
+        assert probe(project) == (0, "")
+        psutil.Process(process.pid).suspend()
+        until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
+        (key,) = valkey.smembers("jobline:schedulers")
+        valkey.hset(key, "last_heartbeat", time.time() - 31)  # it has been so for half a minute
+        assert probe(project) == (1, "the scheduler has not moved for 30 s")
+        assert create_app(Settings(), valkey).test_client().get("/readyz").get_json()["scheduler"] > 30
+        psutil.Process(process.pid).resume()
+        until(lambda: probe(project) == (0, ""))
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_scheduler_that_stands_by_is_no_help_if_none_leads(project: Project, valkey: redis.Redis) -> None:
+    valkey.set("rq:scheduler_lock", "another")
+    process = project.start("scheduler.py", LOG_LEVEL="ERROR")
+    try:
+        until(lambda: valkey.scard("jobline:schedulers"))
+        assert probe(project) == (1, "no scheduler leads")
+        valkey.delete("rq:scheduler_lock")
+        until(lambda: probe(project) == (0, ""))
+    finally:
+        process.kill()
+        process.communicate()

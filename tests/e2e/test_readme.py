@@ -11,7 +11,11 @@ import psutil
 import pytest
 import redis
 
+from app import signing
+from app.settings import Settings
+from app.web import create_app
 from tests.conftest import ROOT, Project, free_port, until
+from tests.receiver import SECRET
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [
@@ -73,6 +77,16 @@ def test_keys_new_prints_a_key_and_its_entry(tmp_path: Path) -> None:
     assert key.startswith("jl_")
     assert re.fullmatch(r"ci:enqueue\+read:[0-9a-f]{64}", entry)
     assert key not in entry
+
+
+def test_the_example_of_a_webhook_is_taken_and_its_message_verified(fake: redis.Redis) -> None:
+    body = json.loads(re.findall(r"```json\n(.*?)```", README, re.DOTALL)[0])
+    answer = create_app(Settings(webhook_secret=SECRET), fake).test_client().post("/api/v1/jobs", json=body)
+    assert (answer.status_code, answer.get_json()["webhook"]) == (202, body["webhook"])
+    source = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "verify" in block)
+    found: dict[str, object] = {"body": b"{}", "headers": signing.headers([SECRET], "msg_1", b"{}")}
+    exec(source.replace("whsec_...", SECRET), found)
+    assert found["message"] == {}
 
 
 def test_the_example_of_a_job_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import redis
 import rq
+import structlog
 from rq_scheduler import Scheduler as Stock
 
 from app import health, job_state
@@ -240,6 +241,19 @@ def test_a_clock_that_is_put_back_runs_nothing_twice(world: Time) -> None:
     assert world.due() == [60, 120, 180, 240]
 
 
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_clock_that_jumps_is_logged_once(world: Time, hours: int) -> None:
+    scheduler = world.scheduler()
+    act(scheduler)
+    world.clock.now += timedelta(hours=hours)
+    with structlog.testing.capture_logs() as lines:
+        act(scheduler)
+        act(scheduler)
+    assert [(line["event"], line["log_level"], round(line["seconds"])) for line in lines] == [
+        ("the clock has jumped", "warning", 3600 * hours)
+    ]
+
+
 def test_overlapping_runs_are_skipped(world: Time) -> None:
     world.put(interval=10, overlap="skip")
     scheduler = world.scheduler()
@@ -345,7 +359,7 @@ def test_the_process_is_on_time_and_stops_at_once(project: Project, valkey: redi
     ids = [job_id.decode() for job_id in valkey.lrange("rq:queue:default", 0, -1)]
     jobs = {job["id"]: job for job in job_state.fetch(valkey, ids) if job}
     later = jobs.pop("later")
-    assert -1 <= lateness(later) < 2
+    assert 1 <= lateness(later) < 3  # it was meant a second later, and RQ keeps whole seconds
     late = sorted(lateness(job) for job in jobs.values())[: len(jobs) * 9 // 10]  # the first had to wait for the start
     assert late[-1] < 0.1
 
@@ -353,7 +367,7 @@ def test_the_process_is_on_time_and_stops_at_once(project: Project, valkey: redi
 def test_a_schedule_that_is_put_at_run_time_is_on_time_at_once(project: Project, valkey: redis.Redis) -> None:
     process = project.start("scheduler.py", LOG_LEVEL="ERROR")
     try:
-        until(lambda: valkey.pubsub_numsub("jobline:schedules:changed")[0][1])
+        until(lambda: valkey.pubsub_numsub("jobline:scheduler:wake")[0][1])
         for number in range(20):
             at = datetime.now(UTC) + timedelta(seconds=0.05)
             schedule = Schedule(name=f"s{number}", function="demo.add", args=[1, 2], at=at)
@@ -364,7 +378,7 @@ def test_a_schedule_that_is_put_at_run_time_is_on_time_at_once(project: Project,
         process.communicate(timeout=5)
     ids = [job_id.decode() for job_id in valkey.lrange("rq:queue:default", 0, -1)]
     late = sorted(lateness(job) for job in job_state.fetch(valkey, ids) if job)
-    assert late[-3] < 0.1
+    assert late[-3] < 0.25
 
 
 def lateness(job: dict[str, Any]) -> float:

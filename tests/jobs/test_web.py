@@ -12,7 +12,7 @@ import pytest
 
 from app import Discard
 from app.options import options_of
-from jobs._guard import _is_public
+from app.outbound import _is_public
 from jobs.web import fetch
 
 Serve = Callable[..., str]

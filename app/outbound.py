@@ -1,10 +1,15 @@
-"""One HTTP request that cannot reach inside the network. No module of the catalogue: see its name."""
+"""One HTTP request that cannot reach inside the network: every address is checked, and the checked one is asked."""
 
 import ipaddress
+import math
 import socket
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
 
-from app import Discard, get_settings
+from app.options import Discard
+from app.settings import get_settings
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, HTTPConnectionPool
@@ -15,6 +20,7 @@ NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def parsed(url: str) -> "Url":
+    """Raises Discard for what is no URL of the web."""
     from urllib3.exceptions import LocationParseError
     from urllib3.util import parse_url
 
@@ -23,12 +29,27 @@ def parsed(url: str) -> "Url":
     except LocationParseError:
         raise Discard("Not a URL") from None
     if place.scheme not in ("http", "https") or not place.host or place.auth:
-        raise Discard("Only http:// and https:// URLs without a user name are fetched")
+        raise Discard("Only http:// and https:// URLs without a user name are asked")
     return place
 
 
-def ask(place: "Url", timeout: float) -> tuple["HTTPConnectionPool", "BaseHTTPResponse"]:
-    """Ask the address that was checked: its name is not looked up a second time."""
+def ask(
+    place: "Url",
+    timeout: float,
+    allowed_by: str,
+    method: str = "GET",
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> tuple["HTTPConnectionPool", "BaseHTTPResponse"]:
+    """Ask the address that was checked: its name is not looked up a second time. No redirect is followed.
+
+    `timeout` is seconds to connect, and between two parts of the answer; `allowed_by` is the setting that names hosts
+    which may be private. The body of the answer is not read; whoever asks closes both.
+
+    Raises:
+        Discard: an address of the host is not public, and the host is not allowed by name.
+        OSError, urllib3.exceptions.HTTPError: there is no answer.
+    """
     import ssl
 
     from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
@@ -36,7 +57,7 @@ def ask(place: "Url", timeout: float) -> tuple["HTTPConnectionPool", "BaseHTTPRe
 
     host = (place.host or "").strip("[]")
     port = place.port or (443 if place.scheme == "https" else 80)
-    addresses = _addresses(host, port)
+    addresses = _addresses(host, port, allowed_by)
     for address in addresses:
         if place.scheme == "https":
             pool: HTTPConnectionPool = HTTPSConnectionPool(
@@ -46,9 +67,10 @@ def ask(place: "Url", timeout: float) -> tuple["HTTPConnectionPool", "BaseHTTPRe
             pool = HTTPConnectionPool(address, port)
         try:
             return pool, pool.urlopen(
-                "GET",
+                method,
                 place.request_uri,
-                headers={"Host": place.netloc or host, "User-Agent": "jobline"},
+                body=body,
+                headers={"Host": place.netloc or host, "User-Agent": "jobline", **(headers or {})},
                 redirect=False,
                 retries=False,
                 assert_same_host=False,
@@ -62,16 +84,44 @@ def ask(place: "Url", timeout: float) -> tuple["HTTPConnectionPool", "BaseHTTPRe
     raise ConnectionError(f"{host} has no address")
 
 
-def _addresses(host: str, port: int) -> list[str]:
+def seconds_to_wait(retry_after: Any) -> float | None:
+    """What Retry-After says (RFC 9110, section 10.2.3): seconds or a date; None if it cannot be read."""
+    try:
+        seconds = float(retry_after)
+    except (TypeError, ValueError):
+        pass
+    else:
+        return max(0.0, seconds) if math.isfinite(seconds) else None
+    try:
+        return max(0.0, parsedate_to_datetime(str(retry_after)).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None
+
+
+def plainly_private(url: str, allowed: str) -> bool:
+    """Whether a URL names a private address or localhost, and `allowed` does not; nothing is looked up."""
+    host = parsed(url).host or ""
+    if _is_allowed(host, allowed):
+        return False
+    try:
+        return not _is_public(host.strip("[]"))
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
+
+
+def _is_allowed(host: str, allowed: str) -> bool:
+    return host.lower() in {name.strip().lower() for name in allowed.split(",")}
+
+
+def _addresses(host: str, port: int, allowed_by: str) -> list[str]:
     """The addresses of a host. Raises Discard if one of them is not public and the host is not allowed by name."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError:
         raise Discard(f"{host} is no host name") from None
     addresses = list(dict.fromkeys(str(place[0]) for *_, place in found))
-    allowed = {name.strip().lower() for name in get_settings().fetch_allow_hosts.split(",")}
-    if host.lower() not in allowed and not all(map(_is_public, addresses)):
-        raise Discard(f"{host} is not on the public network, and not in FETCH_ALLOW_HOSTS")
+    if not _is_allowed(host, getattr(get_settings(), allowed_by.lower())) and not all(map(_is_public, addresses)):
+        raise Discard(f"{host} is not on the public network, and not in {allowed_by}")
     return addresses
 
 

@@ -1,0 +1,29 @@
+"""/webhooks: the URLs that have asked for no more."""
+
+from flask import Response
+from flask_openapi3 import APIBlueprint
+
+from app import webhooks
+from app.api import schemas
+from app.api.auth import authorize
+from app.api.context import answer, context
+from app.api.openapi import PROBLEMS, TAGS
+
+api = APIBlueprint(
+    "webhooks", __name__, url_prefix="/api/v1/webhooks", abp_tags=[TAGS["webhooks"]], abp_responses=PROBLEMS
+)
+
+
+@api.get("/disabled", responses={200: schemas.DisabledWebhooks})
+def list_disabled() -> Response:
+    """The URLs that have answered 410 Gone in the last 30 days: nothing is delivered there."""
+    authorize("read")
+    return answer({"disabled": webhooks.disabled(context().redis)})
+
+
+@api.delete("/disabled", responses={204: None})
+def enable(query: schemas.WebhookQuery) -> Response:
+    """Deliver to this URL again; what failed meanwhile can be requeued."""
+    authorize("admin")
+    webhooks.enable(context().redis, query.url)
+    return Response(status=204)

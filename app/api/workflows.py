@@ -1,0 +1,106 @@
+"""/workflows: submit a graph of jobs, look, list, cancel."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Response, request
+from flask_openapi3 import APIBlueprint
+from rq.command import send_stop_job_command
+
+from app.api import schemas
+from app.api.auth import authorize
+from app.api.context import answer, context
+from app.api.jobs import new_job
+from app.api.once import answered, kept, once
+from app.api.openapi import PROBLEMS, TAGS
+from app.errors import Invalid
+from app.idempotency import Receipt
+from app.serializer import JSON
+from app.workflows import store
+from app.workflows.graph import HOOKS, Need, Node, check
+from app.workflows.results import found_in
+
+MOST_JOBS = 20_000
+
+api = APIBlueprint(
+    "workflows", __name__, url_prefix="/api/v1/workflows", abp_tags=[TAGS["workflows"]], abp_responses=PROBLEMS
+)
+
+
+@api.post("", responses={202: schemas.WorkflowSummary})
+def submit(body: schemas.WorkflowBody) -> Response:
+    """Submit a graph of jobs: all of it, or nothing."""
+    authorize("enqueue")
+    nodes = [_node(one, f"#/jobs/{number}") for number, one in enumerate(body.jobs)]
+    hooks = {name: said for name in HOOKS if (said := getattr(body, name))}
+    ends = [Node(name, said.function, said.args, said.kwargs, pointer=f"#/{name}") for name, said in hooks.items()]
+    wanted = check(nodes, ends)
+    if sum(len(node.calls()) for node in nodes) > MOST_JOBS:
+        raise Invalid("The workflow is too large", [{"detail": f"more than {MOST_JOBS} jobs", "pointer": "#/jobs"}])
+    workflow, settings = store.new_id(), context().settings
+    made = _made(workflow, list(zip([*nodes, *ends], [*body.jobs, *hooks.values()], strict=True)))
+    flow = store.NewWorkflow(
+        workflow, body.name, made[: len(nodes)], made[len(nodes) :], body.on_error, wanted,
+        settings.result_ttl, settings.failure_ttl,
+    )  # fmt: skip
+
+    def act(receipt: Receipt | None) -> Response:
+        if receipt:
+            receipt.answer = lambda _: kept(flow.summary(), 202)
+        store.create(context().redis, flow, receipt)
+        return answered(flow.summary(), 202)
+
+    return once(act)
+
+
+@api.get("", responses={200: schemas.Workflows})
+def list_workflows(query: schemas.WorkflowsQuery) -> Response:
+    """Workflows, newest first."""
+    authorize("read")
+    page, cursor = store.list_(context().redis, query.limit, query.cursor, query.status, query.name)
+    found = answer({"workflows": page, "next_cursor": cursor})
+    if cursor:
+        following = f"{request.path}?{urlencode({**request.args.to_dict(), 'cursor': cursor})}"
+        found.headers["Link"] = f'<{following}>; rel="next"'
+    return found
+
+
+@api.get("/<string:workflow_id>", responses={200: schemas.Workflow})
+def get_workflow(path: schemas.WorkflowPath) -> Response:
+    """The graph, and how each of its jobs stands."""
+    authorize("read")
+    return answer(store.get(context().redis, path.workflow_id))
+
+
+@api.post("/<string:workflow_id>/cancel", responses={202: schemas.Workflow})
+def cancel(path: schemas.WorkflowPath) -> Response:
+    """Cancel what has not begun, and stop what runs."""
+    authorize("enqueue")
+    connection = context().redis
+    store.cancel(connection, path.workflow_id, lambda job_id: send_stop_job_command(connection, job_id, JSON))
+    return answer(store.get(connection, path.workflow_id), 202)
+
+
+def _node(body: schemas.NodeBody, pointer: str) -> Node:
+    after = [Need(one) if isinstance(one, str) else Need(one.name, one.even_if_failed) for one in body.after]
+    return Node(body.name, body.function, body.args, body.kwargs, after, body.each, pointer)
+
+
+def _made(workflow: str, said: list[tuple[Node, schemas.HookBody]]) -> store.Made:
+    """The jobs of each node. Raises Invalid, with all that is wrong."""
+    made: store.Made = []
+    errors: list[dict[str, str]] = []
+    for node, body in said:
+        try:
+            made.append((node, [_job(workflow, node, body, *call) for call in enumerate(node.calls())]))
+        except Invalid as error:
+            errors += error.errors or []
+    if errors:
+        raise Invalid("No workflow was made", errors)
+    return made
+
+
+def _job(workflow: str, node: Node, body: schemas.HookBody, number: int, args: list[Any]) -> store.NewJob:
+    unknown = [place[1:] for place, _ in found_in({"args": args, "kwargs": node.kwargs})]
+    job = new_job(body.model_copy(update={"args": args}), node.pointer, unknown)
+    return store.adopt(job, workflow, node, number, body.delay)

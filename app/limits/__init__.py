@@ -1,0 +1,65 @@
+"""Rates, concurrency and breakers: what a job is subject to, as its hash says it; held to by Redis in the claim.
+
+A job that may not begin yet is put off: it waits in RQ's scheduled registry, and in the order of its coming in a list
+of the limit that it waits for (library.lua). It comes back to the head of its queue when the limit has room: when a job
+that held it ends (release.lua), or when its time has come (look.lua, by the leading scheduler). It spends no retry.
+"""
+
+from typing import Any
+
+import redis
+
+from app.catalog import Function
+from app.keys import filled
+from app.options import Breaker, Limit, rate
+from app.redis import script
+
+Held = list[list[str | float]]
+
+
+def of(
+    function: Function, queue: str, args: list[Any], kwargs: dict[str, Any],
+    rate_limit: Limit | None, concurrency: Limit | None, breaker: Breaker | None, pointer: str = "#",
+) -> Held:  # fmt: skip
+    """What a call is subject to, as the scripts read it: [kind, id, most, window in seconds].
+
+    Raises:
+        Invalid: a key names what is no argument.
+    """
+    held: Held = []
+    if rate_limit:
+        named = _id("rate", rate_limit, function, queue, args, kwargs, f"{pointer}/rate_limit")
+        held.append(["rate", named, *rate(str(rate_limit.most))])
+    if concurrency:
+        named = _id("slots", concurrency, function, queue, args, kwargs, f"{pointer}/concurrency")
+        held.append(["slots", named, int(concurrency.most), 0])
+    if breaker:
+        held.append(["breaker", function.name])
+    return held
+
+
+def declared(function: Function, queue: str, args: list[Any], kwargs: dict[str, Any]) -> Held:
+    """What a call is subject to by the options of its function alone. Raises as `of`."""
+    options = function.options
+    return of(function, queue, args, kwargs, options.rate_limit, options.concurrency, options.breaker)
+
+
+def _id(
+    kind: str, limit: Limit, function: Function, queue: str, args: list[Any], kwargs: dict[str, Any], pointer: str
+) -> str:
+    of_what = function.name if limit.by == "function" else queue
+    value = filled(limit.key, function.named(args, kwargs), f"{pointer}/key") if limit.key else ""
+    return f"{kind}:{limit.by}:{of_what}:{value}"
+
+
+def look(connection: redis.Redis) -> float:
+    """Let go what limits have room for; seconds until there may be more."""
+    return float(script(connection, "limits/library", "limits/look")(keys=[], args=[]))
+
+
+def failed(connection: redis.Redis, function: Function) -> None:
+    """An attempt has failed: that may be one too many for its breaker."""
+    breaker = function.options.breaker
+    if breaker:
+        keys = [f"jobline:breaker:{function.name}:failures", f"jobline:breaker:{function.name}:open"]
+        script(connection, "limits/failed")(keys=keys, args=[breaker.failures, breaker.window, breaker.cool_down])

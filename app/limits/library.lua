@@ -1,0 +1,99 @@
+-- Limits, for the scripts that begin with this library. A limit is { kind, id, most, window }, its keys are
+-- jobline:limit:ID:starts (rate: the times of the last `most` starts, the newest first), :held (slots: queue, job and
+-- execution of those that run), :waiting (jobs that were put off, in order), :let_go (those of them that are on their
+-- queue again, with a place kept for each), and in jobline:limits:waiting when to look at a limit that is waited for.
+local LOOK_AGAIN, FALL_BACK = 1, 600 -- seconds
+local WAITING = 'jobline:limits:waiting'
+
+local function clock()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) + tonumber(time[2]) / 1000000
+end
+
+local function key(limit, what) return 'jobline:limit:' .. limit[2] .. ':' .. what end
+
+-- How many may begin now, those let go included; for a rate, when the next one may.
+local function room(limit, now)
+  if limit[1] == 'slots' then return limit[3] - redis.call('SCARD', key(limit, 'held')), now + LOOK_AGAIN end
+  local starts = key(limit, 'starts')
+  local oldest = tonumber(redis.call('LINDEX', starts, -1) or nil)
+  while oldest and oldest <= now - limit[4] do
+    redis.call('RPOP', starts)
+    oldest = tonumber(redis.call('LINDEX', starts, -1) or nil)
+  end
+  return limit[3] - redis.call('LLEN', starts), (oldest or now) + limit[4]
+end
+
+-- Put jobs that wait for a limit back on their queues while it has room.
+local function let_go(limit, now)
+  local waiting, gone, places = key(limit, 'waiting'), key(limit, 'let_go'), {}
+  local free, next_at = room(limit, now)
+  free = free - redis.call('SCARD', gone)
+  while #places < free do
+    local id = redis.call('LPOP', waiting)
+    if not id then break end
+    local job = 'rq:job:' .. id
+    local queue = redis.call('HGET', job, 'origin')
+    if queue and redis.call('ZREM', 'rq:scheduled:' .. queue, id) == 1 then -- else it was canceled meanwhile
+      redis.call('HSET', job, 'status', 'queued')
+      redis.call('HDEL', job, 'waits_for')
+      redis.call('SADD', gone, id)
+      places[#places + 1] = { 'rq:queue:' .. queue, id }
+    end
+  end
+  for n = #places, 1, -1 do redis.call('LPUSH', places[n][1], places[n][2]) end
+  if redis.call('EXISTS', waiting) == 1 then
+    if redis.call('EXISTS', gone) == 1 then next_at = math.min(next_at, now + LOOK_AGAIN) end -- a place may be given up
+    redis.call('ZADD', WAITING, next_at, cjson.encode(limit))
+  else
+    redis.call('ZREM', WAITING, cjson.encode(limit))
+  end
+end
+
+-- Put a job off that one of its limits refuses.
+local function put_off(id, queue, limit, now, was_let_go)
+  local job, waiting, at = 'rq:job:' .. id, key(limit, 'waiting'), now + FALL_BACK
+  redis.call('HSET', job, 'status', 'scheduled')
+  if limit[1] == 'breaker' then
+    at = now + redis.call('PTTL', 'jobline:breaker:' .. limit[2] .. ':open') / 1000
+  else
+    if redis.call('HGET', job, 'waits_for') ~= limit[2] then -- else it is in the list already
+      redis.call('HSET', job, 'waits_for', limit[2])
+      redis.call(was_let_go and 'LPUSH' or 'RPUSH', waiting, id)
+    end
+    local length = redis.call('LLEN', waiting)
+    if limit[1] == 'rate' then at = now + limit[4] * math.ceil(length / limit[3]) + LOOK_AGAIN end
+    if length == 1 then redis.call('PUBLISH', 'jobline:scheduler:wake', '') end
+  end
+  redis.call('ZADD', 'rq:scheduled:' .. queue, at, id)
+  if limit[1] ~= 'breaker' then let_go(limit, now) end
+end
+
+-- Whether a job that was taken from its queue may begin as this execution; else it is put off.
+local function admit(id, queue, execution, limits, now)
+  for _, limit in ipairs(limits) do
+    if limit[1] == 'breaker' then
+      if redis.call('EXISTS', 'jobline:breaker:' .. limit[2] .. ':open') == 1 then
+        put_off(id, queue, limit, now)
+        return false
+      end
+    else
+      local gone = redis.call('SCARD', key(limit, 'let_go'))
+      local was_let_go = gone > 0 and redis.call('SREM', key(limit, 'let_go'), id) == 1
+      if was_let_go then gone = gone - 1 end
+      if room(limit, now) - gone < 1 or (not was_let_go and redis.call('EXISTS', key(limit, 'waiting')) == 1) then
+        put_off(id, queue, limit, now, was_let_go)
+        return false
+      end
+    end
+  end
+  for _, limit in ipairs(limits) do
+    if limit[1] == 'slots' then
+      redis.call('SADD', key(limit, 'held'), queue .. '|' .. id .. ':' .. execution)
+    elseif limit[1] == 'rate' then
+      redis.call('LPUSH', key(limit, 'starts'), string.format('%.6f', now))
+      redis.call('EXPIRE', key(limit, 'starts'), math.ceil(limit[4]) + 1)
+    end
+  end
+  return true
+end

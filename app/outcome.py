@@ -1,0 +1,112 @@
+"""What follows the end of a job, exactly once, whoever is killed: an outbox.
+
+The step that ends a job whose hash has the field `follow` puts a copy of the hash, with the result, into the stream
+`jobline:outbox`. Whoever comes by (the horse that ran the job, whoever canceled or recovered it, the scheduler) makes
+of an entry the jobs that follow: these are written in the transaction that removes the entry.
+"""
+
+import secrets
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import redis
+import structlog
+from redis.client import Pipeline
+
+from app import job_state, queueing, webhooks
+from app.job_state import Raw
+from app.queueing import NewJob
+from app.redis import ENDING, OUTBOX, job_key, moment, source
+from app.serializer import JSON
+from app.settings import get_settings
+
+BATCH = 50  # entries: each holds a whole job
+
+log = structlog.get_logger("jobline.outcome")
+
+
+def note(
+    pipeline: Pipeline,
+    key: str | bytes,
+    job_id: str,
+    status: str,
+    ended_at: datetime | None,
+    **result: Any,
+) -> None:
+    """Into a transaction that ends a job, before it removes the hash; nothing if the job asks for nothing.
+
+    `ended_at` is UTC; `result` has the fields of RQ's latest result.
+    """
+    said = {"status": status, "ended_at": moment(ended_at or datetime.now(UTC)), **result}
+    words = [word for pair in said.items() for word in pair]
+    # by its text: a script that Redis has forgotten would let the rest of the transaction hold
+    pipeline.eval(source(*ENDING, "note_end"), 1, key, secrets.token_hex(8), job_id, *words)
+
+
+def follow_up(connection: redis.Redis) -> int:
+    """Do what up to BATCH ends ask for; how many there were. Any number of processes may call it at once.
+
+    Raises:
+        redis.RedisError: what is not done stays in the outbox.
+    """
+    entries = connection.xrange(OUTBOX, count=BATCH)
+    for entry, raw in entries:
+        _settle(connection, entry, _following(entry.decode(), raw))
+    return len(entries)
+
+
+def _settle(connection: redis.Redis, entry: bytes, jobs: list[NewJob]) -> None:
+    def write(pipeline: Pipeline) -> None:
+        if pipeline.xrange(OUTBOX, entry, entry):  # else another was faster
+            pipeline.multi()
+            queueing.write(pipeline, jobs)
+            pipeline.xdel(OUTBOX, entry)
+
+    if jobs:
+        connection.transaction(write, *(job_key(job.id) for job in jobs))
+    else:
+        connection.xdel(OUTBOX, entry)
+
+
+def _following(entry: str, raw: Raw) -> list[NewJob]:
+    """The jobs that follow an end: always the same ids for an entry. None for what cannot be read."""
+    job_id = raw.get(b"job_id", b"").decode(errors="replace")
+    try:
+        return [job for what in _asked(raw) for job in FOLLOWERS[what](entry, job_id, raw)]
+    except (KeyError, ValueError, TypeError) as error:
+        log.error("what follows a job cannot be read", job_id=job_id, reason=f"{type(error).__name__}")  # noqa: TRY400 - it may quote a secret
+        return []
+
+
+def _asked(raw: Raw) -> list[str]:
+    """A workflow went on in the very step that ended the job."""
+    return [what for what in raw[b"follow"].decode().split() if what != "workflow"]
+
+
+def _webhook(entry: str, job_id: str, raw: Raw) -> list[NewJob]:
+    """The delivery of this end, if its event is wanted."""
+    said: dict[str, Any] = JSON.loads(raw[b"webhook"])
+    job, settings = job_state.as_json(job_id, raw, [(entry, raw)]), get_settings()
+    event = f"job.{job['status']}"
+    if event not in said["events"]:
+        return []
+    return [
+        NewJob(
+            webhooks.DELIVER, [said["url"], webhooks.message(event, job)], {},
+            queue=webhooks.QUEUE,
+            timeout=webhooks.TIMEOUT,
+            result_ttl=settings.result_ttl,
+            failure_ttl=settings.failure_ttl,
+            id=f"msg_{uuid.uuid5(uuid.NAMESPACE_OID, f'{entry} {job_id}').hex}",
+            retry_waits=webhooks.waits(),
+            meta={"tags": ["webhook"]},
+            description=f"{event} of job {job_id}",
+            ours={webhooks.SECRET: raw.get(webhooks.SECRET.encode(), b"")},
+        )
+    ]  # fmt: skip
+
+
+FOLLOWERS: dict[str, Callable[[str, str, Raw], list[NewJob]]] = {"webhook": _webhook}
+"""What the field `follow` may say, in words separated by spaces, and the jobs that it means for an end."""

@@ -1,0 +1,44 @@
+"""The secrets that sign webhooks, and the signatures, as Standard Webhooks has them (its symmetric scheme, v1).
+
+Several secrets, separated by spaces or commas, sign side by side: that is how one is replaced by another.
+"""
+
+import re
+from base64 import b64decode
+from datetime import UTC, datetime
+
+SECRET = re.compile(r"whsec_[A-Za-z0-9+/]+={0,2}")
+SHORTEST, LONGEST = 24, 64  # bytes
+
+
+def parse(text: str) -> list[str]:
+    """The secrets in a text.
+
+    Raises:
+        ValueError: naming a secret's place, never its content.
+    """
+    secrets = text.replace(",", " ").split()
+    for number, secret in enumerate(secrets, 1):
+        if not SECRET.fullmatch(secret) or not SHORTEST <= _bytes(secret) <= LONGEST:
+            raise ValueError(f"secret {number} is not whsec_ and {SHORTEST} to {LONGEST} bytes in Base64")
+    return secrets
+
+
+def headers(secrets: list[str], message_id: str, body: bytes) -> dict[str, str]:
+    """What a message carries at an attempt that is made now; `message_id` has no full stop."""
+    from standardwebhooks import Webhook
+
+    now = datetime.now(UTC)  # sign() would take any other zone's clock for UTC's
+    signatures = [Webhook(secret).sign(message_id, now, body.decode()) for secret in secrets]
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": " ".join(signatures),
+    }
+
+
+def _bytes(secret: str) -> int:
+    try:
+        return len(b64decode(secret.removeprefix("whsec_") + "=="))
+    except ValueError:
+        return 0

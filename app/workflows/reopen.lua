@@ -1,0 +1,74 @@
+-- A library: a job of a workflow that had ended runs again, and what was canceled for its sake waits again. Begins with
+-- workflows/library.lua.
+local function wait_again(flow, node)
+  local canceled = 0
+  each_member(flow, node, function(member)
+    local id = flow.id .. '-' .. member
+    local job = 'rq:job:' .. id
+    local queue = redis.call('HGET', job, 'origin')
+    redis.call('HDEL', flow.key .. ':ended', member)
+    canceled = canceled + 1
+    if queue then
+      redis.call('HSET', job, 'status', 'deferred', 'ended_at', '')
+      redis.call('HDEL', job, 'reason')
+      redis.call('PERSIST', job)
+      redis.call('ZREM', 'rq:canceled:' .. queue, id)
+      redis.call('ZADD', 'rq:deferred:' .. queue, redis.call('TIME')[1], id)
+    end
+  end)
+  set(flow, 'state:' .. node, 'waiting')
+  redis.call('HDEL', flow.key, 'failed:' .. node, 'dropped:' .. node)
+  if HOOKS[node] then return end
+  redis.call('HINCRBY', flow.key, 'count:canceled', -canceled)
+  redis.call('HINCRBY', flow.key, 'left', 1)
+end
+
+local function reopen(id)
+  local flow = workflow_of(id)
+  local member = string.sub(id, #flow.id + 2)
+  local node, status = node_of(member), redis.call('HGET', flow.key .. ':ended', member)
+  if not status or HOOKS[node] then return end
+  redis.call('HDEL', flow.key .. ':ended', member)
+  redis.call('HINCRBY', flow.key, 'count:' .. status, -1)
+  redis.call('HINCRBY', flow.key, 'failures', -1)
+  redis.call('HINCRBY', flow.key, 'open:' .. node, 1)
+  redis.call('HDEL', flow.key, 'failed:' .. node, 'dropped:' .. node, 'stopped', 'ended_at')
+  each_member(flow, node, function(other)
+    local ended = redis.call('HGET', flow.key .. ':ended', other)
+    if ended and ended ~= 'finished' then set(flow, 'failed:' .. node, ended == 'canceled' and 'canceled' or 'failed') end
+  end)
+  if get(flow, 'state:' .. node) ~= 'open' then
+    set(flow, 'state:' .. node, 'open')
+    redis.call('HINCRBY', flow.key, 'left', 1)
+  end
+  set(flow, 'status', 'running')
+  redis.call('SADD', 'jobline:workflows:open', flow.id)
+  for _, part in ipairs({ '', ':ended', ':results' }) do redis.call('PERSIST', flow.key .. part) end
+
+  local nodes, steps = cjson.decode(get(flow, 'nodes')), {}
+  for hook in pairs(HOOKS) do
+    if get(flow, 'dropped:' .. hook) then wait_again(flow, hook) end
+  end
+  for _, other in ipairs(nodes) do
+    if get(flow, 'dropped:' .. other) then wait_again(flow, other) end
+  end
+  for _, other in ipairs(nodes) do
+    if get(flow, 'state:' .. other) == 'waiting' then
+      local needs, lost = 0, nil
+      for _, parent in ipairs(edges(flow, 'parents', other)) do
+        local failed = get(flow, 'failed:' .. parent[1])
+        local state = get(flow, 'state:' .. parent[1])
+        if failed and parent[2] ~= 1 then lost = 'it needs ' .. parent[1] .. ', which is ' .. failed end
+        if state == 'waiting' or state == 'open' then needs = needs + 1 end
+      end
+      set(flow, 'needs:' .. other, needs)
+      if lost then
+        steps[#steps + 1] = { 'drop', other, lost }
+      elseif needs == 0 then
+        steps[#steps + 1] = { 'open', other }
+      end
+    end
+  end
+  local time = redis.call('TIME')
+  settle(flow, steps, { seconds = tonumber(time[1]), text = redis.call('HGET', 'rq:job:' .. id, 'enqueued_at') or '' })
+end

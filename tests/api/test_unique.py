@@ -1,0 +1,99 @@
+"""Jobs of which there may be one: what a second caller gets, and when the way is free again."""
+
+from threading import Thread
+from typing import Any
+
+import pytest
+import redis
+from flask.testing import FlaskClient
+
+from app.web import create_app
+
+URL = "/api/v1/jobs"
+
+
+@pytest.fixture
+def client(valkey: redis.Redis) -> FlaskClient:
+    return create_app(connection=valkey).test_client()
+
+
+def put(client: FlaskClient, args: list[int], **unique: Any) -> Any:
+    return client.post(URL, json={"function": "demo.add", "args": args, "unique": unique})
+
+
+def test_the_second_caller_gets_the_first_job(client: FlaskClient, valkey: redis.Redis) -> None:
+    first, second, other = put(client, [1, 2]), put(client, [1, 2]), put(client, [1, 3])
+    assert (first.status_code, second.status_code, other.status_code) == (202, 200, 202)
+    assert first.json["id"] == second.json["id"] != other.json["id"]
+    assert second.headers["Location"] == first.headers["Location"]
+    assert valkey.llen("rq:queue:default") == 2
+
+
+def test_or_an_error(client: FlaskClient) -> None:
+    first = put(client, [1, 2], on_conflict="reject")
+    second = put(client, [1, 2], on_conflict="reject")
+    assert second.status_code == 409
+    assert first.json["id"] in second.json["detail"]
+
+
+def test_or_the_first_gives_way(client: FlaskClient, valkey: redis.Redis) -> None:
+    first, second = put(client, [1, 2], on_conflict="replace"), put(client, [1, 2], on_conflict="replace")
+    assert client.get(first.headers["Location"]).status_code == 404
+    assert valkey.lrange("rq:queue:default", 0, -1) == [second.json["id"].encode()]
+    valkey.lpop("rq:queue:default")
+    valkey.hset(f"rq:job:{second.json['id']}", "status", "started")
+    assert put(client, [1, 2], on_conflict="replace").status_code == 409
+
+
+@pytest.mark.parametrize("end", ["finished", "failed", "canceled", "stopped", None])
+def test_the_way_is_free_once_it_has_ended(client: FlaskClient, valkey: redis.Redis, end: str | None) -> None:
+    first = put(client, [1, 2])
+    key = f"rq:job:{first.json['id']}"
+    valkey.hset(key, "status", end) if end else valkey.delete(key)
+    assert put(client, [1, 2]).json["id"] != first.json["id"]
+
+
+@pytest.mark.parametrize(("during", "same"), [("queued", False), ("queued_or_running", True)])
+def test_a_job_that_runs_counts_if_it_is_said_so(
+    client: FlaskClient, valkey: redis.Redis, during: str, same: bool
+) -> None:
+    first = put(client, [1, 2], **{"while": during})
+    valkey.hset(f"rq:job:{first.json['id']}", "status", "started")
+    second = put(client, [1, 2], **{"while": during})
+    assert (second.json["id"] == first.json["id"]) is same
+
+
+def test_some_arguments_may_count(client: FlaskClient) -> None:
+    first, second = put(client, [1, 2], by=["a"]), put(client, [1, 3], by=["a"])
+    assert first.json["id"] == second.json["id"]
+    first, second = put(client, [1, 2], by="sum-{b}"), put(client, [3, 2], by="sum-{b}")
+    assert first.json["id"] == second.json["id"]
+    wrong = put(client, [1, 2], by=["c"])
+    assert (wrong.status_code, wrong.json["errors"][0]["pointer"]) == (422, "#/unique/by")
+
+
+def test_it_may_count_for_a_time(client: FlaskClient, valkey: redis.Redis) -> None:
+    put(client, [1, 2], **{"for": 60})
+    [lock] = valkey.keys("jobline:unique:*")
+    assert 59_000 < valkey.pttl(lock) <= 60_000
+
+
+def test_one_request_may_not_hold_it_twice(client: FlaskClient, valkey: redis.Redis) -> None:
+    job = {"function": "demo.add", "args": [1, 2], "unique": {}}
+    ids = client.post(f"{URL}/bulk", json={"jobs": [job, job]}).json["ids"]
+    assert ids[0] == ids[1]
+    assert valkey.llen("rq:queue:default") == 1
+
+
+def test_of_many_callers_at_once_one_makes_the_job(client: FlaskClient, valkey: redis.Redis) -> None:
+    application = client.application
+    answers: list[int] = []
+    threads = [
+        Thread(target=lambda: answers.append(put(application.test_client(), [1, 2]).status_code)) for _ in "x" * 16
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == [200] * 15 + [202]
+    assert valkey.llen("rq:queue:default") == 1

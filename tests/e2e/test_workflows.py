@@ -1,0 +1,363 @@
+"""Graphs of jobs with real workers: in their order, each once, with the results of those before; and how they end."""
+
+import random
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+from flask.testing import FlaskClient
+
+from app.web import create_app
+from app.workflows import store
+from tests.conftest import RQ_WORKER, Project, until
+from tests.e2e.test_losses import kill_both
+
+SOURCE = """
+import time
+from pathlib import Path
+
+
+def add(*numbers: int) -> int:
+    return sum(numbers)
+
+
+def total(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+def wrap(value: object) -> dict[str, list[object]]:
+    return {"values": [value]}
+
+
+def echo(value: object = None) -> object:
+    return value
+
+
+def fail(message: str = "no") -> None:
+    raise ValueError(message)
+
+
+def fail_unless(path: str) -> str:
+    if not Path(path).exists():
+        raise FileNotFoundError(path)
+    return "there"
+
+
+def sleep(seconds: float) -> None:
+    time.sleep(seconds)
+"""
+URL = "/api/v1/workflows"
+
+
+@pytest.fixture
+def client(project: Project, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+    project.write("flow", SOURCE)
+    monkeypatch.chdir(project.folder)
+    return create_app(connection=valkey, catalog=catalog_of(project)).test_client()
+
+
+def catalog_of(project: Project) -> Any:
+    from app.catalog import Catalog, Function
+
+    module: dict[str, Any] = {"__name__": "jobs.flow"}
+    exec(SOURCE, module)
+    catalog = Catalog()
+    catalog.refresh()
+    for name in ("add", "total", "wrap", "echo", "fail", "fail_unless", "sleep"):
+        catalog.functions[f"flow.{name}"] = Function(f"flow.{name}", module[name])
+    return catalog
+
+
+@pytest.fixture
+def worker(client: FlaskClient, project: Project, valkey: redis.Redis) -> Iterator[subprocess.Popen[bytes]]:
+    process = project.start(*RQ_WORKER, LOG_LEVEL="ERROR")
+    yield process
+    process.terminate()
+    process.communicate(timeout=10)
+
+
+def job(name: str, function: str, *args: Any, after: Any = (), **said: Any) -> dict[str, Any]:
+    return {"name": name, "function": f"flow.{function}", "args": list(args), "after": list(after), **said}
+
+
+def result(text: str) -> dict[str, str]:
+    return {"$result": text}
+
+
+def submit(client: FlaskClient, *jobs: dict[str, Any], **said: Any) -> str:
+    answer = client.post(URL, json={"jobs": jobs, **said})
+    assert answer.status_code == 202, answer.json
+    return str(answer.json["id"])
+
+
+def ended(client: FlaskClient, workflow: str, seconds: float = 20) -> dict[str, Any]:
+    def over() -> Any:
+        found = client.get(f"{URL}/{workflow}").json
+        return found["status"] != "running" and found
+
+    found: dict[str, Any] = until(over, seconds)
+    return found
+
+
+def states(found: dict[str, Any]) -> dict[str, str]:
+    return {job["name"]: job["status"] for job in found["jobs"]}
+
+
+def test_a_chain_hands_its_results_on(client: FlaskClient, worker: object) -> None:
+    workflow = submit(
+        client,
+        job("one", "add", 1, 2),
+        job("two", "wrap", result("one"), after=["one"]),
+        job("three", "add", 10, result("two.values[0]"), after=["two"]),
+    )
+    found = ended(client, workflow)
+    assert (found["status"], found["jobs"][-1]["result"]) == ("finished", 13)
+    assert found["counts"] == {"total": 3, "finished": 3, "failed": 0, "stopped": 0, "canceled": 0}
+
+
+def test_a_group_and_a_chord(client: FlaskClient, worker: object) -> None:
+    group = [job(f"part_{number}", "add", number) for number in range(20)]
+    names = [one["name"] for one in group]
+    workflow = submit(client, *group, job("sum", "total", [result(name) for name in names], after=names))
+    assert ended(client, workflow)["jobs"][-1]["result"] == sum(range(20))
+
+
+def test_a_job_is_mapped_over_items_and_its_results_are_a_list(client: FlaskClient, worker: object) -> None:
+    workflow = submit(
+        client,
+        job("parts", "add", 100, each=[1, 2, 3]),
+        job("sum", "total", result("parts"), after=["parts"]),
+        job("second", "echo", result("parts[1]"), after=["parts"]),
+    )
+    found = ended(client, workflow)
+    assert {one["name"]: one["result"] for one in found["jobs"]} == {
+        "parts[0]": None,
+        "parts[1]": None,
+        "parts[2]": None,
+        "sum": 306,
+        "second": 102,
+    }
+
+
+def test_what_needs_a_dead_job_is_canceled_with_the_reason_and_the_rest_goes_on(
+    client: FlaskClient, worker: object
+) -> None:
+    workflow = submit(
+        client,
+        job("bad", "fail"),
+        job("child", "echo", after=["bad"]),
+        job("grandchild", "echo", after=["child"]),
+        job("other", "echo", 1),
+        job("after_other", "echo", result("other"), after=["other"]),
+        job("anyway", "echo", result("bad"), after=[{"name": "bad", "even_if_failed": True}]),
+    )
+    found = ended(client, workflow)
+    assert found["status"] == "failed"
+    assert states(found) == {
+        "bad": "failed",
+        "child": "canceled",
+        "grandchild": "canceled",
+        "other": "finished",
+        "after_other": "finished",
+        "anyway": "finished",
+    }
+    errors = {one["name"]: one["error"]["message"] for one in found["jobs"] if one["error"]}
+    assert errors == {
+        "bad": "no",
+        "child": "it needs bad, which is failed",
+        "grandchild": "it needs bad, which is failed",
+    }
+
+
+def test_or_all_of_it_stops(client: FlaskClient, project: Project, valkey: redis.Redis, worker: object) -> None:
+    scheduler = project.start("scheduler.py", LOG_LEVEL="ERROR")
+    try:
+        workflow = submit(
+            client,
+            job("bad", "fail"),
+            job("slow", "sleep", 0.1),
+            job("after_slow", "echo", after=["slow"]),
+            job("later", "echo", delay=3600),
+            on_error="stop",
+        )
+        found = ended(client, workflow)
+    finally:
+        scheduler.terminate()
+        scheduler.communicate(timeout=10)
+    assert states(found)["after_slow"] == states(found)["later"] == "canceled"
+    assert found["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("first", "follows"), [("echo", {"on_success", "on_complete"}), ("fail", {"on_failure", "on_complete"})]
+)
+def test_jobs_follow_the_end(client: FlaskClient, worker: object, first: str, follows: set[str]) -> None:
+    hooks = {name: {"function": "flow.echo", "args": [name]} for name in ("on_success", "on_failure", "on_complete")}
+    workflow = submit(client, job("first", first), **hooks)
+    found = ended(client, workflow)
+    assert found["counts"]["total"] == 1
+
+    def hook_states() -> dict[str, str]:
+        return {name: state for name, state in states(client.get(f"{URL}/{workflow}").json).items() if "on_" in name}
+
+    until(lambda: {name for name, state in hook_states().items() if state == "finished"} == follows)
+    assert set(hook_states().values()) == {"finished", "canceled"}
+
+
+def test_a_dead_job_that_is_requeued_resumes_the_graph(client: FlaskClient, project: Project, worker: object) -> None:
+    path = project.folder / "file"
+    hook = {"function": "flow.echo", "args": [1]}
+    workflow = submit(
+        client,
+        job("fragile", "fail_unless", str(path)),
+        job("next", "echo", result("fragile"), after=["fragile"]),
+        job("last", "echo", result("next"), after=["next"]),
+        on_success=hook,
+    )
+    assert ended(client, workflow)["status"] == "failed"
+    path.touch()
+    assert client.post(f"/api/v1/jobs/{workflow}-fragile/requeue").status_code == 202
+    found = until(lambda: (f := client.get(f"{URL}/{workflow}").json)["status"] == "finished" and f)
+    assert {one["name"]: one["result"] for one in found["jobs"]}["last"] == "there"
+    assert found["counts"] == {"total": 3, "finished": 3, "failed": 0, "stopped": 0, "canceled": 0}
+    until(lambda: states(client.get(f"{URL}/{workflow}").json)["on_success"] == "finished")
+
+
+def test_a_workflow_is_canceled(client: FlaskClient, worker: object) -> None:
+    workflow = submit(
+        client,
+        job("slow", "sleep", 60),
+        job("waits", "sleep", 60),
+        job("child", "echo", after=["slow", "waits"]),
+    )
+    until(lambda: "started" in states(client.get(f"{URL}/{workflow}").json).values())
+    assert client.post(f"{URL}/{workflow}/cancel").status_code == 202
+    assert ended(client, workflow, 1)["status"] == "canceled"
+    expected = {"slow": "stopped", "waits": "canceled", "child": "canceled"}
+    until(lambda: states(client.get(f"{URL}/{workflow}").json) == expected, 5)
+    assert client.post(f"{URL}/{workflow}/cancel").status_code == 409
+
+
+def test_a_job_that_is_deleted_holds_nothing_up(client: FlaskClient, valkey: redis.Redis) -> None:
+    workflow = submit(client, job("gone", "echo"), job("child", "echo", after=["gone"]))
+    assert client.delete(f"/api/v1/jobs/{workflow}-gone").status_code == 204
+    for number in range(10):
+        store.sweep(valkey, number)
+    assert states(ended(client, workflow, 1)) == {"gone": "canceled", "child": "canceled"}
+
+
+def test_jobs_that_a_stock_worker_ran_move_the_graph_on(
+    client: FlaskClient, project: Project, valkey: redis.Redis
+) -> None:
+    workflow = submit(client, job("one", "echo", 1), job("two", "echo", result("one"), after=["one"]))
+    process = project.start("-m", "rq.cli", "worker", "--burst", "-S", "rq.serializers.JSONSerializer", "default",
+                            "--url", project.url)  # fmt: skip
+    process.communicate(timeout=30)
+    for number in range(10):
+        store.sweep(valkey, number)
+    project.work()
+    assert ended(client, workflow)["jobs"][-1]["result"] == 1
+
+
+@pytest.mark.parametrize(
+    ("jobs", "pointer"),
+    [
+        ([job("a", "echo", after=["b"]), job("b", "echo", after=["a"])], "#/jobs"),
+        ([job("a", "echo", after=["nobody"])], "#/jobs/0/after/0"),
+        ([job("a", "echo"), job("a", "echo")], "#/jobs/1/name"),
+        ([job("a", "echo"), job("b", "echo", result("a"))], "#/jobs/1/args/0"),
+        ([job("a", "echo", [{"x": result("nobody")}])], "#/jobs/0/args/0/0/x"),
+        ([job("a", "echo", result("not a name"))], "#/jobs/0/args/0"),
+        ([job("a", "add", "text")], "#/jobs/0/args/0"),
+        ([job("a", "add", 1), job("b", "add", result("a"), "text", after=["a"])], "#/jobs/1/args/1"),
+        ([job("a", "nothing")], "#/jobs/0/function"),
+        ([job("a", "echo", id="mine")], "#/jobs/0"),
+        ([job("on_success", "echo")], "#/jobs/0/name"),
+    ],
+)
+def test_what_is_no_workflow_is_refused(
+    client: FlaskClient, valkey: redis.Redis, jobs: list[dict[str, Any]], pointer: str
+) -> None:
+    answer = client.post(URL, json={"jobs": jobs})
+    assert (answer.status_code, answer.json["errors"][0]["pointer"]) == (422, pointer)
+    assert valkey.keys("*") == []
+
+
+def test_workflows_are_listed_newest_first(client: FlaskClient) -> None:
+    ids = [submit(client, job("a", "echo"), name=name) for name in ("x", "y", "x")]
+    page = client.get(f"{URL}?limit=2").json
+    assert [one["id"] for one in page["workflows"]] == [ids[2], ids[1]]
+    rest = client.get(f"{URL}?cursor={page['next_cursor']}").json
+    assert [one["id"] for one in rest["workflows"]] == [ids[0]]
+    assert [one["id"] for one in client.get(f"{URL}?name=x").json["workflows"]] == [ids[2], ids[0]]
+    assert client.get(f"{URL}?status=failed").json["workflows"] == []
+    assert client.get(f"{URL}/unknown").status_code == 404
+
+
+def test_a_large_group_is_done_in_seconds(client: FlaskClient, worker: object, valkey: redis.Redis) -> None:
+    until(lambda: valkey.zcard("jobline:leases"))
+    began = time.monotonic()
+    workflow = submit(
+        client, job("parts", "echo", each=list(range(10_000))), job("sum", "total", result("parts"), after=["parts"])
+    )
+    submitted = time.monotonic() - began
+    until(lambda: valkey.hget(f"jobline:workflow:{workflow}", "status") == b"finished", 30)
+    assert ended(client, workflow)["jobs"][-1]["result"] == sum(range(10_000))
+    assert submitted < 10
+    assert time.monotonic() - began < 20
+
+
+def test_whoever_is_killed_every_graph_ends_right(client: FlaskClient, project: Project, valkey: redis.Redis) -> None:
+    dice = random.Random(11)
+    expected = {}
+    for _ in range(60):
+        nodes: list[dict[str, Any]] = []
+        for number in range(dice.randrange(2, 8)):
+            parents = dice.sample(nodes, min(len(nodes), dice.randrange(3)))
+            names = [parent["name"] for parent in parents]
+            function = "fail" if dice.random() < 0.1 else "add"
+            args = ["x"] if function == "fail" else [1, *(result(name) for name in names)]
+            nodes.append(job(f"n{number}", function, *args, after=names, retry={"max": 20, "intervals": [0]}))
+        for one in nodes:
+            if one["function"] == "flow.fail":
+                del one["retry"]
+        expected[submit(client, *nodes)] = outcome_of(nodes)
+    scheduler = project.start("scheduler.py", LOG_LEVEL="ERROR")
+    crew = [project.start(*RQ_WORKER, LOG_LEVEL="ERROR") for _ in range(2)]
+    try:
+        end = time.monotonic() + 60
+        while valkey.scard("jobline:workflows:open") and time.monotonic() < end:
+            until_killed = time.monotonic() + dice.uniform(0.3, 1.0)
+            while time.monotonic() < until_killed and valkey.scard("jobline:workflows:open"):
+                time.sleep(0.05)
+            place = dice.randrange(2)
+            kill_both(crew[place])
+            crew[place].communicate()
+            crew[place] = project.start(*RQ_WORKER, LOG_LEVEL="ERROR")
+    finally:
+        for process in (*crew, scheduler):
+            process.terminate()
+        for process in (*crew, scheduler):
+            process.communicate(timeout=15)
+    for workflow, (status, results) in expected.items():
+        found = client.get(f"{URL}/{workflow}").json
+        assert found["status"] == status, found
+        assert {one["name"]: one["result"] for one in found["jobs"] if one["result"] is not None} == {
+            name: value for name, value in results.items() if is_last(found, name)
+        }
+
+
+def outcome_of(nodes: list[dict[str, Any]]) -> tuple[str, dict[str, int]]:
+    """How such a graph must end: its state, and the results of its jobs."""
+    results: dict[str, int] = {}
+    for node in nodes:
+        if node["function"] == "flow.add" and all(name in results for name in node["after"]):
+            results[node["name"]] = 1 + sum(results[name] for name in node["after"])
+    return "finished" if len(results) == len(nodes) else "failed", results
+
+
+def is_last(found: dict[str, Any], name: str) -> bool:
+    return all(name not in [need["name"] for need in one["after"]] for one in found["jobs"])
