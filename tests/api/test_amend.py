@@ -7,8 +7,12 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
+from app import limits
+from app.redis import LEASES
 from app.settings import Settings
 from app.web import create_app
+from app.worker.claims import Claims
+from tests.conftest import status, until
 from tests.contract.test_worker import everything
 from tests.failed import fail
 
@@ -138,3 +142,41 @@ def test_meta_of_others_is_kept(client: FlaskClient, valkey: redis.Redis) -> Non
     valkey.hset("rq:job:job", "meta", b"\x80pickle")
     assert client.patch(f"{JOBS}/job", json={"tags": ["b"]}).status_code == 409
     assert valkey.hget("rq:job:job", "meta") == b"\x80pickle"
+
+
+@pytest.fixture
+def claims(valkey: redis.Redis) -> Claims:
+    valkey.zadd(LEASES, {"w": 0})
+    return Claims(valkey, "w", give_up=lambda: True)
+
+
+def take(claims: Claims, queue: str) -> list[bytes]:
+    found = claims.claim([queue], claims.new_executions(1))
+    return [one.raw_id for one in found] if isinstance(found, list) else []
+
+
+def test_a_job_that_waits_for_a_limit_of_its_queue_asks_that_of_the_next(
+    client: FlaskClient, valkey: redis.Redis, claims: Claims
+) -> None:
+    for job_id in ("first", "second"):
+        put(client, id=job_id, queue="a.b-c", concurrency={"most": 1, "by": "queue"})
+    assert (take(claims, "a.b-c"), take(claims, "a.b-c")) == ([b"first"], [])
+    assert status(valkey, "second") == "scheduled"
+    assert client.patch(f"{JOBS}/second", json={"queue": "low"}).get_json()["status"] == "queued"
+    assert take(claims, "low") == [b"second"]
+    assert valkey.scard("jobline:limit:slots:queue:low::held") == 1
+
+
+def test_a_job_that_waits_for_a_limit_and_is_put_off_is_not_let_go_before(
+    client: FlaskClient, valkey: redis.Redis, claims: Claims
+) -> None:
+    for job_id in ("first", "second"):
+        put(client, id=job_id, concurrency={"most": 1})
+    assert (take(claims, "default"), take(claims, "default")) == ([b"first"], [])
+    client.patch(f"{JOBS}/second", json={"delay": 3600})
+    valkey.delete("rq:wip:default")  # the first has ended
+    until(lambda: limits.look(valkey) == 3600)
+    assert status(valkey, "second") == "scheduled"
+    client.patch(f"{JOBS}/second", json={"delay": 0})
+    until(lambda: limits.look(valkey) == 3600)
+    assert valkey.lrange("rq:queue:default", 0, -1) == [b"second"]

@@ -8,6 +8,8 @@ import redis
 from flask.testing import FlaskClient
 
 from app import failures
+from app.catalog import Catalog, Function
+from app.options import Limit, job
 from app.settings import Settings
 from app.web import create_app
 from tests.failed import fail
@@ -140,3 +142,43 @@ def test_a_job_with_an_unreadable_history_is_shown(client: FlaskClient, valkey: 
     valkey.delete("rq:results:job")
     valkey.set("rq:results:job", "no stream")
     assert client.get(f"{JOBS}/job").get_json()["history"] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        ({}, "rate:queue:low:7"),
+        ({"rate_limit": {"most": "9/s", "by": "queue", "key": "given {a}"}}, "rate:queue:low:given 1"),
+    ],
+)
+def test_limits_go_by_the_new_arguments_and_the_new_queue(valkey: redis.Redis, given: dict[str, Any], key: str) -> None:
+    """Those of the function; what was given with the job has no key any more to make it from, but its queue."""
+
+    @job(rate_limit=Limit("5/s", by="queue", key="{a}"))
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    catalog = Catalog().refresh()
+    catalog.functions["demo.add"] = Function("demo.add", add)
+    client = create_app(Settings(), valkey, catalog).test_client()
+    client.post(JOBS, json={"function": "demo.add", "args": [1, 2], "id": "job", **given})
+    client.post(f"{JOBS}/job/cancel")
+    assert client.post(f"{JOBS}/job/requeue", json={"args": [7, 2], "queue": "low"}).status_code == 202
+    assert f'"{key}"'.encode() in valkey.hget("rq:job:job", "limits")
+
+
+def test_a_job_of_a_workflow_may_keep_and_get_references_to_results(valkey: redis.Redis) -> None:
+    client = create_app(Settings(), valkey).test_client()
+    jobs = [
+        {"name": "one", "function": "demo.add", "args": [1, 2]},
+        {"name": "two", "function": "demo.add", "args": [{"$result": "one"}, 2], "after": ["one"]},
+    ]
+    flow = client.post("/api/v1/workflows", json={"jobs": jobs}).get_json()["id"]
+    assert client.post(f"{JOBS}/cancel", json={"function": "demo.add"}).get_json()["canceled"] == 1
+    assert client.get(f"{JOBS}/{flow}-two").get_json()["status"] == "canceled"
+    misfit = client.post(f"{JOBS}/{flow}-two/requeue", json={"args": [{"$result": "one"}, "x"]})
+    assert [error["pointer"] for error in misfit.get_json()["errors"]] == ["#/args/1"]
+    job = client.post(f"{JOBS}/{flow}-two/requeue", json={"args": [{"$result": "one"}, 5]}).get_json()
+    assert job["args"] == [{"$result": "one"}, 5]
+    assert client.post(f"{JOBS}/requeue", json={"status": "canceled"}).get_json()["requeued"] == 1
+    assert client.get(f"/api/v1/workflows/{flow}").get_json()["status"] == "running"
