@@ -71,6 +71,11 @@ class Settings(BaseSettings):
     reload: bool = False
     """Look for changed files in jobs/ before each use; `make run` sets it."""
 
+    audit: Literal["all", "changes", "off"] = "changes"
+    """What is written down: every request that changes something; all of them but enqueues of one job; nothing."""
+    audit_limit: PositiveInt = 10_000
+    """How many entries are kept, about."""
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "json", "console"] = "auto"
 

@@ -35,7 +35,7 @@ def get_function(path: schemas.NamePath) -> Response:
     return answer(_as_json(context().catalog.get(path.name)))
 
 
-@api.post("/<string:name>/jobs", responses={202: schemas.Job}, openapi_extensions=PREFER)
+@api.post("/<string:name>/jobs", responses={202: schemas.JobDetail}, openapi_extensions=PREFER)
 def call(path: schemas.NamePath) -> Response:
     """Enqueue a call of this function; the body is its arguments by name."""
     authorize("enqueue")

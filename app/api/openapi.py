@@ -69,6 +69,7 @@ def document(app: Flask, catalog: Catalog) -> dict[str, Any]:
         for operation in operations.values():
             if isinstance(operation, dict) and "422" in operation.get("responses", {}):
                 operation["responses"]["422"] = PROBLEMS[422]
+    spec["paths"]["/api/v1/jobs/{job_id}/requeue"]["post"]["requestBody"]["required"] = False
     template = spec["paths"]["/api/v1/functions/{name}/jobs"]["post"]
     template["requestBody"] = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
     for name, function in sorted(catalog.functions.items()):

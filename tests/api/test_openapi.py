@@ -18,6 +18,8 @@ def test_the_document_is_valid_and_types_every_function(fake: fakeredis.FakeRedi
     assert body["required"] == ["a", "b"]
     assert body["properties"]["a"]["type"] == "integer"
     assert body["additionalProperties"] is False
+    requeue = spec["paths"]["/api/v1/jobs/{job_id}/requeue"]["post"]
+    assert requeue["requestBody"]["required"] is False
 
 
 def test_the_docs_page_loads_nothing_from_elsewhere(fake: fakeredis.FakeRedis) -> None:
