@@ -10,12 +10,17 @@ from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context
 from app.api.jobs import accept
-from app.api.openapi import PREFER, PROBLEMS, TAGS
+from app.api.openapi import PREFER, PROBLEMS, TAGS, operation_id
 from app.catalog import Function
 from app.errors import Invalid
 
 api = APIBlueprint(
-    "functions", __name__, url_prefix="/api/v1/functions", abp_tags=[TAGS["functions"]], abp_responses=PROBLEMS
+    "functions",
+    __name__,
+    url_prefix="/api/v1/functions",
+    abp_tags=[TAGS["functions"]],
+    abp_responses=PROBLEMS,
+    operation_id_callback=operation_id,
 )
 
 
@@ -35,7 +40,7 @@ def get_function(path: schemas.NamePath) -> Response:
     return answer(_as_json(context().catalog.get(path.name)))
 
 
-@api.post("/<string:name>/jobs", responses={202: schemas.Job}, openapi_extensions=PREFER)
+@api.post("/<string:name>/jobs", responses={200: schemas.Job, 202: schemas.Job}, openapi_extensions=PREFER)
 def call(path: schemas.NamePath) -> Response:
     """Enqueue a call of this function; the body is its arguments by name."""
     authorize("enqueue")

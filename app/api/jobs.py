@@ -17,7 +17,7 @@ from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context
 from app.api.once import answered, kept, once
-from app.api.openapi import PREFER, PROBLEMS, TAGS
+from app.api.openapi import PREFER, PROBLEMS, TAGS, operation_id
 from app.catalog import Place
 from app.errors import Invalid, NotFound
 from app.fields import ConcurrencyBody, RateBody
@@ -33,10 +33,17 @@ SPOKEN_FOR = {
 """Fields of a body that are not options of a job as they stand."""
 PREFERENCE = re.compile(r"\bwait\s*=\s*(\d+)")
 
-api = APIBlueprint("jobs", __name__, url_prefix="/api/v1/jobs", abp_tags=[TAGS["jobs"]], abp_responses=PROBLEMS)
+api = APIBlueprint(
+    "jobs",
+    __name__,
+    url_prefix="/api/v1/jobs",
+    abp_tags=[TAGS["jobs"]],
+    abp_responses=PROBLEMS,
+    operation_id_callback=operation_id,
+)
 
 
-@api.post("", responses={202: schemas.Job}, openapi_extensions=PREFER)
+@api.post("", responses={200: schemas.Job, 202: schemas.Job}, openapi_extensions=PREFER)
 def enqueue(body: schemas.JobBody) -> Response:
     """Enqueue a job."""
     authorize("enqueue")
@@ -78,7 +85,7 @@ def list_jobs(query: schemas.JobsQuery) -> Response:
     return answered
 
 
-@api.get("/<string:job_id>", responses={200: schemas.Job}, openapi_extensions=PREFER)
+@api.get("/<string:job_id>", responses={200: schemas.Job, 304: None}, openapi_extensions=PREFER)
 def get_job(path: schemas.JobPath) -> Response:
     """A job; `Prefer: wait=N` waits up to N seconds (60 at most) for its end."""
     authorize("read")

@@ -54,16 +54,23 @@ PREFER = {
 REF = "#/components/schemas/"
 
 
-def document(app: Flask, catalog: Catalog) -> dict[str, Any]:
-    """The document as it stands now, with the functions of this moment."""
+def operation_id(*, bp_name: str, name: str, **_: str) -> str:
+    """As `jobs_list_jobs`: what a generated client calls its functions."""
+    return f"{bp_name}_{name}"
+
+
+def document(app: Flask, catalog: Catalog, secured: bool) -> dict[str, Any]:
+    """The document as it stands now, with the functions of this moment. `secured`: a key is needed."""
     spec: dict[str, Any] = copy.deepcopy(app.api_doc)  # type: ignore[attr-defined]
     components = spec.setdefault("components", {}).setdefault("schemas", {})
     components["Problem"] = _moved(schemas.Problem.model_json_schema(ref_template=REF + "{model}"), components)
-    spec["security"] = [{"bearer": []}, {"basic": []}, {}]
-    for operations in spec["paths"].values():
+    spec["security"] = [{"bearer": []}, {"basic": []}] if secured else [{}, {"bearer": []}, {"basic": []}]
+    for path, operations in spec["paths"].items():
         for operation in operations.values():
             if isinstance(operation, dict) and "422" in operation.get("responses", {}):
                 operation["responses"]["422"] = PROBLEMS[422]
+            if not path.startswith("/api/"):
+                operation["security"] = []
     template = spec["paths"]["/api/v1/functions/{name}/jobs"]["post"]
     template["requestBody"] = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
     for name, function in sorted(catalog.functions.items()):

@@ -7,9 +7,16 @@ from app import listing, queues
 from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context
-from app.api.openapi import PROBLEMS, TAGS
+from app.api.openapi import PROBLEMS, TAGS, operation_id
 
-api = APIBlueprint("queues", __name__, url_prefix="/api/v1", abp_tags=[TAGS["queues"]], abp_responses=PROBLEMS)
+api = APIBlueprint(
+    "queues",
+    __name__,
+    url_prefix="/api/v1",
+    abp_tags=[TAGS["queues"]],
+    abp_responses=PROBLEMS,
+    operation_id_callback=operation_id,
+)
 
 
 @api.get("/queues", responses={200: schemas.Queues})

@@ -11,7 +11,7 @@ from app import job_state
 from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context
-from app.api.openapi import PROBLEMS, TAGS
+from app.api.openapi import PROBLEMS, TAGS, operation_id
 from app.errors import Invalid
 from app.schedules import manage, store
 from app.schedules.rule import NAME, Schedule, When
@@ -21,7 +21,12 @@ from app.serializer import utc
 NEXT_RUNS = 10
 
 api = APIBlueprint(
-    "schedules", __name__, url_prefix="/api/v1/schedules", abp_tags=[TAGS["schedules"]], abp_responses=PROBLEMS
+    "schedules",
+    __name__,
+    url_prefix="/api/v1/schedules",
+    abp_tags=[TAGS["schedules"]],
+    abp_responses=PROBLEMS,
+    operation_id_callback=operation_id,
 )
 
 

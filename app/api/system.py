@@ -6,9 +6,9 @@ from flask_openapi3 import APIBlueprint
 from app import health
 from app.api import schemas
 from app.api.context import answer, context
-from app.api.openapi import TAGS, document
+from app.api.openapi import PROBLEMS, TAGS, document, operation_id
 
-api = APIBlueprint("system", __name__, abp_tags=[TAGS["system"]])
+api = APIBlueprint("system", __name__, abp_tags=[TAGS["system"]], operation_id_callback=operation_id)
 pages = Blueprint("pages", __name__, template_folder="templates")
 
 
@@ -18,7 +18,7 @@ def livez() -> Response:
     return answer({"status": "ok"})
 
 
-@api.get("/readyz", responses={200: schemas.Health})
+@api.get("/readyz", responses={200: schemas.Health, 503: PROBLEMS[503]})
 def readyz() -> Response:
     """Redis answers, how old the scheduler's last move is, and modules that do not import. 503 while Redis is away."""
     context().redis.ping()
@@ -28,7 +28,7 @@ def readyz() -> Response:
 
 @pages.get("/openapi.json")
 def openapi() -> Response:
-    return answer(document(current_app, context().catalog.refresh()))
+    return answer(document(current_app, context().catalog.refresh(), secured=bool(context().keys)))
 
 
 @pages.get("/")

@@ -3,6 +3,7 @@
 import fakeredis
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from app import api_keys
 from app.settings import Settings
 from app.web import create_app
 
@@ -18,6 +19,21 @@ def test_the_document_is_valid_and_types_every_function(fake: fakeredis.FakeRedi
     assert body["required"] == ["a", "b"]
     assert body["properties"]["a"]["type"] == "integer"
     assert body["additionalProperties"] is False
+
+
+def test_every_operation_has_a_name_of_its_own_for_generated_clients(fake: fakeredis.FakeRedis) -> None:
+    spec = create_app(Settings(), fake).test_client().get("/openapi.json").get_json()
+    names = [operation["operationId"] for path in spec["paths"].values() for operation in path.values()]
+    assert len(names) == len(set(names))
+    assert [name for name in names if "_string_" in name or len(name) > 40] == []
+
+
+def test_a_key_is_asked_for_where_one_is_needed(fake: fakeredis.FakeRedis) -> None:
+    _, entry = api_keys.new("one", ["read"])
+    for settings, needed in ((Settings(), False), (Settings(api_keys=str(entry)), True)):
+        spec = create_app(settings, fake).test_client().get("/openapi.json").get_json()
+        assert ({} not in spec["security"]) is needed
+        assert spec["paths"]["/livez"]["get"]["security"] == []
 
 
 def test_the_docs_page_loads_nothing_from_elsewhere(fake: fakeredis.FakeRedis) -> None:
