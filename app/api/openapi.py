@@ -41,7 +41,7 @@ PROBLEMS: dict[int | str, Any] = {
     for status, description in STATUSES.items()
 }
 PREFER = {
-    "parameters": [
+    "x-headers": [  # flask-openapi3 would replace "parameters" by those in the path
         {
             "name": "Prefer",
             "in": "header",
@@ -69,6 +69,8 @@ def document(app: Flask, catalog: Catalog, secured: bool) -> dict[str, Any]:
         for operation in operations.values():
             if isinstance(operation, dict) and "422" in operation.get("responses", {}):
                 operation["responses"]["422"] = PROBLEMS[422]
+            if headers := operation.pop("x-headers", []):
+                operation["parameters"] = [*operation.get("parameters", []), *headers]
             if not path.startswith("/api/"):
                 operation["security"] = []
     template = spec["paths"]["/api/v1/functions/{name}/jobs"]["post"]

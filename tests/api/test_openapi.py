@@ -1,6 +1,7 @@
 """The OpenAPI document."""
 
 import fakeredis
+import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from app import api_keys
@@ -26,6 +27,21 @@ def test_every_operation_has_a_name_of_its_own_for_generated_clients(fake: faker
     names = [operation["operationId"] for path in spec["paths"].values() for operation in path.values()]
     assert len(names) == len(set(names))
     assert [name for name in names if "_string_" in name or len(name) > 40] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("post", "/api/v1/jobs"),
+        ("get", "/api/v1/jobs/{job_id}"),
+        ("post", "/api/v1/functions/{name}/jobs"),
+        ("post", "/api/v1/functions/demo.add/jobs"),
+    ],
+)
+def test_whoever_can_wait_is_told_how(fake: fakeredis.FakeRedis, method: str, path: str) -> None:
+    operation = create_app(Settings(), fake).test_client().get("/openapi.json").get_json()["paths"][path][method]
+    assert "Prefer" in [parameter["name"] for parameter in operation["parameters"]]
+    assert "200" in operation["responses"]
 
 
 def test_a_key_is_asked_for_where_one_is_needed(fake: fakeredis.FakeRedis) -> None:
