@@ -50,9 +50,11 @@ Duration = Annotated[str, Field(pattern=f"^{DURATION.pattern}$", description="A 
 _Seconds = Annotated[int, Field(ge=1, le=LONGEST, description="Seconds")]
 _Keep = Annotated[int, Field(ge=-1, le=LONGEST, description="Seconds; -1: for ever")]
 _Wait = Annotated[float, Field(ge=0, le=LONGEST, allow_inf_nan=False, description="Seconds")]
+_Period = Annotated[float, Field(gt=0, le=LONGEST, allow_inf_nan=False, description="Seconds")]
 Seconds = Annotated[_Seconds, BeforeValidator(seconds, json_schema_input_type=_Seconds | Duration)]
 Keep = Annotated[_Keep, BeforeValidator(seconds, json_schema_input_type=_Keep | Duration)]
 Wait = Annotated[_Wait, BeforeValidator(seconds, json_schema_input_type=_Wait | Duration)]
+Period = Annotated[_Period, BeforeValidator(seconds, json_schema_input_type=_Period | Duration)]
 Instant = Annotated[datetime, BeforeValidator(_written), AfterValidator(_aware)]
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 QueueName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
@@ -88,7 +90,7 @@ class UniqueBody(Strict):
         None, description='Names of arguments, or a key such as "{user.id}"; all arguments if it is not given'
     )
     during: Literal["queued", "queued_or_running"] = Field("queued_or_running", alias="while")
-    lasts: Annotated[Wait, Field(gt=0)] | None = Field(None, alias="for")
+    lasts: Period | None = Field(None, alias="for")
     on_conflict: Literal["return", "reject", "replace"] = "return"
 
     def as_unique(self) -> Unique:

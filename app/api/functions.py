@@ -10,7 +10,7 @@ from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context
 from app.api.jobs import accept
-from app.api.openapi import PREFER, PROBLEMS, TAGS, operation_id
+from app.api.openapi import PREFER_ONCE, PROBLEMS, TAGS, operation_id
 from app.catalog import Function
 from app.errors import Invalid
 
@@ -40,7 +40,7 @@ def get_function(path: schemas.NamePath) -> Response:
     return answer(_as_json(context().catalog.get(path.name)))
 
 
-@api.post("/<string:name>/jobs", responses={200: schemas.Job, 202: schemas.Job}, openapi_extensions=PREFER)
+@api.post("/<string:name>/jobs", responses={200: schemas.Job, 202: schemas.Job}, openapi_extensions=PREFER_ONCE)
 def call(path: schemas.NamePath) -> Response:
     """Enqueue a call of this function; the body is its arguments by name."""
     authorize("enqueue")

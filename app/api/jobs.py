@@ -17,8 +17,8 @@ from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context
 from app.api.once import answered, kept, once
-from app.api.openapi import PREFER, PROBLEMS, TAGS, operation_id
 from app.catalog import Place
+from app.api.openapi import ONCE, PREFER, PREFER_ONCE, PROBLEMS, TAGS, operation_id
 from app.errors import Invalid, NotFound
 from app.fields import ConcurrencyBody, RateBody
 from app.idempotency import Receipt
@@ -43,14 +43,14 @@ api = APIBlueprint(
 )
 
 
-@api.post("", responses={200: schemas.Job, 202: schemas.Job}, openapi_extensions=PREFER)
+@api.post("", responses={200: schemas.Job, 202: schemas.Job}, openapi_extensions=PREFER_ONCE)
 def enqueue(body: schemas.JobBody) -> Response:
     """Enqueue a job."""
     authorize("enqueue")
     return accept(new_job(body))
 
 
-@api.post("/bulk", responses={202: schemas.Ids})
+@api.post("/bulk", responses={202: schemas.Ids}, openapi_extensions=ONCE)
 def enqueue_bulk(body: schemas.BulkBody) -> Response:
     """Enqueue up to 10,000 jobs: all of them, or none."""
     authorize("enqueue")

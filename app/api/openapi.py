@@ -40,17 +40,23 @@ PROBLEMS: dict[int | str, Any] = {
     }
     for status, description in STATUSES.items()
 }
-PREFER = {
-    "x-headers": [  # flask-openapi3 would replace "parameters" by those in the path
-        {
-            "name": "Prefer",
-            "in": "header",
-            "required": False,
-            "description": "wait=N: wait up to N seconds, 60 at most, for the job's end (RFC 7240)",
-            "schema": {"type": "string"},
-        }
-    ]
+HEADERS = "x-headers"
+"""Parameters of a route; flask-openapi3 would replace `parameters` by those in the path."""
+_PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "description": "wait=N: wait up to N seconds, 60 at most, for the job's end (RFC 7240)",
+    "schema": {"type": "string"},
 }
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "The same request with the same key acts once (draft-ietf-httpapi-idempotency-key-header)",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
+PREFER = {HEADERS: [_PREFER]}
+ONCE = {HEADERS: [_KEY]}
+PREFER_ONCE = {HEADERS: [_PREFER, _KEY]}
 REF = "#/components/schemas/"
 
 
@@ -69,7 +75,7 @@ def document(app: Flask, catalog: Catalog, secured: bool) -> dict[str, Any]:
         for operation in operations.values():
             if isinstance(operation, dict) and "422" in operation.get("responses", {}):
                 operation["responses"]["422"] = PROBLEMS[422]
-            if headers := operation.pop("x-headers", []):
+            if headers := operation.pop(HEADERS, []):
                 operation["parameters"] = [*operation.get("parameters", []), *headers]
             if not path.startswith("/api/"):
                 operation["security"] = []

@@ -38,9 +38,10 @@ def test_every_operation_has_a_name_of_its_own_for_generated_clients(fake: faker
         ("post", "/api/v1/functions/demo.add/jobs"),
     ],
 )
-def test_whoever_can_wait_is_told_how(fake: fakeredis.FakeRedis, method: str, path: str) -> None:
+def test_headers_that_a_route_heeds_are_named(fake: fakeredis.FakeRedis, method: str, path: str) -> None:
     operation = create_app(Settings(), fake).test_client().get("/openapi.json").get_json()["paths"][path][method]
-    assert "Prefer" in [parameter["name"] for parameter in operation["parameters"]]
+    headers = [parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "header"]
+    assert headers == (["Prefer", "Idempotency-Key"] if method == "post" else ["Prefer"])
     assert "200" in operation["responses"]
 
 
