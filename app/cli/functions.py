@@ -6,7 +6,7 @@ import click
 
 from app.cli import complete
 from app.cli.command import EXIT_CODES, Api, Resource
-from app.cli.output import details, plain, say, table
+from app.cli.output import block, details, plain, say, table
 
 
 @click.group(cls=Resource, epilog=EXIT_CODES)
@@ -37,7 +37,9 @@ def _table(found: Any) -> None:
 
 
 def _show(function: Any) -> None:
-    details({"name": function["name"], "description": function["description"], **function["options"]})
+    details({"name": function["name"], **function["options"]})
+    click.echo()
+    block(function["description"])
     schema = function["arguments"]
     needed = schema.get("required", [])
     rows = [
@@ -45,6 +47,7 @@ def _show(function: Any) -> None:
         for name, said in schema.get("properties", {}).items()
     ]
     if rows:
+        click.echo()
         table(("argument", "type", "default", "description"), rows)
 
 

@@ -13,7 +13,7 @@ from app.listing import STATES
 
 JOB = click.argument("job_id", shell_complete=complete.jobs)
 TIMEOUT = click.option("--timeout", type=click.FloatRange(min=0), help="Seconds; without it, as long as it takes.")
-COLUMNS = ("id", "function", "status", "queue", "created", "ended", "attempts")
+COLUMNS = ("id", "function", "status", "queue", "created")
 
 
 @click.group(cls=Resource, epilog=EXIT_CODES)
@@ -152,20 +152,14 @@ def _page(found: Any) -> None:
 
 
 def _table(found: Any) -> None:
-    rows = (
-        (job["id"], job["function"], job["status"], job["queue"], moment(job["created_at"]), moment(job["ended_at"]),
-         job["attempts"])
-        for job in found["jobs"]
-    )  # fmt: skip
-    table(COLUMNS, rows)
+    jobs = found["jobs"]
+    table(COLUMNS, ((j["id"], j["function"], j["status"], j["queue"], moment(j["created_at"])) for j in jobs))
 
 
 def _show(job: Any) -> None:
     error = job["error"] or {}
     moments = {name.removesuffix("_at"): moment(job[name]) for name in job if name.endswith("_at")}
-    kept = {name: job[name] for name in job if name not in {*COLUMNS, "error", "links"} and not name.endswith("_at")}
-    failure = f"{error['type']}: {error['message']}" if error else None
-    first = {name: job[name] for name in ("id", "function", "status")}
-    details({**first, "error": failure, **kept, "queue": job["queue"], **moments, "attempts": job["attempts"]})
+    others = {name: value for name, value in job.items() if not name.endswith("_at") and name not in ("error", "links")}
+    details({**others, "error": f"{error['type']}: {error['message']}" if error else None, **moments})
     if error.get("traceback"):
         block(error["traceback"])

@@ -51,7 +51,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         found.add_column(column.upper(), no_wrap=number == 0, overflow="fold")
     for row in rows:
         found.add_row(*(_cell(value) for value in row))
-    console(sys.stdout).print(found)
+    _print(found)
 
 
 def details(pairs: dict[str, Any]) -> None:
@@ -62,12 +62,23 @@ def details(pairs: dict[str, Any]) -> None:
     for name, value in pairs.items():
         if value not in (None, "", [], {}):
             found.add_row(name, _cell(value))
-    console(sys.stdout).print(found)
+    _print(found)
 
 
 def block(text: str) -> None:
     """Lines as they are, a traceback for example."""
     click.echo("\n".join(plain(line) for line in text.splitlines()))
+
+
+def _print(found: Table) -> None:
+    """In a pipe without the spaces that fill a column up."""
+    out = console(sys.stdout)
+    if out.is_terminal:
+        out.print(found)
+        return
+    with out.capture() as printed:
+        out.print(found)
+    click.echo("\n".join(line.rstrip() for line in printed.get().splitlines()))
 
 
 def _cell(value: Any) -> Text:

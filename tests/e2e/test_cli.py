@@ -1,7 +1,9 @@
 """The command line on a real API: what it prints and where, its exit codes, and that it keeps the key to itself."""
 
+import contextlib
 import json
 import os
+import pty
 import re
 import signal
 import socket
@@ -339,6 +341,27 @@ def test_a_pipe_gets_whole_lines_without_colour() -> None:
     assert [line.split()[:4] for line in done.stdout.decode().splitlines()[1:]] == [
         [job_id, "demo.add", "queued", "default"]
     ]
+
+
+@pytest.mark.usefixtures("api", "worker")
+def test_a_terminal_shows_how_far_jobs_are() -> None:
+    job_id = answer("jobs", "enqueue", "demo.count", "total:=15")["id"]
+    screen, terminal = pty.openpty()
+    words = [sys.executable, "-m", "app", "jobs", "watch", job_id]
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    process = subprocess.Popen(words, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=terminal)
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError):  # the terminal is closed
+        while found := os.read(screen, 4096):
+            shown += found
+    os.close(screen)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert re.search("━.* [1-9]\\d? % started counting", shown.decode())
+    assert "100 % finished" in shown.decode()
+    assert job_id.encode() in output
+    assert b"\x1b" not in output
 
 
 def test_ctrl_c_is_130_and_no_traceback(api: str) -> None:
