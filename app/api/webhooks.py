@@ -7,10 +7,15 @@ from app import webhooks
 from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context
-from app.api.openapi import PROBLEMS, TAGS
+from app.api.openapi import PROBLEMS, TAGS, operation_id
 
 api = APIBlueprint(
-    "webhooks", __name__, url_prefix="/api/v1/webhooks", abp_tags=[TAGS["webhooks"]], abp_responses=PROBLEMS
+    "webhooks",
+    __name__,
+    url_prefix="/api/v1/webhooks",
+    abp_tags=[TAGS["webhooks"]],
+    abp_responses=PROBLEMS,
+    operation_id_callback=operation_id,
 )
 
 

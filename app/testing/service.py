@@ -1,6 +1,7 @@
 """The service in one process: what is enqueued is run when the test says so, and time passes when it says so."""
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 import time_machine
 from pydantic import SecretStr
 
-from app import listing, queueing, rq_parts
+from app import limits, listing, outcome, queueing, rq_parts
 from app.redis import registry_key
 from app.schedules import store
 from app.schedules.lease import Lease
@@ -97,11 +98,12 @@ class Jobs:
         self._clock.move_to(until)
 
     def _next_due(self) -> float | None:
-        """The first moment to come when a delayed job, a retry or a schedule is due, in seconds since 1970."""
+        """The first moment to come when a delayed job, a retry, a schedule or a limit is due, in seconds since 1970."""
+        now = time.time()
         keys = [*(registry_key("scheduled", name) for name in self._queues()), store.ALARMS]
-        later = f"({time.time()}"
-        found = [self.redis.zrangebyscore(key, later, "+inf", 0, 1, withscores=True) for key in keys]
-        return min((float(entries[0][1]) for entries in found if entries), default=None)
+        found = [self.redis.zrangebyscore(key, f"({now}", "+inf", 0, 1, withscores=True) for key in keys]
+        moments = [float(entries[0][1]) for entries in found if entries] + [now + limits.look(self.redis)]
+        return min((moment for moment in moments if now < moment < math.inf), default=None)
 
     def _move_due(self) -> None:
         """What the scheduler process does."""
@@ -114,6 +116,9 @@ class Jobs:
         for name in self._queues():
             while queueing.move_due(self.redis, name, now):
                 pass
+        while outcome.follow_up(self.redis):
+            pass
+        limits.look(self.redis)
         lease.release()
 
     def _queues(self) -> list[str]:
@@ -125,5 +130,6 @@ class Jobs:
 @contextlib.contextmanager
 def run_jobs(at: datetime | None = None) -> Iterator[Jobs]:
     """A service with an empty Redis, and a clock that stands still at `at` (default: now) until it is told to move."""
-    with time_machine.travel(at or datetime.now(UTC), tick=False) as clock:
+    start = at or datetime.now(UTC).replace(microsecond=0)  # RQ delays jobs to whole seconds
+    with time_machine.travel(start, tick=False) as clock:
         yield Jobs(clock)

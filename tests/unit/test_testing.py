@@ -166,6 +166,14 @@ def test_the_client_is_on_the_same_redis_and_a_wait_runs_the_jobs(jobs: Jobs) ->
     assert (datetime.now(UTC) - START).total_seconds() == pytest.approx(5, abs=0.1)
 
 
+def test_limits_hold_by_the_clock(jobs: Jobs) -> None:
+    called = [jobs.enqueue_with({"rate_limit": "1/m"}, "demo.add", n, 0) for n in range(3)]
+    jobs.run()
+    assert [job.status for job in called] == ["finished", "scheduled", "scheduled"]
+    jobs.advance(minutes=3)
+    assert [jobs.get(job.id)["started_at"][14:19] for job in called] == ["00:00", "01:00", "02:00"]
+
+
 def test_schedules_make_their_runs(jobs: Jobs) -> None:
     rule = {"function": "kinds.count", "cron": "0 2 * * *", "timezone": "Europe/Berlin"}
     assert jobs.client.put("/api/v1/schedules/nightly", json=rule).status_code == 201
