@@ -47,7 +47,7 @@ class Client:
         self.base = _base(url or get_settings().url)
         self._headers = {"Accept": "application/json", **_authorization(key_file)}
         self._patience = patience
-        self._pool = urllib3.PoolManager(retries=False)
+        self._pool = urllib3.PoolManager(retries=False)  # no redirect is followed either
 
     def call(
         self,
@@ -75,7 +75,6 @@ class Client:
                 body=None if body is None else orjson.dumps(body),
                 headers=headers,
                 timeout=timeout,
-                redirect=False,
             )
         except HTTPError as error:
             raise Failed(f"{self.base} does not answer ({type(error).__name__})", UNREACHABLE) from None
