@@ -11,7 +11,7 @@ from redis import Redis
 from app import api_keys, redis
 from app.settings import get_settings
 
-RESOURCES = ("jobs", "functions", "queues", "workers", "schedules")
+RESOURCES = ("jobs", "functions", "queues", "workers", "schedules", "workflows")
 
 
 class Main(click.Group):

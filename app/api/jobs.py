@@ -17,12 +17,12 @@ from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context
 from app.api.once import answered, kept, once
-from app.catalog import Place
 from app.api.openapi import ONCE, PREFER, PREFER_ONCE, PROBLEMS, TAGS, operation_id
 from app.errors import Invalid, NotFound
 from app.fields import ConcurrencyBody, RateBody
 from app.idempotency import Receipt
 from app.options import Limit
+from app.pointers import Place
 from app.queueing import NewJob
 from app.serializer import JSON, utc
 

@@ -12,7 +12,7 @@ from app.api.auth import authorize
 from app.api.context import answer, context
 from app.api.jobs import new_job
 from app.api.once import answered, kept, once
-from app.api.openapi import PROBLEMS, TAGS
+from app.api.openapi import ONCE, PROBLEMS, TAGS, operation_id
 from app.errors import Invalid
 from app.idempotency import Receipt
 from app.serializer import JSON
@@ -23,11 +23,16 @@ from app.workflows.results import found_in
 MOST_JOBS = 20_000
 
 api = APIBlueprint(
-    "workflows", __name__, url_prefix="/api/v1/workflows", abp_tags=[TAGS["workflows"]], abp_responses=PROBLEMS
+    "workflows",
+    __name__,
+    url_prefix="/api/v1/workflows",
+    abp_tags=[TAGS["workflows"]],
+    abp_responses=PROBLEMS,
+    operation_id_callback=operation_id,
 )
 
 
-@api.post("", responses={202: schemas.WorkflowSummary})
+@api.post("", responses={202: schemas.WorkflowSummary}, openapi_extensions=ONCE)
 def submit(body: schemas.WorkflowBody) -> Response:
     """Submit a graph of jobs: all of it, or nothing."""
     authorize("enqueue")

@@ -24,9 +24,9 @@ def named(words: Iterable[str], what: str = "an argument") -> dict[str, Any]:
 
 
 def document(text: str, what: str) -> Any:
-    """JSON; `-` is what comes on stdin. Raises click.UsageError."""
+    """JSON. Raises click.UsageError."""
     try:
-        return orjson.loads(sys.stdin.read() if text == "-" else text)
+        return orjson.loads(text)
     except ValueError as error:
         raise click.UsageError(f"{what} is no JSON: {error}") from None
 
@@ -35,13 +35,17 @@ def call(words: Iterable[str], args: str | None, kwargs: str | None) -> dict[str
     """The `args` and `kwargs` of a request. Raises click.UsageError."""
     if args == kwargs == "-":
         raise click.UsageError("only one of --args and --kwargs comes on stdin")
-    positional = document(args, "--args") if args is not None else []
-    by_name = document(kwargs, "--kwargs") if kwargs is not None else {}
+    positional = document(_read(args), "--args") if args is not None else []
+    by_name = document(_read(kwargs), "--kwargs") if kwargs is not None else {}
     if not isinstance(positional, list):
         raise click.UsageError("--args is a JSON array")
     if not isinstance(by_name, dict):
         raise click.UsageError("--kwargs is a JSON object")
     return {"args": positional, "kwargs": {**by_name, **named(words)}}
+
+
+def _read(text: str) -> str:
+    return sys.stdin.read() if text == "-" else text
 
 
 def said(**options: Any) -> dict[str, Any]:

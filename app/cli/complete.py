@@ -23,6 +23,5 @@ def _names(resource: str, field: str = "name") -> Completer:
     return complete
 
 
-functions, queues, schedules, jobs = (
-    _names("functions"), _names("queues"), _names("schedules"), _names("jobs", "id"),
-)  # fmt: skip
+functions, queues, schedules = _names("functions"), _names("queues"), _names("schedules")
+jobs, workflows = _names("jobs", "id"), _names("workflows", "id")

@@ -45,7 +45,7 @@ def document(on: Settings, every_corner: bool) -> schemathesis.BaseSchema:
 
 
 def fill(app: Flask) -> dict[str, list[str]]:
-    """A job in each state, and a schedule; what there is, by the name of the parameter that asks for it."""
+    """A job in each state, a schedule, and a workflow; what there is, by the name of the parameter that asks for it."""
     client, headers = app.test_client(), {"Authorization": f"Bearer {KEYS['admin'][0]}"}
     bodies: list[dict[str, object]] = [
         {"id": "finished", "function": "demo.add", "args": [1, 2]},
@@ -62,7 +62,13 @@ def fill(app: Flask) -> dict[str, list[str]]:
     assert client.put("/api/v1/schedules/nightly", json=rule, headers=headers).status_code == 201
     connection = app.extensions["jobline"].redis
     rq.SimpleWorker(["default"], connection=connection, serializer=JSON, job_class=Job, queue_class=Queue).work(True)
-    return {"job_id": [str(body["id"]) for body in bodies], "name": ["nightly", "low", "demo.add"]}
+    node = {"name": "one", "function": "demo.add", "args": [1, 2], "queue": "low"}
+    workflow = client.post("/api/v1/workflows", json={"jobs": [node]}, headers=headers).get_json()["id"]
+    return {
+        "workflow_id": [workflow],
+        "job_id": [str(body["id"]) for body in bodies],
+        "name": ["nightly", "low", "demo.add"],
+    }
 
 
 class Service:

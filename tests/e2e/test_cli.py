@@ -165,6 +165,30 @@ def test_schedules() -> None:
     assert answer("schedules", "preview", "--interval", "90m")["text"] == "Every 90 minutes"
 
 
+GRAPH = {
+    "name": "sum",
+    "jobs": [
+        {"name": "one", "function": "demo.add", "args": [1, 2]},
+        {"name": "two", "function": "demo.add", "args": [{"$result": "one"}, 3], "after": ["one"]},
+    ],
+}
+
+
+@pytest.mark.usefixtures("api")
+def test_workflows(tmp_path: Path) -> None:
+    (tmp_path / "graph.json").write_text(json.dumps(GRAPH))
+    submitted = answer("workflows", "submit", str(tmp_path / "graph.json"))
+    assert answer("workflows", "submit", "-", stdin=json.dumps(GRAPH))["status"] == "running"
+    assert len(answer("workflows", "list", "--name", "sum")["workflows"]) == 2
+    shown = run("workflows", "show", submitted["id"]).stdout
+    assert re.search(r"^jobs +0 of 2", shown, re.MULTILINE)
+    assert re.search(r"^two +\S+ +demo.add +deferred +one$", shown, re.MULTILINE)
+    assert answer("workflows", "cancel", submitted["id"])["status"] == "canceled"
+    assert "0 of 2" in run("workflows", "list", "--status", "running").stdout
+    assert run("workflows", "submit", "-", stdin="{").exit_code == 2
+    assert run("workflows", "submit", "-", stdin="{}").exit_code == 3
+
+
 # Waiting
 
 

@@ -155,6 +155,19 @@ def test_a_dependent_runs_after_its_parent(jobs: Jobs) -> None:
     assert child.result == 7
 
 
+def test_workflows_run_to_their_end(jobs: Jobs) -> None:
+    graph = [
+        {"name": "one", "function": "demo.add", "args": [1, 2]},
+        {"name": "two", "function": "demo.add", "args": [{"$result": "one"}, 3], "after": ["one"], "delay": "1h"},
+    ]
+    path = jobs.client.post("/api/v1/workflows", json={"jobs": graph}).get_json()["links"]["self"]
+    jobs.run(raise_errors=True)
+    assert jobs.client.get(path).get_json()["counts"]["finished"] == 1
+    jobs.advance(hours=1)
+    workflow = jobs.client.get(path).get_json()
+    assert (workflow["status"], workflow["jobs"][1]["result"]) == ("finished", 6)
+
+
 def test_the_client_is_on_the_same_redis_and_a_wait_runs_the_jobs(jobs: Jobs) -> None:
     ended = jobs.client.post("/api/v1/functions/demo.add/jobs", json={"a": 1, "b": 2}, headers={"Prefer": "wait=5"})
     assert (ended.status_code, ended.get_json()["result"]) == (200, 3)
