@@ -11,13 +11,9 @@ for _, registry in ipairs({ 'finished', 'failed', 'deferred', 'scheduled', 'canc
   redis.call('ZREM', 'rq:' .. registry .. ':' .. queue, id)
 end
 redis.call('DEL', KEYS[1], KEYS[1] .. ':dependents', 'rq:job::' .. id .. ':dependencies', 'rq:results:' .. id, 'rq:executions:' .. id)
-<<<<<<< HEAD
 tell(id, queue, 'deleted')
-redis.call('XADD', KEYS[2], '*', 'status', 'deleted')
-=======
 redis.call('XADD', 'jobline:ended', '*', 'status', 'deleted')
 redis.call('COPY', 'jobline:ended', KEYS[2], 'REPLACE') -- a stream has room for 4 KB, its copy none to spare
 redis.call('DEL', 'jobline:ended')
->>>>>>> 73752841bd36420f3e241060985eddf842a64a17
 redis.call('EXPIRE', KEYS[2], ARGV[4])
 return 'ok'

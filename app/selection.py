@@ -1,7 +1,7 @@
 """Which jobs are meant: the filter of the list of jobs, and of all that is done to many at once."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import orjson
 from pydantic import BeforeValidator, Field
@@ -10,6 +10,7 @@ from app.fields import Instant, Strict
 from app.job_state import ENDED
 
 Status = Literal["queued", "started", "scheduled", "deferred", "failed", "stopped", "finished", "canceled"]
+STATES: tuple[str, ...] = get_args(Status)
 Text = Annotated[str | None, BeforeValidator(lambda value: None if value == "" else value)]
 """An empty one says nothing."""
 

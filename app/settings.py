@@ -118,6 +118,12 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def url(self) -> str:
+        """Where the API answers on this machine."""
+        host = self.host if self.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - only compared
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
     def queue_names(self) -> list[str]:
         return [name.strip() for name in self.queues.split(",") if name.strip()]
 

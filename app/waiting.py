@@ -26,7 +26,10 @@ def wait(connection: redis.Redis, job_id: str, seconds: float) -> dict[str, Any]
         left = int(1000 * (until - time.monotonic()))
         if left <= 0:
             break
-        for key, entries in connection.xread(places, block=left) or []:
-            places[key.decode()] = entries[-1][0]
+        found = connection.xread(places, block=left)
         job = job_state.fetch(connection, [job_id], history=True)[0]
+        if not found:
+            break
+        for key, entries in found:
+            places[key.decode()] = entries[-1][0]
     return job

@@ -9,11 +9,7 @@ from flask_openapi3 import Info, OpenAPI
 from flask_openapi3_swagger.plugins import RegisterPlugin as SwaggerUI
 
 from app import api_keys, dashboard, waiting
-<<<<<<< HEAD
-from app.api import errors, functions, jobs, queues, schedules, streams, system, webhooks, workflows
-=======
-from app.api import audit, errors, failures, functions, jobs, queues, schedules, system, webhooks, workflows
->>>>>>> 73752841bd36420f3e241060985eddf842a64a17
+from app.api import audit, errors, failures, functions, jobs, queues, schedules, streams, system, webhooks, workflows
 from app.api.auth import authorize
 from app.api.context import Context, context
 from app.api.openapi import SECURITY
@@ -58,11 +54,7 @@ def create_app(
     )
     app.before_request(_take_json)
     errors.install(app)
-<<<<<<< HEAD
-    for module in (jobs, workflows, streams, functions, schedules, queues, webhooks, system):
-=======
-    for module in (jobs, failures, workflows, functions, schedules, queues, webhooks, audit, system):
->>>>>>> 73752841bd36420f3e241060985eddf842a64a17
+    for module in (jobs, failures, workflows, streams, functions, schedules, queues, webhooks, audit, system):
         app.register_api(module.api)
     app.register_blueprint(system.pages)
     app.register_blueprint(SwaggerUI.register(doc_url="/openapi.json"), url_prefix="/docs")

@@ -3,19 +3,18 @@
 import re
 
 from flask import Response, g, request
-from flask_openapi3 import APIBlueprint
 
 from app import audit
 from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context
-from app.api.openapi import PROBLEMS, TAGS
+from app.api.openapi import blueprint
 
 SINGLE = ("jobs.enqueue", "functions.call")  # enqueues of one job
 PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
 LONGEST = 200  # characters of a target
 
-api = APIBlueprint("audit", __name__, url_prefix="/api/v1/audit", abp_tags=[TAGS["system"]], abp_responses=PROBLEMS)
+api = blueprint("audit", "system", "/api/v1/audit")
 
 
 @api.get("", responses={200: schemas.Audit})

@@ -1,15 +1,14 @@
 """/failures: failed jobs in groups."""
 
 from flask import Response
-from flask_openapi3 import APIBlueprint
 
 from app import failures
 from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context
-from app.api.openapi import PROBLEMS, TAGS
+from app.api.openapi import blueprint
 
-api = APIBlueprint("failures", __name__, url_prefix="/api/v1/failures", abp_tags=[TAGS["jobs"]], abp_responses=PROBLEMS)
+api = blueprint("failures", "jobs", "/api/v1/failures")
 
 
 @api.get("", responses={200: schemas.Failures})

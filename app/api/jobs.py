@@ -7,7 +7,6 @@ from typing import Any, cast
 from urllib.parse import urlencode
 
 from flask import Response, request
-from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel
 from rq.command import send_stop_job_command
 
@@ -16,12 +15,12 @@ from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context, note
 from app.api.once import answered, kept, once
-from app.api.openapi import PREFER, PROBLEMS, TAGS
-from app.catalog import Place
+from app.api.openapi import ONCE, PREFER, PREFER_ONCE, blueprint
 from app.errors import Invalid, NotFound
 from app.fields import ConcurrencyBody, RateBody
 from app.idempotency import Receipt
 from app.options import Limit
+from app.pointers import Place
 from app.queueing import NewJob
 from app.serializer import JSON, utc
 
@@ -32,17 +31,17 @@ SPOKEN_FOR = {
 """Fields of a body that are not options of a job as they stand."""
 PREFERENCE = re.compile(r"\bwait\s*=\s*(\d+)")
 
-api = APIBlueprint("jobs", __name__, url_prefix="/api/v1/jobs", abp_tags=[TAGS["jobs"]], abp_responses=PROBLEMS)
+api = blueprint("jobs", "jobs", "/api/v1/jobs")
 
 
-@api.post("", responses={202: schemas.JobDetail}, openapi_extensions=PREFER)
+@api.post("", responses={200: schemas.JobDetail, 202: schemas.JobDetail}, openapi_extensions=PREFER_ONCE)
 def enqueue(body: schemas.JobBody) -> Response:
     """Enqueue a job."""
     authorize("enqueue")
     return accept(new_job(body))
 
 
-@api.post("/bulk", responses={202: schemas.Ids})
+@api.post("/bulk", responses={202: schemas.Ids}, openapi_extensions=ONCE)
 def enqueue_bulk(body: schemas.BulkBody) -> Response:
     """Enqueue up to 10,000 jobs: all of them, or none."""
     authorize("enqueue")
@@ -97,7 +96,7 @@ def delete_many(body: schemas.BulkDelete) -> Response:
     return _bulk("delete", "deleted", body)
 
 
-@api.get("/<string:job_id>", responses={200: schemas.JobDetail}, openapi_extensions=PREFER)
+@api.get("/<string:job_id>", responses={200: schemas.JobDetail, 304: None}, openapi_extensions=PREFER)
 def get_job(path: schemas.JobPath) -> Response:
     """A job; `Prefer: wait=N` waits up to N seconds (60 at most) for its end."""
     authorize("read")
