@@ -64,7 +64,7 @@ def page(
     """
     if cursor is not None and not CURSOR.fullmatch(cursor):
         raise BadRequest("The cursor is not one of ours")
-    oldest = str(int(since.timestamp() * 1000)) if since else "-"
+    oldest = str(max(0, int(since.timestamp() * 1000))) if since else "-"
     found: list[dict[str, Any]] = []
     read = 0
     while True:

@@ -21,6 +21,8 @@ def seconds(value: object) -> object:
         if not DURATION.fullmatch(value):
             raise ValueError('Input should be seconds, or a duration such as "1h30m"')
         return sum(int(number) * UNITS[unit] for number, unit in re.findall(r"(\d+)([dhms])", value))
+    if isinstance(value, bool):
+        raise ValueError("Input should be seconds, or a duration")  # noqa: TRY004 - what pydantic reports
     return value
 
 
@@ -51,6 +53,7 @@ _Seconds = Annotated[int, Field(ge=1, le=LONGEST, description="Seconds")]
 _Keep = Annotated[int, Field(ge=-1, le=LONGEST, description="Seconds; -1: for ever")]
 _Wait = Annotated[float, Field(ge=0, le=LONGEST, allow_inf_nan=False, description="Seconds")]
 _Period = Annotated[float, Field(gt=0, le=LONGEST, allow_inf_nan=False, description="Seconds")]
+Flag = Annotated[bool, Field(strict=True)]
 Seconds = Annotated[_Seconds, BeforeValidator(seconds, json_schema_input_type=_Seconds | Duration)]
 Keep = Annotated[_Keep, BeforeValidator(seconds, json_schema_input_type=_Keep | Duration)]
 Wait = Annotated[_Wait, BeforeValidator(seconds, json_schema_input_type=_Wait | Duration)]

@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from app.fields import (
     ConcurrencyBody,
+    Flag,
     Id,
     Instant,
     Keep,
@@ -43,7 +44,7 @@ class JobOptions(Strict):
     unique: UniqueBody | None = None
     webhook: WebhookBody | None = None
     depends_on: Annotated[list[Id], Field(max_length=1000)] = []
-    at_front: bool = False
+    at_front: Flag = False
     tags: Annotated[list[Tag], Field(max_length=32)] = []
     description: Annotated[str, Field(max_length=1000)] | None = None
 
@@ -66,7 +67,7 @@ class BulkBody(Strict):
 
 class NeedBody(Strict):
     name: NodeName
-    even_if_failed: bool = False
+    even_if_failed: Flag = False
 
 
 class HookBody(JobBody):
@@ -166,7 +167,7 @@ class AmendBody(Strict):
 class Bulk(Selection):
     """Which jobs, as in the list of jobs; newest first in each queue and state."""
 
-    dry_run: bool = Field(False, description="Count, and change nothing")
+    dry_run: Flag = Field(False, description="Count, and change nothing")
     limit: int | None = Field(None, ge=1, description="So many jobs at most in this request")
     cursor: str | None = Field(None, description="`next_cursor` of the request before, with the same filter")
 
@@ -183,7 +184,7 @@ class BulkRequeue(Bulk):
 class WithAll(Bulk):
     """Which jobs, as in the list of jobs; newest first in each queue and state."""
 
-    all: bool = Field(False, description="Needed where no filter is given")
+    all: Flag = Field(False, description="Needed where no filter is given")
 
     @model_validator(mode="after")
     def _not_by_mistake(self) -> "WithAll":

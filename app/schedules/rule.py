@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from app.fields import LONGEST, Duration, Instant, QueueName, RetryBody, Seconds, Strict, Wait, seconds
+from app.fields import LONGEST, Duration, Flag, Instant, QueueName, RetryBody, Seconds, Strict, Wait, seconds
 from app.schedules.timing import Cron, Interval, Once, Timing, parse_cron
 from app.serializer import utc
 
@@ -110,7 +110,7 @@ class Rule(When):
     overlap: Overlap = Field("allow", description="While the last run is not over: run all the same, skip, or keep one")
     catch_up: CatchUp = Field("one", description="What was missed: dropped, run once, or all of it")
     catch_up_window: Seconds = Field(86_400, description="What is older is dropped")
-    paused: bool = False
+    paused: Flag = False
     pause_on_failure: Annotated[int, Field(ge=1)] | None = Field(None, description="After so many failures in a row")
     max_runs: Annotated[int, Field(ge=1)] | None = None
     description: Annotated[str, Field(max_length=1000)] | None = None

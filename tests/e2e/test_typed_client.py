@@ -25,24 +25,24 @@ from typing import assert_type
 from jobline_client import Client
 from jobline_client.api.functions import call_demo_add
 from jobline_client.api.jobs import jobs_enqueue, jobs_get_job, jobs_list_jobs
-from jobline_client.models import CallDemoAddBody, Job, JobBody, Jobs, Problem
+from jobline_client.models import CallDemoAddBody, JobBody, JobDetail, Jobs, Problem
 
 with Client(base_url=sys.argv[1], raise_on_unexpected_status=True) as client:
     job = call_demo_add.sync(client=client, body=CallDemoAddBody(a=1, b=2), prefer="wait=10")
-    assert_type(job, Job | Problem | None)
-    assert isinstance(job, Job), job
+    assert_type(job, JobDetail | Problem | None)
+    assert isinstance(job, JobDetail), job
     print(job.result)
 
     body = JobBody(function="demo.fail", args=["no"], timeout="1m", tags=["example"])
     failed = jobs_enqueue.sync(client=client, body=body, prefer="wait=10")
-    assert isinstance(failed, Job), failed
+    assert isinstance(failed, JobDetail), failed
     assert failed.error, failed
     print(failed.status, failed.error.message)
 
     later = jobs_enqueue.sync(client=client, body=JobBody(function="demo.add", args=[1, 2], delay="1h"))
-    assert isinstance(later, Job), later
+    assert isinstance(later, JobDetail), later
     found = jobs_get_job.sync(later.id, client=client)
-    assert isinstance(found, Job), found
+    assert isinstance(found, JobDetail), found
     print(found.status)
 
     listed = jobs_list_jobs.sync(client=client, tag="example")
