@@ -15,14 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import chaos, drain, lab, latency, memory, recovery, report, scale, schedules, ticks
+from benchmarks import chaos, drain, lab, latency, load, memory, recovery, report, scale, schedules, ticks
 from benchmarks.environments import ENVIRONMENTS, PEERS, ROOT
 from benchmarks.server import NotEmpty
-from benchmarks.workers import PEERS as NAMES
 
 BENCHMARKS: dict[str, Any] = {
     "drain": drain,
     "latency": latency,
+    "load": load,
     "scale": scale,
     "memory": memory,
     "recovery": recovery,
@@ -30,6 +30,7 @@ BENCHMARKS: dict[str, Any] = {
     "ticks": ticks,
     "schedules": schedules,
 }
+NAMES = tuple(dict.fromkeys(row.peer for benchmark in BENCHMARKS.values() for row in benchmark.ROWS))
 RESULTS = Path(__file__).parent / "results"
 
 

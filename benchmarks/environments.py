@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PEERS = Path(__file__).parent / "peers"
 ENVIRONMENTS = ROOT / ".bench"
-OWN = ("jobline", "limit")
+OWN = ("jobline", "limit", "flask", "raw")
 """These run in the environment that the harness itself runs in."""
 NEEDS = {"ardiq": (3, 12)}
 """The Python that a peer needs, where ours is too old for it."""
