@@ -123,7 +123,7 @@ def serving(lab: Lab, service: Service) -> Iterator[Served]:
     Raises:
         RuntimeError: it takes no job within START seconds, or takes what it should not.
     """
-    port, (key, entry) = free_port(), api_keys.new("bench", ["enqueue"])
+    port, (key, entry) = free_port(), api_keys.new("bench", ["enqueue", "read"])
     words = tuple(word.replace("{port}", str(port)) for word in service.command)
     environment = {"PORT": str(port), "API_KEYS": str(entry), "FLOWER_UNAUTHENTICATED_API": "true"}
     with lab.started(service.peer, words, **environment) as (command,):
