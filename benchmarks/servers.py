@@ -34,7 +34,7 @@ def _gunicorn(name: str, *words: str) -> Service:
 
 
 ROWS = (
-    _gunicorn("as it comes, 2 processes"),
+    _gunicorn("gthread 2x32", "-k", "gthread", "--threads", "32"),
     _gunicorn("gthread 2x512", "-k", "gthread", "--threads", "512"),
     _gunicorn("sync 2", "-k", "sync", "--threads", "1"),
     _gunicorn("gevent 2", "-k", "gevent"),

@@ -20,6 +20,7 @@ from benchmarks.wrk import Load
 WORKERS = "2"  # processes of each service, but for Flower, which has one
 GUNICORN = ("gunicorn", "-c", "python:app.web_config", "-w", WORKERS)
 """As Jobline is served, with so many workers."""
+BESIDE = ("gunicorn", "-c", "python:as_jobline", "-w", WORKERS)
 UVICORN = ("uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--workers", WORKERS, "--no-access-log")
 FLOWER = ("celery", "-A", "peer_celery", "flower", "--address=127.0.0.1", "--port={port}", "--logging=error")
 START = 30.0  # seconds until it takes a job
@@ -68,13 +69,13 @@ JOBLINE = Service(
 FLASK = Service(
     "flask + rq 2",
     "flask",
-    (*GUNICORN, "web_flask:app"),
+    (*BESIDE, "web_flask:app"),
     "/jobs",
     {"function": "jobs.bench.noop", "args": [1]},
     _rq,
     "/jobs/bulk",
 )
-RAW = replace(FLASK, name="limit 2", peer="raw", command=(*GUNICORN, "web_raw:app"))
+RAW = replace(FLASK, name="limit 2", peer="raw", command=(*BESIDE, "web_raw:app"))
 FASTAPI = Service(
     "fastapi + arq 2",
     "fastapi",
