@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+import redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
@@ -35,7 +36,7 @@ def app(environ, start_response):
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def small() -> Iterator[lab.Lab]:
     with lab.opened(lab.SMOKE, seed=1, append_only=False) as found:
         yield found
@@ -66,7 +67,7 @@ def test_every_job_of_an_accepted_request_is_in_redis_for_us_and_for_those_besid
 
 def test_a_refused_request_is_failed_and_counts_for_nothing(small: lab.Lab) -> None:
     figures = load.measure(small, _service(small, "every_other_fails", EVERY_OTHER_FAILS))
-    assert figures["failed"] == pytest.approx(figures["accepted"], abs=32)
+    assert figures["failed"] == pytest.approx(figures["accepted"], abs=4)
     assert figures["accepted"] > 0
 
 
@@ -75,16 +76,17 @@ def test_a_service_that_accepts_and_queues_nothing_is_found_out(small: lab.Lab) 
         load.measure(small, _service(small, "none_is_queued", NONE_IS_QUEUED))
 
 
-def test_the_yardstick_writes_what_stock_rq_writes(valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_yardstick_writes_what_stock_rq_writes(valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(PEERS))
     from web_raw import fields
 
     job = Queue(connection=valkey, serializer=JSONSerializer).enqueue("jobs.bench.noop", 1)
     stock = {name.decode(): value for name, value in valkey.hgetall(job.key).items()}
-    raw = {
-        name: value if isinstance(value, bytes) else str(value).encode()
-        for name, value in fields("jobs.bench.noop", [1]).items()
-    }
+    raw = {name: _bytes(value) for name, value in fields("jobs.bench.noop", [1]).items()}
     moments = {"created_at", "enqueued_at"}
     assert raw.keys() == stock.keys()
     assert {name: raw[name] for name in raw.keys() - moments} == {name: stock[name] for name in raw.keys() - moments}
+
+
+def _bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
