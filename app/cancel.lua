@@ -17,6 +17,7 @@ redis.call('HSET', KEYS[1], 'status', 'canceled', 'ended_at', ARGV[2])
 redis.call('ZADD', 'rq:canceled:' .. queue, ARGV[3], id)
 local keep = tonumber(redis.call('HGET', KEYS[1], 'failure_ttl') or '0')
 if keep and keep > 0 then redis.call('EXPIRE', KEYS[1], keep) end
+tell(id, queue, 'canceled')
 ended(KEYS[1], id)
 redis.call('XADD', KEYS[2], '*', 'status', 'canceled')
 redis.call('EXPIRE', KEYS[2], ARGV[4])

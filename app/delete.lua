@@ -11,6 +11,7 @@ for _, registry in ipairs({ 'finished', 'failed', 'deferred', 'scheduled', 'canc
   redis.call('ZREM', 'rq:' .. registry .. ':' .. queue, id)
 end
 redis.call('DEL', KEYS[1], KEYS[1] .. ':dependents', 'rq:job::' .. id .. ':dependencies', 'rq:results:' .. id, 'rq:executions:' .. id)
+tell(id, queue, 'deleted')
 redis.call('XADD', KEYS[2], '*', 'status', 'deleted')
 redis.call('EXPIRE', KEYS[2], ARGV[4])
 return 'ok'

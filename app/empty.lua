@@ -7,4 +7,5 @@ for _, id in ipairs(ids) do
   redis.call('XADD', 'jobline:ended:' .. id, '*', 'status', 'deleted')
   redis.call('EXPIRE', 'jobline:ended:' .. id, 60)
 end
+if #ids > 0 then tell(table.concat(ids, ' '), string.sub(KEYS[1], 10), 'deleted') end -- without 'rq:queue:'
 return #ids

@@ -13,6 +13,7 @@ for _, id in ipairs(due) do
     else
       redis.call('RPUSH', KEYS[2], id)
     end
+    tell(id, string.sub(KEYS[2], 10), 'queued') -- without 'rq:queue:'
   end
 end
 if #due > 0 then redis.call('SADD', KEYS[3], KEYS[2]) end

@@ -16,7 +16,7 @@ import redis
 from redis.client import Pipeline
 from rq.utils import get_call_string
 
-from app import limits, unique, webhooks
+from app import events, limits, unique, webhooks
 from app.catalog import Function
 from app.errors import Conflict, Invalid, NotFound, TooLarge
 from app.limits import Held
@@ -220,6 +220,11 @@ def write(pipeline: Pipeline, jobs: Sequence[NewJob]) -> None:
             ready.setdefault(queue_key(job.queue), []).append(job.id)
     if jobs:
         pipeline.sadd(QUEUES, *{queue_key(job.queue) for job in jobs})
+    told: dict[tuple[str, str], list[str]] = {}
+    for job in jobs:
+        told.setdefault((job.queue, job.status), []).append(job.id)
+    for (queue, status), ids in told.items():
+        events.tell(pipeline, ids, queue, status)
     for queue, ids in ready.items():
         pipeline.rpush(queue, *ids)
 

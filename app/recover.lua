@@ -9,6 +9,8 @@ if redis.call('ZREM', started, id .. ':' .. execution) == 0 then return 0 end
 redis.call('DEL', 'rq:execution:' .. id .. ':' .. execution)
 redis.call('ZREM', 'rq:executions:' .. id, execution)
 if redis.call('TYPE', job).ok ~= 'hash' then return 1 end
+local states = { returned = 'queued', again = 'queued', retried = wait > 0 and 'scheduled' or 'queued' }
+tell(id, queue, states[outcome] or outcome)
 
 local function push(command)
   redis.call('HSET', job, 'status', 'queued', 'worker_name', '', 'started_at', '')

@@ -3,6 +3,7 @@
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import redis
 from redis.backoff import ExponentialBackoff
@@ -13,6 +14,7 @@ from app import embedded
 from app.settings import Settings
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
+MOST_SHARED, MOST_WAITING = 50, 10_000  # connections
 SOCKET_TIMEOUT = 5.0  # seconds; a blocking read takes a connection of its own with a longer one
 
 QUEUES = "rq:queues"
@@ -29,6 +31,8 @@ OPEN_RUNS = "jobline:schedules:open_runs"
 """Runs that had not ended when they were last looked at: the job's id, and the schedule's name."""
 SCHEDULER_WAKE = "jobline:scheduler:wake"
 """A channel on which the leading scheduler hears that something may be due sooner than it knew."""
+EVENTS = "jobline:events"
+"""A stream of what happens to jobs; it is there while somebody listens (app/events.py)."""
 OUTBOX = "jobline:outbox"
 """A stream: a copy of each job that has ended and asks for something to follow. Written by app/outbox.lua."""
 DISABLED_WEBHOOKS = "jobline:webhooks:disabled"
@@ -49,14 +53,19 @@ def url(settings: Settings) -> str:
     return embedded.url(settings.data_dir) or DEFAULT_URL
 
 
-def connect(settings: Settings, socket_timeout: float | None = SOCKET_TIMEOUT) -> redis.Redis:
-    return redis.Redis.from_url(
-        url(settings),
-        socket_timeout=socket_timeout,
-        socket_connect_timeout=SOCKET_TIMEOUT,
-        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
-        health_check_interval=30,
-    )
+def connect(settings: Settings, socket_timeout: float = SOCKET_TIMEOUT) -> redis.Redis:
+    """Connections for short commands are shared, and waited for; those that may block for long are not."""
+    said: dict[str, Any] = {
+        "socket_timeout": socket_timeout,
+        "socket_connect_timeout": SOCKET_TIMEOUT,
+        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
+        "health_check_interval": 30,
+    }
+    if socket_timeout > SOCKET_TIMEOUT:
+        pool = redis.ConnectionPool.from_url(url(settings), max_connections=MOST_WAITING, **said)
+    else:
+        pool = redis.BlockingConnectionPool.from_url(url(settings), max_connections=MOST_SHARED, timeout=5, **said)
+    return redis.Redis.from_pool(pool)
 
 
 ENDING = ("workflows/library", "outbox")
@@ -65,8 +74,8 @@ ENDING = ("workflows/library", "outbox")
 
 @cache
 def source(*names: str) -> str:
-    """The script in app/NAME.lua, after the libraries that are named before it."""
-    return "\n".join((Path(__file__).parent / f"{name}.lua").read_text() for name in names)
+    """The script in app/NAME.lua, after events.lua and the libraries that are named before it."""
+    return "\n".join((Path(__file__).parent / f"{name}.lua").read_text() for name in ("events", *names))
 
 
 def script(connection: redis.Redis, *names: str) -> Script:

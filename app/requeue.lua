@@ -15,5 +15,6 @@ if ttl then redis.call('EXPIRE', KEYS[1], ttl) end
 redis.call('DEL', KEYS[2])
 redis.call('SADD', 'rq:queues', 'rq:queue:' .. queue)
 redis.call('RPUSH', 'rq:queue:' .. queue, id)
+tell(id, queue, 'queued')
 if string.find(redis.call('HGET', KEYS[1], 'follow') or '', 'workflow', 1, true) then reopen(id) end
 return 'ok'

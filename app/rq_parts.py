@@ -10,7 +10,7 @@ from typing import Any
 import rq
 from rq.job import JobStatus
 
-from app import job_state, outcome, progress
+from app import events, job_state, outcome, progress
 from app.catalog import Catalog, name_of
 from app.options import Discard, Retry
 from app.outbound import seconds_to_wait
@@ -88,6 +88,7 @@ class Job(rq.job.Job):
     def _save_progress(self, report: dict[str, object]) -> None:
         self.meta["progress"] = report
         self.save_meta()
+        events.tell(self.connection, [self.id], self.origin, "progress", report)
 
     def retry_by_options(self, error: BaseException) -> None:
         """Decide on its retry by what the exception and its function's options say."""
@@ -104,6 +105,7 @@ class Job(rq.job.Job):
     def set_status(self, status: JobStatus, pipeline: Any = None) -> None:
         """RQ's own way ends a job in the transaction that sets its status."""
         super().set_status(status, pipeline)
+        events.tell(pipeline if pipeline is not None else self.connection, [self.id], self.origin, str(status.value))
         if self.follow and status in job_state.ENDED:
             self._note_end(status, pipeline)
 

@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     body_limit: PositiveInt = 1024 * 1024
     bulk_body_limit: PositiveInt = 16 * 1024 * 1024
     arguments_limit: PositiveInt = 64 * 1024
+    event_streams: PositiveInt = 1000
+    """So many event streams may be open at once on one API process."""
     reload: bool = False
     """Look for changed files in jobs/ before each use; `make run` sets it."""
 

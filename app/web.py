@@ -9,11 +9,12 @@ from flask_openapi3 import Info, OpenAPI
 from flask_openapi3_swagger.plugins import RegisterPlugin as SwaggerUI
 
 from app import api_keys, dashboard, waiting
-from app.api import errors, functions, jobs, queues, schedules, system, webhooks, workflows
+from app.api import errors, functions, jobs, queues, schedules, streams, system, webhooks, workflows
 from app.api.auth import authorize
 from app.api.context import Context, context
 from app.api.openapi import SECURITY
 from app.catalog import Catalog
+from app.events import Hub
 from app.redis import connect
 from app.serializer import JSON
 from app.settings import Settings, get_settings
@@ -42,16 +43,18 @@ def create_app(
     )
     app.json = _Json(app)
     keys = api_keys.parse(settings.api_keys.get_secret_value())
+    blocking = connection or connect(settings, socket_timeout=waiting.LONGEST + 5)
     app.extensions["jobline"] = Context(
         settings,
         connection or connect(settings),
-        connection or connect(settings, socket_timeout=waiting.LONGEST + 5),
+        blocking,
         catalog or Catalog(reload=settings.reload),
         keys,
+        Hub(blocking, settings.event_streams),
     )
     app.before_request(_take_json)
     errors.install(app)
-    for module in (jobs, workflows, functions, schedules, queues, webhooks, system):
+    for module in (jobs, workflows, streams, functions, schedules, queues, webhooks, system):
         app.register_api(module.api)
     app.register_blueprint(system.pages)
     app.register_blueprint(SwaggerUI.register(doc_url="/openapi.json"), url_prefix="/docs")

@@ -9,6 +9,7 @@ from redis import Redis
 
 from app.api_keys import ApiKey
 from app.catalog import Catalog
+from app.events import Hub
 from app.serializer import JSON
 from app.settings import Settings
 
@@ -21,6 +22,7 @@ class Context:
     """For blocking reads: its socket outlasts them."""
     catalog: Catalog
     keys: list[ApiKey]
+    events: Hub
 
 
 def context() -> Context:

@@ -11,6 +11,7 @@ from app.catalog import Catalog, Function
 
 TAGS = {
     "workflows": Tag(name="workflows", description="Graphs of jobs"),
+    "events": Tag(name="events", description="What happens, as it happens"),
     "jobs": Tag(name="jobs", description="Calls of functions"),
     "functions": Tag(name="functions", description="What can be called"),
     "schedules": Tag(name="schedules", description="Rules that make jobs in time"),
@@ -21,6 +22,10 @@ TAGS = {
 SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "basic": {"type": "http", "scheme": "basic", "description": "The key is the password"},
+}
+EVENT_STREAM = {
+    "description": "Server-sent events",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
 }
 STATUSES = {
     400: "The request is malformed",

@@ -111,6 +111,11 @@ class WorkflowsQuery(Strict):
     limit: int = Field(50, ge=1, le=500)
 
 
+class EventsQuery(Strict):
+    queue: str | None = None
+    function: str | None = None
+
+
 class JobPath(BaseModel):
     job_id: str
 

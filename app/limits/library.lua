@@ -36,6 +36,7 @@ local function let_go(limit, now)
     local queue = redis.call('HGET', job, 'origin')
     if queue and redis.call('ZREM', 'rq:scheduled:' .. queue, id) == 1 then -- else it was canceled meanwhile
       redis.call('HSET', job, 'status', 'queued')
+      tell(id, queue, 'queued')
       redis.call('HDEL', job, 'waits_for')
       redis.call('SADD', gone, id)
       places[#places + 1] = { 'rq:queue:' .. queue, id }
@@ -66,6 +67,7 @@ local function put_off(id, queue, limit, now, was_let_go)
     if length == 1 then redis.call('PUBLISH', 'jobline:scheduler:wake', '') end
   end
   redis.call('ZADD', 'rq:scheduled:' .. queue, at, id)
+  tell(id, queue, 'scheduled')
   if limit[1] ~= 'breaker' then let_go(limit, now) end
 end
 

@@ -9,4 +9,5 @@ end
 if redis.call('LPOS', queue, id) or redis.call('LPOS', queue .. ':intermediate', id) then return 0 end
 redis.call('SADD', 'rq:queues', queue)
 redis.call('RPUSH', queue, id)
+tell(id, is[2], 'queued')
 return 1

@@ -66,7 +66,9 @@ for _, waiting in ipairs(dependents) do
     redis.call('SADD', 'rq:queues', queue)
     redis.call(said[4] == '1' and 'LPUSH' or 'RPUSH', queue, waiting)
     redis.call('SREM', job .. ':dependents', waiting)
+    tell(waiting, said[2], 'queued')
   end
 end
+tell(id, string.sub(finished, 13), 'finished') -- without 'rq:finished:'
 if ARGV[11] == '1' then ended(job, id, 'type', 1, 'return_value', value) end
 return 1

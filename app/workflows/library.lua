@@ -55,6 +55,7 @@ local function open(flow, node, now, gone)
   end)
   for queue, ids in pairs(lists) do
     redis.call('SADD', 'rq:queues', 'rq:queue:' .. queue)
+    tell(table.concat(ids, ' '), queue, 'queued')
     for n = 1, #ids, 1000 do redis.call('RPUSH', 'rq:queue:' .. queue, unpack(ids, n, math.min(n + 999, #ids))) end
   end
 end
@@ -73,6 +74,7 @@ local function drop(flow, node, reason, now)
       redis.call('HSET', job, 'status', 'canceled', 'ended_at', now.text, 'reason', reason)
       redis.call('ZREM', 'rq:deferred:' .. queue, id)
       redis.call('ZADD', 'rq:canceled:' .. queue, now.seconds, id)
+      tell(id, queue, 'canceled')
       redis.call('XADD', 'jobline:ended:' .. id, '*', 'status', 'canceled')
       redis.call('EXPIRE', 'jobline:ended:' .. id, 60)
     end
@@ -86,6 +88,7 @@ local function close(flow, now)
   if status == 'running' then status = tonumber(get(flow, 'failures') or 0) > 0 and 'failed' or 'finished' end
   set(flow, 'status', status, 'ended_at', now.text)
   redis.call('SREM', 'jobline:workflows:open', flow.id)
+  tell(flow.id, '', status)
   local hooks = { on_success = status == 'finished', on_failure = status ~= 'finished', on_complete = true }
   for hook, wanted in pairs(hooks) do
     if get(flow, 'size:' .. hook) then
