@@ -19,7 +19,7 @@ lint: .venv/dev
 bench: .venv/run        ## Jobline beside stock RQ and seven other queues, about an hour
 	.venv/bin/python -m benchmarks
 
-install: .venv/run      ## the environment alone
+install: .venv/run .venv/bin/jobline  ## the environment alone
 
 lock:                   ## renew both lock files
 	.venv/bin/python -m pip install --quiet uv && .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header pyproject.toml -o requirements.lock --upgrade && .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --group dev -c requirements.lock -o requirements-dev.lock --upgrade
@@ -35,5 +35,8 @@ lock:                   ## renew both lock files
 .venv/dev: requirements-dev.lock | .venv/run
 	@$(PIP) -r requirements-dev.lock
 	@touch $@
+
+.venv/bin/jobline: | .venv/bin/python
+	@printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s/.venv/bin/python" -m app "$$@"\n' "$(CURDIR)" "$(CURDIR)" > $@ && chmod +x $@
 
 .PHONY: run test lint bench install lock

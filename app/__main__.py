@@ -1,7 +1,8 @@
-"""`python -m app`: everything, for development; `... keys new NAME`; `... probe worker`, `... probe scheduler`."""
+"""`python -m app`: everything, for development; `... keys new NAME`; `... probe worker`; and the API's command line."""
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 
 import click
 from pydantic import ValidationError
@@ -10,8 +11,23 @@ from redis import Redis
 from app import api_keys, redis
 from app.settings import get_settings
 
+RESOURCES = ("jobs", "functions", "queues", "workers", "schedules", "workflows")
 
-@click.group(invoke_without_command=True)
+
+class Main(click.Group):
+    """With a group of commands for each resource of the API, loaded when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *RESOURCES]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in RESOURCES:
+            found: click.Command = import_module(f"app.cli.{cmd_name}").group
+            return found
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=Main, invoke_without_command=True)
 @click.pass_context
 def main(ctx: click.Context) -> None:
     """Jobline. Without a command: start everything in the foreground."""
@@ -71,7 +87,7 @@ def _probe(check: Callable[[Redis], None]) -> None:
 
 if __name__ == "__main__":
     try:
-        main(prog_name="python -m app")
+        main(prog_name="jobline", complete_var="_JOBLINE_COMPLETE")
     except ValidationError as error:
         lines = (
             f"{'.'.join(map(str, found['loc'])).upper() or 'settings'}: {found['msg']}"

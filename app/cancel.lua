@@ -6,7 +6,7 @@ if not state then return nil end
 local queue, id = redis.call('HGET', KEYS[1], 'origin') or '', ARGV[1]
 local taken = 0
 if state == 'queued' then
-  taken = redis.call('LREM', 'rq:queue:' .. queue, 1, id)
+  taken = redis.call('LREM', 'rq:queue:' .. queue, -1, id) -- many are canceled newest first
   if taken == 0 then return 'started' end
 elseif state == 'scheduled' or state == 'deferred' then
   taken = redis.call('ZREM', 'rq:' .. state .. ':' .. queue, id)
@@ -19,6 +19,8 @@ local keep = tonumber(redis.call('HGET', KEYS[1], 'failure_ttl') or '0')
 if keep and keep > 0 then redis.call('EXPIRE', KEYS[1], keep) end
 tell(id, queue, 'canceled')
 ended(KEYS[1], id)
-redis.call('XADD', KEYS[2], '*', 'status', 'canceled')
+redis.call('XADD', 'jobline:ended', '*', 'status', 'canceled')
+redis.call('COPY', 'jobline:ended', KEYS[2], 'REPLACE') -- a stream has room for 4 KB, its copy none to spare
+redis.call('DEL', 'jobline:ended')
 redis.call('EXPIRE', KEYS[2], ARGV[4])
 return 'ok'

@@ -24,6 +24,7 @@ from pydantic_core import ArgsKwargs, SchemaValidator, ValidationError
 
 from app.errors import Invalid, NotFound
 from app.options import Options, options_of
+from app.pointers import Place, below, place_in
 
 PACKAGE = "jobs"
 
@@ -31,7 +32,6 @@ log = logging.getLogger(__name__)
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 Arguments = tuple[list[Any], dict[str, Any]]
-Place = tuple[int | str, ...]
 
 
 class JsonSchema(GenerateJsonSchema):
@@ -109,7 +109,7 @@ class Function:
         try:
             self.typed(args, kwargs)
         except ValidationError as error:
-            misfit = self._misfit(error, lambda place: _pointer(pointer, _part(place), *place), unknown)
+            misfit = self._misfit(error, args, kwargs, lambda place: below(pointer, _part(place), *place), unknown)
             if misfit.errors:
                 raise misfit from None
 
@@ -123,7 +123,7 @@ class Function:
         try:
             self.typed(args, kwargs)
         except ValidationError as error:
-            raise self._misfit(error, lambda place: _pointer("#", *self._named(place))) from None
+            raise self._misfit(error, args, kwargs, lambda place: below("#", *self._named(place))) from None
         return args, kwargs
 
     def named(self, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -133,11 +133,17 @@ class Function:
         return bound.arguments
 
     def _misfit(
-        self, error: ValidationError, pointer: Callable[[Place], str], unknown: Collection[Place] = ()
+        self,
+        error: ValidationError,
+        args: list[Any],
+        kwargs: dict[str, Any],
+        pointer: Callable[[Place], str],
+        unknown: Collection[Place] = (),
     ) -> Invalid:
+        given: dict[Any, Any] = {**dict(enumerate(args)), **kwargs}
         found = error.errors(include_url=False, include_context=False, include_input=False)
-        known = [one for one in found if not _touches(one["loc"], unknown)]
-        errors = [{"detail": one["msg"], "pointer": pointer(one["loc"])} for one in known]
+        known = [(one["msg"], place_in(given, one)) for one in found if not _touches(one["loc"], unknown)]
+        errors = [{"detail": detail, "pointer": pointer(place)} for detail, place in known]
         return Invalid(f"The arguments do not fit {self.name}", errors)
 
     def _named(self, place: Place) -> Place:
@@ -154,7 +160,7 @@ class Function:
         if extra is not None and not isinstance(extra, list):
             raise Invalid(
                 f"The arguments do not fit {self.name}",
-                [{"detail": "Input should be a list", "pointer": _pointer("#", variadic)}],
+                [{"detail": "Input should be a list", "pointer": below("#", variadic)}],
             )
         for parameter in self.parameters:
             if parameter.kind not in POSITIONAL or (not extra and parameter.kind is not parameter.POSITIONAL_ONLY):
@@ -181,10 +187,6 @@ def _touches(place: Place, others: Collection[Place]) -> bool:
 
 def _part(place: Place) -> str:
     return "args" if place and isinstance(place[0], int) else "kwargs"
-
-
-def _pointer(start: str, *parts: object) -> str:
-    return start + "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts)
 
 
 def name_of(path: str | None) -> str:

@@ -11,6 +11,7 @@ from app.options import EVENTS, LONGEST_URL, RATE, Event, Retry, Unique, Webhook
 
 UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 DURATION = re.compile(r"(?:\d+[dhms])+")
+RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d")  # its beginning: a bare number is no time
 LONGEST = 10 * 365 * UNITS["d"]
 
 
@@ -20,6 +21,12 @@ def seconds(value: object) -> object:
         if not DURATION.fullmatch(value):
             raise ValueError('Input should be seconds, or a duration such as "1h30m"')
         return sum(int(number) * UNITS[unit] for number, unit in re.findall(r"(\d+)([dhms])", value))
+    return value
+
+
+def _written(value: object) -> object:
+    if isinstance(value, int | float) or (isinstance(value, str) and not RFC_3339.match(value)):
+        raise ValueError('Input should be a time as RFC 3339 has it, such as "2027-01-01T00:00:00Z"')
     return value
 
 
@@ -38,10 +45,17 @@ def _webhook_secret(value: SecretStr) -> SecretStr:
     return value
 
 
-Seconds = Annotated[int, BeforeValidator(seconds), Field(ge=1, le=LONGEST)]
-Keep = Annotated[int, BeforeValidator(seconds), Field(ge=-1, le=LONGEST, description="Seconds; -1: for ever")]
-Wait = Annotated[float, BeforeValidator(seconds), Field(ge=0, le=LONGEST, allow_inf_nan=False)]
-Instant = Annotated[datetime, AfterValidator(_aware)]
+Duration = Annotated[str, Field(pattern=f"^{DURATION.pattern}$", description="A duration such as 1h30m")]
+"""What may stand for a number of seconds; in the OpenAPI document alone, for `seconds` takes it before any check."""
+_Seconds = Annotated[int, Field(ge=1, le=LONGEST, description="Seconds")]
+_Keep = Annotated[int, Field(ge=-1, le=LONGEST, description="Seconds; -1: for ever")]
+_Wait = Annotated[float, Field(ge=0, le=LONGEST, allow_inf_nan=False, description="Seconds")]
+_Period = Annotated[float, Field(gt=0, le=LONGEST, allow_inf_nan=False, description="Seconds")]
+Seconds = Annotated[_Seconds, BeforeValidator(seconds, json_schema_input_type=_Seconds | Duration)]
+Keep = Annotated[_Keep, BeforeValidator(seconds, json_schema_input_type=_Keep | Duration)]
+Wait = Annotated[_Wait, BeforeValidator(seconds, json_schema_input_type=_Wait | Duration)]
+Period = Annotated[_Period, BeforeValidator(seconds, json_schema_input_type=_Period | Duration)]
+Instant = Annotated[datetime, BeforeValidator(_written), AfterValidator(_aware)]
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 QueueName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 NodeName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
@@ -76,7 +90,7 @@ class UniqueBody(Strict):
         None, description='Names of arguments, or a key such as "{user.id}"; all arguments if it is not given'
     )
     during: Literal["queued", "queued_or_running"] = Field("queued_or_running", alias="while")
-    lasts: Annotated[Wait, Field(gt=0)] | None = Field(None, alias="for")
+    lasts: Period | None = Field(None, alias="for")
     on_conflict: Literal["return", "reject", "replace"] = "return"
 
     def as_unique(self) -> Unique:

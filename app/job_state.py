@@ -18,20 +18,29 @@ from app.serializer import JSON, utc
 
 ENDED = ("finished", "failed", "stopped", "canceled")
 SUCCESSFUL = b"1"  # rq.results.Result.Type (RQ 2.12)
+OUTCOMES = {b"1": "finished", b"2": "failed", b"3": "stopped", b"4": "retried", b"5": "failed"}
+ATTEMPTS = 100  # shown at most; RQ keeps the last ten, and up to a node of the stream more
 EXCEPTION = re.compile(r"^(?P<type>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$", re.DOTALL)
 
 Raw = dict[bytes, bytes]
 
 
-def fetch(connection: redis.Redis, job_ids: Sequence[str]) -> list[dict[str, Any] | None]:
-    """The jobs as JSON objects, in that order; None where there is none. Two round trips, whatever their number."""
+def fetch(connection: redis.Redis, job_ids: Sequence[str], history: bool = False) -> list[dict[str, Any] | None]:
+    """The jobs as JSON objects, in that order; None where there is none. Two round trips, whatever their number.
+
+    With `history`, each says of its attempts what is kept of them.
+    """
     with connection.pipeline(transaction=False) as pipeline:
         for job_id in job_ids:
             pipeline.hgetall(job_key(job_id))
-            pipeline.xrevrange(results_key(job_id), count=1)
+            pipeline.xrevrange(results_key(job_id), count=ATTEMPTS if history else 1)
         answers = pipeline.execute(raise_on_error=False)
     pairs = [(job_id, *answers[2 * n : 2 * n + 2]) for n, job_id in enumerate(job_ids)]
     jobs = [as_json(job_id, raw, result) if isinstance(raw, dict) and raw else None for job_id, raw, result in pairs]
+    if history:
+        for job, (_, _, results) in zip(jobs, pairs, strict=True):
+            if job:
+                job["history"] = _history(job, results if isinstance(results, list) else [])
     _add_due_times(connection, [job for job in jobs if job and job["status"] == "scheduled"])
     return jobs
 
@@ -53,6 +62,7 @@ def as_json(job_id: str, raw: Raw, result: Any = ()) -> dict[str, Any]:
     latest: Raw = result[0][1] if isinstance(result, list) and result else {}
     meta = _loads(raw.get(b"meta")) or {}
     meta = meta if isinstance(meta, dict) else {}
+    tags = meta.get("tags")
     status = _text(raw.get(b"status")) or "created"
     attempts = _int(raw.get(b"attempts")) or (1 if raw.get(b"started_at") else 0)  # stock workers do not count them
     return {
@@ -74,7 +84,7 @@ def as_json(job_id: str, raw: Raw, result: Any = ()) -> dict[str, Any]:
         "result": _value(latest) if status == "finished" else None,
         "error": _error(latest) if status in ("failed", "stopped") else _reason(raw),
         "depends_on": _strings(raw.get(b"dependency_ids")),
-        "tags": meta.get("tags", []),
+        "tags": tags if isinstance(tags, list) else [],
         "schedule": meta.get("schedule"),
         "workflow": meta.get("workflow"),
         "timeout": _int(raw.get(b"timeout")),
@@ -82,6 +92,28 @@ def as_json(job_id: str, raw: Raw, result: Any = ()) -> dict[str, Any]:
         "webhook": _loads(raw.get(b"webhook")),
         "links": {"self": f"/api/v1/jobs/{job_id}", "dashboard": f"/dashboard/0/view/job/{job_id}"},
     }
+
+
+def _history(job: dict[str, Any], results: list[tuple[bytes, Raw]]) -> list[dict[str, Any]]:
+    """Newest first. Only our workers number attempts, and RQ does not write the number: it is counted back."""
+    last = max(job["attempts"] - (job["status"] == "started"), len(results))
+    found = []
+    for number, (entry_id, said) in enumerate(results):
+        error = _error(said)
+        ended_at = _seconds(said.get(b"execution_ended_at")) or int(entry_id.partition(b"-")[0]) / 1000
+        found.append(
+            {
+                "attempt": last - number,
+                "started_at": _at(_seconds(said.get(b"execution_started_at"))),
+                "ended_at": _at(ended_at),
+                "outcome": OUTCOMES.get(said.get(b"type", b""), "failed"),
+                "worker": _text(said.get(b"worker_name")) or None,
+                "error": error and {"type": error["type"], "message": error["message"]},
+            }
+        )
+    if found and job["status"] == "stopped":  # RQ writes it down as a failure
+        found[0]["outcome"] = "stopped"
+    return found
 
 
 def function_of(raw: Raw) -> str | None:
@@ -107,7 +139,7 @@ def _value(latest: Raw) -> Any:
 
 
 def _error(latest: Raw) -> dict[str, str | None] | None:
-    if b"exc_string" not in latest:
+    if not latest.get(b"exc_string"):
         return None
     try:
         trace = zlib.decompress(b64decode(latest[b"exc_string"])).decode(errors="replace")
@@ -165,3 +197,17 @@ def _time(data: bytes | None) -> str | None:
     except ValueError:
         return None
     return text
+
+
+def _seconds(data: bytes | None) -> float | None:
+    try:
+        return float(data) if data else None
+    except ValueError:
+        return None
+
+
+def _at(seconds: float | None) -> str | None:
+    try:
+        return utc(datetime.fromtimestamp(seconds, UTC)) if seconds is not None else None
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -1,106 +1,54 @@
-"""Pages of jobs, queues and workers: each costs the page, not the queue, and never runs RQ's clean-up.
+"""Pages of jobs, queues and workers: each costs the page, not the queue, and never runs RQ's clean-up."""
 
-A list of jobs is several sources laid end to end: each queue's list and registries, each newest first. A cursor says
-which source, and where in it: a score and an id in a registry, a distance from the end in a queue.
-"""
-
-import base64
-import binascii
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-import orjson
 import redis
 
-from app import job_state
-from app.errors import BadRequest, NotFound
+from app import job_state, sources
+from app.errors import NotFound
 from app.queues import paused
 from app.redis import QUEUES, WORKERS, queue_key, registry_key
+from app.selection import Selection
+from app.sources import REGISTRY_OF, Cursor, Source
 
-REGISTRY_OF = {
-    "started": "wip",
-    "scheduled": "scheduled",
-    "deferred": "deferred",
-    "failed": "failed",
-    "stopped": "failed",
-    "finished": "finished",
-    "canceled": "canceled",
-}
-STATES = ("queued", *REGISTRY_OF)
-FARTHEST = 2**50  # above every score (a time in seconds) and every length
 READ_AT_MOST = 2000  # jobs looked at for one page, however few pass the filter
+BATCH = 200  # jobs looked at in one round trip, once the first has not filled the page
 
 Job = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Source:
-    """One list or registry of one queue."""
-
-    registry: str | None
-    queue: str
-
-    def after(self, connection: redis.Redis, place: Any, count: int) -> list[tuple[str, Any]]:
-        """Up to `count` ids after a place, newest first, each with its own place."""
-        if self.registry is None:
-            return self._from_list(connection, place, count)
-        key = registry_key(self.registry, self.queue)
-        score, last = place or ("+inf", "")
-        found = connection.zrevrangebyscore(key, score, "-inf", start=0, num=count + 100, withscores=True)
-        pairs = [(member.decode(errors="replace"), (value, member.decode(errors="replace"))) for member, value in found]
-        # members of one score come in descending order: those not below the last one were on the page before
-        pairs = [pair for pair in pairs if not place or pair[1][0] < score or pair[0] < last]
-        return pairs[:count]
-
-    def _from_list(self, connection: redis.Redis, place: Any, count: int) -> list[tuple[str, Any]]:
-        key, end = queue_key(self.queue), 0
-        if place:
-            shown, last = int(place[0]), place[1]
-            rank = connection.execute_command("LPOS", key, last, "RANK", -1, "MAXLEN", shown + 100_000)
-            end = connection.llen(key) - int(rank) if rank is not None else shown
-        found = connection.lrange(key, -end - count, -end - 1)
-        ids = [item.decode(errors="replace") for item in reversed(found)]
-        return [(job_id, (end + n, job_id)) for n, job_id in enumerate(ids, 1)]
 
 
 def queue_names(connection: redis.Redis) -> list[str]:
     return sorted(key.decode(errors="replace").removeprefix("rq:queue:") for key in connection.smembers(QUEUES))
 
 
+def sources_of(connection: redis.Redis, statuses: Iterable[str], queue: str | None) -> list[Source]:
+    """Where jobs with these statuses lie, in one queue or in all."""
+    queues = [queue] if queue else queue_names(connection)
+    return [Source(REGISTRY_OF[status], name) for status in statuses for name in queues]
+
+
 def jobs(
-    connection: redis.Redis,
-    limit: int,
-    cursor: str | None = None,
-    status: str | None = None,
-    queue: str | None = None,
-    wanted: Callable[[Job], bool] = lambda _: True,
+    connection: redis.Redis, selection: Selection, limit: int, cursor: str | None = None
 ) -> tuple[list[Job], str | None]:
-    """A page of jobs that are `wanted`, and the cursor of the next page if there may be one.
+    """A page of the jobs that are meant, and the cursor of the next page if there may be one.
 
     Raises:
         BadRequest: a cursor that was not given out here.
     """
-    queues = [queue] if queue else queue_names(connection)
-    registries = [None if s == "queued" else REGISTRY_OF[s] for s in ([status] if status else STATES)]
-    sources = [Source(registry, name) for registry in dict.fromkeys(registries) for name in queues]
-    number, place = _decode(cursor, len(sources))
+    statuses = [selection.status] if selection.status else REGISTRY_OF
     page: list[Job] = []
     read = 0
-    while number < len(sources):
-        batch = sources[number].after(connection, place, limit)
-        ids = [job_id.split(":")[0] for job_id, _ in batch]
-        for job, (_, at) in zip(job_state.fetch(connection, ids), batch, strict=True):
-            place = at
-            if job and (status is None or job["status"] == status) and wanted(job):
-                page.append(job)
-                if len(page) == limit:
-                    return page, _encode(number, place)
-        read += len(batch)
-        if len(batch) < limit:
-            number, place = number + 1, None
-        if read >= READ_AT_MOST and number < len(sources):
-            return page, _encode(number, place)
+    for source, place in sources.after(sources_of(connection, statuses, selection.queue), cursor):
+        for batch in source.batches(connection, place, limit, max(limit, BATCH)):
+            for job, (_, at) in zip(job_state.fetch(connection, [job_id for job_id, _ in batch]), batch, strict=True):
+                if job and selection.fits(job):
+                    page.append(job)
+                    if len(page) == limit:
+                        return page, str(Cursor(source, at))
+            read += len(batch)
+            if read >= READ_AT_MOST:
+                return page, str(Cursor(source, batch[-1][1]))
     return page, None
 
 
@@ -159,23 +107,3 @@ def _workers(keys: list[bytes], raws: list[dict[bytes, bytes]]) -> Iterator[dict
                 "failed_job_count": int(text.get("failed_job_count") or 0),
                 "total_working_time": float(text.get("total_working_time") or 0),
             }
-
-
-def _encode(source: int, place: Any) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps([source, place])).decode().rstrip("=")
-
-
-def _decode(cursor: str | None, sources: int) -> tuple[int, Any]:
-    if not cursor:
-        return 0, None
-    try:
-        source, place = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if not (isinstance(source, int) and 0 <= source < max(sources, 1)):
-            raise ValueError(source)
-        if place is not None:
-            first, last = place
-            if not isinstance(first, int | float) or not 0 <= first < FARTHEST or not isinstance(last, str):
-                raise TypeError(place)
-    except (ValueError, TypeError, binascii.Error):
-        raise BadRequest("The cursor is not one of ours") from None
-    return source, place

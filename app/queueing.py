@@ -6,10 +6,11 @@ All jobs of one call are written in one transaction: either every one is there, 
 import math
 import uuid
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol, cast
+from itertools import chain
+from typing import Any, Literal, Protocol, cast
 
 import orjson
 import redis
@@ -25,6 +26,12 @@ from app.serializer import JSON
 from app.settings import Settings
 
 WAITABLE = (b"created", b"queued", b"deferred", b"scheduled", b"started", b"finished")
+Action = Literal["cancel", "requeue", "delete"]
+SCRIPTS: dict[Action, tuple[str, ...]] = {
+    "cancel": (*ENDING, "cancel"),
+    "requeue": ("workflows/library", "workflows/reopen", "move", "requeue"),
+    "delete": ("delete",),
+}
 WAKE_FOR = 60  # seconds that the note of a job's end stays for those who wait
 
 
@@ -61,7 +68,7 @@ class NewJob:
         now = moment(self.created_at)
         fields: dict[str, Any] = {
             "created_at": now,
-            "data": zlib.compress(JSON.dumps([self.function, None, self.args, self.kwargs])),
+            "data": call_data(self.function, self.args, self.kwargs),
             "success_callback_name": "",
             "failure_callback_name": "",
             "stopped_callback_name": "",
@@ -71,7 +78,7 @@ class NewJob:
             "worker_name": "",
             "group_id": "",
             "origin": self.queue,
-            "description": self.description or get_call_string(self.function, self.args, self.kwargs, max_length=75),
+            "description": self.description or call_text(self.function, self.args, self.kwargs),
             "timeout": self.timeout,
             "result_ttl": self.result_ttl,
             "failure_ttl": self.failure_ttl,
@@ -94,6 +101,16 @@ class NewJob:
         if self.meta:
             fields["meta"] = JSON.dumps(self.meta)
         return fields | self.ours
+
+
+def call_data(path: str, args: list[Any], kwargs: dict[str, Any]) -> bytes:
+    """A call as the field `data` of RQ's hash."""
+    return zlib.compress(JSON.dumps([path, None, args, kwargs]))
+
+
+def call_text(path: str, args: list[Any], kwargs: dict[str, Any]) -> str:
+    """The description of a job that was given none."""
+    return str(get_call_string(path, args, kwargs, max_length=75))
 
 
 class Receipt(Protocol):
@@ -174,7 +191,7 @@ def _unique(
                 raise Conflict(f"Job {holder[0]} runs already, and cannot be replaced")
             if holder:
                 new = [one for one in new if one.id != holder[0]]
-                _run(connection, pipeline, holder[0], "delete")
+                change(connection, pipeline, holder[0], "delete")
             holder_of[job.lock.key] = job.id, job.status.encode()
             pipeline.set(job.lock.key, job.id, px=job.lock.lasts)
         ids.append(job.id)
@@ -235,20 +252,24 @@ def cancel(connection: redis.Redis, job_id: str, stop: Callable[[str], None]) ->
     Raises:
         NotFound, Conflict: it has ended already.
     """
-    outcome = _change(connection, job_id, *ENDING, "cancel")
+    outcome = _change(connection, job_id, "cancel")
     if outcome == "started":
         stop(job_id)
     elif outcome != "ok":
         raise Conflict(f"Job {job_id} is {outcome}: only a job that has not ended can be canceled")
 
 
-def requeue(connection: redis.Redis, job_id: str) -> None:
-    """Put a failed, stopped or canceled job back at the end of its queue.
+def requeue(
+    connection: redis.Redis, job_id: str, queue: str = "", fields: Mapping[str, str | bytes | int] | None = None
+) -> None:
+    """Put a failed, stopped or canceled job back at the end of its queue, or of another.
+
+    `fields` of its hash are written in the same step.
 
     Raises:
         NotFound, Conflict: it is in another state.
     """
-    outcome = _change(connection, job_id, "workflows/library", "workflows/reopen", "requeue")
+    outcome = _change(connection, job_id, "requeue", queue, *chain.from_iterable((fields or {}).items()))
     if outcome != "ok":
         raise Conflict(f"Job {job_id} is {outcome}: only a failed, stopped or canceled job can be requeued")
 
@@ -264,18 +285,19 @@ def delete(connection: redis.Redis, job_id: str) -> None:
         raise Conflict(f"Job {job_id} is {outcome}: cancel it first")
 
 
-def _change(connection: redis.Redis, job_id: str, *names: str) -> str:
-    outcome = _run(connection, connection, job_id, *names)
+def _change(connection: redis.Redis, job_id: str, action: Action, *more: Any) -> str:
+    outcome = change(connection, connection, job_id, action, *more)
     if outcome is None:
         raise NotFound(f"No job {job_id!r}")
     return outcome.decode()
 
 
-def _run(connection: redis.Redis, client: redis.Redis | Pipeline, job_id: str, *names: str) -> Any:
-    """A script, at once or as part of a transaction."""
+def change(connection: redis.Redis, client: redis.Redis | Pipeline, job_id: str, action: Action, *more: Any) -> Any:
+    """Cancel, requeue or delete a job, at once or as part of a pipeline: b"ok", the state that forbids it, or None if
+    there is no such job."""
     now = datetime.now(UTC)
-    keys, args = [job_key(job_id), ended_key(job_id)], [job_id, moment(now), int(now.timestamp()), WAKE_FOR]
-    return script(connection, *names)(keys=keys, args=args, client=client)
+    keys, args = [job_key(job_id), ended_key(job_id)], [job_id, moment(now), int(now.timestamp()), WAKE_FOR, *more]
+    return script(connection, *SCRIPTS[action])(keys=keys, args=args, client=client)
 
 
 def move_due(connection: redis.Redis, queue: str, now: datetime, limit: int = 1000) -> int:
@@ -300,9 +322,7 @@ def prepare(
         Invalid: a limit, or what is to be unique, names what is no argument; or the webhook cannot be signed, or must
             not be reached.
     """
-    size = len(JSON.dumps([args, kwargs]))
-    if size > settings.arguments_limit:
-        raise TooLarge(f"The arguments are {size} bytes, the limit is {settings.arguments_limit}")
+    check_size(settings, args, kwargs)
     given = {name: value for name, value in said.items() if value is not None}
     options = function.options
     retry = given.pop("retry", None) or options.retry
@@ -326,3 +346,10 @@ def prepare(
         "ours": webhooks.fields(webhook) if webhook else {},
     }
     return NewJob(function.path, args, kwargs, **{**defaults, **given})
+
+
+def check_size(settings: Settings, args: list[Any], kwargs: dict[str, Any]) -> None:
+    """Raises TooLarge: the arguments exceed ARGUMENTS_LIMIT."""
+    size = len(JSON.dumps([args, kwargs]))
+    if size > settings.arguments_limit:
+        raise TooLarge(f"The arguments are {size} bytes, the limit is {settings.arguments_limit}")

@@ -24,7 +24,7 @@ from rq.timeouts import UnixSignalDeathPenalty
 
 from app import job_state, listing
 from app.outcome import follow_up
-from app.quarantine import FAILED, quarantine
+from app.quarantine import quarantine
 from app.redis import ENDING, LEASES, WORKERS, job_key, moment, registry_key, results_key, script
 from app.rq_parts import Job, Queue, catalog
 from app.settings import get_settings
@@ -105,9 +105,9 @@ def recover(
     settled = script(connection, *ENDING, "recover")(
         keys=[registry_key("wip", queue), job_key(job_id), results_key(job_id)],
         args=[
-            queue, job_id, execution_id, outcome, moment(now), int(now.timestamp()),
+            queue, job_id, execution_id, outcome, moment(now), now.timestamp(),
             b64encode(zlib.compress(reason.encode())),
-            _number(job.get(b"failure_ttl"), get_settings().failure_ttl), _wait(job), FAILED,
+            _number(job.get(b"failure_ttl"), get_settings().failure_ttl), _wait(job), _began_at(job),
         ],
     )  # fmt: skip
     if not settled:
@@ -266,6 +266,14 @@ def _wait(job: Raw) -> int:
         return int(intervals[max(len(intervals) - retries_left(job), 0)]) if intervals else 0
     except (ValueError, TypeError, IndexError):
         return 0
+
+
+def _began_at(job: Raw) -> float | str:
+    """Seconds; '' if its hash does not say."""
+    try:
+        return datetime.fromisoformat(job.get(b"started_at", b"").decode()).timestamp()
+    except ValueError:  # UnicodeDecodeError is one
+        return ""
 
 
 def _number(text: bytes | None, default: int) -> int:

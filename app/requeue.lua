@@ -1,5 +1,6 @@
 -- Put a job that failed, was stopped or canceled back on its queue: 'ok', else its state, nil if unknown.
--- KEYS: job hash, note of its end. ARGV: id, now (RQ's format). Begins with workflows/reopen.lua.
+-- KEYS: job hash, note of its end. ARGV: id, now (RQ's format), now (seconds), seconds to keep a note, and if need be
+-- another queue or '', and fields with new values. Begins with workflows/reopen.lua and move.lua.
 local state = redis.call('HGET', KEYS[1], 'status')
 if not state then return nil end
 local registries = { failed = 'failed', stopped = 'failed', canceled = 'canceled' }
@@ -7,7 +8,12 @@ local registry = registries[state]
 if not registry then return state end
 local queue, id = redis.call('HGET', KEYS[1], 'origin') or '', ARGV[1]
 redis.call('ZREM', 'rq:' .. registry .. ':' .. queue, id)
-redis.call('HSET', KEYS[1], 'status', 'queued', 'enqueued_at', ARGV[2], 'started_at', '', 'ended_at', '', 'worker_name', '')
+for n = 6, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[n], ARGV[n + 1]) end
+if ARGV[5] and ARGV[5] ~= '' then
+  move_limits(KEYS[1], queue, ARGV[5])
+  queue = ARGV[5]
+end
+redis.call('HSET', KEYS[1], 'origin', queue, 'status', 'queued', 'enqueued_at', ARGV[2], 'started_at', '', 'ended_at', '', 'worker_name', '')
 redis.call('HDEL', KEYS[1], 'exc_info')
 redis.call('PERSIST', KEYS[1])
 local ttl = tonumber(redis.call('HGET', KEYS[1], 'ttl') or '')

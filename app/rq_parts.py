@@ -9,6 +9,7 @@ from typing import Any
 
 import rq
 from rq.job import JobStatus
+from rq.results import Result
 
 from app import events, job_state, outcome, progress
 from app.catalog import Catalog, name_of
@@ -33,6 +34,8 @@ class Job(rq.job.Job):
     """Seconds that its exception asked to wait before the next attempt."""
     outcome: Any = None
     """What its function returned or raised, until it is reported."""
+    failed_attempt: dict[str, Any] | None = None
+    """Of the attempt that has just failed: what `rq.results.Result` keeps."""
     follow: bytes | None = None
     """What its hash says of it: see app/outcome.py."""
     reason = ""
@@ -97,6 +100,13 @@ class Job(rq.job.Job):
         if isinstance(error, Discard) or (retry and not retry.retries(error)):
             self.retries_left = 0
         self.retry_after = _retry_after(error)
+
+    def retry(self, queue: rq.Queue, pipeline: Any) -> None:
+        """RQ's own keeps nothing of an attempt that failed and is retried: ours keeps it as one that asked for it."""
+        if self.failed_attempt:
+            ttl = get_settings().failure_ttl if self.failure_ttl is None else self.failure_ttl
+            Result.create(self, Result.Type.RETRIED, ttl, pipeline=pipeline, **self.failed_attempt)
+        super().retry(queue, pipeline)
 
     def restore(self, raw_data: Any) -> None:
         super().restore(raw_data)

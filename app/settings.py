@@ -71,6 +71,11 @@ class Settings(BaseSettings):
     reload: bool = False
     """Look for changed files in jobs/ before each use; `make run` sets it."""
 
+    audit: Literal["all", "changes", "off"] = "changes"
+    """What is written down: every request that changes something; all of them but enqueues of one job; nothing."""
+    audit_limit: PositiveInt = 10_000
+    """How many entries are kept, about."""
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "json", "console"] = "auto"
 
@@ -111,6 +116,12 @@ class Settings(BaseSettings):
         if self.host not in LOOPBACK and not self.api_keys.get_secret_value().strip():
             raise ValueError(f"HOST={self.host} is not loopback and there are no API_KEYS: set keys, or bind 127.0.0.1")
         return self
+
+    @property
+    def url(self) -> str:
+        """Where the API answers on this machine."""
+        host = self.host if self.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - only compared
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     @property
     def queue_names(self) -> list[str]:

@@ -219,19 +219,14 @@ def _wait_for_api(settings: Settings, parts: list[Part]) -> None:
         for part in parts:
             part.watch()
         with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"{_base(settings)}/livez", timeout=1).close()  # noqa: S310 - our own http URL
+            urllib.request.urlopen(f"{settings.url}/livez", timeout=1).close()  # noqa: S310 - our own http URL
             return
         time.sleep(0.1)
-    logger.error("the API does not answer", url=_base(settings))
-
-
-def _base(settings: Settings) -> str:
-    host = settings.host if settings.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - only compared
-    return f"http://{host}:{settings.port}"
+    logger.error("the API does not answer", url=settings.url)
 
 
 def _greet(settings: Settings, url: str) -> None:
-    base, named = _base(settings), urlsplit(url)
+    base, named = settings.url, urlsplit(url)
     shown = named._replace(netloc=named.netloc.rpartition("@")[2], query="").geturl()  # without its password
     secured = bool(settings.api_keys.get_secret_value().strip())
     if not sys.stdout.isatty():

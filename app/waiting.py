@@ -21,12 +21,15 @@ def wait(connection: redis.Redis, job_id: str, seconds: float) -> dict[str, Any]
     for key in (results_key(job_id), ended_key(job_id)):
         last = connection.xrevrange(key, count=1)
         places[key] = last[0][0] if last else "0-0"
-    job = job_state.fetch(connection, [job_id])[0]
+    job = job_state.fetch(connection, [job_id], history=True)[0]
     while job and job["status"] not in job_state.ENDED:
         left = int(1000 * (until - time.monotonic()))
         if left <= 0:
             break
-        for key, entries in connection.xread(places, block=left) or []:
+        found = connection.xread(places, block=left)
+        job = job_state.fetch(connection, [job_id], history=True)[0]
+        if not found:
+            break
+        for key, entries in found:
             places[key.decode()] = entries[-1][0]
-        job = job_state.fetch(connection, [job_id])[0]
     return job

@@ -9,7 +9,7 @@ from flask_openapi3 import Info, OpenAPI
 from flask_openapi3_swagger.plugins import RegisterPlugin as SwaggerUI
 
 from app import api_keys, dashboard, waiting
-from app.api import errors, functions, jobs, queues, schedules, streams, system, webhooks, workflows
+from app.api import audit, errors, failures, functions, jobs, queues, schedules, streams, system, webhooks, workflows
 from app.api.auth import authorize
 from app.api.context import Context, context
 from app.api.openapi import SECURITY
@@ -54,13 +54,14 @@ def create_app(
     )
     app.before_request(_take_json)
     errors.install(app)
-    for module in (jobs, workflows, streams, functions, schedules, queues, webhooks, system):
+    for module in (jobs, failures, workflows, streams, functions, schedules, queues, webhooks, audit, system):
         app.register_api(module.api)
     app.register_blueprint(system.pages)
     app.register_blueprint(SwaggerUI.register(doc_url="/openapi.json"), url_prefix="/docs")
     app.add_url_rule("/docs", "docs", lambda: redirect("/docs/swagger"))
     dashboard.mount(app, app.extensions["jobline"].redis, authorize)
     app.after_request(_harden)
+    app.after_request(audit.write_down)
     return app
 
 

@@ -12,19 +12,21 @@ OPEN_PATHS = ("/", "/livez", "/readyz", "/openapi.json", "/docs", "/favicon.ico"
 def authorize(scope: str) -> None:
     """Let the request's caller pass who has `scope`.
 
+    Afterwards `g.scope` is what was asked for and `g.caller` the name of the key, or "open" where there are no keys.
+
     Raises:
         Unauthorized, Forbidden
     """
     keys: list[api_keys.ApiKey] = current_app.extensions["jobline"].keys
     if not keys:
-        g.caller = "anyone"
+        g.caller, g.scope = "open", scope
         return
     found = api_keys.find(keys, _presented(request.authorization))
     if found is None:
         raise Unauthorized("Give an API key: Authorization: Bearer KEY, or Basic with the key as password")
+    g.caller, g.scope = found.name, scope
     if not found.allows(scope):
         raise Forbidden(f"The key {found.name!r} has no scope {scope!r}")
-    g.caller = found.name
 
 
 def _presented(authorization: Authorization | None) -> str:

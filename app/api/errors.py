@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 import orjson
-from flask import Flask, Response
+from flask import Flask, Response, request
 from pydantic import ValidationError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
@@ -12,6 +12,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from werkzeug.exceptions import HTTPException
 
 from app.errors import Invalid, JoblineError, Unauthorized, Unavailable
+from app.pointers import below, place_in
 
 RETRY_AFTER = "2"  # seconds
 
@@ -46,8 +47,9 @@ def problem(status: int, title: str, detail: str, errors: list[dict[str, str]] |
 
 def invalid(error: ValidationError) -> Response:
     """What a request that does not fit its schema is told."""
+    body = request.get_json(silent=True)
     errors = [
-        {"detail": found["msg"], "pointer": "#" + "".join(f"/{part}" for part in found["loc"])}
+        {"detail": found["msg"], "pointer": below("#", *(found["loc"] if body is None else place_in(body, found)))}
         for found in error.errors(include_url=False, include_context=False, include_input=False)
     ]
     return render(Invalid("The request does not fit its schema", errors))

@@ -3,20 +3,17 @@
 from dataclasses import asdict
 
 from flask import Response, request
-from flask_openapi3 import APIBlueprint
 
 from app import queueing
 from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context
 from app.api.jobs import accept
-from app.api.openapi import PREFER, PROBLEMS, TAGS
+from app.api.openapi import PREFER_ONCE, blueprint
 from app.catalog import Function
 from app.errors import Invalid
 
-api = APIBlueprint(
-    "functions", __name__, url_prefix="/api/v1/functions", abp_tags=[TAGS["functions"]], abp_responses=PROBLEMS
-)
+api = blueprint("functions", "functions", "/api/v1/functions")
 
 
 @api.get("", responses={200: schemas.Functions})
@@ -35,7 +32,11 @@ def get_function(path: schemas.NamePath) -> Response:
     return answer(_as_json(context().catalog.get(path.name)))
 
 
-@api.post("/<string:name>/jobs", responses={202: schemas.Job}, openapi_extensions=PREFER)
+@api.post(
+    "/<string:name>/jobs",
+    responses={200: schemas.JobDetail, 202: schemas.JobDetail},
+    openapi_extensions=PREFER_ONCE,
+)
 def call(path: schemas.NamePath) -> Response:
     """Enqueue a call of this function; the body is its arguments by name."""
     authorize("enqueue")

@@ -1,4 +1,4 @@
-"""/jobs: enqueue one or many, list, look, wait, cancel, requeue, delete."""
+"""/jobs: enqueue one or many, list, look, wait, change, cancel, requeue, delete."""
 
 import re
 from collections.abc import Collection
@@ -6,23 +6,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from urllib.parse import urlencode
 
-import orjson
 from flask import Response, request
-from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel
 from rq.command import send_stop_job_command
 
-from app import job_state, listing, outcome, queueing, waiting
+from app import amend, bulk, job_state, listing, outcome, queueing, waiting
 from app.api import schemas
 from app.api.auth import authorize
-from app.api.context import answer, context
+from app.api.context import answer, context, note
 from app.api.once import answered, kept, once
-from app.api.openapi import PREFER, PROBLEMS, TAGS
-from app.catalog import Place
+from app.api.openapi import ONCE, PREFER, PREFER_ONCE, blueprint
 from app.errors import Invalid, NotFound
 from app.fields import ConcurrencyBody, RateBody
 from app.idempotency import Receipt
 from app.options import Limit
+from app.pointers import Place
 from app.queueing import NewJob
 from app.serializer import JSON, utc
 
@@ -33,17 +31,17 @@ SPOKEN_FOR = {
 """Fields of a body that are not options of a job as they stand."""
 PREFERENCE = re.compile(r"\bwait\s*=\s*(\d+)")
 
-api = APIBlueprint("jobs", __name__, url_prefix="/api/v1/jobs", abp_tags=[TAGS["jobs"]], abp_responses=PROBLEMS)
+api = blueprint("jobs", "jobs", "/api/v1/jobs")
 
 
-@api.post("", responses={202: schemas.Job}, openapi_extensions=PREFER)
+@api.post("", responses={200: schemas.JobDetail, 202: schemas.JobDetail}, openapi_extensions=PREFER_ONCE)
 def enqueue(body: schemas.JobBody) -> Response:
     """Enqueue a job."""
     authorize("enqueue")
     return accept(new_job(body))
 
 
-@api.post("/bulk", responses={202: schemas.Ids})
+@api.post("/bulk", responses={202: schemas.Ids}, openapi_extensions=ONCE)
 def enqueue_bulk(body: schemas.BulkBody) -> Response:
     """Enqueue up to 10,000 jobs: all of them, or none."""
     authorize("enqueue")
@@ -55,6 +53,7 @@ def enqueue_bulk(body: schemas.BulkBody) -> Response:
             errors += error.errors or []
     if errors:
         raise Invalid("No job was enqueued", errors)
+    note(jobs=len(jobs))
 
     def act(receipt: Receipt | None) -> Response:
         if receipt:
@@ -68,9 +67,7 @@ def enqueue_bulk(body: schemas.BulkBody) -> Response:
 def list_jobs(query: schemas.JobsQuery) -> Response:
     """Jobs, newest first in each queue and state."""
     authorize("read")
-    page, cursor = listing.jobs(
-        context().redis, query.limit, query.cursor, query.status, query.queue, lambda job: _wanted(job, query)
-    )
+    page, cursor = listing.jobs(context().redis, query, query.limit, query.cursor)
     answered = answer({"jobs": page, "next_cursor": cursor})
     if cursor:
         following = f"{request.path}?{urlencode({**request.args.to_dict(), 'cursor': cursor})}"
@@ -78,7 +75,28 @@ def list_jobs(query: schemas.JobsQuery) -> Response:
     return answered
 
 
-@api.get("/<string:job_id>", responses={200: schemas.Job}, openapi_extensions=PREFER)
+@api.post("/requeue", responses={200: schemas.BulkRequeued})
+def requeue_many(body: schemas.BulkRequeue) -> Response:
+    """Put the failed jobs that a filter means back on their queues; a cursor goes on where the time was over."""
+    authorize("enqueue")
+    return _bulk("requeue", "requeued", body)
+
+
+@api.post("/cancel", responses={200: schemas.BulkCanceled})
+def cancel_many(body: schemas.BulkCancel) -> Response:
+    """Cancel the jobs that a filter means, and stop those that run; a cursor goes on where the time was over."""
+    authorize("enqueue")
+    return _bulk("cancel", "canceled", body)
+
+
+@api.post("/delete", responses={200: schemas.BulkDeleted})
+def delete_many(body: schemas.BulkDelete) -> Response:
+    """Remove the jobs that a filter means, but for those that run; a cursor goes on where the time was over."""
+    authorize("admin")
+    return _bulk("delete", "deleted", body)
+
+
+@api.get("/<string:job_id>", responses={200: schemas.JobDetail, 304: None}, openapi_extensions=PREFER)
 def get_job(path: schemas.JobPath) -> Response:
     """A job; `Prefer: wait=N` waits up to N seconds (60 at most) for its end."""
     authorize("read")
@@ -88,7 +106,17 @@ def get_job(path: schemas.JobPath) -> Response:
     return cast(Response, answered.make_conditional(request))
 
 
-@api.post("/<string:job_id>/cancel", responses={200: schemas.Job, 202: schemas.Job})
+@api.patch("/<string:job_id>", responses={200: schemas.JobDetail})
+def amend_job(path: schemas.JobPath, body: schemas.AmendBody) -> Response:
+    """Change when, where and how a job runs that has not started; a deferred one its queue and labels only."""
+    authorize("enqueue")
+    said = {name: value for name, value in body if value is not None}
+    at = _moment(said.pop("delay", None), said.pop("at", None))
+    amend.before_start(context().redis, path.job_id, at=at, **said)
+    return answer(_job_after(path.job_id, 0))
+
+
+@api.post("/<string:job_id>/cancel", responses={200: schemas.JobDetail, 202: schemas.JobDetail})
 def cancel(path: schemas.JobPath) -> Response:
     """Cancel a job that has not started, or stop the one that runs (202: its worker has been told)."""
     authorize("enqueue")
@@ -99,11 +127,13 @@ def cancel(path: schemas.JobPath) -> Response:
     return answer(job, 200 if job["status"] == "canceled" else 202)
 
 
-@api.post("/<string:job_id>/requeue", responses={202: schemas.Job})
-def requeue(path: schemas.JobPath) -> Response:
-    """Put a failed, stopped or canceled job back on its queue."""
+@api.post("/<string:job_id>/requeue", responses={202: schemas.JobDetail})
+def requeue(path: schemas.JobPath, body: schemas.RequeueBody) -> Response:
+    """Put a failed, stopped or canceled job back on its queue; a body, which may be left out, changes its call."""
     authorize("enqueue")
-    queueing.requeue(context().redis, path.job_id)
+    found, retry = context(), body.retry.as_retry() if body.retry else None
+    said = {**dict(body), "retry": retry}
+    amend.requeue(found.redis, found.catalog, found.settings, path.job_id, **said)
     return answer(_job_after(path.job_id, 0), 202)
 
 
@@ -122,7 +152,7 @@ def new_job(body: schemas.JobBody, pointer: str = "#", unknown: Collection[Place
     except NotFound as error:
         raise Invalid(error.detail, [{"detail": error.detail, "pointer": f"{pointer}/function"}]) from None
     function.check(body.args, body.kwargs, pointer, unknown)
-    at = datetime.now(UTC) + timedelta(seconds=body.delay) if body.delay else body.at
+    at = _moment(body.delay, body.at)
     return queueing.prepare(
         function,
         context().settings,
@@ -167,7 +197,7 @@ def accept(job: NewJob) -> Response:
 def _state(job: NewJob) -> dict[str, Any]:
     """A job that was just made."""
     raw = {name.encode(): _bytes(value) for name, value in job.hash().items()}
-    state = job_state.as_json(job.id, raw)
+    state = {**job_state.as_json(job.id, raw), "history": []}
     if job.status == "scheduled" and job.at:
         state["scheduled_for"] = utc(job.at)
     return state
@@ -183,21 +213,23 @@ def _job_after(job_id: str, seconds: int) -> dict[str, Any]:
     if seconds:
         job = waiting.wait(context().waiting, job_id, seconds)
     else:
-        job = job_state.fetch(context().redis, [job_id])[0]
+        job = job_state.fetch(context().redis, [job_id], history=True)[0]
     if job is None:
         raise NotFound(f"No job {job_id!r}")
     return job
 
 
-def _wanted(job: dict[str, Any], query: schemas.JobsQuery) -> bool:
-    if query.function and job["function"] != query.function:
-        return False
-    if query.tag and query.tag not in job["tags"]:
-        return False
-    if query.q:
-        text = f"{job['description']} {orjson.dumps([job['args'], job['kwargs']]).decode()}"
-        return query.q.lower() in text.lower()
-    return True
+def _moment(delay: float | None, at: datetime | None) -> datetime | None:
+    return datetime.now(UTC) + timedelta(seconds=delay) if delay is not None else at
+
+
+def _bulk(action: bulk.Action, changed: str, body: schemas.Bulk) -> Response:
+    selection = body.selection()
+    tally = bulk.change(context().redis, action, selection, body.limit, body.cursor, body.dry_run)
+    counts = {"matched": tally.matched, changed: tally.changed, "skipped": tally.skipped}
+    meant = selection.model_dump(mode="json", exclude_none=True, exclude={"q"})  # which may be part of an argument
+    note(**counts, **meant, dry_run=body.dry_run)
+    return answer({**counts, "next_cursor": tally.next_cursor})
 
 
 def _bytes(value: object) -> bytes:

@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 from flask import Flask
-from flask_openapi3 import Tag
+from flask_openapi3 import APIBlueprint, Tag
 
 from app.api import schemas
 from app.catalog import Catalog, Function
@@ -45,30 +45,58 @@ PROBLEMS: dict[int | str, Any] = {
     }
     for status, description in STATUSES.items()
 }
-PREFER = {
-    "parameters": [
-        {
-            "name": "Prefer",
-            "in": "header",
-            "required": False,
-            "description": "wait=N: wait up to N seconds, 60 at most, for the job's end (RFC 7240)",
-            "schema": {"type": "string"},
-        }
-    ]
+HEADERS = "x-headers"
+"""Parameters of a route; flask-openapi3 would replace `parameters` by those in the path."""
+_PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "description": "wait=N: wait up to N seconds, 60 at most, for the job's end (RFC 7240)",
+    "schema": {"type": "string"},
 }
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "The same request with the same key acts once (draft-ietf-httpapi-idempotency-key-header)",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
+PREFER = {HEADERS: [_PREFER]}
+ONCE = {HEADERS: [_KEY]}
+PREFER_ONCE = {HEADERS: [_PREFER, _KEY]}
 REF = "#/components/schemas/"
 
 
-def document(app: Flask, catalog: Catalog) -> dict[str, Any]:
-    """The document as it stands now, with the functions of this moment."""
+def blueprint(name: str, tag: str, under: str) -> APIBlueprint:
+    """Of one resource; `under` is where its paths begin."""
+    return APIBlueprint(
+        name,
+        __name__,
+        url_prefix=under or None,
+        abp_tags=[TAGS[tag]],
+        abp_responses=PROBLEMS if under else None,
+        operation_id_callback=_operation_id,
+    )
+
+
+def _operation_id(*, bp_name: str, name: str, **_: str) -> str:
+    """As `jobs_list_jobs`: what a generated client calls its functions."""
+    return f"{bp_name}_{name}"
+
+
+def document(app: Flask, catalog: Catalog, secured: bool) -> dict[str, Any]:
+    """The document as it stands now, with the functions of this moment. `secured`: a key is needed."""
     spec: dict[str, Any] = copy.deepcopy(app.api_doc)  # type: ignore[attr-defined]
     components = spec.setdefault("components", {}).setdefault("schemas", {})
     components["Problem"] = _moved(schemas.Problem.model_json_schema(ref_template=REF + "{model}"), components)
-    spec["security"] = [{"bearer": []}, {"basic": []}, {}]
-    for operations in spec["paths"].values():
+    spec["security"] = [{"bearer": []}, {"basic": []}] if secured else [{}, {"bearer": []}, {"basic": []}]
+    for path, operations in spec["paths"].items():
         for operation in operations.values():
             if isinstance(operation, dict) and "422" in operation.get("responses", {}):
                 operation["responses"]["422"] = PROBLEMS[422]
+            if headers := operation.pop(HEADERS, []):
+                operation["parameters"] = [*operation.get("parameters", []), *headers]
+            if not path.startswith("/api/"):
+                operation["security"] = []
+    spec["paths"]["/api/v1/jobs/{job_id}/requeue"]["post"]["requestBody"]["required"] = False
     template = spec["paths"]["/api/v1/functions/{name}/jobs"]["post"]
     template["requestBody"] = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
     for name, function in sorted(catalog.functions.items()):

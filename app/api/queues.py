@@ -1,15 +1,14 @@
 """/queues: look, pause, resume, empty; and /workers."""
 
 from flask import Response
-from flask_openapi3 import APIBlueprint
 
 from app import listing, queues
 from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context
-from app.api.openapi import PROBLEMS, TAGS
+from app.api.openapi import blueprint
 
-api = APIBlueprint("queues", __name__, url_prefix="/api/v1", abp_tags=[TAGS["queues"]], abp_responses=PROBLEMS)
+api = blueprint("queues", "queues", "/api/v1")
 
 
 @api.get("/queues", responses={200: schemas.Queues})

@@ -5,13 +5,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from flask import Response, request
-from flask_openapi3 import APIBlueprint
 
 from app import job_state
 from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context
-from app.api.openapi import PROBLEMS, TAGS
+from app.api.openapi import blueprint
 from app.errors import Invalid
 from app.schedules import manage, store
 from app.schedules.rule import NAME, Schedule, When
@@ -20,9 +19,7 @@ from app.serializer import utc
 
 NEXT_RUNS = 10
 
-api = APIBlueprint(
-    "schedules", __name__, url_prefix="/api/v1/schedules", abp_tags=[TAGS["schedules"]], abp_responses=PROBLEMS
-)
+api = blueprint("schedules", "schedules", "/api/v1/schedules")
 
 
 @api.get("", responses={200: schemas.Schedules})

@@ -23,8 +23,7 @@ from app.fields import (
     WebhookBody,
 )
 from app.schedules.rule import CatchUp, Overlap, Rule, When
-
-Status = Literal["queued", "started", "scheduled", "deferred", "failed", "stopped", "finished", "canceled"]
+from app.selection import Selection
 
 
 class JobOptions(Strict):
@@ -124,14 +123,85 @@ class NamePath(BaseModel):
     name: str
 
 
-class JobsQuery(Strict):
-    status: Status | None = None
-    queue: str | None = None
-    function: str | None = None
-    tag: str | None = None
-    q: str | None = Field(None, description="Text in the description or the arguments")
+class JobsQuery(Selection):
     cursor: str | None = None
     limit: int = Field(50, ge=1, le=500)
+
+
+class RequeueBody(Strict):
+    """What takes the place of what was; all else stays. `args` and `kwargs` each replace the whole of theirs."""
+
+    args: list[Any] | None = None
+    kwargs: dict[str, Any] | None = None
+    queue: QueueName | None = None
+    timeout: Seconds | None = None
+    retry: RetryBody | None = Field(None, description="Retries, given anew")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _may_be_missing(cls, body: Any) -> Any:
+        return {} if body is None else body
+
+
+class AmendBody(Strict):
+    """What is to be changed of a job that has not started."""
+
+    delay: Wait | None = None
+    at: Instant | None = Field(None, description="A moment that is past means now")
+    at_front: Literal[True] | None = Field(None, description="To the head of its queue, at once or when it is due")
+    queue: QueueName | None = None
+    timeout: Seconds | None = None
+    tags: Annotated[list[Tag], Field(max_length=32)] | None = Field(None, description="All of them")
+    description: Annotated[str, Field(max_length=1000)] | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> "AmendBody":
+        if self.delay is not None and self.at is not None:
+            raise ValueError("give delay or at, not both")
+        if all(value is None for _, value in self):
+            raise ValueError("say what is to be changed")
+        return self
+
+
+class Bulk(Selection):
+    """Which jobs, as in the list of jobs; newest first in each queue and state."""
+
+    dry_run: bool = Field(False, description="Count, and change nothing")
+    limit: int | None = Field(None, ge=1, description="So many jobs at most in this request")
+    cursor: str | None = Field(None, description="`next_cursor` of the request before, with the same filter")
+
+    def selection(self) -> Selection:
+        return Selection(**self.model_dump(include=set(Selection.model_fields)))
+
+
+class BulkRequeue(Bulk):
+    """Which jobs, as in the list of jobs; newest first in each queue and state."""
+
+    status: Literal["failed", "stopped", "canceled"] = "failed"
+
+
+class WithAll(Bulk):
+    """Which jobs, as in the list of jobs; newest first in each queue and state."""
+
+    all: bool = Field(False, description="Needed where no filter is given")
+
+    @model_validator(mode="after")
+    def _not_by_mistake(self) -> "WithAll":
+        if self.says_nothing() and not self.all:
+            raise ValueError("give a filter, or all: true")
+        return self
+
+
+class BulkCancel(WithAll):
+    """Which jobs, as in the list of jobs; newest first in each queue and state."""
+
+    status: Literal["queued", "started", "scheduled", "deferred"] | None = Field(
+        None, description="If it is not given, each of these"
+    )
+
+
+class BulkDelete(WithAll):
+    """Without a status, jobs in any; those that run are skipped."""
 
 
 class Progress(BaseModel):
@@ -185,6 +255,90 @@ class Job(BaseModel):
     worker: str | None
     webhook: Webhook | None = Field(description="Its secret is never shown")
     links: Links
+
+
+class AttemptError(BaseModel):
+    type: str
+    message: str
+
+
+class Attempt(BaseModel):
+    attempt: int
+    started_at: str | None
+    ended_at: str | None
+    outcome: Literal["finished", "failed", "stopped", "retried"]
+    worker: str | None
+    error: AttemptError | None
+
+
+class JobDetail(Job):
+    history: list[Attempt] = Field(description="Its attempts that have ended, newest first: the last ten, or more")
+
+
+class BulkResult(BaseModel):
+    matched: int
+    skipped: int = Field(description="Matched, but no longer in a state for that")
+    next_cursor: str | None = Field(description="Where to go on; null: all have been looked at")
+
+
+class BulkRequeued(BulkResult):
+    requeued: int
+
+
+class BulkCanceled(BulkResult):
+    canceled: int = Field(description="With those that run, whose workers have been told")
+
+
+class BulkDeleted(BulkResult):
+    deleted: int
+
+
+class FailuresQuery(Strict):
+    queue: str | None = None
+    function: str | None = None
+    since: Instant | None = Field(None, description="Failed at or after")
+
+
+class Failure(BaseModel):
+    function: str | None
+    error: str = Field(description="The error's type")
+    message: str = Field(description="Of the latest")
+    count: int
+    first_seen: str | None
+    last_seen: str | None
+    example: str = Field(description="The id of the latest job")
+    queues: list[str]
+
+
+class Failures(BaseModel):
+    failures: list[Failure]
+    complete: bool = Field(description="False: there are more failed jobs than were looked at, which were the newest")
+
+
+class AuditQuery(Strict):
+    actor: str | None = Field(None, description='The name of an API key, or "open"')
+    action: str | None = Field(None, description='As "jobs.requeue"')
+    since: Instant | None = None
+    cursor: str | None = None
+    limit: int = Field(100, ge=1, le=500)
+
+
+class AuditEntry(BaseModel):
+    id: str
+    at: str
+    actor: str
+    action: str
+    method: str
+    route: str
+    target: str = Field(description="The id or name in the path, or of what was made")
+    status: int
+    address: str
+    details: dict[str, Any] = Field(description="Counts, and which jobs were meant")
+
+
+class Audit(BaseModel):
+    entries: list[AuditEntry]
+    next_cursor: str | None
 
 
 class Jobs(BaseModel):

@@ -11,13 +11,12 @@ from typing import Any, NamedTuple, Protocol
 
 import redis
 from flask import Response, request
-from flask_openapi3 import APIBlueprint
 
 from app import job_state
 from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import context
-from app.api.openapi import EVENT_STREAM, PROBLEMS, TAGS
+from app.api.openapi import EVENT_STREAM, blueprint
 from app.errors import BadRequest, NotFound, Unavailable
 from app.events import Event, Hub, Listener, number
 from app.serializer import JSON, utc
@@ -28,7 +27,7 @@ LOOK_EVERY = 1.0  # seconds between two looks whether the process is about to en
 OVER = (*job_state.ENDED, "deleted")
 FUNCTIONS_KNOWN = 10_000
 
-api = APIBlueprint("events", __name__, url_prefix="/api/v1", abp_tags=[TAGS["events"]], abp_responses=PROBLEMS)
+api = blueprint("events", "events", "/api/v1")
 
 
 class Message(NamedTuple):

@@ -1,14 +1,13 @@
 """What is outside /api/v1: health, the OpenAPI document, the documentation page, and the way in."""
 
 from flask import Blueprint, Response, current_app, render_template, request
-from flask_openapi3 import APIBlueprint
 
 from app import health
 from app.api import schemas
 from app.api.context import answer, context
-from app.api.openapi import TAGS, document
+from app.api.openapi import PROBLEMS, blueprint, document
 
-api = APIBlueprint("system", __name__, abp_tags=[TAGS["system"]])
+api = blueprint("system", "system", "")
 pages = Blueprint("pages", __name__, template_folder="templates")
 
 
@@ -18,7 +17,7 @@ def livez() -> Response:
     return answer({"status": "ok"})
 
 
-@api.get("/readyz", responses={200: schemas.Health})
+@api.get("/readyz", responses={200: schemas.Health, 503: PROBLEMS[503]})
 def readyz() -> Response:
     """Redis answers, how old the scheduler's last move is, and modules that do not import. 503 while Redis is away."""
     context().redis.ping()
@@ -28,7 +27,7 @@ def readyz() -> Response:
 
 @pages.get("/openapi.json")
 def openapi() -> Response:
-    return answer(document(current_app, context().catalog.refresh()))
+    return answer(document(current_app, context().catalog.refresh(), secured=bool(context().keys)))
 
 
 @pages.get("/")

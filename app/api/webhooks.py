@@ -1,17 +1,14 @@
 """/webhooks: the URLs that have asked for no more."""
 
 from flask import Response
-from flask_openapi3 import APIBlueprint
 
 from app import webhooks
 from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context
-from app.api.openapi import PROBLEMS, TAGS
+from app.api.openapi import blueprint
 
-api = APIBlueprint(
-    "webhooks", __name__, url_prefix="/api/v1/webhooks", abp_tags=[TAGS["webhooks"]], abp_responses=PROBLEMS
-)
+api = blueprint("webhooks", "webhooks", "/api/v1/webhooks")
 
 
 @api.get("/disabled", responses={200: schemas.DisabledWebhooks})

@@ -4,7 +4,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 from flask import Response, request
-from flask_openapi3 import APIBlueprint
 from rq.command import send_stop_job_command
 
 from app.api import schemas
@@ -12,7 +11,7 @@ from app.api.auth import authorize
 from app.api.context import answer, context
 from app.api.jobs import new_job
 from app.api.once import answered, kept, once
-from app.api.openapi import PROBLEMS, TAGS
+from app.api.openapi import ONCE, blueprint
 from app.errors import Invalid
 from app.idempotency import Receipt
 from app.serializer import JSON
@@ -22,12 +21,10 @@ from app.workflows.results import found_in
 
 MOST_JOBS = 20_000
 
-api = APIBlueprint(
-    "workflows", __name__, url_prefix="/api/v1/workflows", abp_tags=[TAGS["workflows"]], abp_responses=PROBLEMS
-)
+api = blueprint("workflows", "workflows", "/api/v1/workflows")
 
 
-@api.post("", responses={202: schemas.WorkflowSummary})
+@api.post("", responses={202: schemas.WorkflowSummary}, openapi_extensions=ONCE)
 def submit(body: schemas.WorkflowBody) -> Response:
     """Submit a graph of jobs: all of it, or nothing."""
     authorize("enqueue")

@@ -38,6 +38,12 @@ def of(
     return held
 
 
+def declared(function: Function, queue: str, args: list[Any], kwargs: dict[str, Any]) -> Held:
+    """What a call is subject to by the options of its function alone. Raises as `of`."""
+    options = function.options
+    return of(function, queue, args, kwargs, options.rate_limit, options.concurrency, options.breaker)
+
+
 def _id(
     kind: str, limit: Limit, function: Function, queue: str, args: list[Any], kwargs: dict[str, Any], pointer: str
 ) -> str:

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from app.fields import Instant, QueueName, RetryBody, Seconds, Strict, Wait
+from app.fields import LONGEST, Duration, Instant, QueueName, RetryBody, Seconds, Strict, Wait, seconds
 from app.schedules.timing import Cron, Interval, Once, Timing, parse_cron
 from app.serializer import utc
 
@@ -16,6 +16,8 @@ Overlap = Literal["allow", "skip", "buffer_one"]
 CatchUp = Literal["none", "one", "all"]
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+_Every = Annotated[float, Field(ge=0.1, le=LONGEST, allow_inf_nan=False, description="Seconds")]
+Every = Annotated[_Every, BeforeValidator(seconds, json_schema_input_type=_Every | Duration)]
 
 
 class When(Strict):
@@ -24,7 +26,7 @@ class When(Strict):
     cron: Annotated[str, Field(max_length=200)] | None = Field(
         None, description="Five fields, six with the seconds first, or a macro such as @daily"
     )
-    interval: Annotated[Wait, Field(ge=0.1)] | None = Field(None, description="Seconds, or a duration such as 1h30m")
+    interval: Every | None = Field(None, description="Seconds, or a duration such as 1h30m")
     at: Instant | None = Field(None, description="Once, at this moment")
     timezone: Annotated[str, Field(max_length=64)] = Field("UTC", description="An IANA name: where cron's clock hangs")
     start: Instant | None = None

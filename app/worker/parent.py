@@ -185,6 +185,13 @@ class Worker(rq.Worker):
     def handle_job_failure(self, job: Any, queue: Any, started_job_registry: Any = None, exc_string: str = "") -> None:
         if self._still_holds(job):
             job.reason = exc_string
+            job.failed_attempt = {
+                "exc_string": exc_string,
+                "worker_name": self.name,
+                "execution_id": self.execution and self.execution.id,
+                "execution_started_at": self.execution and self.execution.created_at,
+                "execution_ended_at": job.ended_at,
+            }
             super().handle_job_failure(job, queue, started_job_registry, exc_string)
 
     def handle_job_retry(self, job: Any, queue: Any, *args: Any, **kwargs: Any) -> None:

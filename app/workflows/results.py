@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from app.pointers import Place
+
 KEY = "$result"
 REFERENCE = re.compile(r"(?P<job>[A-Za-z_][A-Za-z0-9_]{0,63})(?P<path>(?:\.[^.\[\]]+|\[\d+\])*)")
 STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
-
-Place = tuple[int | str, ...]
 
 
 class NoResult(Exception):

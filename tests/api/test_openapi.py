@@ -1,8 +1,10 @@
 """The OpenAPI document."""
 
 import fakeredis
+import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from app import api_keys
 from app.settings import Settings
 from app.web import create_app
 
@@ -18,6 +20,39 @@ def test_the_document_is_valid_and_types_every_function(fake: fakeredis.FakeRedi
     assert body["required"] == ["a", "b"]
     assert body["properties"]["a"]["type"] == "integer"
     assert body["additionalProperties"] is False
+    requeue = spec["paths"]["/api/v1/jobs/{job_id}/requeue"]["post"]
+    assert requeue["requestBody"]["required"] is False
+
+
+def test_every_operation_has_a_name_of_its_own_for_generated_clients(fake: fakeredis.FakeRedis) -> None:
+    spec = create_app(Settings(), fake).test_client().get("/openapi.json").get_json()
+    names = [operation["operationId"] for path in spec["paths"].values() for operation in path.values()]
+    assert len(names) == len(set(names))
+    assert [name for name in names if name.endswith(("_get", "_post", "_put", "_patch"))] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("post", "/api/v1/jobs"),
+        ("get", "/api/v1/jobs/{job_id}"),
+        ("post", "/api/v1/functions/{name}/jobs"),
+        ("post", "/api/v1/functions/demo.add/jobs"),
+    ],
+)
+def test_headers_that_a_route_heeds_are_named(fake: fakeredis.FakeRedis, method: str, path: str) -> None:
+    operation = create_app(Settings(), fake).test_client().get("/openapi.json").get_json()["paths"][path][method]
+    headers = [parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "header"]
+    assert headers == (["Prefer", "Idempotency-Key"] if method == "post" else ["Prefer"])
+    assert "200" in operation["responses"]
+
+
+def test_a_key_is_asked_for_where_one_is_needed(fake: fakeredis.FakeRedis) -> None:
+    _, entry = api_keys.new("one", ["read"])
+    for settings, needed in ((Settings(), False), (Settings(api_keys=str(entry)), True)):
+        spec = create_app(settings, fake).test_client().get("/openapi.json").get_json()
+        assert ({} not in spec["security"]) is needed
+        assert spec["paths"]["/livez"]["get"]["security"] == []
 
 
 def test_the_docs_page_loads_nothing_from_elsewhere(fake: fakeredis.FakeRedis) -> None:

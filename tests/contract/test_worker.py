@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import redis
 import rq
-from rq.job import Callback
+from rq.job import Callback, Job
+from rq.results import Result
 from rq.serializers import JSONSerializer
 
 from app.serializer import JSON
@@ -127,6 +128,29 @@ def test_the_same_is_left(project: Project, valkey: redis.Redis, scene: str) -> 
     assert ours == stock
 
 
+@pytest.mark.parametrize("ended", ["failed", "finished"])
+def test_rq_reads_every_attempt(project: Project, valkey: redis.Redis, ended: str) -> None:
+    project.write("kinds", SOURCE)
+    queue = rq.Queue("default", connection=valkey, serializer=JSONSerializer)
+    queue.enqueue("jobs.kinds.fail", job_id="job", retry=rq.Retry(2), **KEPT)
+    project.work("--name", "w", *(["--max-jobs", "2"] if ended == "finished" else []), "default")
+    if ended == "finished":
+        valkey.hset("rq:job:job", "data", Job.create("jobs.kinds.value", connection=valkey, serializer=JSON).data)
+        project.work("--name", "w", "default")
+    job = Job.fetch("job", connection=valkey, serializer=JSONSerializer)
+    last, *before = job.results()
+    assert job.get_status().value == ended
+    assert job.return_value() == (3 if ended == "finished" else None)
+    assert last.type is (Result.Type.SUCCESSFUL if ended == "finished" else Result.Type.FAILED)
+    assert [result.type for result in before] == [Result.Type.RETRIED] * 2
+    for result in before:
+        assert "ValueError: no" in result.exc_string
+        assert result.worker_name == "w"
+        assert result.execution_started_at <= result.execution_ended_at
+    assert len({result.execution_id for result in job.results()}) == 3
+    assert round(valkey.ttl("rq:results:job"), -2) == (500 if ended == "finished" else 600)
+
+
 def everything(connection: redis.Redis) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key in sorted(connection.keys()):
@@ -143,12 +167,21 @@ def everything(connection: redis.Redis) -> dict[str, Any]:
                 (member, score if score < 0 or score == float("inf") else "later") for member, score in entries
             ]
         elif kind == b"stream":
-            found[name] = [_plain(entry) for _, entry in connection.xrange(key)]
+            entries = [_plain(entry) for _, entry in connection.xrange(key)]
+            found[name] = [entry for entry in entries if not ours_alone(entry)]
+            if entries and not found[name]:
+                del found[name]
+                continue
         else:
             found[name] = connection.get(key)
         life = connection.ttl(key)
         found[f"{name} lives"] = life if life < 0 else round(life, -2)
     return found
+
+
+def ours_alone(entry: dict[str, Any]) -> bool:
+    """An attempt that failed and is retried: RQ keeps nothing of it."""
+    return entry.get("type") == str(Result.Type.RETRIED.value) and "exc_string" in entry
 
 
 def _plain(raw: dict[bytes, bytes]) -> dict[str, Any]:

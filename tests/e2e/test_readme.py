@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -32,6 +33,7 @@ def test_these_are_all_the_commands() -> None:
         ["make", "run"],
         ["make", "test"],
         ["curl", "-s"],
+        [".venv/bin/jobline", "jobs"],
         ["rq", "worker"],
         ["API_KEYS='ci:admin:...'", "docker"],  # tests/e2e/test_deployment.py
         [".venv/bin/python", "-m"],
@@ -45,7 +47,7 @@ def shell(command: str, folder: Path, **environment: str) -> subprocess.Complete
     )
 
 
-def test_make_run_and_the_curl(tmp_path: Path) -> None:
+def test_make_run_the_curl_and_the_command_line(tmp_path: Path) -> None:
     port = free_port()
     env = {"PATH": "/usr/bin:/bin:/usr/local/bin", "PORT": str(port), "DATA_DIR": str(tmp_path), "LOG_FORMAT": "json"}
     with (tmp_path / "log").open("w") as log:
@@ -55,6 +57,8 @@ def test_make_run_and_the_curl(tmp_path: Path) -> None:
     try:
         until(lambda: '"event":"ready"' in (tmp_path / "log").read_text(), 60)
         answer = shell(COMMANDS[2].replace(":8000", f":{port}"), tmp_path)
+        assert json.loads(answer.stdout)["result"] == 3
+        answer = shell(f"{COMMANDS[3]} --json", ROOT, JOBLINE_URL=f"http://127.0.0.1:{port}")
         assert json.loads(answer.stdout)["result"] == 3
     finally:
         family = psutil.Process(running.pid).children(recursive=True)
@@ -69,11 +73,11 @@ def test_make_test_runs_the_suite() -> None:
 
 
 def test_rq_worker(project: Project, valkey: redis.Redis, valkey_url: str) -> None:
-    shell(f"{COMMANDS[3]} --burst", project.folder, REDIS_URL=valkey_url)
+    shell(f"{COMMANDS[4]} --burst", project.folder, REDIS_URL=valkey_url)
 
 
 def test_keys_new_prints_a_key_and_its_entry(tmp_path: Path) -> None:
-    key, entry = shell(COMMANDS[5], ROOT, DATA_DIR=str(tmp_path)).stdout.split()
+    key, entry = shell(COMMANDS[6], ROOT, DATA_DIR=str(tmp_path)).stdout.split()
     assert key.startswith("jl_")
     assert re.fullmatch(r"ci:enqueue\+read:[0-9a-f]{64}", entry)
     assert key not in entry
@@ -94,3 +98,10 @@ def test_the_example_of_a_job_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     found: dict[str, object] = {}
     exec(source, found)
     assert found["total"]([1.5, 2.5]) == 4.0  # type: ignore[operator]
+
+
+def test_the_example_of_a_test_passes() -> None:
+    source = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "run_jobs" in block)
+    found: dict[str, Callable[[], None]] = {}
+    exec(source, found)
+    found["test_total"]()

@@ -1,0 +1,143 @@
+"""Changes to a job that does not run: to its call when it is requeued, to its place and labels before it starts.
+
+Each is one script, so that a worker which claims the job at that moment takes it as it was, or as it is then.
+"""
+
+import math
+from datetime import UTC, datetime
+from itertools import chain
+from typing import Any
+
+import orjson
+import redis
+
+from app import job_state, limits, queueing
+from app.catalog import Arguments, Catalog, Function
+from app.errors import Conflict, Invalid, NotFound
+from app.options import Retry
+from app.redis import job_key, moment, script
+from app.serializer import JSON
+from app.settings import Settings
+from app.workflows.results import found_in
+
+TRIES = 20  # while others change the same job
+
+
+def requeue(
+    connection: redis.Redis,
+    catalog: Catalog,
+    settings: Settings,
+    job_id: str,
+    args: list[Any] | None = None,
+    kwargs: dict[str, Any] | None = None,
+    queue: str | None = None,
+    timeout: int | None = None,
+    retry: Retry | None = None,
+) -> None:
+    """Put a failed, stopped or canceled job back, with what is given in place of what was; `timeout` in seconds.
+
+    Raises:
+        NotFound, Conflict: it is in another state.
+        Invalid: the arguments do not fit its function, or there is no such function any more.
+        TooLarge: the arguments exceed ARGUMENTS_LIMIT.
+    """
+    fields: dict[str, str | bytes | int] = {}
+    if args is not None or kwargs is not None:
+        fields |= _new_call(connection, catalog, settings, job_id, args, kwargs)
+    if timeout is not None:
+        fields["timeout"] = timeout
+    if retry:
+        waits = retry.waits()
+        fields |= {"retries_left": len(waits), "retry_intervals": orjson.dumps(waits)}
+    queueing.requeue(connection, job_id, queue or "", fields)
+
+
+def _new_call(
+    connection: redis.Redis,
+    catalog: Catalog,
+    settings: Settings,
+    job_id: str,
+    args: list[Any] | None,
+    kwargs: dict[str, Any] | None,
+) -> dict[str, str | bytes | int]:
+    """The fields of RQ's hash that say what is called."""
+    job = job_state.fetch(connection, [job_id])[0]
+    if job is None:
+        raise NotFound(f"No job {job_id!r}")
+    try:
+        function = catalog.get(job["function"] or "")
+    except NotFound as error:
+        raise Invalid(error.detail, [{"detail": error.detail, "pointer": "#"}]) from None
+    was = (job["args"], job["kwargs"])
+    call = (job["args"] if args is None else args, job["kwargs"] if kwargs is None else kwargs)
+    results = found_in({"args": call[0], "kwargs": call[1]}) if job["workflow"] else ()
+    function.check(*call, unknown=[place[1:] for place, _ in results])
+    queueing.check_size(settings, *call)
+    fields: dict[str, str | bytes | int] = {"data": queueing.call_data(function.path, *call)}
+    if job["description"] == queueing.call_text(function.path, *was):
+        fields["description"] = queueing.call_text(function.path, *call)
+    held = connection.hget(job_key(job_id), "limits")
+    if held and _declares(function, job["queue"], was, orjson.loads(held)):
+        fields["limits"] = orjson.dumps(limits.declared(function, job["queue"], *call))
+    return fields
+
+
+def _declares(function: Function, queue: str, was: Arguments, held: limits.Held) -> bool:
+    """Whether a job's limits are those of its function, which may depend on the arguments; else they were given."""
+    try:
+        return limits.declared(function, queue, *was) == held
+    except (Invalid, TypeError):  # the function has changed
+        return False
+
+
+def before_start(
+    connection: redis.Redis,
+    job_id: str,
+    queue: str | None = None,
+    at: datetime | None = None,
+    at_front: bool = False,
+    timeout: int | None = None,
+    tags: list[str] | None = None,
+    description: str | None = None,
+) -> None:
+    """Change a job that has not started: where and when it runs, its timeout in seconds, its labels.
+
+    A moment `at` that is past means now. A deferred job may change its queue and labels only.
+
+    Raises:
+        NotFound, Conflict: it has started or ended, or is deferred.
+    """
+    due = at and (math.ceil(at.timestamp()) if at > datetime.now(UTC) else "now")
+    fields: dict[str, str | bytes | int] = {}
+    if timeout is not None:
+        fields["timeout"] = timeout
+    if description is not None:
+        fields["description"] = description
+    for _ in range(TRIES):
+        meta = b"" if tags is None else connection.hget(job_key(job_id), "meta") or b""
+        if tags is not None:
+            fields["meta"] = _tagged(meta, tags)
+        outcome = script(connection, "move", "amend")(
+            keys=[job_key(job_id)],
+            args=[
+                job_id, moment(datetime.now(UTC)), queue or "", due or "", int(at_front), int(timeout is not None),
+                int(tags is not None), meta, *chain.from_iterable(fields.items()),
+            ],
+        )  # fmt: skip
+        if outcome != b"again":
+            break
+    if outcome is None:
+        raise NotFound(f"No job {job_id!r}")
+    if outcome == b"deferred":
+        raise Conflict(f"Job {job_id} is deferred: only its queue, tags and description can be changed")
+    if outcome != b"ok":
+        raise Conflict(f"Job {job_id} is {outcome.decode()}: only a job that has not started can be changed")
+
+
+def _tagged(meta: bytes, tags: list[str]) -> bytes:
+    """Raises Conflict: what is there cannot be read."""
+    try:
+        known = JSON.loads(meta) if meta else {}
+        return JSON.dumps({**known, "tags": tags})
+    except (ValueError, TypeError):
+        raise Conflict("The job's meta cannot be read") from None

@@ -1,0 +1,19 @@
+"""/failures: failed jobs in groups."""
+
+from flask import Response
+
+from app import failures
+from app.api import schemas
+from app.api.auth import authorize
+from app.api.context import answer, context
+from app.api.openapi import blueprint
+
+api = blueprint("failures", "jobs", "/api/v1/failures")
+
+
+@api.get("", responses={200: schemas.Failures})
+def list_failures(query: schemas.FailuresQuery) -> Response:
+    """Failed jobs by function and type of error, most frequent first; of very many the newest are looked at."""
+    authorize("read")
+    groups, complete = failures.groups(context().redis, **dict(query))
+    return answer({"failures": groups, "complete": complete})

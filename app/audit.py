@@ -1,0 +1,90 @@
+"""The audit log: who changed what, on a Redis stream that keeps the last AUDIT_LIMIT entries, about.
+
+No argument of a job and no key is ever in it. It fails nothing: what cannot be written down is logged instead.
+"""
+
+import re
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import redis
+import structlog
+
+from app.errors import BadRequest
+from app.redis import AUDIT
+from app.serializer import JSON, utc
+
+READ_AT_MOST = 2000  # entries looked at for one page
+BATCH = 200
+CURSOR = re.compile(r"\d{1,19}-\d{1,19}")
+
+log = structlog.get_logger("jobline.audit")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One request."""
+
+    actor: str
+    """The name of the API key, or "open" where there are no keys."""
+    action: str
+    """As "jobs.requeue"."""
+    method: str
+    route: str
+    target: str
+    """The id or name in the path, or of what was made; "" if there is none."""
+    status: int
+    address: str
+    details: dict[str, Any] = field(default_factory=dict)
+    """Counts, and which jobs were meant."""
+
+
+def record(connection: redis.Redis, entry: Entry, keep: int) -> None:
+    """Write it down. Never raises for what Redis says."""
+    fields = {**asdict(entry), "details": JSON.dumps(entry.details)}
+    try:
+        connection.xadd(AUDIT, fields, maxlen=keep, approximate=True)
+    except redis.RedisError as error:
+        log.warning("not in the audit log", error=type(error).__name__, **asdict(entry))
+
+
+def page(
+    connection: redis.Redis,
+    limit: int,
+    cursor: str | None = None,
+    actor: str | None = None,
+    action: str | None = None,
+    since: datetime | None = None,
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Entries, newest first, and the cursor of the next page if there may be one.
+
+    Raises:
+        BadRequest: a cursor that was not given out here.
+    """
+    if cursor is not None and not CURSOR.fullmatch(cursor):
+        raise BadRequest("The cursor is not one of ours")
+    oldest = str(int(since.timestamp() * 1000)) if since else "-"
+    found: list[dict[str, Any]] = []
+    read = 0
+    while True:
+        batch = connection.xrevrange(AUDIT, max=f"({cursor}" if cursor else "+", min=oldest, count=BATCH)
+        for entry_id, fields in batch:
+            cursor = entry_id.decode()
+            entry = _as_json(cursor, fields)
+            if actor in (None, entry["actor"]) and action in (None, entry["action"]):
+                found.append(entry)
+                if len(found) == limit:
+                    return found, cursor
+        read += len(batch)
+        if len(batch) < BATCH:
+            return found, None
+        if read >= READ_AT_MOST:
+            return found, cursor
+
+
+def _as_json(entry_id: str, fields: dict[bytes, bytes]) -> dict[str, Any]:
+    said = {name.decode(): value.decode(errors="replace") for name, value in fields.items()}
+    at = datetime.fromtimestamp(int(entry_id.partition("-")[0]) / 1000, UTC)
+    details = JSON.loads(fields[b"details"])
+    return {"id": entry_id, "at": utc(at), **said, "status": int(said["status"]), "details": details}

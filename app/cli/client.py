@@ -1,0 +1,124 @@
+"""The HTTP API as a command calls it: one request at a time, and failures that say what a script should know.
+
+A key comes from the environment or a file, never from the command line, where others see it; it is shown nowhere.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import click
+import orjson
+import urllib3
+from urllib3.exceptions import HTTPError, LocationParseError
+from urllib3.util import Timeout, parse_url
+
+from app.cli.output import plain
+from app.settings import get_settings
+
+REFUSED, UNREACHABLE = 3, 4  # exit codes
+CONNECT, READ = 5.0, 30.0  # seconds
+KEY = "JOBLINE_API_KEY"
+
+
+class Failed(click.ClickException):
+    """What the person is told, on stderr; the command ends with this exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]  # click reads it from the instance, and types it as the class's
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`text` is the API's JSON as it came, `json` what it says; both empty for an answer without a body."""
+
+    text: str
+    json: Any
+
+
+class Client:
+    """Of one API. `patience` replaces the seconds that an answer may take."""
+
+    def __init__(self, url: str | None, key_file: str | None, patience: float | None = None) -> None:
+        """Raises click.UsageError for a URL or a key that cannot be one."""
+        self.base = _base(url or get_settings().url)
+        self._headers = {"Accept": "application/json", **_authorization(key_file)}
+        self._patience = patience
+        self._pool = urllib3.PoolManager(retries=False)  # no redirect is followed either
+
+    def call(
+        self,
+        method: str,
+        *path: str,
+        query: dict[str, Any] | None = None,
+        body: Any = None,
+        wait: int = 0,
+    ) -> Answer:
+        """`path` is below /api/v1; `wait` is how many seconds the API may wait for the job's end.
+
+        Raises:
+            Failed: the API refuses, or there is none.
+        """
+        url = "/".join([self.base, "api/v1", *(quote(part, safe="") for part in path)])
+        asked = {name: value for name, value in (query or {}).items() if value is not None}
+        headers = {**self._headers, **({"Prefer": f"wait={wait}"} if wait else {})}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        timeout = Timeout(connect=self._patience or CONNECT, read=self._patience or READ + wait)
+        try:
+            response = self._pool.request(
+                method,
+                f"{url}?{urlencode(asked)}" if asked else url,
+                body=None if body is None else orjson.dumps(body),
+                headers=headers,
+                timeout=timeout,
+            )
+        except HTTPError as error:
+            raise Failed(f"{self.base} does not answer ({type(error).__name__})", UNREACHABLE) from None
+        return self._understood(response.status, response.data)
+
+    def _understood(self, status: int, data: bytes) -> Answer:
+        try:
+            found = orjson.loads(data) if data else None
+        except ValueError:
+            found = None
+        if status >= 500:
+            raise Failed(_problem(found) or f"{self.base} answers {status}", UNREACHABLE)
+        if status >= 400:
+            raise Failed(_problem(found) or f"{self.base} answers {status}", REFUSED)
+        if status >= 300 or (data and found is None):
+            raise Failed(f"{self.base} is not the API of Jobline", UNREACHABLE)
+        return Answer(data.decode(), found)
+
+
+def _base(url: str) -> str:
+    try:
+        parsed = parse_url(url)
+    except LocationParseError:
+        parsed = None
+    if not parsed or parsed.scheme not in ("http", "https") or not parsed.host or parsed.auth:
+        raise click.UsageError("JOBLINE_URL, or --url, is like http://127.0.0.1:8000, without user and password")
+    return url.rstrip("/")
+
+
+def _authorization(key_file: str | None) -> dict[str, str]:
+    try:
+        key = Path(key_file).read_text().strip() if key_file else os.environ.get(KEY, "").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"the key's file cannot be read: {type(error).__name__}") from None
+    if not key and key_file:
+        raise click.UsageError("the key's file is empty")
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise click.UsageError(f"what {KEY}, or the key's file, holds is no key")
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _problem(found: Any) -> str:
+    """An RFC 9457 problem in lines, for a terminal."""
+    if not isinstance(found, dict) or "detail" not in found:
+        return ""
+    errors = found.get("errors") or []
+    return "\n".join(plain(line) for line in [found["detail"], *(f"  {e['pointer']}: {e['detail']}" for e in errors)])

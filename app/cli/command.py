@@ -1,0 +1,74 @@
+"""What every command has: --json, --url and --key-file, the exit codes, and a connection to the API."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from app.cli.client import Answer, Client
+
+INTERRUPTED = 130  # as a shell has it
+
+EXIT_CODES = """\b
+Exit codes:
+  0    done
+  1    the job failed, was stopped or canceled (wait, watch, enqueue --wait)
+  2    wrong usage
+  3    the API refuses: no such thing, not allowed, or the input does not fit
+  4    the API does not answer, or cannot now
+  124  the job has not ended in time (wait, watch, enqueue --wait)
+
+The key is in JOBLINE_API_KEY, or in a file: --key-file, JOBLINE_API_KEY_FILE.
+"""
+
+
+@dataclass(frozen=True)
+class Api:
+    """What a command works with."""
+
+    client: Client
+    as_json: bool
+
+    def call(self, method: str, *path: str, **said: Any) -> Answer:
+        """As Client.call."""
+        return self.client.call(method, *path, **said)
+
+    def show(self, answer: Answer, readable: Callable[[Any], None]) -> None:
+        """The answer: the API's JSON as it came, or what `readable` prints of it."""
+        if not self.as_json:
+            readable(answer.json)
+        elif answer.text:
+            click.echo(answer.text)
+
+
+class Command(click.Command):
+    """Its function gets an Api first."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"epilog": EXIT_CODES, **kwargs})
+        self.params += shared()
+
+    def invoke(self, ctx: click.Context) -> Any:
+        url, key_file, as_json = (ctx.params.pop(name) for name in ("url", "key_file", "as_json"))
+        ctx.obj = Api(Client(url, key_file), as_json)
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+
+
+class Resource(click.Group):
+    """The commands of one resource of the API."""
+
+    command_class = Command
+
+
+def shared() -> list[click.Parameter]:
+    return [
+        click.Option(["--json", "as_json"], is_flag=True, help="Print the API's JSON, and nothing else."),
+        click.Option(["--url"], envvar="JOBLINE_URL", show_envvar=True, help="Of the API; default: this machine's."),
+        click.Option(
+            ["--key-file"], type=click.Path(), envvar="JOBLINE_API_KEY_FILE", show_envvar=True, help="Holds the key."
+        ),
+    ]

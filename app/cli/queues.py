@@ -1,0 +1,68 @@
+"""`queues`: look, pause, resume, empty."""
+
+from typing import Any
+
+import click
+
+from app.cli import complete
+from app.cli.command import EXIT_CODES, Api, Resource
+from app.cli.output import say, table
+
+COUNTS = ("queued", "started", "scheduled", "deferred", "failed", "finished", "canceled")
+QUEUE = click.argument("name", shell_complete=complete.queues)
+
+
+@click.group(cls=Resource, epilog=EXIT_CODES)
+def group() -> None:
+    """Where jobs wait."""
+
+
+@group.command("list")
+@click.pass_obj
+def list_queues(api: Api) -> None:
+    """Every queue with its counts."""
+    api.show(api.call("GET", "queues"), lambda found: _table(found["queues"]))
+
+
+@group.command()
+@QUEUE
+@click.pass_obj
+def show(api: Api, name: str) -> None:
+    """One queue with its counts."""
+    api.show(api.call("GET", "queues", name), _one)
+
+
+@group.command()
+@QUEUE
+@click.pass_obj
+def pause(api: Api, name: str) -> None:
+    """Accept jobs, and run none."""
+    api.show(api.call("POST", "queues", name, "pause"), _one)
+
+
+@group.command()
+@QUEUE
+@click.pass_obj
+def resume(api: Api, name: str) -> None:
+    """Run jobs again."""
+    api.show(api.call("POST", "queues", name, "resume"), _one)
+
+
+@group.command()
+@QUEUE
+@click.pass_obj
+def empty(api: Api, name: str) -> None:
+    """Delete the jobs that wait in it."""
+    api.show(api.call("POST", "queues", name, "empty"), lambda found: say(f"{found['deleted']} jobs are deleted"))
+
+
+def _one(queue: Any) -> None:
+    _table([queue])
+
+
+def _table(queues: list[Any]) -> None:
+    rows = (
+        (queue["name"], "paused" if queue["paused"] else "", *(queue["counts"][state] for state in COUNTS))
+        for queue in queues
+    )
+    table(("name", "", *COUNTS), rows)

@@ -1,0 +1,88 @@
+"""`workflows`: submit, list, show, cancel."""
+
+from typing import IO, Any
+
+import click
+
+from app.cli import arguments, complete
+from app.cli.command import EXIT_CODES, Api, Resource
+from app.cli.output import details, moment, plain, say, table
+
+WORKFLOW = click.argument("workflow_id", shell_complete=complete.workflows)
+
+
+@click.group(cls=Resource, epilog=EXIT_CODES)
+def group() -> None:
+    """Graphs of jobs."""
+
+
+@group.command()
+@click.argument("file", type=click.File())
+@click.pass_obj
+def submit(api: Api, file: IO[str]) -> None:
+    """Submit the graph in FILE, the JSON of POST /workflows; -: from stdin."""
+    api.show(api.call("POST", "workflows", body=arguments.document(file.read(), file.name)), _summary)
+
+
+@group.command("list")
+@click.option("--status", type=click.Choice(["running", "finished", "failed", "canceled"]))
+@click.option("--name")
+@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
+@click.option("--cursor", help="Of the next page, as the last one named it.")
+@click.pass_obj
+def list_workflows(api: Api, **query: Any) -> None:
+    """Workflows, newest first."""
+    api.show(api.call("GET", "workflows", query=query), _page)
+
+
+@group.command()
+@WORKFLOW
+@click.pass_obj
+def show(api: Api, workflow_id: str) -> None:
+    """One workflow, and how each of its jobs stands."""
+    api.show(api.call("GET", "workflows", workflow_id), _show)
+
+
+@group.command()
+@WORKFLOW
+@click.pass_obj
+def cancel(api: Api, workflow_id: str) -> None:
+    """Cancel what has not begun, and stop what runs."""
+    api.show(api.call("POST", "workflows", workflow_id, "cancel"), _show)
+
+
+def _page(found: Any) -> None:
+    rows = (
+        (one["id"], one["name"], one["status"], _ended(one["counts"]), moment(one["created_at"]))
+        for one in found["workflows"]
+    )
+    table(("id", "name", "status", "ended", "created"), rows)
+    if found["next_cursor"]:
+        say(f"There may be more: --cursor {found['next_cursor']}")
+
+
+def _summary(workflow: Any) -> None:
+    known = {name: workflow[name] for name in ("id", "name", "status")}
+    moments = {name: moment(workflow[f"{name}_at"]) for name in ("created", "ended")}
+    details({**known, "jobs": _ended(workflow["counts"]), **moments})
+
+
+def _show(workflow: Any) -> None:
+    _summary(workflow)
+    click.echo()
+    rows = (
+        (job["name"], job["id"], job["function"], job["status"], ", ".join(need["name"] for need in job["after"]),
+         _outcome(job))
+        for job in workflow["jobs"]
+    )  # fmt: skip
+    table(("name", "id", "function", "status", "after", "result"), rows)
+
+
+def _ended(counts: dict[str, int]) -> str:
+    ended = sum(counts[state] for state in ("finished", "failed", "stopped", "canceled"))
+    return f"{ended} of {counts['total']}"
+
+
+def _outcome(job: Any) -> str:
+    error = job["error"]
+    return f"{error['type']}: {error['message']}" if error else plain(job["result"])

@@ -1,0 +1,28 @@
+"""Where in a document a value is: pydantic's places as JSON pointers (RFC 6901, section 6: as a URI fragment)."""
+
+from typing import Any
+
+from pydantic_core import ErrorDetails
+
+Place = tuple[int | str, ...]
+
+
+def below(start: str, *parts: object) -> str:
+    """`start`, and below it these parts."""
+    return start + "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts)
+
+
+def place_in(document: Any, error: ErrorDetails) -> Place:
+    """An error's place, without what is not in the document: pydantic names the members of a union there too."""
+    found: list[int | str] = []
+    for part in error["loc"]:
+        there = part in document if isinstance(document, dict) else _has(document, part)
+        if there:
+            document = document[part]
+        if there or (part == error["loc"][-1] and error["type"].startswith("missing")):
+            found.append(part)
+    return tuple(found)
+
+
+def _has(document: Any, part: int | str) -> bool:
+    return isinstance(document, list) and isinstance(part, int) and part < len(document)

@@ -1,0 +1,108 @@
+"""A worker and a Redis without a process: production's work horse, on fakeredis in place of a connection."""
+
+import contextlib
+import signal
+import socket
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import fakeredis
+import hiredis
+import redis
+from redis.exceptions import ResponseError
+from rq.timeouts import TimerDeathPenalty
+
+from app.worker import Worker, bells, claims
+from app.worker.board import Board
+from app.worker.box import Box
+from app.worker.horse import Horse, Limits
+from app.worker.wire import Wire
+
+if TYPE_CHECKING:
+    from app.testing.service import Jobs
+
+
+def work(connection: redis.Redis, queues: list[str], errors: list[tuple[str, BaseException]]) -> int:
+    """As a worker in burst mode; how many attempts it made. `errors` gets each job's id and what it raised."""
+    if not queues:
+        return 0
+    worker = _Worker(queues, connection=connection)
+    worker.errors = errors
+    worker.register_birth()
+    ours, theirs = socket.socketpair()
+    with ours, theirs, contextlib.closing(Box()) as box, _alarm_kept(), _wires():
+        horse = Horse(worker, Board(), box, theirs, Limits(burst=True))
+        horse.run()
+    worker.register_death()
+    return horse.performed
+
+
+class Redis(fakeredis.FakeRedis):
+    """Who would wait on it, as `Prefer: wait` does, has the jobs run instead, and then the clock moved."""
+
+    def __init__(self, jobs: "Jobs") -> None:
+        super().__init__(server=fakeredis.FakeServer())
+        self._jobs = jobs
+
+    def xread(self, streams: Any, count: int | None = None, block: int | None = None) -> Any:
+        if block is not None:
+            self._jobs.run()
+        found = super().xread(streams, count)
+        if block is None or found:
+            return found
+        self._jobs.advance(milliseconds=block)
+        return super().xread(streams, count)
+
+
+class _Worker(Worker):
+    errors: list[tuple[str, BaseException]]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if threading.current_thread() is not threading.main_thread():
+            self.death_penalty_class = TimerDeathPenalty  # an alarm rings in the main thread alone
+
+    def handle_exception(self, job: Any, *exc_info: Any) -> None:
+        self.errors.append((job.id, exc_info[1]))
+        super().handle_exception(job, *exc_info)
+
+
+class _Wire(Wire):
+    """The horse's line to a Redis that is in this process."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client, self._answers = client, deque[Any]()
+
+    def send(self, commands: bytes) -> None:
+        reader = hiredis.Reader()
+        reader.feed(commands)
+        while words := reader.gets():
+            try:
+                self._answers.append(self._client.execute_command(*words))
+            except ResponseError as error:
+                self._answers.append(error)
+
+    def read(self) -> Any:
+        answer = self._answers.popleft()
+        if isinstance(answer, ResponseError):
+            raise answer
+        return answer
+
+
+@contextlib.contextmanager
+def _wires() -> Iterator[None]:
+    with patch.object(claims, "Wire", _Wire), patch.object(bells, "Wire", _Wire):
+        yield
+
+
+@contextlib.contextmanager
+def _alarm_kept() -> Iterator[None]:
+    """For the test's own alarm, by which a plugin may limit its time."""
+    handler, timer = signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, *timer)

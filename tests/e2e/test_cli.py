@@ -1,0 +1,467 @@
+"""The command line on a real API: what it prints and where, its exit codes, and that it keeps the key to itself."""
+
+import contextlib
+import json
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from click.testing import CliRunner, Result
+from werkzeug.serving import make_server
+
+from app import api_keys
+from app.__main__ import main
+from app.settings import Settings
+from app.web import create_app
+from tests.conftest import ROOT, RQ_WORKER, Project, free_port, status
+
+KEY, ENTRY = api_keys.new("cli", ["admin"])
+READER, READ = api_keys.new("reader", ["read"])
+
+
+@contextlib.contextmanager
+def serve(settings: Settings, connection: redis.Redis) -> Iterator[str]:
+    server = make_server("127.0.0.1", 0, create_app(settings, connection), threaded=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.port}"
+    finally:
+        server.shutdown()
+        thread.join(10)
+
+
+@pytest.fixture
+def api(valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An open API; JOBLINE_URL names it."""
+    with serve(Settings(), valkey) as url:
+        monkeypatch.setenv("JOBLINE_URL", url)
+        yield url
+
+
+@pytest.fixture
+def secured(valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An API that asks for a key; JOBLINE_URL names it."""
+    with serve(Settings(api_keys=f"{ENTRY},{READ}"), valkey) as url:
+        monkeypatch.setenv("JOBLINE_URL", url)
+        yield url
+
+
+@pytest.fixture
+def worker(project: Project) -> Iterator[None]:
+    process = project.start(*RQ_WORKER)
+    yield
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+
+
+def run(*words: str, stdin: str = "") -> Result:
+    return CliRunner().invoke(main, words, input=stdin)
+
+
+def answer(*words: str, stdin: str = "") -> Any:
+    """The JSON document that is all of its output."""
+    done = run(*words, "--json", stdin=stdin)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+# What it does
+
+
+@pytest.mark.usefixtures("api")
+@pytest.mark.parametrize(
+    ("words", "stdin", "call"),
+    [
+        (["a:=1", "b:=2"], "", ([], {"a": 1, "b": 2})),
+        (["--args", "[1, 2]"], "", ([1, 2], {})),
+        (["--args", "-"], "[1, 2]", ([1, 2], {})),
+        (["--kwargs", "-"], '{"a": 1, "b": 2}', ([], {"a": 1, "b": 2})),
+        (["--args", "[1]", "b=2"], "", ([1], {"b": "2"})),
+    ],
+)
+def test_arguments_are_text_or_json_or_whole_documents(words: list[str], stdin: str, call: object) -> None:
+    job = answer("jobs", "enqueue", "demo.add", *words, stdin=stdin)
+    assert (job["args"], job["kwargs"]) == call
+    assert answer("jobs", "show", job["id"]) == job
+
+
+@pytest.mark.usefixtures("api")
+def test_text_may_hold_anything() -> None:
+    message = "a=b:=c https://x?y=1"
+    assert answer("jobs", "enqueue", "demo.fail", f"message={message}")["kwargs"] == {"message": message}
+
+
+@pytest.mark.usefixtures("api")
+def test_options_of_a_job() -> None:
+    parent = answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2")["id"]
+    words = "--queue low --id mine --delay 1h --job-timeout 1m --retries 2 --tag a --tag b --description D"
+    job = answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2", *words.split(), "-o", "ttl=2h")
+    assert (job["id"], job["queue"], job["status"], job["timeout"]) == ("mine", "low", "scheduled", 60)
+    assert (job["retries_left"], job["tags"], job["description"]) == (2, ["a", "b"], "D")
+    child = answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2", "--depends-on", parent, "--depends-on", "mine")
+    assert (child["status"], child["depends_on"]) == ("deferred", [parent, "mine"])
+
+
+@pytest.mark.usefixtures("api")
+def test_lists_are_filtered_and_paged() -> None:
+    ids = [answer("jobs", "enqueue", "demo.add", f"a:={n}", "b:=0", "--tag", "x")["id"] for n in range(3)]
+    first = answer("jobs", "list", "--tag", "x", "--limit", "2")
+    rest = answer("jobs", "list", "--tag", "x", "--limit", "2", "--cursor", first["next_cursor"])
+    assert [job["id"] for job in (*first["jobs"], *rest["jobs"])] == ids[::-1]
+    assert answer("jobs", "list", "--status", "failed")["jobs"] == []
+    printed = run("jobs", "list", "--limit", "2")
+    assert ids[2] in printed.stdout
+    assert f"--cursor {first['next_cursor']}" in printed.stderr
+
+
+@pytest.mark.usefixtures("api")
+def test_cancel_requeue_delete(valkey: redis.Redis) -> None:
+    job_id = answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2")["id"]
+    assert answer("jobs", "cancel", job_id)["status"] == "canceled"
+    assert answer("jobs", "requeue", job_id)["status"] == "queued"
+    deleted = run("jobs", "delete", job_id, "--json")
+    assert (deleted.exit_code, deleted.stdout) == (0, "")
+    assert status(valkey, job_id) == "none"
+
+
+@pytest.mark.usefixtures("api")
+def test_functions_queues_and_workers() -> None:
+    answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2", "--queue", "low")
+    assert "demo.add" in [function["name"] for function in answer("functions", "list")["functions"]]
+    assert answer("functions", "show", "demo.add")["arguments"]["required"] == ["a", "b"]
+    assert re.search(r"^a +integer +required", run("functions", "show", "demo.add").stdout, re.MULTILINE)
+    assert [queue["name"] for queue in answer("queues", "list")["queues"]] == ["low"]
+    assert answer("queues", "pause", "low")["paused"] is True
+    assert re.search(r"^low +paused +1", run("queues", "show", "low").stdout, re.MULTILINE)
+    assert answer("queues", "resume", "low")["paused"] is False
+    assert answer("queues", "empty", "low") == {"deleted": 1}
+    assert answer("workers", "list") == {"workers": []}
+
+
+@pytest.mark.usefixtures("api")
+def test_schedules() -> None:
+    rule = ("demo.add", "a:=1", "b:=2", "--cron", "0 2 * * *", "--timezone", "Europe/Berlin", "-o", "max_runs:=3")
+    put = answer("schedules", "put", "nightly", *rule)
+    assert (put["kwargs"], put["timezone"], put["max_runs"]) == ({"a": 1, "b": 2}, "Europe/Berlin", 3)
+    assert answer("schedules", "show", "nightly") == put
+    assert [one["name"] for one in answer("schedules", "list")["schedules"]] == ["nightly"]
+    assert answer("schedules", "pause", "nightly")["paused"] is True
+    assert answer("schedules", "resume", "nightly")["paused"] is False
+    job_id = run("schedules", "trigger", "nightly").stdout.strip()
+    assert answer("jobs", "show", job_id)["schedule"] == "nightly"
+    assert "At 02:00 AM" in run("schedules", "show", "nightly").stdout
+    assert run("schedules", "delete", "nightly").exit_code == 0
+    assert answer("schedules", "preview", "--interval", "90m")["text"] == "Every 90 minutes"
+
+
+GRAPH = {
+    "name": "sum",
+    "jobs": [
+        {"name": "one", "function": "demo.add", "args": [1, 2]},
+        {"name": "two", "function": "demo.add", "args": [{"$result": "one"}, 3], "after": ["one"]},
+    ],
+}
+
+
+@pytest.mark.usefixtures("api")
+def test_workflows(tmp_path: Path) -> None:
+    (tmp_path / "graph.json").write_text(json.dumps(GRAPH))
+    submitted = answer("workflows", "submit", str(tmp_path / "graph.json"))
+    assert answer("workflows", "submit", "-", stdin=json.dumps(GRAPH))["status"] == "running"
+    assert len(answer("workflows", "list", "--name", "sum")["workflows"]) == 2
+    shown = run("workflows", "show", submitted["id"]).stdout
+    assert re.search(r"^jobs +0 of 2", shown, re.MULTILINE)
+    assert re.search(r"^two +\S+ +demo.add +deferred +one$", shown, re.MULTILINE)
+    assert answer("workflows", "cancel", submitted["id"])["status"] == "canceled"
+    assert "0 of 2" in run("workflows", "list", "--status", "running").stdout
+    assert run("workflows", "submit", "-", stdin="{").exit_code == 2
+    assert run("workflows", "submit", "-", stdin="{}").exit_code == 3
+
+
+# Waiting
+
+
+@pytest.mark.usefixtures("api", "worker")
+def test_waiting_ends_with_the_job_s_fate() -> None:
+    done = run("jobs", "enqueue", "demo.add", "a:=1", "b:=2", "--wait", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["result"]) == (0, 3)
+    failed = run("jobs", "enqueue", "demo.fail", "message=no", "--wait")
+    assert failed.exit_code == 1
+    assert "RuntimeError: no" in failed.stdout
+    job_id = json.loads(done.stdout)["id"]
+    assert (run("jobs", "wait", job_id).exit_code, run("jobs", "watch", job_id).exit_code) == (0, 0)
+
+
+@pytest.mark.usefixtures("api")
+@pytest.mark.parametrize("how", ["wait", "watch"])
+def test_a_wait_that_is_over_is_told_from_a_failure(how: str) -> None:
+    job_id = answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2")["id"]
+    late = run("jobs", how, job_id, "--timeout", "0.3", "--json")
+    assert (late.exit_code, late.stdout) == (124, "")
+    assert "0.3 s" in late.stderr
+
+
+@pytest.mark.usefixtures("api")
+def test_a_canceled_job_ends_a_wait_with_1() -> None:
+    job_id = answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2")["id"]
+    run("jobs", "cancel", job_id)
+    assert run("jobs", "wait", job_id).exit_code == 1
+
+
+@pytest.mark.usefixtures("api", "worker")
+def test_several_are_watched_until_all_have_ended() -> None:
+    slow = answer("jobs", "enqueue", "demo.count", "total:=8")["id"]
+    ids = [slow, answer("jobs", "enqueue", "demo.fail", "message=no")["id"]]
+    done = run("jobs", "watch", *ids, "--json")
+    assert done.exit_code == 1
+    assert [(job["id"], job["status"]) for job in json.loads(done.stdout)["jobs"]] == [
+        (ids[0], "finished"),
+        (ids[1], "failed"),
+    ]
+    assert f"{slow} demo.count finished" in done.stderr
+
+
+# What scripts rely on
+
+
+@pytest.mark.usefixtures("api")
+def test_json_is_what_the_api_says_to_the_byte(api: str, valkey: redis.Redis) -> None:
+    job_id = answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2")["id"]
+    said = create_app(Settings(), valkey).test_client().get(f"/api/v1/jobs/{job_id}").get_data(as_text=True)
+    assert run("jobs", "show", job_id, "--json").stdout == f"{said}\n"
+
+
+@pytest.mark.usefixtures("api")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["enqueue", "demo.add", "a"], "NAME=TEXT or NAME:=JSON"),
+        (["enqueue", "demo.add", "a:=x"], "the value of a is no JSON"),
+        (["enqueue", "demo.add", "a=1", "a=2"], "a is given twice"),
+        (["enqueue", "demo.add", "--args", "{}"], "--args is a JSON array"),
+        (["enqueue", "demo.add", "--kwargs", "[]"], "--kwargs is a JSON object"),
+        (["enqueue", "demo.add", "--kwargs", "-"], "--kwargs is no JSON"),
+        (["enqueue", "demo.add", "--args", "-", "--kwargs", "-"], "only one"),
+        (["list", "--status", "lost"], "'lost' is not one of"),
+        (["show"], "Missing argument"),
+    ],
+)
+def test_wrong_usage_is_2_and_sends_nothing(valkey: redis.Redis, words: list[str], said: str) -> None:
+    done = run("jobs", *words, "--json")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert valkey.keys() == []
+
+
+@pytest.mark.usefixtures("api")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["jobs", "show", "gone"], "No job 'gone'"),
+        (["jobs", "enqueue", "demo.add", "a=x", "b:=1"], "  #/kwargs/a: Input should be a valid integer"),
+        (["jobs", "enqueue", "demo.nothing"], "  #/function: No function 'demo.nothing'"),
+        (["jobs", "enqueue", "demo.add", "a:=1", "b:=2", "--delay", "soon"], "  #/delay"),
+        (["schedules", "put", "x", "demo.add", "a:=1", "b:=2", "--cron", "x"], "  #/cron"),
+        (["queues", "show", "no such?queue"], "No queue 'no such?queue'"),
+    ],
+)
+def test_what_the_api_refuses_is_3_with_its_reasons(words: list[str], said: str) -> None:
+    done = run(*words, "--json")
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert said in done.stderr
+
+
+def test_nobody_there_is_4(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", str(free_port()))
+    done = run("jobs", "list")
+    assert (done.exit_code, done.stdout) == (4, "")
+    assert re.search(r"http://127.0.0.1:\d+ does not answer", done.stderr)
+
+
+def test_redis_away_is_4() -> None:
+    with serve(Settings(), redis.Redis(port=free_port())) as url:
+        done = run("jobs", "list", "--url", url)
+    assert (done.exit_code, done.stdout) == (4, "")
+    assert "Redis does not answer" in done.stderr
+
+
+@pytest.mark.parametrize("head", ["200 OK", "302 Found\r\nLocation: {api}/api/v1/jobs", "200 OK\r\nContent-Length: 99"])
+def test_another_server_is_4_and_is_not_followed(api: str, head: str) -> None:
+    said = f"HTTP/1.1 {head.format(api=api)}\r\nConnection: close\r\n\r\n<ok>".encode()
+
+    def serve_once() -> None:
+        with other.accept()[0] as asked:
+            asked.recv(4096)
+            asked.sendall(said)
+
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        threading.Thread(target=serve_once, daemon=True).start()
+        done = run("jobs", "list", "--url", f"http://127.0.0.1:{other.getsockname()[1]}")
+    assert (done.exit_code, done.stdout) == (4, "")
+
+
+@pytest.mark.parametrize("url", ["", "ftp://x", "127.0.0.1:8000", "http://user:hunter2@host", "http://"])
+def test_a_url_that_is_none_is_2(url: str) -> None:
+    done = run("jobs", "list", "--url", url or "nonsense")
+    assert done.exit_code == 2
+    assert "hunter2" not in done.output
+
+
+# The key
+
+
+@pytest.mark.usefixtures("secured")
+def test_a_key_comes_from_the_environment_or_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(f"{KEY}\n")
+    assert run("queues", "list").exit_code == 3
+    assert run("queues", "list", "--key-file", str(tmp_path / "key")).exit_code == 0
+    monkeypatch.setenv("JOBLINE_API_KEY", READER)
+    assert run("queues", "list").exit_code == 0
+    refused = run("queues", "pause", "low")
+    assert refused.exit_code == 3
+    assert "The key 'reader' has no scope 'admin'" in refused.stderr
+    monkeypatch.setenv("JOBLINE_API_KEY_FILE", str(tmp_path / "key"))
+    assert run("queues", "pause", "low").exit_code == 0
+
+
+@pytest.mark.usefixtures("secured")
+@pytest.mark.parametrize("content", [f"{KEY}\nX-Evil: 1", "", f"{KEY} two", "schlüssel"], ids=range(4))
+def test_what_is_no_key_is_2_and_is_not_shown(tmp_path: Path, content: str) -> None:
+    (tmp_path / "key").write_text(content)
+    done = run("queues", "list", "--key-file", str(tmp_path / "key"))
+    assert done.exit_code == 2
+    assert KEY not in done.output
+    assert run("queues", "list", "--key-file", str(tmp_path / "none")).exit_code == 2
+
+
+def test_the_key_is_shown_nowhere(secured: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "key").write_text(KEY)
+    monkeypatch.setenv("JOBLINE_API_KEY", KEY)
+    nobody = f"http://127.0.0.1:{free_port()}"
+    for words in (["--help"], ["--url", nobody], ["--url", f"{secured}/docs"], ["--limit", "0"], []):
+        for where in ([], ["--key-file", str(tmp_path / "key")]):
+            done = run("jobs", "list", *words, *where)
+            assert KEY not in done.output + done.stderr + repr(done.exception)
+
+
+# The terminal, and the shell
+
+
+@pytest.mark.usefixtures("api")
+def test_nothing_in_a_job_steers_the_terminal() -> None:
+    text = "\x1b[31mred\x1b]0;title\x07 [bold]\u202e"
+    job_id = answer("jobs", "enqueue", "demo.fail", f"message={text}", "--description", text)["id"]
+    for words in (["show", job_id], ["list"], ["list", "--queue", text], ["show", text]):
+        printed = run("jobs", *words)
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202e]", printed.stdout + printed.stderr)
+    assert r"\x1b[31mred" in run("jobs", "show", job_id).stdout
+
+
+@pytest.mark.usefixtures("api")
+def test_a_pipe_gets_whole_lines_without_colour() -> None:
+    job_id = answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2", "--id", "x" * 128)["id"]
+    words = [sys.executable, "-m", "app", "jobs", "list"]
+    done = subprocess.run(words, cwd=ROOT, env={**os.environ, "COLUMNS": "40"}, capture_output=True)
+    assert b"\x1b" not in done.stdout
+    assert [line.split()[:4] for line in done.stdout.decode().splitlines()[1:]] == [
+        [job_id, "demo.add", "queued", "default"]
+    ]
+
+
+@pytest.mark.usefixtures("api", "worker")
+def test_a_terminal_shows_how_far_jobs_are() -> None:
+    job_id = answer("jobs", "enqueue", "demo.count", "total:=40")["id"]
+    screen, terminal = pty.openpty()
+    words = [sys.executable, "-m", "app", "jobs", "watch", job_id]
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    process = subprocess.Popen(words, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=terminal)
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError):  # the terminal is closed
+        while found := os.read(screen, 4096):
+            shown += found
+    os.close(screen)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert re.search(r"━.*\d % started counting", shown.decode())
+    assert "100 % finished" in shown.decode()
+    assert job_id.encode() in output
+    assert b"\x1b" not in output
+
+
+def test_ctrl_c_is_130_and_no_traceback(api: str) -> None:
+    job_id = answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2")["id"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", "jobs", "watch", job_id], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stderr
+    assert job_id.encode() in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=20) == (b"", b"")
+    assert process.returncode == 130
+
+
+def test_the_rest_of_the_program_does_not_load_it() -> None:
+    code = "import sys, app.__main__; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert [name for name in done.stdout.split() if re.match(r"app\.cli|rich|urllib3", name)] == []
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Path]:
+    """Where `make install` has put `jobline`."""
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    python = tmp_path / ".venv/bin/python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    for name in ("Makefile", "app", "jobs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    subprocess.run(["make", ".venv/bin/jobline"], cwd=tmp_path, check=True)
+    return tmp_path / ".venv/bin"
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("jobline jo", ["jobs"]),
+        ("jobline jobs en", ["enqueue"]),
+        ("jobline jobs enqueue demo.a", ["demo.add"]),
+        ("jobline jobs list --status fi", ["finished"]),
+        ("jobline jobs list --queue l", ["low"]),
+        ("jobline schedules show n", ["nightly"]),
+        ("jobline jobs show mi", ["mine"]),
+    ],
+)
+def test_bash_completes_commands_and_names(api: str, shell: Path, line: str, offered: list[str]) -> None:
+    answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2", "--queue", "low", "--id", "mine")
+    answer("schedules", "put", "nightly", "demo.add", "a:=1", "b:=2", "--cron", "@daily")
+    assert complete(shell, line) == offered
+
+
+def test_completion_is_silent_while_nobody_answers(shell: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOBLINE_URL", f"http://127.0.0.1:{free_port()}")
+    assert complete(shell, "jobline jobs enqueue d") == []
+
+
+def complete(folder: Path, line: str) -> list[str]:
+    words = " ".join(f"'{word}'" for word in line.split())
+    script = f"""
+        eval "$(_JOBLINE_COMPLETE=bash_source jobline)"
+        COMP_WORDS=({words}); COMP_CWORD={len(line.split()) - 1}
+        _jobline_completion jobline; echo "${{COMPREPLY[@]}}"
+    """
+    env = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", script], cwd="/", env=env, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    return done.stdout.split()
