@@ -15,21 +15,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import chaos, drain, lab, latency, memory, recovery, report, scale, schedules, ticks
+from benchmarks import chaos, drain, lab, latency, load, memory, recovery, report, scale, schedules, servers, ticks
 from benchmarks.environments import ENVIRONMENTS, PEERS, ROOT
 from benchmarks.server import NotEmpty
-from benchmarks.workers import PEERS as NAMES
 
 BENCHMARKS: dict[str, Any] = {
     "drain": drain,
     "latency": latency,
+    "load": load,
     "scale": scale,
     "memory": memory,
     "recovery": recovery,
     "chaos": chaos,
     "ticks": ticks,
     "schedules": schedules,
+    "servers": servers,
 }
+NAMED_ONLY = ("servers",)
+ABOUT = f"What is named, or everything but {', '.join(NAMED_ONLY)}."
+NAMES = tuple(dict.fromkeys(row.peer for benchmark in BENCHMARKS.values() for row in benchmark.ROWS))
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -58,7 +62,7 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Everything, or what is named.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=ABOUT)
     parser.add_argument("what", nargs="*", help=", ".join(BENCHMARKS))
     parser.add_argument("--peers", default=",".join(NAMES), help="only these, separated by commas")
     parser.add_argument("--rounds", type=int, default=3)
@@ -67,7 +71,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--smoke", action="store_true", help="tiny sizes: does every row work?")
     options = parser.parse_args()
     options.peers = options.peers.split(",")
-    options.what = options.what or list(BENCHMARKS)
+    options.what = options.what or [what for what in BENCHMARKS if what not in NAMED_ONLY]
     for unknown in {*options.what} - {*BENCHMARKS} | {*options.peers} - {*NAMES}:
         parser.error(f"no {unknown!r}")
     return options

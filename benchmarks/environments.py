@@ -4,14 +4,17 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PEERS = Path(__file__).parent / "peers"
 ENVIRONMENTS = ROOT / ".bench"
-OWN = ("jobline", "limit")
+OWN = ("jobline", "limit", "flask", "raw")
 """These run in the environment that the harness itself runs in."""
+BESIDE_OURS = ("servers",)
+"""What is installed for these is added to that environment."""
 NEEDS = {"ardiq": (3, 12)}
 """The Python that a peer needs, where ours is too old for it."""
 
@@ -33,6 +36,9 @@ def bin_folder(peer: str) -> Path:
     if not made_from.exists() or made_from.read_text() != pins.read_text():
         _make(folder, pins, _interpreter(NEEDS.get(peer, (3, 11))))
         shutil.copy(pins, made_from)
+    if peer in BESIDE_OURS:
+        [packages] = folder.glob("lib/python*/site-packages")
+        (packages / "ours.pth").write_text(sysconfig.get_path("purelib"))
     return folder / "bin"
 
 

@@ -35,9 +35,11 @@ class Sizes:
     settle_seconds: float = 120
     schedules: int = 1_000
     ticks_seconds: float = 180
+    load_seconds: int = 10
+    bulk_seconds: int = 5
 
 
-SMOKE = Sizes(0.4, 20, 2_000, 200, 50, 1, 25, 1_000, 300, 20, 25, 20, 30)
+SMOKE = Sizes(0.4, 20, 2_000, 200, 50, 1, 25, 1_000, 300, 20, 25, 20, 30, 1, 1)
 """Enough to see that a row works; its figures mean nothing."""
 
 
@@ -51,18 +53,20 @@ class Lab:
     seed: int
     known: dict[str, int] = field(default_factory=dict)
 
-    def start(self, peer: str, command: tuple[str, ...]) -> Command:
+    def start(self, peer: str, command: tuple[str, ...], **environment: str) -> Command:
         program = str(bin_folder(peer) / command[0])
         words = [word.format(url=self.server.url) for word in command[1:]]
-        return Command([program, *words], self.folder, self._environment())
+        return Command([program, *words], self.folder, self._environment() | environment)
 
     @contextmanager
-    def started(self, peer: str, command: tuple[str, ...], copies: int = 1) -> Iterator[list[Command]]:
+    def started(
+        self, peer: str, command: tuple[str, ...], copies: int = 1, **environment: str
+    ) -> Iterator[list[Command]]:
         """That command `copies` times, until the end of the block."""
         commands: list[Command] = []
         try:
             for _ in range(copies):
-                commands.append(self.start(peer, command))
+                commands.append(self.start(peer, command, **environment))
             yield commands
         finally:
             for one in commands:

@@ -92,7 +92,7 @@ def running(append_only: bool) -> Iterator[Server]:
         return
     with tempfile.TemporaryDirectory(prefix="jobline-bench-") as folder:
         (Path(folder) / "valkey").mkdir()
-        port = _free_port()
+        port = free_port()
         command = [*embedded.command(Path(folder), port), "--appendonly", "yes" if append_only else "no"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
         try:
@@ -117,7 +117,7 @@ def _wait_for(server: Server) -> None:
             return
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])

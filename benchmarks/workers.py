@@ -62,4 +62,3 @@ ALL = (
     ARDIQ_1,
     Worker("ardiq 2", "ardiq", ("ardiq", "run", "-q", "peer_ardiq:app", "-w", "2"), 2, rough=10_000),
 )
-PEERS = tuple(dict.fromkeys(worker.peer for worker in ALL))
