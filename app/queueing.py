@@ -63,6 +63,10 @@ class NewJob:
     status: str = "queued"
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
+    @property
+    def push(self) -> str:
+        return "LPUSH" if self.at_front else "RPUSH"
+
     def hash(self) -> dict[str, Any]:
         """As rq.job.Job.to_dict (RQ 2.12)."""
         now = moment(self.created_at)
@@ -117,11 +121,17 @@ class Receipt(Protocol):
     """What is written in the same step as the jobs."""
 
     key: str
+    kept: int
+    """Seconds."""
 
-    def check(self, held: bytes | None) -> None:
-        """Of what `key` holds; raises if nothing may be written."""
+    def claim(self) -> None:
+        """Hold `key`; raises if nothing may be written."""
 
-    def write(self, pipeline: Pipeline, ids: list[str]) -> None: ...
+    def judge(self, held: bytes | None) -> None:
+        """Raises if nothing may be written, as `key` holds something else."""
+
+    def value(self, ids: list[str]) -> bytes | None:
+        """What `key` is to hold; None: that is not known yet."""
 
 
 def enqueue(connection: redis.Redis, jobs: list[NewJob], receipt: Receipt | None = None) -> list[str]:
@@ -136,6 +146,10 @@ def enqueue(connection: redis.Redis, jobs: list[NewJob], receipt: Receipt | None
         raise Conflict("The same id is given twice")
     parents = sorted({parent for job in jobs for parent in job.depends_on} - {job.id for job in jobs})
     locks = {job.lock.key: job.lock for job in jobs if job.lock}
+    if not (chosen or locks or any(job.depends_on for job in jobs)):
+        return _enqueue_plain(connection, jobs, receipt)
+    if receipt:
+        receipt.claim()
     watched = [job_key(job_id) for job_id in (*chosen, *parents)] + [*locks] + ([receipt.key] if receipt else [])
     first, written = jobs[0], list[str]()
 
@@ -143,7 +157,7 @@ def enqueue(connection: redis.Redis, jobs: list[NewJob], receipt: Receipt | None
         if written and pipeline.hget(job_key(first.id), "created_at") == moment(first.created_at).encode():
             return written  # the transaction had held, and its answer was lost
         if receipt:
-            receipt.check(pipeline.get(receipt.key))
+            receipt.judge(pipeline.get(receipt.key))
         taken = [job_id for job_id in chosen if pipeline.exists(job_key(job_id))]
         if taken:
             raise Conflict(f"There is a job with id {taken[0]!r} already")
@@ -153,14 +167,32 @@ def enqueue(connection: redis.Redis, jobs: list[NewJob], receipt: Receipt | None
         pipeline.multi()
         ids, new = _unique(pipeline, connection, jobs, holder_of)
         write(pipeline, new)
-        if receipt:
-            receipt.write(pipeline, ids)
+        if receipt and (value := receipt.value(ids)):
+            pipeline.set(receipt.key, value, ex=receipt.kept)
         written[:] = ids
         return ids
 
     # something is always watched: redis-py sends a transaction again, when its answer is lost, if nothing is
     watched.append(job_key(first.id))
     return cast(list[str], connection.transaction(check_and_write, *watched, value_from_callable=True))
+
+
+def _enqueue_plain(connection: redis.Redis, jobs: list[NewJob], receipt: Receipt | None) -> list[str]:
+    """Jobs with new ids that wait for none and exclude none: one round trip."""
+    _place(jobs, {})
+    ids = [job.id for job in jobs]
+    keys, words = [job_key(jobs[0].id)], list[Any]((b"", 0))
+    if receipt:
+        keys.append(receipt.key)
+        words = [receipt.value(ids), receipt.kept]
+    for job in jobs:
+        where = job.at and math.ceil(job.at.timestamp()) if job.status == "scheduled" else job.push
+        fields = [word for pair in job.hash().items() for word in pair]
+        words += (job.id, job.queue, where, job.ttl or "", len(fields), *fields)
+    held = script(connection, "enqueue")(keys=keys, args=words)
+    if receipt and held != 1:
+        receipt.judge(held)
+    return ids
 
 
 def _holder(pipeline: Pipeline, lock: unique.Lock) -> tuple[str, bytes] | None:
@@ -231,7 +263,7 @@ def write(pipeline: Pipeline, jobs: Sequence[NewJob]) -> None:
         elif job.status == "scheduled":
             assert job.at is not None
             pipeline.zadd(registry_key("scheduled", job.queue), {job.id: math.ceil(job.at.timestamp())})
-        elif job.at_front:
+        elif job.push == "LPUSH":
             pipeline.lpush(queue_key(job.queue), job.id)
         else:
             ready.setdefault(queue_key(job.queue), []).append(job.id)

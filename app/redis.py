@@ -1,12 +1,14 @@
 """The connection to Redis, the names of RQ's keys that we touch, and our scripts."""
 
+from collections.abc import Callable
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import redis
 from redis.backoff import ExponentialBackoff
+from redis.client import Pipeline
 from redis.commands.core import Script
 from redis.retry import Retry
 
@@ -80,9 +82,14 @@ def source(*names: str) -> str:
     return "\n".join((Path(__file__).parent / f"{name}.lua").read_text() for name in ("events", *names))
 
 
-def script(connection: redis.Redis, *names: str) -> Script:
-    """As `source`."""
-    return connection.register_script(source(*names))
+_scripts: dict[tuple[str, ...], Script] = {}
+
+
+def script(connection: redis.Redis | Pipeline, *names: str) -> Callable[..., Any]:
+    """As `source`, to be called with `keys` and `args`."""
+    if names not in _scripts:
+        _scripts[names] = connection.register_script(source(*names))
+    return partial(_scripts[names], client=connection)
 
 
 def moment(at: datetime) -> str:

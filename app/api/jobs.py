@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -179,16 +180,18 @@ def _limit(said: str | int | RateBody | ConcurrencyBody | None) -> Limit | None:
 def accept(job: NewJob) -> Response:
     """Enqueue one job: 202; 200 with its end, if the caller waits, or with a unique job that was there before."""
 
+    begun = cache(lambda: _state(job))  # as it is when it has its place
+
     def act(receipt: Receipt | None) -> Response:
         if receipt:
-            receipt.answer = lambda ids: kept(_state(job), 202) if ids == [job.id] else None
+            receipt.answer = lambda ids: kept(begun(), 202) if ids == [job.id] else None
         [job_id] = queueing.enqueue(context().redis, [job], receipt)
         if job_id == job.id and not preferred_wait():
-            return answered(_state(job), 202)
+            return answered(begun(), 202)
         state = _job_after(job_id, preferred_wait())
         status = 200 if job_id != job.id or state["status"] in job_state.ENDED else 202
         if receipt and job_id != job.id:
-            receipt.keep(context().redis, kept(state, status))
+            receipt.keep(kept(state, status))
         return answered(state, status)
 
     return once(act)

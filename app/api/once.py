@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from app.api.context import answer, context
 from app.errors import BadRequest
-from app.idempotency import Answer, Receipt
+from app.idempotency import Answer, Receipt, Repeated
 
 LONGEST = 255
 
@@ -27,11 +27,10 @@ def once(act: Callable[[Receipt | None], Response]) -> Response:
         raise BadRequest(f"An Idempotency-Key has 1 to {LONGEST} characters")
     said = f"{request.method} {request.full_path}\n".encode() + request.get_data()
     receipt = Receipt(context().redis, g.caller, key, said)
-    earlier = receipt.earlier()
-    if earlier:
-        return answered(earlier["body"], earlier["status"], Idempotent_Replayed="true")
     try:
         return act(receipt)
+    except Repeated as earlier:
+        return answered(earlier.answer["body"], earlier.answer["status"], Idempotent_Replayed="true")
     except BaseException:
         with contextlib.suppress(RedisError):
             receipt.give_up()

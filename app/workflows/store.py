@@ -94,19 +94,21 @@ class NewWorkflow:
 
 def create(connection: redis.Redis, flow: NewWorkflow, receipt: Receipt | None) -> None:
     """Write a workflow, and queue what needs nothing."""
+    if receipt:
+        receipt.claim()
 
     def write(pipeline: Pipeline) -> None:
         if pipeline.exists(workflow_key(flow.id)):
             return  # the transaction had held, and its answer was lost
         if receipt:
-            receipt.check(pipeline.get(receipt.key))
+            receipt.judge(pipeline.get(receipt.key))
         pipeline.multi()
         pipeline.hset(workflow_key(flow.id), mapping=flow.hash())
         pipeline.zadd(WORKFLOWS, {flow.id: flow.created_at.timestamp()})
         pipeline.sadd(WORKFLOWS_OPEN, flow.id)
         queueing.write(pipeline, [job for _, jobs in (*flow.nodes, *flow.hooks) for job in jobs])
-        if receipt:
-            receipt.write(pipeline, [flow.id])
+        if receipt and (value := receipt.value([flow.id])):
+            pipeline.set(receipt.key, value, ex=receipt.kept)
 
     connection.transaction(write, workflow_key(flow.id), *([receipt.key] if receipt else []))
 

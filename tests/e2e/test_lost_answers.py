@@ -57,7 +57,7 @@ def each_lost(world: Time) -> Iterator[Answers]:
         if answers.left >= 0:
             break
         number += 1
-    assert number > 3
+    assert number >= 1
 
 
 def test_a_due_moment_is_run_once(world: Time) -> None:
