@@ -4,7 +4,6 @@ One call works for SPEND seconds at most; its cursor goes on, also in another pr
 script as when it is changed alone, so one that has moved on meanwhile is left alone, and counted as skipped.
 """
 
-import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +11,10 @@ from typing import Any
 
 import redis
 from redis.exceptions import OutOfMemoryError, ReadOnlyError
-from rq.command import send_stop_job_command
-from rq.exceptions import InvalidJobOperation, NoSuchJobError
 
 from app import changes, job_state, listing, sources
 from app.changes import Action
 from app.selection import Selection
-from app.serializer import JSON
 from app.sources import REGISTRY_OF, Cursor
 
 SPEND = 5.0  # seconds
@@ -93,7 +89,7 @@ class Sender:
             changed |= {job_id for job_id, outcome in outcomes.items() if outcome == b"ok"}
             if self.action == "cancel":
                 running = [job_id for job_id, outcome in outcomes.items() if outcome == b"started"]
-                changed |= {job_id for job_id in running if _stop(self.connection, job_id)}
+                changed |= {job_id for job_id in running if changes.stop(self.connection, job_id)}
         return changed
 
     def _run(self, job_ids: list[str]) -> dict[str, Any]:
@@ -108,11 +104,3 @@ class Sender:
         slow = time.monotonic() - began > HELD_UP
         self._at_once = max(1, self._at_once // 2) if slow else min(2 * self._at_once, BATCH)
         return dict(zip(job_ids, outcomes, strict=True))
-
-
-def _stop(connection: redis.Redis, job_id: str) -> bool:
-    """Tell its worker, if it runs."""
-    with contextlib.suppress(NoSuchJobError, InvalidJobOperation):
-        send_stop_job_command(connection, job_id, JSON)
-        return True
-    return False

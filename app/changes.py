@@ -1,12 +1,14 @@
 """What is done with jobs that are there: cancel, requeue, delete; and those whose time has come are queued."""
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, Literal
 
 import redis
 from redis.client import Pipeline
+from rq.command import send_command
 
 from app.errors import Conflict, NotFound
 from app.redis import ENDING, QUEUES, ended_key, job_key, moment, queue_key, registry_key, script
@@ -17,20 +19,34 @@ SCRIPTS: dict[Action, tuple[str, ...]] = {
     "requeue": ("workflows/library", "workflows/reopen", "move", "requeue"),
     "delete": ("delete",),
 }
+STOP_WITHIN = 1.0  # seconds for a job that was claimed to begin
 WAKE_FOR = 60  # seconds that the note of a job's end stays for those who wait
 
 
-def cancel(connection: redis.Redis, job_id: str, stop: Callable[[str], None]) -> None:
-    """Take a job that has not started out of its queue, or `stop` the one that runs.
+def cancel(connection: redis.Redis, job_id: str) -> None:
+    """Take a job that has not started out of its queue, or have its worker stop it.
 
     Raises:
         NotFound, Conflict: it has ended already.
     """
     outcome = _change(connection, job_id, "cancel")
-    if outcome == "started":
-        stop(job_id)
-    elif outcome != "ok":
+    if outcome == "started" and not stop(connection, job_id, STOP_WITHIN):
+        outcome = "about to begin, or has just ended"
+    if outcome not in ("ok", "started"):
         raise Conflict(f"Job {job_id} is {outcome}: only a job that has not ended can be canceled")
+
+
+def stop(connection: redis.Redis, job_id: str, wait: float = 0) -> bool:
+    """Whether a worker was told to stop the job; `wait` up to so many seconds for it to begin."""
+    end = time.monotonic() + wait
+    while True:
+        status, worker = connection.hmget(job_key(job_id), "status", "worker_name")
+        if status == b"started" and worker:
+            send_command(connection, worker.decode(), "stop-job", job_id=job_id)
+            return True
+        if status != b"queued" or time.monotonic() >= end:
+            return False
+        time.sleep(0.02)
 
 
 def requeue(

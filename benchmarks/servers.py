@@ -75,7 +75,7 @@ def measure(lab: Lab, service: Service) -> dict[str, float | None]:
             people.listen(0.1)
             figures["streams_open"] = sum(client.welcome for client in people.following)
             figures["memory_mb"] = _memory(served)
-            changes.cancel(lab.server.client, job_id, lambda _: None)
+            changes.cancel(lab.server.client, job_id)
             seconds = people.listen(PATIENCE)
             for who, clients in (("waiting", people.waiting), ("following", people.following)):
                 figures[f"{who}_told"] = sum(client.told for client in clients)

@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from flask import Response, request
 from pydantic import BaseModel
-from rq.command import send_stop_job_command
 
 from app import amend, bulk, changes, job_state, listing, outcome, queueing, waiting
 from app.api import schemas
@@ -22,7 +21,7 @@ from app.idempotency import Receipt
 from app.options import Limit
 from app.pointers import Place
 from app.queueing import NewJob
-from app.serializer import JSON, utc
+from app.serializer import utc
 
 SPOKEN_FOR = {
     *("function", "args", "kwargs", "delay", "at", "retry", "rate_limit", "concurrency", "unique", "webhook"),
@@ -116,7 +115,7 @@ def cancel(path: schemas.JobPath) -> Response:
     """Cancel a job that has not started, or stop the one that runs (202: its worker has been told)."""
     authorize("enqueue")
     connection = context().redis
-    changes.cancel(connection, path.job_id, lambda job_id: send_stop_job_command(connection, job_id, JSON))
+    changes.cancel(connection, path.job_id)
     outcome.follow_up(connection)
     job = _job_after(path.job_id, 0)
     return answer(job, 200 if job["status"] == "canceled" else 202)

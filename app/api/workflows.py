@@ -3,7 +3,6 @@
 from typing import Any
 
 from flask import Response
-from rq.command import send_stop_job_command
 
 from app.api import schemas
 from app.api.auth import authorize
@@ -13,7 +12,6 @@ from app.api.once import answered, kept, once
 from app.api.openapi import ONCE, blueprint
 from app.errors import Invalid
 from app.idempotency import Receipt
-from app.serializer import JSON
 from app.workflows import store
 from app.workflows.graph import HOOKS, Need, Node, check
 from app.workflows.results import found_in
@@ -68,7 +66,7 @@ def cancel(path: schemas.WorkflowPath) -> Response:
     """Cancel what has not begun, and stop what runs."""
     authorize("enqueue")
     connection = context().redis
-    store.cancel(connection, path.workflow_id, lambda job_id: send_stop_job_command(connection, job_id, JSON))
+    store.cancel(connection, path.workflow_id)
     return answer(store.get(connection, path.workflow_id), 202)
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import uuid
 from base64 import b64decode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -235,14 +235,14 @@ def _place(cursor: str | None) -> int:
     return int(cursor)
 
 
-def cancel(connection: redis.Redis, workflow: str, stop: Callable[[str], None]) -> None:
-    """Cancel all that has not ended; `stop` what runs. Raises NotFound; Conflict: it has ended."""
+def cancel(connection: redis.Redis, workflow: str) -> None:
+    """Cancel all that has not ended, and stop what runs. Raises NotFound; Conflict: it has ended."""
     if not connection.exists(workflow_key(workflow)):
         raise NotFound(f"No workflow {workflow!r}")
     left = _cancel(connection, workflow, "canceled")
     if left is None:
         raise Conflict(f"Workflow {workflow} has ended")
-    _cancel_jobs(connection, workflow, left, stop)
+    _cancel_jobs(connection, workflow, left)
 
 
 def _cancel(connection: redis.Redis, workflow: str, status: str) -> list[bytes] | None:
@@ -252,10 +252,13 @@ def _cancel(connection: redis.Redis, workflow: str, status: str) -> list[bytes] 
     return found
 
 
-def _cancel_jobs(connection: redis.Redis, workflow: str, members: Sequence[bytes], stop: Callable[[str], None]) -> None:
+def _cancel_jobs(connection: redis.Redis, workflow: str, members: Sequence[bytes], running: bool = True) -> None:
+    """Those that run too, if it is said."""
     for member in members:
         with contextlib.suppress(NotFound, Conflict):  # it has ended meanwhile
-            changes.cancel(connection, f"{workflow}-{member.decode()}", stop)
+            job_id = f"{workflow}-{member.decode()}"
+            if running or connection.hget(job_key(job_id), "status") != b"started":
+                changes.cancel(connection, job_id)
 
 
 def sweep(connection: redis.Redis, number: int) -> None:
@@ -265,7 +268,7 @@ def sweep(connection: redis.Redis, number: int) -> None:
     """
     for workflow in connection.smembers(WORKFLOWS_STOPPING):
         left = _cancel(connection, workflow.decode(), "")
-        _cancel_jobs(connection, workflow.decode(), left or [], lambda _: None)
+        _cancel_jobs(connection, workflow.decode(), left or [], running=False)
     for workflow in sorted(connection.smembers(WORKFLOWS_OPEN))[number % 10 :: 10]:
         for batch in _batches(_open_members(connection, workflow.decode())):
             _note_ends(connection, workflow.decode(), batch)

@@ -169,7 +169,7 @@ def test_a_job_that_waits_for_a_limit_can_be_canceled(
     put(valkey, project, "first", 1, concurrency=Limit(1))
     second, third = (put(valkey, project, user, concurrency=Limit(1)) for user in ("second", "third"))
     until(lambda: status(valkey, third) == "scheduled")
-    changes.cancel(valkey, second, lambda _: None)
+    changes.cancel(valkey, second)
     until(lambda: status(valkey, third) == "finished")
     assert [user for user, _, _ in runs(project)] == ["first", "third"]
 

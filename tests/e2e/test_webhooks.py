@@ -124,7 +124,7 @@ def stop(connection: redis.Redis, job_id: str) -> None:
 
 
 def cancel(connection: redis.Redis, job_id: str) -> None:
-    changes.cancel(connection, job_id, lambda _: None)
+    changes.cancel(connection, job_id)
     outcome.follow_up(connection)
 
 
@@ -189,7 +189,7 @@ def test_what_killed_processes_left_behind_the_scheduler_delivers(
     site: Project, valkey: redis.Redis, receiver: Receiver, started: Started
 ) -> None:
     job_id = put(valkey, "value", f"{receiver.base}/ok", queue="nobody-takes")
-    changes.cancel(valkey, job_id, lambda _: None)  # and whoever canceled it died here
+    changes.cancel(valkey, job_id)  # and whoever canceled it died here
     assert valkey.xlen("jobline:outbox") == 1
     worker(site, started, "webhooks")
     started.append(site.start("-m", "scheduler"))
