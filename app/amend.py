@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import redis
 
-from app import job_state, limits, queueing
+from app import changes, job_state, limits, queueing
 from app.catalog import Arguments, Catalog, Function
 from app.errors import Conflict, Invalid, NotFound
 from app.options import Retry
@@ -49,7 +49,7 @@ def requeue(
     if retry:
         waits = retry.waits()
         fields |= {"retries_left": len(waits), "retry_intervals": orjson.dumps(waits)}
-    queueing.requeue(connection, job_id, queue or "", fields)
+    changes.requeue(connection, job_id, queue or "", fields)
 
 
 def _new_call(

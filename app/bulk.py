@@ -15,8 +15,8 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError
 from rq.command import send_stop_job_command
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 
-from app import job_state, listing, queueing, sources
-from app.queueing import Action
+from app import changes, job_state, listing, sources
+from app.changes import Action
 from app.selection import Selection
 from app.serializer import JSON
 from app.sources import REGISTRY_OF, Cursor
@@ -100,7 +100,7 @@ class Sender:
         began = time.monotonic()
         with self.connection.pipeline(transaction=False) as pipeline:
             for job_id in job_ids:
-                queueing.change(self.connection, pipeline, job_id, self.action)
+                changes.change(self.connection, pipeline, job_id, self.action)
             outcomes = pipeline.execute(raise_on_error=False)
         for outcome in outcomes:
             if isinstance(outcome, OutOfMemoryError | ReadOnlyError):

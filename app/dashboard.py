@@ -29,7 +29,7 @@ from rq.utils import as_text
 from rq_dashboard import web
 from werkzeug.exceptions import BadRequest, Conflict, Forbidden, MethodNotAllowed, NotFound
 
-from app import errors, queueing
+from app import changes, errors
 from app.serializer import JSON
 
 UNREADABLE = "(unreadable)"
@@ -104,7 +104,7 @@ class Job(rq.job.Job):
         if self.unreadable:
             raise Conflict(f"Job {self.id} cannot be read")
         try:
-            queueing.delete(self.connection, self.id)
+            changes.delete(self.connection, self.id)
         except errors.NotFound as error:
             raise NoSuchJobError(error.detail) from error
 
@@ -169,7 +169,7 @@ class Worker(rq.Worker):
 def requeue_job(job_id: str, connection: redis.Redis) -> None:
     """As the API does. Of all jobs of a queue, those that cannot be requeued are left where they are."""
     try:
-        queueing.requeue(connection, job_id)
+        changes.requeue(connection, job_id)
     except (errors.JoblineError, redis.ResponseError):
         if "job_id" in (request.view_args or {}):
             raise

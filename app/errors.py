@@ -49,5 +49,16 @@ class Invalid(JoblineError):
     status, title = 422, "Unprocessable content"
 
 
+class TooManyRequests(JoblineError):
+    status, title = 429, "Too many requests"
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+        """Seconds."""
+
+
 class Unavailable(JoblineError):
     status, title = 503, "Service unavailable"
+    retry_after = 2
+    """Seconds."""

@@ -6,33 +6,25 @@ All jobs of one call are written in one transaction: either every one is there, 
 import math
 import uuid
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import chain
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Protocol, cast
 
 import orjson
 import redis
 from redis.client import Pipeline
 from rq.utils import get_call_string
 
-from app import events, limits, unique, webhooks
+from app import changes, events, limits, unique, webhooks
 from app.catalog import Function
-from app.errors import Conflict, Invalid, NotFound, TooLarge
+from app.errors import Conflict, Invalid, TooLarge
 from app.limits import Held
-from app.redis import ENDING, QUEUES, ended_key, job_key, moment, queue_key, registry_key, script
+from app.redis import QUEUES, job_key, moment, queue_key, registry_key, script
 from app.serializer import JSON
 from app.settings import Settings
 
 WAITABLE = (b"created", b"queued", b"deferred", b"scheduled", b"started", b"finished")
-Action = Literal["cancel", "requeue", "delete"]
-SCRIPTS: dict[Action, tuple[str, ...]] = {
-    "cancel": (*ENDING, "cancel"),
-    "requeue": ("workflows/library", "workflows/reopen", "move", "requeue"),
-    "delete": ("delete",),
-}
-WAKE_FOR = 60  # seconds that the note of a job's end stays for those who wait
 
 
 @dataclass(slots=True)
@@ -223,7 +215,7 @@ def _unique(
                 raise Conflict(f"Job {holder[0]} runs already, and cannot be replaced")
             if holder:
                 new = [one for one in new if one.id != holder[0]]
-                change(connection, pipeline, holder[0], "delete")
+                changes.change(connection, pipeline, holder[0], "delete")
             holder_of[job.lock.key] = job.id, job.status.encode()
             pipeline.set(job.lock.key, job.id, px=job.lock.lasts)
         ids.append(job.id)
@@ -276,69 +268,6 @@ def write(pipeline: Pipeline, jobs: Sequence[NewJob]) -> None:
         events.tell(pipeline, ids, queue, status)
     for queue, ids in ready.items():
         pipeline.rpush(queue, *ids)
-
-
-def cancel(connection: redis.Redis, job_id: str, stop: Callable[[str], None]) -> None:
-    """Take a job that has not started out of its queue, or `stop` the one that runs.
-
-    Raises:
-        NotFound, Conflict: it has ended already.
-    """
-    outcome = _change(connection, job_id, "cancel")
-    if outcome == "started":
-        stop(job_id)
-    elif outcome != "ok":
-        raise Conflict(f"Job {job_id} is {outcome}: only a job that has not ended can be canceled")
-
-
-def requeue(
-    connection: redis.Redis, job_id: str, queue: str = "", fields: Mapping[str, str | bytes | int] | None = None
-) -> None:
-    """Put a failed, stopped or canceled job back at the end of its queue, or of another.
-
-    `fields` of its hash are written in the same step.
-
-    Raises:
-        NotFound, Conflict: it is in another state.
-    """
-    outcome = _change(connection, job_id, "requeue", queue, *chain.from_iterable((fields or {}).items()))
-    if outcome != "ok":
-        raise Conflict(f"Job {job_id} is {outcome}: only a failed, stopped or canceled job can be requeued")
-
-
-def delete(connection: redis.Redis, job_id: str) -> None:
-    """Remove a job and all that is kept of it.
-
-    Raises:
-        NotFound, Conflict: it is running.
-    """
-    outcome = _change(connection, job_id, "delete")
-    if outcome != "ok":
-        raise Conflict(f"Job {job_id} is {outcome}: cancel it first")
-
-
-def _change(connection: redis.Redis, job_id: str, action: Action, *more: Any) -> str:
-    outcome = change(connection, connection, job_id, action, *more)
-    if outcome is None:
-        raise NotFound(f"No job {job_id!r}")
-    return outcome.decode()
-
-
-def change(connection: redis.Redis, client: redis.Redis | Pipeline, job_id: str, action: Action, *more: Any) -> Any:
-    """Cancel, requeue or delete a job, at once or as part of a pipeline: b"ok", the state that forbids it, or None if
-    there is no such job."""
-    now = datetime.now(UTC)
-    keys, args = [job_key(job_id), ended_key(job_id)], [job_id, moment(now), int(now.timestamp()), WAKE_FOR, *more]
-    return script(connection, *SCRIPTS[action])(keys=keys, args=args, client=client)
-
-
-def move_due(connection: redis.Redis, queue: str, now: datetime, limit: int = 1000) -> int:
-    """Move up to `limit` jobs whose time has come from the scheduled registry to their queue; returns how many.
-
-    As rq.scheduler.RQScheduler.enqueue_scheduled_jobs (RQ 2.12), in one atomic step.
-    """
-    keys = [registry_key("scheduled", queue), queue_key(queue), QUEUES]
-    return script(connection, "move_due")(keys=keys, args=[now.timestamp(), moment(now), limit])
 
 
 def prepare(

@@ -13,7 +13,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, SecretStr, field_valida
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app import api_keys, signing
-from app.options import Webhook
+from app.options import Webhook, rate
 
 DAY = 86_400
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     body_limit: PositiveInt = 1024 * 1024
     bulk_body_limit: PositiveInt = 16 * 1024 * 1024
     arguments_limit: PositiveInt = 64 * 1024
+    request_limit: str = ""
+    """How many requests a caller may make, such as 600/m; empty: as many as they like."""
     event_streams: PositiveInt = 1000
     """So many event streams may be open at once on one API process."""
     reload: bool = False
@@ -87,6 +89,13 @@ class Settings(BaseSettings):
             if path and name not in values:
                 values[name] = Path(path).read_text().strip()
         return values
+
+    @field_validator("request_limit")
+    @classmethod
+    def _check_rate(cls, said: str) -> str:
+        if said:
+            rate(said)
+        return said
 
     @field_validator("api_keys")
     @classmethod

@@ -9,7 +9,20 @@ from flask_openapi3 import Info, OpenAPI
 from flask_openapi3_swagger.plugins import RegisterPlugin as SwaggerUI
 
 from app import api_keys, dashboard, waiting
-from app.api import audit, errors, failures, functions, jobs, queues, schedules, streams, system, webhooks, workflows
+from app.api import (
+    audit,
+    errors,
+    failures,
+    functions,
+    jobs,
+    queues,
+    schedules,
+    streams,
+    system,
+    throttle,
+    webhooks,
+    workflows,
+)
 from app.api.auth import authorize
 from app.api.context import Context, context
 from app.api.openapi import SECURITY
@@ -60,6 +73,7 @@ def create_app(
     app.register_blueprint(SwaggerUI.register(doc_url="/openapi.json"), url_prefix="/docs")
     app.add_url_rule("/docs", "docs", lambda: redirect("/docs/swagger"))
     dashboard.mount(app, app.extensions["jobline"].redis, authorize)
+    app.after_request(throttle.tell)
     app.after_request(_harden)
     app.after_request(audit.write_down)
     return app

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import psutil
 
-from app import queueing
+from app import changes
 from benchmarks import crowd, services
 from benchmarks.lab import Lab
 from benchmarks.load import CONNECTIONS
@@ -75,7 +75,7 @@ def measure(lab: Lab, service: Service) -> dict[str, float | None]:
             people.listen(0.1)
             figures["streams_open"] = sum(client.welcome for client in people.following)
             figures["memory_mb"] = _memory(served)
-            queueing.cancel(lab.server.client, job_id, lambda _: None)
+            changes.cancel(lab.server.client, job_id, lambda _: None)
             seconds = people.listen(PATIENCE)
             for who, clients in (("waiting", people.waiting), ("following", people.following)):
                 figures[f"{who}_told"] = sum(client.told for client in clients)

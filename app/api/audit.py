@@ -7,7 +7,7 @@ from flask import Response, g, request
 from app import audit
 from app.api import schemas
 from app.api.auth import authorize
-from app.api.context import answer, context
+from app.api.context import context, page
 from app.api.openapi import blueprint
 
 SINGLE = ("jobs.enqueue", "functions.call")  # enqueues of one job
@@ -21,8 +21,7 @@ api = blueprint("audit", "system", "/api/v1/audit")
 def list_audit(query: schemas.AuditQuery) -> Response:
     """Who changed what, newest first."""
     authorize("admin")
-    found, cursor = audit.page(context().redis, **dict(query))
-    return answer({"entries": found, "next_cursor": cursor})
+    return page("entries", *audit.page(context().redis, **dict(query)))
 
 
 def write_down(response: Response) -> Response:

@@ -4,6 +4,7 @@ from flask import current_app, g, request
 from werkzeug.datastructures import Authorization
 
 from app import api_keys
+from app.api.throttle import throttle
 from app.errors import Forbidden, Unauthorized
 
 OPEN_PATHS = ("/", "/livez", "/readyz", "/openapi.json", "/docs", "/favicon.ico")
@@ -15,16 +16,18 @@ def authorize(scope: str) -> None:
     Afterwards `g.scope` is what was asked for and `g.caller` the name of the key, or "open" where there are no keys.
 
     Raises:
-        Unauthorized, Forbidden
+        Unauthorized, Forbidden, TooManyRequests
     """
     keys: list[api_keys.ApiKey] = current_app.extensions["jobline"].keys
     if not keys:
         g.caller, g.scope = "open", scope
+        throttle()
         return
     found = api_keys.find(keys, _presented(request.authorization))
     if found is None:
         raise Unauthorized("Give an API key: Authorization: Bearer KEY, or Basic with the key as password")
     g.caller, g.scope = found.name, scope
+    throttle()
     if not found.allows(scope):
         raise Forbidden(f"The key {found.name!r} has no scope {scope!r}")
 

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from typing import Any, cast
+from urllib.parse import urlencode
 
-import orjson
-from flask import Response, current_app, g
+from flask import Response, current_app, g, request
 from redis import Redis
 
 from app.api_keys import ApiKey
@@ -41,6 +41,10 @@ def note(**details: Any) -> None:
     g.noted = details
 
 
-def parsed(body: bytes) -> Any:
-    """Raises ValueError."""
-    return orjson.loads(body)
+def page(name: str, found: list[Any], cursor: str | None) -> Response:
+    """One page of a list, and where the next one is (RFC 8288)."""
+    response = answer({name: found, "next_cursor": cursor})
+    if cursor:
+        following = f"{request.path}?{urlencode({**request.args.to_dict(), 'cursor': cursor})}"
+        response.headers["Link"] = f'<{following}>; rel="next"'
+    return response

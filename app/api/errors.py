@@ -11,10 +11,8 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from werkzeug.exceptions import HTTPException
 
-from app.errors import Invalid, JoblineError, Unauthorized, Unavailable
+from app.errors import Invalid, JoblineError, TooManyRequests, Unauthorized, Unavailable
 from app.pointers import below, place_in
-
-RETRY_AFTER = "2"  # seconds
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +29,8 @@ def install(app: Flask) -> None:
 
 def render(error: JoblineError) -> Response:
     response = problem(error.status, error.title, error.detail, error.errors)
-    if isinstance(error, Unavailable):
-        response.headers["Retry-After"] = RETRY_AFTER
+    if isinstance(error, Unavailable | TooManyRequests):
+        response.headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, Unauthorized):
         response.headers["WWW-Authenticate"] = 'Basic realm="jobline", charset="UTF-8"'
     return response

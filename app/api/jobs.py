@@ -5,16 +5,15 @@ from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, cast
-from urllib.parse import urlencode
 
 from flask import Response, request
 from pydantic import BaseModel
 from rq.command import send_stop_job_command
 
-from app import amend, bulk, job_state, listing, outcome, queueing, waiting
+from app import amend, bulk, changes, job_state, listing, outcome, queueing, waiting
 from app.api import schemas
 from app.api.auth import authorize
-from app.api.context import answer, context, note
+from app.api.context import answer, context, note, page
 from app.api.once import answered, kept, once
 from app.api.openapi import ONCE, PREFER, PREFER_ONCE, blueprint
 from app.errors import Invalid, NotFound
@@ -68,12 +67,7 @@ def enqueue_bulk(body: schemas.BulkBody) -> Response:
 def list_jobs(query: schemas.JobsQuery) -> Response:
     """Jobs, newest first in each queue and state."""
     authorize("read")
-    page, cursor = listing.jobs(context().redis, query, query.limit, query.cursor)
-    answered = answer({"jobs": page, "next_cursor": cursor})
-    if cursor:
-        following = f"{request.path}?{urlencode({**request.args.to_dict(), 'cursor': cursor})}"
-        answered.headers["Link"] = f'<{following}>; rel="next"'
-    return answered
+    return page("jobs", *listing.jobs(context().redis, query, query.limit, query.cursor))
 
 
 @api.post("/requeue", responses={200: schemas.BulkRequeued})
@@ -122,7 +116,7 @@ def cancel(path: schemas.JobPath) -> Response:
     """Cancel a job that has not started, or stop the one that runs (202: its worker has been told)."""
     authorize("enqueue")
     connection = context().redis
-    queueing.cancel(connection, path.job_id, lambda job_id: send_stop_job_command(connection, job_id, JSON))
+    changes.cancel(connection, path.job_id, lambda job_id: send_stop_job_command(connection, job_id, JSON))
     outcome.follow_up(connection)
     job = _job_after(path.job_id, 0)
     return answer(job, 200 if job["status"] == "canceled" else 202)
@@ -142,7 +136,7 @@ def requeue(path: schemas.JobPath, body: schemas.RequeueBody) -> Response:
 def delete(path: schemas.JobPath) -> Response:
     """Remove a job and what is kept of it; not while it runs."""
     authorize("admin")
-    queueing.delete(context().redis, path.job_id)
+    changes.delete(context().redis, path.job_id)
     return Response(status=204)
 
 

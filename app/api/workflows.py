@@ -1,14 +1,13 @@
 """/workflows: submit a graph of jobs, look, list, cancel."""
 
 from typing import Any
-from urllib.parse import urlencode
 
-from flask import Response, request
+from flask import Response
 from rq.command import send_stop_job_command
 
 from app.api import schemas
 from app.api.auth import authorize
-from app.api.context import answer, context
+from app.api.context import answer, context, page
 from app.api.jobs import new_job
 from app.api.once import answered, kept, once
 from app.api.openapi import ONCE, blueprint
@@ -54,12 +53,7 @@ def submit(body: schemas.WorkflowBody) -> Response:
 def list_workflows(query: schemas.WorkflowsQuery) -> Response:
     """Workflows, newest first."""
     authorize("read")
-    page, cursor = store.list_(context().redis, query.limit, query.cursor, query.status, query.name)
-    found = answer({"workflows": page, "next_cursor": cursor})
-    if cursor:
-        following = f"{request.path}?{urlencode({**request.args.to_dict(), 'cursor': cursor})}"
-        found.headers["Link"] = f'<{following}>; rel="next"'
-    return found
+    return page("workflows", *store.list_(context().redis, query.limit, query.cursor, query.status, query.name))
 
 
 @api.get("/<string:workflow_id>", responses={200: schemas.Workflow})

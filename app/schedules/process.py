@@ -17,7 +17,7 @@ import structlog
 from redis.exceptions import RedisError
 from rq_scheduler import Scheduler as RQScheduler
 
-from app import limits, listing, outcome, queueing
+from app import changes, limits, listing, outcome
 from app.catalog import Catalog
 from app.recovery import Sweeper
 from app.redis import SCHEDULER_WAKE, SCHEDULERS
@@ -132,7 +132,7 @@ class Scheduler(RQScheduler):
     def _move_delayed(self) -> None:
         """RQ's delayed jobs, and retries that wait."""
         for queue in listing.queue_names(self.connection):
-            while self.lease.hold() and queueing.move_due(self.connection, queue, self._now()):
+            while self.lease.hold() and changes.move_due(self.connection, queue, self._now()):
                 pass
 
     def _beat(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import time_machine
 from pydantic import SecretStr
 
-from app import limits, listing, outcome, queueing, rq_parts
+from app import changes, limits, listing, outcome, rq_parts
 from app.redis import registry_key
 from app.schedules import store
 from app.schedules.lease import Lease
@@ -114,7 +114,7 @@ class Jobs:
         while runner.run_due(now)[0]:
             pass
         for name in self._queues():
-            while queueing.move_due(self.redis, name, now):
+            while changes.move_due(self.redis, name, now):
                 pass
         while outcome.follow_up(self.redis):
             pass

@@ -12,7 +12,7 @@ import orjson
 import redis
 from redis.client import Pipeline
 
-from app import job_state, queueing
+from app import changes, job_state, queueing
 from app.errors import BadRequest, Conflict, NotFound
 from app.queueing import NewJob, Receipt
 from app.redis import WORKFLOWS, WORKFLOWS_OPEN, WORKFLOWS_STOPPING, job_key, moment, results_key, script, workflow_key
@@ -255,7 +255,7 @@ def _cancel(connection: redis.Redis, workflow: str, status: str) -> list[bytes] 
 def _cancel_jobs(connection: redis.Redis, workflow: str, members: Sequence[bytes], stop: Callable[[str], None]) -> None:
     for member in members:
         with contextlib.suppress(NotFound, Conflict):  # it has ended meanwhile
-            queueing.cancel(connection, f"{workflow}-{member.decode()}", stop)
+            changes.cancel(connection, f"{workflow}-{member.decode()}", stop)
 
 
 def sweep(connection: redis.Redis, number: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import redis
 
-from app import limits, queueing
+from app import changes, limits, queueing
 from app.catalog import Catalog, Function
 from app.options import Breaker, Limit, Options
 from app.redis import LEASES
@@ -169,7 +169,7 @@ def test_a_job_that_waits_for_a_limit_can_be_canceled(
     put(valkey, project, "first", 1, concurrency=Limit(1))
     second, third = (put(valkey, project, user, concurrency=Limit(1)) for user in ("second", "third"))
     until(lambda: status(valkey, third) == "scheduled")
-    queueing.cancel(valkey, second, lambda _: None)
+    changes.cancel(valkey, second, lambda _: None)
     until(lambda: status(valkey, third) == "finished")
     assert [user for user, _, _ in runs(project)] == ["first", "third"]
 

@@ -14,7 +14,7 @@ import pytest
 import redis
 from rq.command import send_stop_job_command
 
-from app import job_state, outcome, queueing
+from app import changes, job_state, outcome, queueing
 from app.catalog import Catalog, Function
 from app.options import Options, Webhook
 from app.queueing import NewJob
@@ -124,7 +124,7 @@ def stop(connection: redis.Redis, job_id: str) -> None:
 
 
 def cancel(connection: redis.Redis, job_id: str) -> None:
-    queueing.cancel(connection, job_id, lambda _: None)
+    changes.cancel(connection, job_id, lambda _: None)
     outcome.follow_up(connection)
 
 
@@ -189,7 +189,7 @@ def test_what_killed_processes_left_behind_the_scheduler_delivers(
     site: Project, valkey: redis.Redis, receiver: Receiver, started: Started
 ) -> None:
     job_id = put(valkey, "value", f"{receiver.base}/ok", queue="nobody-takes")
-    queueing.cancel(valkey, job_id, lambda _: None)  # and whoever canceled it died here
+    changes.cancel(valkey, job_id, lambda _: None)  # and whoever canceled it died here
     assert valkey.xlen("jobline:outbox") == 1
     worker(site, started, "webhooks")
     started.append(site.start("-m", "scheduler"))
@@ -209,7 +209,7 @@ def test_a_failed_delivery_is_retried_and_can_be_replayed(
     job: Any = job_state.fetch(valkey, [delivery])[0]
     assert (job["attempts"], job["retries_left"]) == (1, 8)
     cancel(valkey, delivery)
-    queueing.requeue(valkey, delivery)
+    changes.requeue(valkey, delivery)
     _, second = until(lambda: len(told(receiver, job_id)) == 2 and told(receiver, job_id))
     assert second.headers["webhook-id"] == delivery
     assert second.verified() == first.verified()

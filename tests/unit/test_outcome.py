@@ -9,7 +9,7 @@ import orjson
 import pytest
 import redis
 
-from app import job_state, outcome, queueing, webhooks
+from app import changes, job_state, outcome, queueing, webhooks
 from app.catalog import Catalog
 from app.options import EVENTS, Event, Webhook
 from app.settings import Settings
@@ -28,7 +28,7 @@ def enqueued(connection: redis.Redis, *events: Event, **said: Any) -> str:
 
 def canceled(connection: redis.Redis, **said: Any) -> str:
     job_id = enqueued(connection, **said)
-    queueing.cancel(connection, job_id, lambda _: None)
+    changes.cancel(connection, job_id, lambda _: None)
     return job_id
 
 
@@ -67,15 +67,15 @@ def test_a_delivery_is_retried_by_the_schedule_of_the_specification(fake: redis.
 
 def test_each_end_of_a_job_that_is_requeued_is_told(fake: redis.Redis) -> None:
     job_id = canceled(fake)
-    queueing.requeue(fake, job_id)
-    queueing.cancel(fake, job_id, lambda _: None)
+    changes.requeue(fake, job_id)
+    changes.cancel(fake, job_id, lambda _: None)
     assert outcome.follow_up(fake) == 2
     assert len({delivery["id"] for delivery in deliveries(fake)}) == 2
 
 
 def test_an_event_that_is_not_wanted_is_not_delivered(fake: redis.Redis) -> None:
     job_id = enqueued(fake, "job.finished")
-    queueing.cancel(fake, job_id, lambda _: None)
+    changes.cancel(fake, job_id, lambda _: None)
     outcome.follow_up(fake)
     assert fake.xlen("jobline:outbox") == 0
     assert deliveries(fake) == []
@@ -84,13 +84,13 @@ def test_an_event_that_is_not_wanted_is_not_delivered(fake: redis.Redis) -> None
 def test_a_job_without_a_webhook_leaves_nothing(fake: redis.Redis) -> None:
     job = queueing.prepare(Catalog().get("demo.add"), Settings(), [1, 2], {})
     queueing.enqueue(fake, [job])
-    queueing.cancel(fake, job.id, lambda _: None)
+    changes.cancel(fake, job.id, lambda _: None)
     assert not fake.exists("jobline:outbox")
 
 
 def test_what_was_deleted_since_is_told_all_the_same(fake: redis.Redis) -> None:
     job_id = canceled(fake)
-    queueing.delete(fake, job_id)
+    changes.delete(fake, job_id)
     outcome.follow_up(fake)
     assert deliveries(fake)[0]["args"][1]["data"]["id"] == job_id
 
@@ -99,7 +99,7 @@ def test_an_entry_that_cannot_be_read_holds_no_other_up(fake: redis.Redis) -> No
     for field, value in (("webhook", "{"), ("webhook", "[]"), ("follow", "nobody knows"), ("webhook", "{}")):
         job_id = enqueued(fake)
         fake.hset(f"rq:job:{job_id}", field, value)
-        queueing.cancel(fake, job_id, lambda _: None)
+        changes.cancel(fake, job_id, lambda _: None)
     good = canceled(fake)
     outcome.follow_up(fake)
     assert [delivery["args"][1]["data"]["id"] for delivery in deliveries(fake)] == [good]

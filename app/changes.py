@@ -1,0 +1,83 @@
+"""What is done with jobs that are there: cancel, requeue, delete; and those whose time has come are queued."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from itertools import chain
+from typing import Any, Literal
+
+import redis
+from redis.client import Pipeline
+
+from app.errors import Conflict, NotFound
+from app.redis import ENDING, QUEUES, ended_key, job_key, moment, queue_key, registry_key, script
+
+Action = Literal["cancel", "requeue", "delete"]
+SCRIPTS: dict[Action, tuple[str, ...]] = {
+    "cancel": (*ENDING, "cancel"),
+    "requeue": ("workflows/library", "workflows/reopen", "move", "requeue"),
+    "delete": ("delete",),
+}
+WAKE_FOR = 60  # seconds that the note of a job's end stays for those who wait
+
+
+def cancel(connection: redis.Redis, job_id: str, stop: Callable[[str], None]) -> None:
+    """Take a job that has not started out of its queue, or `stop` the one that runs.
+
+    Raises:
+        NotFound, Conflict: it has ended already.
+    """
+    outcome = _change(connection, job_id, "cancel")
+    if outcome == "started":
+        stop(job_id)
+    elif outcome != "ok":
+        raise Conflict(f"Job {job_id} is {outcome}: only a job that has not ended can be canceled")
+
+
+def requeue(
+    connection: redis.Redis, job_id: str, queue: str = "", fields: Mapping[str, str | bytes | int] | None = None
+) -> None:
+    """Put a failed, stopped or canceled job back at the end of its queue, or of another.
+
+    `fields` of its hash are written in the same step.
+
+    Raises:
+        NotFound, Conflict: it is in another state.
+    """
+    outcome = _change(connection, job_id, "requeue", queue, *chain.from_iterable((fields or {}).items()))
+    if outcome != "ok":
+        raise Conflict(f"Job {job_id} is {outcome}: only a failed, stopped or canceled job can be requeued")
+
+
+def delete(connection: redis.Redis, job_id: str) -> None:
+    """Remove a job and all that is kept of it.
+
+    Raises:
+        NotFound, Conflict: it is running.
+    """
+    outcome = _change(connection, job_id, "delete")
+    if outcome != "ok":
+        raise Conflict(f"Job {job_id} is {outcome}: cancel it first")
+
+
+def _change(connection: redis.Redis, job_id: str, action: Action, *more: Any) -> str:
+    outcome = change(connection, connection, job_id, action, *more)
+    if outcome is None:
+        raise NotFound(f"No job {job_id!r}")
+    return outcome.decode()
+
+
+def change(connection: redis.Redis, client: redis.Redis | Pipeline, job_id: str, action: Action, *more: Any) -> Any:
+    """Cancel, requeue or delete a job, at once or as part of a pipeline: b"ok", the state that forbids it, or None if
+    there is no such job."""
+    now = datetime.now(UTC)
+    keys, args = [job_key(job_id), ended_key(job_id)], [job_id, moment(now), int(now.timestamp()), WAKE_FOR, *more]
+    return script(connection, *SCRIPTS[action])(keys=keys, args=args, client=client)
+
+
+def move_due(connection: redis.Redis, queue: str, now: datetime, limit: int = 1000) -> int:
+    """Move up to `limit` jobs whose time has come from the scheduled registry to their queue; returns how many.
+
+    As rq.scheduler.RQScheduler.enqueue_scheduled_jobs (RQ 2.12), in one atomic step.
+    """
+    keys = [registry_key("scheduled", queue), queue_key(queue), QUEUES]
+    return script(connection, "move_due")(keys=keys, args=[now.timestamp(), moment(now), limit])
