@@ -7,13 +7,17 @@ import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import redis
 
 from app import signing
+from app.catalog import Catalog, Function
+from app.rq_parts import catalog
 from app.settings import Settings
+from app.testing import run_jobs
 from app.web import create_app
 from tests.conftest import ROOT, Project, free_port, until
 from tests.receiver import SECRET
@@ -25,6 +29,8 @@ COMMANDS = [
     for command in block.replace("\\\n", " ").splitlines()
     if command.strip()
 ]
+EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", README, re.DOTALL)]
+SOURCES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def test_these_are_all_the_commands() -> None:
@@ -38,6 +44,10 @@ def test_these_are_all_the_commands() -> None:
         ["API_KEYS='ci:admin:...'", "docker"],  # tests/e2e/test_deployment.py
         [".venv/bin/python", "-m"],
     ]
+
+
+def source_with(text: str) -> str:
+    return next(source for source in SOURCES if text in source)
 
 
 def shell(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -84,24 +94,53 @@ def test_keys_new_prints_a_key_and_its_entry(tmp_path: Path) -> None:
 
 
 def test_the_example_of_a_webhook_is_taken_and_its_message_verified(fake: redis.Redis) -> None:
-    body = json.loads(re.findall(r"```json\n(.*?)```", README, re.DOTALL)[0])
+    body = next(example for example in EXAMPLES if "webhook" in example)
     answer = create_app(Settings(webhook_secret=SECRET), fake).test_client().post("/api/v1/jobs", json=body)
     assert (answer.status_code, answer.get_json()["webhook"]) == (202, body["webhook"])
-    source = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "verify" in block)
+    source = source_with("verify")
     found: dict[str, object] = {"body": b"{}", "headers": signing.headers([SECRET], "msg_1", b"{}")}
     exec(source.replace("whsec_...", SECRET), found)
     assert found["message"] == {}
 
 
 def test_the_example_of_a_job_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "def total" in block)
+    source = source_with("def total")
     found: dict[str, object] = {}
     exec(source, found)
     assert found["total"]([1.5, 2.5]) == 4.0  # type: ignore[operator]
 
 
 def test_the_example_of_a_test_passes() -> None:
-    source = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "run_jobs" in block)
+    source = source_with("run_jobs")
     found: dict[str, Callable[[], None]] = {}
     exec(source, found)
     found["test_total"]()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("chain", 13), ("group", 10), ("chord", 10), ("map", 36), ("chunks", 15)]
+)
+def test_the_examples_of_workflows_run(name: str, expected: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: dict[str, Any] = {}
+    exec(source_with("def total"), found)
+    monkeypatch.setitem(catalog().refresh().functions, "shop.total", Function("shop.total", found["total"]))
+    body = next(example for example in EXAMPLES if example.get("name") == name)
+    with run_jobs() as jobs:
+        workflow = jobs.client.post("/api/v1/workflows", json=body).json
+        jobs.run()
+        ended = jobs.client.get(workflow["links"]["self"]).json
+    assert (ended["status"], ended["jobs"][-1]["result"]) == ("finished", expected)
+
+
+def test_the_example_of_flow_control_is_taken_with_the_function_and_with_the_job(valkey: redis.Redis) -> None:
+    found: dict[str, Any] = {}
+    exec(source_with("def bill"), found)
+    functions = Catalog()
+    functions.refresh().functions["shop.bill"] = Function("shop.bill", found["bill"])
+    client = create_app(connection=valkey, catalog=functions).test_client()
+    call = {"function": "shop.bill", "args": [1, {"id": 7}]}
+    [said] = re.findall(r"All but the breaker may.*?: (`.*?`)\.\n", README, re.DOTALL)
+    with_job = json.loads(f"{{{said.replace('`', '')}}}")
+    statuses = [client.post("/api/v1/jobs", json=body).status_code for body in (call, {**call, **with_job})]
+    assert statuses == [202, 409]
+    assert client.post("/api/v1/jobs", json={**call, **with_job, "args": [2, {"id": 7}]}).status_code == 202
