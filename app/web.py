@@ -83,7 +83,7 @@ def _take_json() -> None:
     """A body is JSON within its limit, or the request ends here: 413, 415 or 400."""
     if request.path.startswith("/api/") and request.method in ("POST", "PUT", "PATCH"):
         settings: Settings = context().settings
-        bulk = request.path.endswith("/bulk")
+        bulk = request.path.endswith(("/jobs/bulk", "/workflows"))
         request.max_content_length = settings.bulk_body_limit if bulk else settings.body_limit
         if request.get_data(cache=True):
             request.get_json()

@@ -2,6 +2,7 @@
 -- cancel; nil if it has ended. ARGV: id, now (RQ's format), 'canceled', or '' if it only stops for a failure.
 local flow = { id = ARGV[1], key = 'jobline:workflow:' .. ARGV[1] }
 local status = get(flow, 'status')
+redis.call('SREM', 'jobline:workflows:stopping', flow.id)
 if (status ~= 'running' and status ~= ARGV[3]) or get(flow, 'ended_at') then return nil end
 if ARGV[3] ~= '' then set(flow, 'status', ARGV[3]) end
 local steps, left, nodes = {}, {}, cjson.decode(get(flow, 'nodes'))
@@ -14,5 +15,4 @@ for _, node in ipairs(nodes) do
     end)
   end
 end
-redis.call('SREM', 'jobline:workflows:stopping', flow.id)
 return left

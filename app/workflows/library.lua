@@ -63,12 +63,13 @@ end
 -- Cancel the jobs of a node that waits.
 local function drop(flow, node, reason, now)
   set(flow, 'state:' .. node, 'canceled', 'failed:' .. node, 'canceled', 'dropped:' .. node, '1')
-  local canceled = 0
+  local canceled, keep = 0, get(flow, 'keep:' .. node)
   each_member(flow, node, function(member)
     local id = flow.id .. '-' .. member
     local job = 'rq:job:' .. id
     local queue = redis.call('HGET', job, 'origin')
     redis.call('HSET', flow.key .. ':ended', member, 'canceled')
+    if keep then redis.call('HSET', flow.key .. ':results', member, '') end
     canceled = canceled + 1
     if queue then
       redis.call('HSET', job, 'status', 'canceled', 'ended_at', now.text, 'reason', reason)

@@ -153,6 +153,7 @@ def test_what_needs_a_dead_job_is_canceled_with_the_reason_and_the_rest_goes_on(
         job("other", "echo", 1),
         job("after_other", "echo", result("other"), after=["other"]),
         job("anyway", "echo", result("bad"), after=[{"name": "bad", "even_if_failed": True}]),
+        job("even_so", "echo", result("child"), after=[{"name": "child", "even_if_failed": True}]),
     )
     found = ended(client, workflow)
     assert found["status"] == "failed"
@@ -163,6 +164,7 @@ def test_what_needs_a_dead_job_is_canceled_with_the_reason_and_the_rest_goes_on(
         "other": "finished",
         "after_other": "finished",
         "anyway": "finished",
+        "even_so": "finished",
     }
     errors = {one["name"]: one["error"]["message"] for one in found["jobs"] if one["error"]}
     assert errors == {
@@ -184,6 +186,7 @@ def test_or_all_of_it_stops(client: FlaskClient, project: Project, valkey: redis
             on_error="stop",
         )
         found = ended(client, workflow)
+        until(lambda: not valkey.exists("jobline:workflows:stopping"))
     finally:
         scheduler.terminate()
         scheduler.communicate(timeout=10)
