@@ -1,10 +1,11 @@
 """The connection to Redis, the names of RQ's keys that we touch, and our scripts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 from redis.backoff import ExponentialBackoff
@@ -14,6 +15,8 @@ from redis.retry import Retry
 
 from app import embedded
 from app.settings import Settings
+
+Thing = TypeVar("Thing")
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 MOST_SHARED, MOST_WAITING = 50, 10_000  # connections
@@ -90,6 +93,13 @@ def script(connection: redis.Redis | Pipeline, *names: str) -> Callable[..., Any
     if names not in _scripts:
         _scripts[names] = connection.register_script(source(*names))
     return partial(_scripts[names], client=connection)
+
+
+def batches(things: Iterable[Thing], size: int) -> Iterator[list[Thing]]:
+    """So many at a time, that Redis serves others between them."""
+    left = iter(things)
+    while batch := list(islice(left, size)):
+        yield batch
 
 
 def moment(at: datetime) -> str:

@@ -11,11 +11,12 @@ from redis.client import Pipeline
 
 from app.catalog import Catalog
 from app.queueing import NewJob
+from app.redis import batches
 from app.schedules import manage, store
 from app.schedules.lease import Lease
 from app.schedules.rule import Schedule
 from app.schedules.state import State
-from app.schedules.store import Found, batches
+from app.schedules.store import BATCH, Found
 from app.settings import Settings
 
 log = structlog.get_logger("jobline.scheduler")
@@ -35,11 +36,11 @@ class Reconciler:
             LeaseLost, redis.RedisError
         """
         names: set[str] = set()
-        for some in batches(declared):
+        for some in batches(declared, BATCH):
             schedules = self._readable(some, names)
             self._transact(list(schedules), partial(self._put, schedules=schedules, now=now))
         others = (name for name in store.all_names(self.connection) if name not in names)
-        for batch in batches(others):
+        for batch in batches(others, BATCH):
             self._transact(batch, partial(self._check, now=now))
 
     def _transact(self, names: list[str], how: Callable[[dict[str, Found], Pipeline], None]) -> None:

@@ -16,12 +16,12 @@ from app import job_state
 from app.catalog import Catalog
 from app.errors import JoblineError
 from app.queueing import NewJob
-from app.redis import OPEN_RUNS, job_key
+from app.redis import OPEN_RUNS, batches, job_key
 from app.schedules import manage, store
 from app.schedules.lease import Lease
 from app.schedules.plan import plan
 from app.schedules.state import State
-from app.schedules.store import ALARMS, BATCH, PREFIX, batches
+from app.schedules.store import ALARMS, BATCH, PREFIX
 from app.settings import Settings
 
 OPEN = 1000  # runs that are looked at in one pass
@@ -64,7 +64,7 @@ class Runner:
         for job_id, outcome in self._outcomes(list(name_of)).items():
             if outcome in job_state.ENDED:
                 ended.setdefault(name_of[job_id], {})[job_id] = outcome
-        for batch in batches(ended):
+        for batch in batches(ended, BATCH):
             self._transact(batch, lambda states, pipeline: self._close(batch, ended, states, pipeline))  # noqa: B023 - called at once
 
     def _close(

@@ -3,9 +3,8 @@
 Every change is one transaction that starts from what was read: it is done again when somebody else was faster.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import islice
 from typing import Any, TypeVar
 
 import orjson
@@ -28,7 +27,6 @@ BATCH = 100
 """Schedules in one transaction."""
 
 Answer = TypeVar("Answer")
-Thing = TypeVar("Thing")
 Found = State | Unreadable | None
 
 
@@ -69,12 +67,6 @@ def names(connection: redis.Redis, after: str = "", limit: int = BATCH) -> list[
     """Up to `limit` names of schedules that follow `after`."""
     found = connection.zrangebylex(SCHEDULES, f"({after}" if after else "-", "+", 0, limit)
     return [name.decode() for name in found]
-
-
-def batches(things: Iterable[Thing]) -> Iterator[list[Thing]]:
-    left = iter(things)
-    while batch := list(islice(left, BATCH)):
-        yield batch
 
 
 def all_names(connection: redis.Redis) -> Iterator[str]:

@@ -6,6 +6,7 @@ from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -15,7 +16,17 @@ from redis.client import Pipeline
 from app import changes, job_state, queueing
 from app.errors import BadRequest, Conflict, NotFound
 from app.queueing import NewJob, Receipt
-from app.redis import WORKFLOWS, WORKFLOWS_OPEN, WORKFLOWS_STOPPING, job_key, moment, results_key, script, workflow_key
+from app.redis import (
+    WORKFLOWS,
+    WORKFLOWS_OPEN,
+    WORKFLOWS_STOPPING,
+    batches,
+    job_key,
+    moment,
+    results_key,
+    script,
+    workflow_key,
+)
 from app.serializer import JSON
 from app.workflows.graph import HOOKS, Node
 from app.workflows.results import Reference, filled, found_in
@@ -64,7 +75,9 @@ class NewWorkflow:
     """Seconds for which it is kept when it has finished, or failed."""
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
+    @cached_property
     def hash(self) -> dict[str, Any]:
+        """As library.lua has it."""
         fields: dict[str, Any] = {
             "name": self.name or "", "status": "running", "on_error": self.on_error,
             "created_at": moment(self.created_at), "left": len(self.nodes),
@@ -87,9 +100,8 @@ class NewWorkflow:
 
     def summary(self) -> dict[str, Any]:
         """As JSON."""
-        said = {name: value for name, value in self.hash().items() if isinstance(value, str)}
-        raw = {name.encode(): value.encode() for name, value in said.items()}
-        return _summary(self.id, {**raw, b"graph": self.hash()["graph"]})
+        raw = {name.encode(): self.hash[name].encode() for name in ("name", "status", "created_at")}
+        return _summary(self.id, {**raw, b"graph": self.hash["graph"]})
 
 
 def create(connection: redis.Redis, flow: NewWorkflow, receipt: Receipt | None) -> None:
@@ -103,7 +115,7 @@ def create(connection: redis.Redis, flow: NewWorkflow, receipt: Receipt | None) 
         if receipt:
             receipt.judge(pipeline.get(receipt.key))
         pipeline.multi()
-        pipeline.hset(workflow_key(flow.id), mapping=flow.hash())
+        pipeline.hset(workflow_key(flow.id), mapping=flow.hash)
         pipeline.zadd(WORKFLOWS, {flow.id: flow.created_at.timestamp()})
         pipeline.sadd(WORKFLOWS_OPEN, flow.id)
         queueing.write(pipeline, [job for _, jobs in (*flow.nodes, *flow.hooks) for job in jobs])
@@ -118,6 +130,11 @@ def _shown(node: Node) -> dict[str, Any]:
     return {"name": node.name, "function": node.function, "after": after, "size": node.each and len(node.each)}
 
 
+def _members(node: str, size: int) -> list[str]:
+    """The jobs of a node, by what stands behind the workflow's id; `size` as library.lua has it."""
+    return [node] if size < 0 else [f"{node}-{number}" for number in range(size)]
+
+
 def with_results(connection: redis.Redis, job_id: str, args: list[Any], kwargs: dict[str, Any]) -> list[Any]:
     """[args, kwargs], with the results that they name. Raises NoResult."""
     names = {Reference.parse(text).job for _, text in found_in([args, kwargs])}
@@ -130,9 +147,7 @@ def with_results(connection: redis.Redis, job_id: str, args: list[Any], kwargs: 
             if found is not None:
                 results[name] = _value(found)
         else:
-            results[name] = [
-                _value(one) for one in connection.hmget(f"{key}:results", [f"{name}-{n}" for n in range(size)])
-            ]
+            results[name] = [_value(one) for one in connection.hmget(f"{key}:results", _members(name, size))]
     answer: list[Any] = filled([args, kwargs], results)
     return answer
 
@@ -148,9 +163,9 @@ def get(connection: redis.Redis, workflow: str) -> dict[str, Any]:
         raise NotFound(f"No workflow {workflow!r}")
     jobs = []
     for node in orjson.loads(raw[b"graph"]):
-        members = [node["name"]] if node["size"] is None else [f"{node['name']}-{n}" for n in range(node["size"])]
-        for number, member in enumerate(members):
-            shown = node["name"] if node["size"] is None else f"{node['name']}[{number}]"
+        single = node["size"] is None
+        for number, member in enumerate(_members(node["name"], -1 if single else node["size"])):
+            shown = node["name"] if single else f"{node['name']}[{number}]"
             state = ended.get(member.encode(), b"").decode()
             last = f"children:{node['name']}".encode() not in raw
             jobs.append(
@@ -171,24 +186,22 @@ def get(connection: redis.Redis, workflow: str) -> dict[str, Any]:
 
 def _look(connection: redis.Redis, jobs: list[dict[str, Any]]) -> None:
     """Complete what the workflow itself does not know of its jobs."""
-    open_ = [job for job in jobs if not job["status"]]
-    for start in range(0, len(open_), BATCH):
+    for some in batches((job for job in jobs if not job["status"]), BATCH):
         with connection.pipeline(transaction=False) as pipeline:
-            for job in open_[start : start + BATCH]:
+            for job in some:
                 pipeline.hget(job_key(job["id"]), "status")
-            for job, status in zip(open_[start : start + BATCH], pipeline.execute(), strict=True):
+            for job, status in zip(some, pipeline.execute(), strict=True):
                 job["status"] = status.decode() if status else "canceled"
     failed = [job for job in jobs if job["status"] not in ("finished", "queued", "deferred")][:FAILURES_SHOWN]
     whole = failed + [job for job in jobs if job.pop("last") and job["status"] == "finished"]
-    for start in range(0, len(whole), BATCH):
-        some = whole[start : start + BATCH]
+    for some in batches(whole, BATCH):
         for job, known in zip(some, job_state.fetch(connection, [job["id"] for job in some]), strict=True):
             if known:
                 job["result"], job["error"] = known["result"], known["error"]
 
 
 def _summary(workflow: str, raw: dict[bytes, bytes]) -> dict[str, Any]:
-    sizes = [node["size"] or 1 for node in orjson.loads(raw[b"graph"]) if not node["name"].startswith("on_")]
+    sizes = [node["size"] or 1 for node in orjson.loads(raw[b"graph"]) if node["name"] not in HOOKS]
     counts = {state: int(raw.get(f"count:{state}".encode(), 0)) for state in job_state.ENDED}
     return {
         "id": workflow,
@@ -270,7 +283,7 @@ def sweep(connection: redis.Redis, number: int) -> None:
         left = _cancel(connection, workflow.decode(), "")
         _cancel_jobs(connection, workflow.decode(), left or [], running=False)
     for workflow in sorted(connection.smembers(WORKFLOWS_OPEN))[number % 10 :: 10]:
-        for batch in _batches(_open_members(connection, workflow.decode())):
+        for batch in batches(_open_members(connection, workflow.decode()), BATCH):
             _note_ends(connection, workflow.decode(), batch)
 
 
@@ -279,13 +292,8 @@ def _open_members(connection: redis.Redis, workflow: str) -> Iterator[str]:
     known = {member.decode() for member in ended}
     for name in orjson.loads(raw.get(b"nodes", b"[]")):
         if raw[f"state:{name}".encode()] == b"open":
-            size = int(raw[f"size:{name}".encode()])
-            yield from ({name} if size < 0 else {f"{name}-{n}" for n in range(size)}) - known
-
-
-def _batches(members: Iterator[str]) -> Iterator[list[str]]:
-    found = list(members)
-    return (found[start : start + BATCH] for start in range(0, len(found), BATCH))
+            members = _members(name, int(raw[f"size:{name}".encode()]))
+            yield from (member for member in members if member not in known)
 
 
 def _note_ends(connection: redis.Redis, workflow: str, members: list[str]) -> None:

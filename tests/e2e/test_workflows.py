@@ -199,12 +199,12 @@ def test_or_all_of_it_stops(client: FlaskClient, project: Project, valkey: redis
 )
 def test_jobs_follow_the_end(client: FlaskClient, worker: object, first: str, follows: set[str]) -> None:
     hooks = {name: {"function": "flow.echo", "args": [name]} for name in ("on_success", "on_failure", "on_complete")}
-    workflow = submit(client, job("first", first), **hooks)
+    workflow = submit(client, job("first", first), job("on_time", "echo"), **hooks)
     found = ended(client, workflow)
-    assert found["counts"]["total"] == 1
+    assert found["counts"]["total"] == 2
 
     def hook_states() -> dict[str, str]:
-        return {name: state for name, state in states(client.get(f"{URL}/{workflow}").json).items() if "on_" in name}
+        return {name: state for name, state in states(client.get(f"{URL}/{workflow}").json).items() if name in hooks}
 
     until(lambda: {name for name, state in hook_states().items() if state == "finished"} == follows)
     assert set(hook_states().values()) == {"finished", "canceled"}
