@@ -64,10 +64,7 @@ def _new_call(
     job = job_state.fetch(connection, [job_id])[0]
     if job is None:
         raise NotFound(f"No job {job_id!r}")
-    try:
-        function = catalog.get(job["function"] or "")
-    except NotFound as error:
-        raise Invalid(error.detail, [{"detail": error.detail, "pointer": "#"}]) from None
+    function = catalog.wanted(job["function"] or "", "#")
     was = (job["args"], job["kwargs"])
     call = (job["args"] if args is None else args, job["kwargs"] if kwargs is None else kwargs)
     results = found_in({"args": call[0], "kwargs": call[1]}) if job["workflow"] else ()

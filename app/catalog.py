@@ -227,6 +227,13 @@ class Catalog:
             raise NotFound(f"No function {name!r}{why}")
         return function
 
+    def wanted(self, name: str, pointer: str) -> Function:
+        """One that a request names. Raises Invalid, with the pointer to the name."""
+        try:
+            return self.get(name)
+        except NotFound as error:
+            raise Invalid(error.detail, [{"detail": error.detail, "pointer": pointer}]) from None
+
     def by_path(self, path: str) -> Function:
         """The function that RQ would import as `path`. Raises NotFound for one outside the catalogue."""
         return self.get(name_of(path))

@@ -1,13 +1,13 @@
 """What follows the end of a job, exactly once, whoever is killed: an outbox.
 
-The step that ends a job whose hash has the field `follow` puts a copy of the hash, with the result, into the stream
-`jobline:outbox`. Whoever comes by (the horse that ran the job, whoever canceled or recovered it, the scheduler) makes
-of an entry the jobs that follow: these are written in the transaction that removes the entry.
+The field `follow` of a job's hash says what follows, in words. Its `workflow` goes on in the very step that ends it.
+For its `webhook` that step puts a copy of the hash, with the result, into the stream `jobline:outbox`. Whoever comes by
+(the horse that ran the job, whoever canceled or recovered it, the scheduler) makes of an entry the jobs that follow:
+these are written in the transaction that removes the entry.
 """
 
 import secrets
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -74,15 +74,10 @@ def _following(entry: str, raw: Raw) -> list[NewJob]:
     """The jobs that follow an end: always the same ids for an entry. None for what cannot be read."""
     job_id = raw.get(b"job_id", b"").decode(errors="replace")
     try:
-        return [job for what in _asked(raw) for job in FOLLOWERS[what](entry, job_id, raw)]
+        return _webhook(entry, job_id, raw)
     except (KeyError, ValueError, TypeError) as error:
         log.error("what follows a job cannot be read", job_id=job_id, reason=f"{type(error).__name__}")  # noqa: TRY400 - it may quote a secret
         return []
-
-
-def _asked(raw: Raw) -> list[str]:
-    """A workflow went on in the very step that ended the job."""
-    return [what for what in raw[b"follow"].decode().split() if what != "workflow"]
 
 
 def _webhook(entry: str, job_id: str, raw: Raw) -> list[NewJob]:
@@ -106,7 +101,3 @@ def _webhook(entry: str, job_id: str, raw: Raw) -> list[NewJob]:
             ours={webhooks.SECRET: raw.get(webhooks.SECRET.encode(), b"")},
         )
     ]  # fmt: skip
-
-
-FOLLOWERS: dict[str, Callable[[str, str, Raw], list[NewJob]]] = {"webhook": _webhook}
-"""What the field `follow` may say, in words separated by spaces, and the jobs that it means for an end."""

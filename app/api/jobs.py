@@ -141,10 +141,7 @@ def delete(path: schemas.JobPath) -> Response:
 
 def new_job(body: schemas.JobBody, pointer: str = "#", unknown: Collection[Place] = ()) -> NewJob:
     """The job that a body asks for, its function known and its arguments checked."""
-    try:
-        function = context().catalog.get(body.function)
-    except NotFound as error:
-        raise Invalid(error.detail, [{"detail": error.detail, "pointer": f"{pointer}/function"}]) from None
+    function = context().catalog.wanted(body.function, f"{pointer}/function")
     function.check(body.args, body.kwargs, pointer, unknown)
     at = _moment(body.delay, body.at)
     return queueing.prepare(

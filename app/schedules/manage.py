@@ -9,7 +9,7 @@ from redis.client import Pipeline
 
 from app import queueing
 from app.catalog import Catalog
-from app.errors import Conflict, Invalid, JoblineError, NotFound
+from app.errors import Conflict, JoblineError, NotFound
 from app.queueing import NewJob
 from app.schedules import store
 from app.schedules.rule import Schedule, When
@@ -116,10 +116,7 @@ def shown_to_rq(schedule: Schedule, catalog: Catalog, settings: Settings) -> New
     Raises:
         Invalid: the function is unknown, or the arguments do not fit.
     """
-    try:
-        function = catalog.get(schedule.function)
-    except NotFound as error:
-        raise Invalid(error.detail, [{"detail": error.detail, "pointer": "#/function"}]) from None
+    function = catalog.wanted(schedule.function, "#/function")
     function.check(schedule.args, schedule.kwargs)
     return queueing.prepare(
         function, settings, schedule.args, schedule.kwargs, id=PREFIX + schedule.name, status="scheduled",
