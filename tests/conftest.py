@@ -53,24 +53,49 @@ def fake() -> redis.Redis:
     return fakeredis.FakeRedis()
 
 
-@pytest.fixture(scope="session")
-def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Valkey for the whole run."""
-    folder, port = tmp_path_factory.mktemp("valkey"), free_port()
-    (folder / "valkey").mkdir()
-    server = subprocess.Popen(embedded.command(folder, port), stdout=subprocess.DEVNULL)
-    client = redis.Redis(port=port)
+class Server:
+    """A Valkey that can be killed and started again on the same data."""
 
-    def answers() -> bool:
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        (folder / "valkey").mkdir(parents=True)
+        self.process: subprocess.Popen[bytes] | None = None
+        self.url, self.connection = f"redis://127.0.0.1:{self.port}/0", redis.Redis(port=self.port)
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(embedded.command(self.folder, self.port), stdout=subprocess.DEVNULL)
+        until(self._answers)
+
+    def kill(self) -> None:
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+
+    def _answers(self) -> bool:
         try:
-            return bool(client.ping())
+            return bool(self.connection.ping())
         except redis.RedisError:
             return False
 
-    until(answers)
-    yield f"redis://127.0.0.1:{port}/0"
-    server.send_signal(signal.SIGTERM)
-    server.wait(10)
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Valkey for the whole run."""
+    server = Server(tmp_path_factory.mktemp("valkey"))
+    server.start()
+    yield server.url
+    assert server.process
+    server.process.send_signal(signal.SIGTERM)
+    server.process.wait(10)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A Valkey of the test's own, to be started."""
+    found = Server(tmp_path / "server")
+    yield found
+    found.connection.close()
+    found.kill()
 
 
 @pytest.fixture

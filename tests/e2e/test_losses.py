@@ -14,8 +14,8 @@ import redis
 import rq
 from rq.serializers import JSONSerializer
 
-from app import embedded, job_state
-from tests.conftest import RQ_WORKER, Project, free_port, status, until
+from app import job_state
+from tests.conftest import RQ_WORKER, Project, Server, status, until
 
 SOURCE = """
 import os, time
@@ -180,54 +180,26 @@ def test_a_cut_line_loses_nothing_and_runs_nothing_twice(
     assert valkey.zcard("rq:wip:default") == 0
 
 
-class Server:
-    """A Valkey of this test's own, to be killed; its append-only file stays."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
-        (folder / "valkey").mkdir(parents=True)
-        self.url, self.client = f"redis://127.0.0.1:{self.port}/0", redis.Redis(port=self.port)
-        self.start()
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(embedded.command(self.folder, self.port), stdout=subprocess.DEVNULL)
-        until(self.answers)
-
-    def answers(self) -> bool:
-        try:
-            return bool(self.client.ping())
-        except redis.RedisError:
-            return False
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    found = Server(tmp_path / "own")
-    yield found
-    found.process.kill()
-    found.process.wait()
-
-
 def test_redis_killed_and_restarted(tmp_path: Path, server: Server, started: Started) -> None:
+    server.start()
     project = Project(tmp_path / "project", server.url)
     project.write("notes", SOURCE)
     log = project.folder / "log"
     for number in range(1000):
-        put(server.client, "default", str(number), "note", str(log), str(number), 0.2 if number == 500 else 0)
+        put(server.connection, "default", str(number), "note", str(log), str(number), 0.2 if number == 500 else 0)
     process = worker(project, started, "default")
-    until(lambda: status(server.client, "500") == "started")
-    server.process.kill()
-    server.process.wait()
+    until(lambda: status(server.connection, "500") == "started")
+    server.kill()
     time.sleep(1)
     server.start()
-    until(lambda: server.client.zcard("rq:finished:default") == 1000, 30)
+    until(lambda: server.connection.zcard("rq:finished:default") == 1000, 30)
     runs = Counter(log.read_text().split())
     assert len(runs) == 1000
     assert set(runs.values()) == {1}
     os.kill(process.pid, signal.SIGTERM)
     process.communicate(timeout=20)
     assert process.returncode == 0
-    assert server.client.zcard("rq:wip:default") == 0
+    assert server.connection.zcard("rq:wip:default") == 0
 
 
 def test_what_a_held_up_horse_has_claimed_goes_back(project: Project, valkey: redis.Redis, started: Started) -> None:

@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -17,13 +16,13 @@ import redis
 import rq
 from rq.serializers import JSONSerializer
 
-from app import embedded, job_state
+from app import job_state
 from app.catalog import Catalog
 from app.schedules import every, manage
 from app.schedules.lease import LASTS
 from app.schedules.rule import Schedule
 from app.settings import Settings
-from tests.conftest import ROOT, Project, free_port, status, until
+from tests.conftest import ROOT, Project, Server, status, until
 
 QUEUE = "rq:queue:default"
 STEP = timedelta(seconds=0.25)
@@ -155,43 +154,6 @@ def test_one_that_was_paused_for_longer_than_its_lease_stands_by_when_it_wakes_u
     assert leaders(valkey) == [second.pid]
     found = runs(valkey)
     assert found == each_once("s", start, len(found))
-
-
-class Server:
-    """A Valkey that is killed and started again on the same data."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
-        (folder / "valkey").mkdir(parents=True)
-        self.process: subprocess.Popen[bytes] | None = None
-        self.connection = redis.Redis(port=self.port)
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(embedded.command(self.folder, self.port), stdout=subprocess.DEVNULL)
-        until(self._answers)
-
-    def kill(self) -> None:
-        if self.process:
-            self.process.kill()
-            self.process.wait()
-
-    def _answers(self) -> bool:
-        try:
-            return bool(self.connection.ping())
-        except redis.RedisError:
-            return False
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    found = Server(tmp_path / "server")
-    yield found
-    found.connection.close()
-    found.kill()
 
 
 def test_a_redis_that_is_killed_and_comes_back_doubles_and_drops_nothing(
