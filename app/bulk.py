@@ -96,7 +96,7 @@ class Sender:
         began = time.monotonic()
         with self.connection.pipeline(transaction=False) as pipeline:
             for job_id in job_ids:
-                changes.change(self.connection, pipeline, job_id, self.action)
+                changes.change(pipeline, job_id, self.action)
             outcomes = pipeline.execute(raise_on_error=False)
         for outcome in outcomes:
             if isinstance(outcome, OutOfMemoryError | ReadOnlyError):

@@ -76,18 +76,18 @@ def delete(connection: redis.Redis, job_id: str) -> None:
 
 
 def _change(connection: redis.Redis, job_id: str, action: Action, *more: Any) -> str:
-    outcome = change(connection, connection, job_id, action, *more)
+    outcome = change(connection, job_id, action, *more)
     if outcome is None:
         raise NotFound(f"No job {job_id!r}")
     return outcome.decode()
 
 
-def change(connection: redis.Redis, client: redis.Redis | Pipeline, job_id: str, action: Action, *more: Any) -> Any:
+def change(connection: redis.Redis | Pipeline, job_id: str, action: Action, *more: Any) -> Any:
     """Cancel, requeue or delete a job, at once or as part of a pipeline: b"ok", the state that forbids it, or None if
     there is no such job."""
     now = datetime.now(UTC)
     keys, args = [job_key(job_id), ended_key(job_id)], [job_id, moment(now), int(now.timestamp()), WAKE_FOR, *more]
-    return script(connection, *SCRIPTS[action])(keys=keys, args=args, client=client)
+    return script(connection, *SCRIPTS[action])(keys=keys, args=args)
 
 
 def move_due(connection: redis.Redis, queue: str, now: datetime, limit: int = 1000) -> int:

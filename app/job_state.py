@@ -60,36 +60,82 @@ def as_json(job_id: str, raw: Raw, result: Any = ()) -> dict[str, Any]:
     """A job's hash, and its latest result if there is one, in the shape of the HTTP contract."""
     function, args, kwargs = _call(raw.get(b"data", b""))
     latest: Raw = result[0][1] if isinstance(result, list) and result else {}
-    meta = _loads(raw.get(b"meta")) or {}
-    meta = meta if isinstance(meta, dict) else {}
-    tags = meta.get("tags")
+    meta = _loads(raw.get(b"meta"))
     status = _text(raw.get(b"status")) or "created"
-    attempts = _int(raw.get(b"attempts")) or (1 if raw.get(b"started_at") else 0)  # stock workers do not count them
+    return shape(
+        job_id,
+        function,
+        args,
+        kwargs,
+        meta if isinstance(meta, dict) else {},
+        queue=_text(raw.get(b"origin")),
+        status=status,
+        description=_text(raw.get(b"description")),
+        created_at=_time(raw.get(b"created_at")),
+        enqueued_at=_time(raw.get(b"enqueued_at")),
+        started_at=_time(raw.get(b"started_at")),
+        ended_at=_time(raw.get(b"ended_at")),
+        attempts=_int(raw.get(b"attempts")) or (1 if raw.get(b"started_at") else 0),  # stock workers do not count them
+        retries_left=_int(raw.get(b"retries_left")) or 0,
+        result=_value(latest) if status == "finished" else None,
+        error=_error(latest) if status in ("failed", "stopped") else _reason(raw),
+        depends_on=_strings(raw.get(b"dependency_ids")),
+        timeout=_int(raw.get(b"timeout")),
+        worker=_text(raw.get(b"worker_name")) or None,
+        webhook=_loads(raw.get(b"webhook")),
+    )
+
+
+def shape(
+    job_id: str,
+    function: str | None,
+    args: list[Any],
+    kwargs: dict[str, Any],
+    meta: dict[str, Any],
+    *,
+    queue: str | None,
+    status: str,
+    description: str | None,
+    created_at: str | None,
+    timeout: int | None,
+    retries_left: int,
+    depends_on: list[str],
+    webhook: Any,
+    enqueued_at: str | None = None,
+    started_at: str | None = None,
+    ended_at: str | None = None,
+    attempts: int = 0,
+    result: Any = None,
+    error: Any = None,
+    worker: str | None = None,
+) -> dict[str, Any]:
+    """A job in the HTTP contract; what may be left out is that of a job which has not begun."""
+    tags = meta.get("tags")
     return {
         "id": job_id,
         "function": function,
         "args": args,
         "kwargs": kwargs,
-        "queue": _text(raw.get(b"origin")),
+        "queue": queue,
         "status": status,
-        "description": _text(raw.get(b"description")),
-        "created_at": _time(raw.get(b"created_at")),
-        "enqueued_at": _time(raw.get(b"enqueued_at")),
+        "description": description,
+        "created_at": created_at,
+        "enqueued_at": enqueued_at,
         "scheduled_for": meta.get("scheduled_for"),
-        "started_at": _time(raw.get(b"started_at")),
-        "ended_at": _time(raw.get(b"ended_at")),
+        "started_at": started_at,
+        "ended_at": ended_at,
         "attempts": attempts,
-        "retries_left": _int(raw.get(b"retries_left")) or 0,
+        "retries_left": retries_left,
         "progress": meta.get("progress"),
-        "result": _value(latest) if status == "finished" else None,
-        "error": _error(latest) if status in ("failed", "stopped") else _reason(raw),
-        "depends_on": _strings(raw.get(b"dependency_ids")),
+        "result": result,
+        "error": error,
+        "depends_on": depends_on,
         "tags": tags if isinstance(tags, list) else [],
         "schedule": meta.get("schedule"),
         "workflow": meta.get("workflow"),
-        "timeout": _int(raw.get(b"timeout")),
-        "worker": _text(raw.get(b"worker_name")) or None,
-        "webhook": _loads(raw.get(b"webhook")),
+        "timeout": timeout,
+        "worker": worker,
+        "webhook": webhook,
         "links": {"self": f"/api/v1/jobs/{job_id}", "dashboard": f"/dashboard/0/view/job/{job_id}"},
     }
 

@@ -51,9 +51,12 @@ class NewJob:
     lock: unique.Lock | None = None
     ours: dict[str, Any] = field(default_factory=dict, repr=False)
     """Fields of its hash that RQ does not know, and no tool shows: there may be a secret among them."""
-    description: str | None = None
+    description: str = ""
     status: str = "queued"
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def __post_init__(self) -> None:
+        self.description = self.description or call_text(self.function, self.args, self.kwargs)
 
     @property
     def push(self) -> str:
@@ -74,7 +77,7 @@ class NewJob:
             "worker_name": "",
             "group_id": "",
             "origin": self.queue,
-            "description": self.description or call_text(self.function, self.args, self.kwargs),
+            "description": self.description,
             "timeout": self.timeout,
             "result_ttl": self.result_ttl,
             "failure_ttl": self.failure_ttl,
@@ -157,7 +160,7 @@ def enqueue(connection: redis.Redis, jobs: list[NewJob], receipt: Receipt | None
         _place(jobs, status_of)
         holder_of = {key: holder for key, lock in locks.items() if (holder := _holder(pipeline, lock))}
         pipeline.multi()
-        ids, new = _unique(pipeline, connection, jobs, holder_of)
+        ids, new = _unique(pipeline, jobs, holder_of)
         write(pipeline, new)
         if receipt and (value := receipt.value(ids)):
             pipeline.set(receipt.key, value, ex=receipt.kept)
@@ -198,7 +201,7 @@ def _holder(pipeline: Pipeline, lock: unique.Lock) -> tuple[str, bytes] | None:
 
 
 def _unique(
-    pipeline: Pipeline, connection: redis.Redis, jobs: list[NewJob], holder_of: dict[str, tuple[str, bytes]]
+    pipeline: Pipeline, jobs: list[NewJob], holder_of: dict[str, tuple[str, bytes]]
 ) -> tuple[list[str], list[NewJob]]:
     """The ids that the caller gets, and the jobs to be made."""
     ids: list[str] = []
@@ -215,7 +218,7 @@ def _unique(
                 raise Conflict(f"Job {holder[0]} runs already, and cannot be replaced")
             if holder:
                 new = [one for one in new if one.id != holder[0]]
-                changes.change(connection, pipeline, holder[0], "delete")
+                changes.change(pipeline, holder[0], "delete")
             holder_of[job.lock.key] = job.id, job.status.encode()
             pipeline.set(job.lock.key, job.id, px=job.lock.lasts)
         ids.append(job.id)

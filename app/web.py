@@ -3,7 +3,7 @@
 from typing import Any
 
 import redis
-from flask import Flask, Response, redirect, request
+from flask import Flask, Response, redirect
 from flask.json.provider import JSONProvider
 from flask_openapi3 import Info, OpenAPI
 from flask_openapi3_swagger.plugins import RegisterPlugin as SwaggerUI
@@ -24,7 +24,7 @@ from app.api import (
     workflows,
 )
 from app.api.auth import authorize
-from app.api.context import Context, context
+from app.api.context import Context, asked, context
 from app.api.openapi import SECURITY
 from app.catalog import Catalog
 from app.events import Hub
@@ -81,7 +81,8 @@ def create_app(
 
 def _take_json() -> None:
     """A body is JSON within its limit, or the request ends here: 413, 415 or 400."""
-    if request.path.startswith("/api/") and request.method in ("POST", "PUT", "PATCH"):
+    request = asked()
+    if request.method in ("POST", "PUT", "PATCH") and request.path.startswith("/api/"):
         settings: Settings = context().settings
         bulk = request.path.endswith(("/jobs/bulk", "/workflows"))
         request.max_content_length = settings.bulk_body_limit if bulk else settings.body_limit

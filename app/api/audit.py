@@ -7,7 +7,7 @@ from flask import Response, g, request
 from app import audit
 from app.api import schemas
 from app.api.auth import authorize
-from app.api.context import context, page
+from app.api.context import asked, context, page
 from app.api.openapi import blueprint
 
 SINGLE = ("jobs.enqueue", "functions.call")  # enqueues of one job
@@ -26,7 +26,7 @@ def list_audit(query: schemas.AuditQuery) -> Response:
 
 def write_down(response: Response) -> Response:
     """After each request: those of a known caller that changed something, may have (500), or were forbidden to."""
-    settings = context().settings
+    request, settings = asked(), context().settings
     changes = request.method not in ("GET", "HEAD", "OPTIONS") and g.get("scope", "read") != "read"
     wanted = settings.audit == "all" or (settings.audit == "changes" and request.endpoint not in SINGLE)
     if changes and wanted and (response.status_code < 400 or response.status_code in (403, 500)):

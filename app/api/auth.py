@@ -1,9 +1,10 @@
 """Who is calling, and may they: Bearer, or Basic with the key as password. Without configured keys everyone may."""
 
-from flask import current_app, g, request
+from flask import g
 from werkzeug.datastructures import Authorization
 
 from app import api_keys
+from app.api.context import asked, context
 from app.api.throttle import throttle
 from app.errors import Forbidden, Unauthorized
 
@@ -18,12 +19,12 @@ def authorize(scope: str) -> None:
     Raises:
         Unauthorized, Forbidden, TooManyRequests
     """
-    keys: list[api_keys.ApiKey] = current_app.extensions["jobline"].keys
+    keys = context().keys
     if not keys:
         g.caller, g.scope = "open", scope
         throttle()
         return
-    found = api_keys.find(keys, _presented(request.authorization))
+    found = api_keys.find(keys, _presented(asked().authorization))
     if found is None:
         raise Unauthorized("Give an API key: Authorization: Bearer KEY, or Basic with the key as password")
     g.caller, g.scope = found.name, scope

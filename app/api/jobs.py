@@ -15,13 +15,15 @@ from app.api.auth import authorize
 from app.api.context import answer, context, note, page
 from app.api.once import answered, kept, once
 from app.api.openapi import ONCE, PREFER, PREFER_ONCE, blueprint
+from app.catalog import name_of
 from app.errors import Invalid, NotFound
 from app.fields import ConcurrencyBody, RateBody
 from app.idempotency import Receipt
 from app.options import Limit
 from app.pointers import Place
 from app.queueing import NewJob
-from app.serializer import utc
+from app.redis import moment
+from app.serializer import JSON, utc
 
 SPOKEN_FOR = {
     *("function", "args", "kwargs", "delay", "at", "retry", "rate_limit", "concurrency", "unique", "webhook"),
@@ -171,14 +173,15 @@ def accept(job: NewJob) -> Response:
     """Enqueue one job: 202; 200 with its end, if the caller waits, or with a unique job that was there before."""
 
     begun = cache(lambda: _state(job))  # as it is when it has its place
+    wait = preferred_wait()
 
     def act(receipt: Receipt | None) -> Response:
         if receipt:
             receipt.answer = lambda ids: kept(begun(), 202) if ids == [job.id] else None
         [job_id] = queueing.enqueue(context().redis, [job], receipt)
-        if job_id == job.id and not preferred_wait():
+        if job_id == job.id and not wait:
             return answered(begun(), 202)
-        state = _job_after(job_id, preferred_wait())
+        state = _job_after(job_id, wait)
         status = 200 if job_id != job.id or state["status"] in job_state.ENDED else 202
         if receipt and job_id != job.id:
             receipt.keep(kept(state, status))
@@ -189,11 +192,26 @@ def accept(job: NewJob) -> Response:
 
 def _state(job: NewJob) -> dict[str, Any]:
     """A job that was just made."""
-    raw = {name.encode(): _bytes(value) for name, value in job.hash().items()}
-    state = {**job_state.as_json(job.id, raw), "history": []}
+    made_at, webhook = moment(job.created_at), job.ours.get("webhook")
+    state = job_state.shape(
+        job.id,
+        name_of(job.function),
+        job.args,
+        job.kwargs,
+        job.meta,
+        queue=job.queue,
+        status=job.status,
+        description=job.description,
+        created_at=made_at,
+        enqueued_at=made_at if job.status == "queued" else None,
+        timeout=job.timeout,
+        retries_left=len(job.retry_waits or ()),
+        depends_on=job.depends_on,
+        webhook=JSON.loads(webhook) if webhook else None,
+    )
     if job.status == "scheduled" and job.at:
         state["scheduled_for"] = utc(job.at)
-    return state
+    return {**state, "history": []}
 
 
 def preferred_wait() -> int:
@@ -223,7 +241,3 @@ def _bulk(action: bulk.Action, changed: str, body: schemas.Bulk) -> Response:
     meant = selection.model_dump(mode="json", exclude_none=True, exclude={"q"})  # which may be part of an argument
     note(**counts, **meant, dry_run=body.dry_run)
     return answer({**counts, "next_cursor": tally.next_cursor})
-
-
-def _bytes(value: object) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode()

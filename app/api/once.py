@@ -4,10 +4,10 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from flask import Response, g, request
+from flask import Response, g
 from redis.exceptions import RedisError
 
-from app.api.context import answer, context
+from app.api.context import answer, asked, context
 from app.errors import BadRequest
 from app.idempotency import Answer, Receipt, Repeated
 
@@ -20,6 +20,7 @@ def once(act: Callable[[Receipt | None], Response]) -> Response:
     Raises:
         BadRequest, Invalid, Conflict: a key that is none, that came with another request, or is under way.
     """
+    request = asked()
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return act(None)

@@ -43,9 +43,9 @@ class JobOptions(Strict):
     concurrency: Share | ConcurrencyBody | None = Field(None, description="How many such jobs run at once")
     unique: UniqueBody | None = None
     webhook: WebhookBody | None = None
-    depends_on: Annotated[list[Id], Field(max_length=1000)] = []
+    depends_on: Annotated[list[Id], Field(max_length=1000)] = Field(default_factory=list)
     at_front: Flag = False
-    tags: Annotated[list[Tag], Field(max_length=32)] = []
+    tags: Annotated[list[Tag], Field(max_length=32)] = Field(default_factory=list)
     description: Annotated[str, Field(max_length=1000)] | None = None
 
     @model_validator(mode="after")
@@ -57,8 +57,8 @@ class JobOptions(Strict):
 
 class JobBody(JobOptions):
     function: str
-    args: list[Any] = []
-    kwargs: dict[str, Any] = {}
+    args: list[Any] = Field(default_factory=list)
+    kwargs: dict[str, Any] = Field(default_factory=dict)
 
 
 class BulkBody(Strict):

@@ -15,11 +15,11 @@ import redis
 from redis.exceptions import ResponseError
 from rq.timeouts import TimerDeathPenalty
 
+from app.wire import Wire
 from app.worker import Worker, bells, claims
 from app.worker.board import Board
 from app.worker.box import Box
 from app.worker.horse import Horse, Limits
-from app.worker.wire import Wire
 
 if TYPE_CHECKING:
     from app.testing.service import Jobs

@@ -13,8 +13,8 @@ import structlog
 from redis.exceptions import ConnectionError, ResponseError
 
 from app import queues
+from app.wire import Wire, pack
 from app.worker.claims import Claimed, Claims, Nothing
-from app.worker.wire import Wire, pack
 
 BLOCK = 5  # seconds; an answer at least so often proves that the connection lives
 SLACK = 5.0

@@ -20,7 +20,7 @@ from redis.exceptions import ResponseError
 
 from app import recovery
 from app.redis import ENDING, LEASES, moment, source
-from app.worker.wire import TRANSIENT, Wire, pack
+from app.wire import TRANSIENT, Wire, pack
 
 KEEP = 90  # seconds that an execution stays registered without a heartbeat, as RQ 2.12 keeps it while a job runs
 CLAIM = "a claim"  # in a job's place among what is not answered

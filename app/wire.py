@@ -5,6 +5,7 @@ uses a wire knows what was sent and not answered, and sends it again after `conn
 """
 
 from builtins import TimeoutError as SocketTimeout
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import hiredis
@@ -28,7 +29,8 @@ class Wire:
     """One connection, used by one thread."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self._connection = client.connection_pool.get_connection()
+        self._pool = client.connection_pool
+        self._connection = self._pool.get_connection()
         self._use()
 
     def _use(self) -> None:
@@ -43,6 +45,11 @@ class Wire:
         """Until `connect`, whatever is sent or read raises ConnectionError."""
         self._connection.disconnect()
         self._socket.close()
+
+    def close(self) -> None:
+        """For good."""
+        self.cut()
+        self._pool.release(self._connection)
 
     def connect(self) -> None:
         """After `cut`. Raises redis.ConnectionError."""
@@ -79,4 +86,41 @@ class Wire:
         if isinstance(answer, hiredis.ReplyError):
             kind = str(answer).partition(" ")[0]
             raise ConnectionError(str(answer)) if kind in _AWAY else _KINDS.get(kind, ResponseError)(str(answer))
+        return answer
+
+
+class Wires:
+    """As many wires as are used at once, `most` of them; `client` is one whose connections nobody else takes."""
+
+    def __init__(self, client: redis.Redis, most: int, patience: float) -> None:
+        self._client, self._patience = client, patience
+        self._free: SimpleQueue[Wire | None] = SimpleQueue()
+        for _ in range(most):
+            self._free.put(None)
+
+    def ask(self, command: bytes) -> Any:
+        """A command's answer.
+
+        Raises:
+            ConnectionError: no wire came free within `patience` seconds, or none could be made; or it was cut, so that
+                the command may have been carried out.
+            TimeoutError, ResponseError: as `Wire.read`.
+        """
+        try:
+            wire = self._free.get(timeout=self._patience)
+        except Empty:
+            raise ConnectionError("no connection came free") from None
+        fit = None
+        try:
+            wire = wire or Wire(self._client)
+            wire.send(command)
+            answer = wire.read()
+            fit = wire
+        except ResponseError:
+            fit = wire
+            raise
+        finally:
+            if wire and wire is not fit:
+                wire.close()
+            self._free.put(fit)
         return answer
