@@ -38,7 +38,7 @@ def configure(settings: Settings) -> None:
 
 
 def dict_config(settings: Settings) -> dict[str, Any]:
-    """For logging.config.dictConfig: RQ takes it as DICT_CONFIG, gunicorn as logconfig_dict. Sets up structlog too."""
+    """For logging.config.dictConfig: what RQ takes as DICT_CONFIG. Sets up structlog too."""
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stdout.isatty())
     # What a library adds with `extra` is left out: RQ puts a failed job's arguments there, and they may be secret.
     shared: list[Any] = [
@@ -73,8 +73,8 @@ def dict_config(settings: Settings) -> dict[str, Any]:
         "handlers": {"out": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "jobline"}},
         "root": {"handlers": ["out"], "level": settings.log_level},
         "loggers": {
-            "gunicorn.error": {"level": settings.log_level, "handlers": [], "propagate": True},
-            "gunicorn.access": {"level": "WARNING", "handlers": [], "propagate": True},
+            "_granian": {"level": settings.log_level, "handlers": [], "propagate": True},
+            "granian.access": {"level": "WARNING", "handlers": [], "propagate": True},
         },
     }
 

@@ -24,6 +24,7 @@ from app.redis import QUEUES, job_key, moment, queue_key, registry_key, script
 from app.serializer import JSON
 from app.settings import Settings
 
+SMALL = 512  # bytes, which is zlib's smallest window
 WAITABLE = (b"created", b"queued", b"deferred", b"scheduled", b"started", b"finished")
 
 
@@ -104,7 +105,11 @@ class NewJob:
 
 def call_data(path: str, args: list[Any], kwargs: dict[str, Any]) -> bytes:
     """A call as the field `data` of RQ's hash."""
-    return zlib.compress(JSON.dumps([path, None, args, kwargs]))
+    plain = JSON.dumps([path, None, args, kwargs])
+    if len(plain) > SMALL:
+        return zlib.compress(plain)
+    small = zlib.compressobj(wbits=9, memLevel=1)  # zlib's usual 256 KiB of working memory cost up to 45 us
+    return small.compress(plain) + small.flush()
 
 
 def call_text(path: str, args: list[Any], kwargs: dict[str, Any]) -> str:
@@ -136,13 +141,13 @@ def enqueue(connection: redis.Redis, jobs: list[NewJob], receipt: Receipt | None
         Conflict: an id that the caller chose is taken, or a unique job is there already.
         Invalid: a job to depend on does not exist or can no longer finish.
     """
+    if not any(job.named or job.lock or job.depends_on for job in jobs):
+        return _enqueue_plain(connection, jobs, receipt)
     chosen = [job.id for job in jobs if job.named]
     if len(chosen) != len(set(chosen)):
         raise Conflict("The same id is given twice")
     parents = sorted({parent for job in jobs for parent in job.depends_on} - {job.id for job in jobs})
     locks = {job.lock.key: job.lock for job in jobs if job.lock}
-    if not (chosen or locks or any(job.depends_on for job in jobs)):
-        return _enqueue_plain(connection, jobs, receipt)
     if receipt:
         receipt.claim()
     watched = [job_key(job_id) for job_id in (*chosen, *parents)] + [*locks] + ([receipt.key] if receipt else [])

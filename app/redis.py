@@ -123,7 +123,7 @@ def batches(things: Iterable[Thing], size: int) -> Iterator[list[Thing]]:
 
 def moment(at: datetime) -> str:
     """As rq.utils.utcformat (RQ 2.12), in a fraction of its time; `at` is UTC."""
-    return at.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return at.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def job_key(job_id: str) -> str:

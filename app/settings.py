@@ -68,6 +68,8 @@ class Settings(BaseSettings):
     arguments_limit: PositiveInt = 64 * 1024
     request_limit: str = ""
     """How many requests a caller may make, such as 600/m; empty: as many as they like."""
+    api_processes: PositiveInt = 1
+    """They share one port."""
     event_streams: PositiveInt = 1000
     """So many event streams may be open at once on one API process."""
     reload: bool = False

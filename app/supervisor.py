@@ -126,7 +126,7 @@ def _commands(settings: Settings) -> dict[str, list[str]]:
     python = sys.executable
     worker = [python, "-m", "rq.cli", "worker", "-w", "app.worker.Worker", "-c", "app.worker_config"]
     return {
-        "api": [python, "-m", "gunicorn", "-c", "python:app.web_config", "app.web:create_app()"],
+        "api": [python, "-m", "app.server"],
         "scheduler": [python, "scheduler.py"],
         **{f"worker-{number}": worker for number in range(1, settings.workers + 1)},
     }

@@ -1,5 +1,6 @@
 """Waiting for a job's end: one blocking read of the streams that its end is written to, no polling."""
 
+import threading
 import time
 from typing import Any
 
@@ -9,6 +10,10 @@ from app import job_state
 from app.redis import ended_key, results_key
 
 LONGEST = 60  # seconds
+MOST = 500
+"""Clients that wait at once on one process; another one is answered at once, which a preference allows."""
+
+_places = threading.BoundedSemaphore(MOST)
 
 
 def wait(connection: redis.Redis, job_id: str, seconds: float) -> dict[str, Any] | None:
@@ -16,6 +21,15 @@ def wait(connection: redis.Redis, job_id: str, seconds: float) -> dict[str, Any]
 
     `connection` must not time out before: give it a socket_timeout above LONGEST.
     """
+    if not _places.acquire(blocking=False):
+        return job_state.fetch(connection, [job_id], history=True)[0]
+    try:
+        return _wait(connection, job_id, seconds)
+    finally:
+        _places.release()
+
+
+def _wait(connection: redis.Redis, job_id: str, seconds: float) -> dict[str, Any] | None:
     until = time.monotonic() + seconds
     places: dict[Any, Any] = {}
     for key in (results_key(job_id), ended_key(job_id)):

@@ -73,9 +73,7 @@ def create_app(
     app.register_blueprint(SwaggerUI.register(doc_url="/openapi.json"), url_prefix="/docs")
     app.add_url_rule("/docs", "docs", lambda: redirect("/docs/swagger"))
     dashboard.mount(app, app.extensions["jobline"].redis, authorize)
-    app.after_request(throttle.tell)
-    app.after_request(_harden)
-    app.after_request(audit.write_down)
+    app.after_request(_finish)
     return app
 
 
@@ -90,7 +88,9 @@ def _take_json() -> None:
             request.get_json()
 
 
-def _harden(response: Response) -> Response:
+def _finish(response: Response) -> Response:
+    audit.write_down(response)
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Cache-Control", "no-store")
+    throttle.tell(response)
     return response

@@ -10,8 +10,9 @@ from benchmarks import crowd, services
 from benchmarks.lab import Lab
 from benchmarks.load import CONNECTIONS
 from benchmarks.report import Column
-from benchmarks.services import GUNICORN, JOBLINE, WORKERS, Served, Service
+from benchmarks.services import JOBLINE, WORKERS, Served, Service
 
+GUNICORN = ("python", "-m", "gunicorn", "-b", "127.0.0.1:{port}", "-w", WORKERS)
 BARE = ("--host", "127.0.0.1", "--port", "{port}", "--log-level", "error", "--workers", WORKERS)
 GRANIAN = ("python", "-m", "granian", "--interface", "wsgi", "--factory", *BARE, "--blocking-threads")
 WAITRESS = (
@@ -30,17 +31,16 @@ def _under(name: str, *command: str) -> Service:
 
 
 def _gunicorn(name: str, *words: str) -> Service:
-    return _under(f"gunicorn {name}", "python", "-m", *GUNICORN, *words, "app.web:create_app()")
+    return _under(f"gunicorn {name}", *GUNICORN, *words, "app.web:create_app()")
 
 
 ROWS = (
-    _gunicorn("gthread 2x32", "-k", "gthread", "--threads", "32"),
+    replace(JOBLINE, name="granian, as it is served"),
     _gunicorn("gthread 2x512", "-k", "gthread", "--threads", "512"),
     _gunicorn("sync 2", "-k", "sync", "--threads", "1"),
     _gunicorn("gevent 2", "-k", "gevent"),
     _under("granian 2x1", *GRANIAN, "1", "app.web:create_app"),
     _under("granian 2x32", *GRANIAN, "32", "app.web:create_app"),
-    _under("granian 2x512", *GRANIAN, "512", "app.web:create_app"),
     _under("waitress 1x64", *WAITRESS, "app.web:create_app"),
 )
 COUNT = 200

@@ -18,9 +18,8 @@ from benchmarks.server import Server, free_port
 from benchmarks.wrk import Load
 
 WORKERS = "2"  # processes of each service, but for Flower, which has one
-GUNICORN = ("gunicorn", "-c", "python:app.web_config", "-w", WORKERS)
-"""As Jobline is served, with so many workers."""
-BESIDE = ("gunicorn", "-c", "python:as_jobline", "-w", WORKERS)
+BESIDE = ("python", "-m", "as_jobline")
+"""As Jobline is served."""
 UVICORN = ("uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--workers", WORKERS, "--no-access-log")
 FLOWER = ("celery", "-A", "peer_celery", "flower", "--address=127.0.0.1", "--port={port}", "--logging=error")
 START = 30.0  # seconds until it takes a job
@@ -60,7 +59,7 @@ def _arq(server: Server) -> set[int]:
 JOBLINE = Service(
     "jobline 2",
     "jobline",
-    (*GUNICORN, "app.web:create_app()"),
+    ("python", "-m", "app.server"),
     "/api/v1/jobs",
     {"function": "bench.noop", "args": [1]},
     _rq,
@@ -126,7 +125,12 @@ def serving(lab: Lab, service: Service) -> Iterator[Served]:
     """
     port, (key, entry) = free_port(), api_keys.new("bench", ["enqueue", "read"])
     words = tuple(word.replace("{port}", str(port)) for word in service.command)
-    environment = {"PORT": str(port), "API_KEYS": str(entry), "FLOWER_UNAUTHENTICATED_API": "true"}
+    environment = {
+        "PORT": str(port),
+        "API_KEYS": str(entry),
+        "API_PROCESSES": WORKERS,
+        "FLOWER_UNAUTHENTICATED_API": "true",
+    }
     with lab.started(service.peer, words, **environment) as (command,):
         served = Served(service, port, key, lab.folder, command)
         if wait_until(lambda: served.ask(service.call)[0] == service.status, START, every=0.1) is None:

@@ -24,7 +24,7 @@ def list_audit(query: schemas.AuditQuery) -> Response:
     return page("entries", *audit.page(context().redis, **dict(query)))
 
 
-def write_down(response: Response) -> Response:
+def write_down(response: Response) -> None:
     """After each request: those of a known caller that changed something, may have (500), or were forbidden to."""
     request, settings = asked(), context().settings
     changes = request.method not in ("GET", "HEAD", "OPTIONS") and g.get("scope", "read") != "read"
@@ -41,7 +41,6 @@ def write_down(response: Response) -> Response:
             details=g.get("noted", {}),
         )
         audit.record(context().redis, entry, settings.audit_limit)
-    return response
 
 
 def _target(response: Response) -> str:

@@ -1,12 +1,12 @@
 """What the routes work with: one per application, under `extensions["jobline"]`."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import urlencode
 
 from flask import Request, Response, current_app, g, request
 from redis import Redis
-from werkzeug.datastructures import Headers
 
 from app.api_keys import ApiKey
 from app.catalog import Catalog
@@ -36,10 +36,12 @@ def asked() -> Request:
 
 
 class Answer(Response):
-    """Its headers are right as they stand; werkzeug's search for what to mend takes a twentieth of a request's time."""
+    """Complete as it stands: werkzeug's search for what to mend in it takes a tenth of a request's time."""
 
-    def get_wsgi_headers(self, environ: Any) -> Headers:
-        return super().get_wsgi_headers(environ) if self.status_code == 304 else self.headers
+    def get_wsgi_response(self, environ: Any) -> tuple[Iterable[bytes], str, list[tuple[str, str]]]:
+        if self.status_code == 304 or environ["REQUEST_METHOD"] == "HEAD":
+            return super().get_wsgi_response(environ)
+        return cast(list[bytes], self.response), self.status, self.headers.to_wsgi_list()
 
 
 def answer(body: Any, status: int = 200, **headers: str) -> Response:

@@ -216,7 +216,8 @@ def _state(job: NewJob) -> dict[str, Any]:
 
 def preferred_wait() -> int:
     """Seconds of `Prefer: wait=N` (RFC 7240, section 4.3)."""
-    found = PREFERENCE.search(request.headers.get("Prefer", ""))
+    said = request.headers.get("Prefer")
+    found = PREFERENCE.search(said) if said else None
     return min(int(found[1]), waiting.LONGEST) if found else 0
 
 

@@ -34,6 +34,6 @@ def throttle() -> None:
         raise TooManyRequests(f"More than {said} requests", retry_after=resets_in)
 
 
-def tell(response: Response) -> Response:
-    response.headers.update(g.get("rate_limit", {}))
-    return response
+def tell(response: Response) -> None:
+    if headers := g.get("rate_limit"):
+        response.headers.update(headers)

@@ -1,7 +1,8 @@
-"""gunicorn's settings for what is measured beside Jobline: the same, but for what only its application knows."""
+"""What is measured beside Jobline, served as Jobline is, with the same settings: `python -m as_jobline module:app`."""
 
-from app.web_config import *  # noqa: F403
+import sys
 
+from app.server import serve
 
-def post_worker_init(worker: object) -> None:
-    """Nothing."""
+if __name__ == "__main__":
+    serve(sys.argv[1])

@@ -34,10 +34,7 @@ class Server:
 
     def __init__(self, project: Project, **environment: str) -> None:
         self.port = free_port()
-        self.process = project.start(
-            "-m", "gunicorn", "-c", "python:app.web_config", "app.web:create_app()",
-            PORT=str(self.port), LOG_LEVEL="ERROR", **environment,
-        )  # fmt: skip
+        self.process = project.start("-m", "app.server", PORT=str(self.port), LOG_LEVEL="ERROR", **environment)
         self.http = urllib3.PoolManager(num_pools=4, maxsize=50)
         until(self._answers)
 

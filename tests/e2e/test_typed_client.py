@@ -81,8 +81,7 @@ def client(tmp_path: Path, valkey: redis.Redis) -> Path:
 def server(project: Project) -> Iterator[str]:
     """The API as it is deployed, and a worker; the API's URL."""
     port = free_port()
-    gunicorn = ("-m", "gunicorn", "-c", "python:app.web_config", "app.web:create_app()")
-    processes = [project.start(*gunicorn, PORT=str(port)), project.start(*RQ_WORKER)]
+    processes = [project.start("-m", "app.server", PORT=str(port)), project.start(*RQ_WORKER)]
     yield f"http://127.0.0.1:{port}"
     for process in processes:
         process.send_signal(signal.SIGTERM)
