@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from app import signing
-from app.options import EVENTS, LONGEST_URL, RATE, Event, Retry, Unique, Webhook
+from app.options import JOB_EVENTS, LONGEST_URL, RATE, WORKFLOW_EVENTS, JobEvent, Retry, Unique, Webhook, WorkflowEvent
 
 UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 DURATION = re.compile(r"(?:\d+[dhms])+")
@@ -130,16 +130,26 @@ class RetryBody(Strict):
         return Retry(self.max, backoff.initial, backoff.factor, backoff.max, backoff.jitter)
 
 
-class WebhookBody(Strict):
-    """Where the end of the job is told: Standard Webhooks, signed with `secret`, else with the service's own."""
-
+class _Webhook(Strict):
     url: Annotated[
         str, Field(max_length=LONGEST_URL, examples=["https://example.com/hook"]), AfterValidator(_webhook_url)
     ]
-    events: Annotated[list[Event], Field(min_length=1, max_length=len(EVENTS))] = list(EVENTS)
+    events: list[JobEvent] | list[WorkflowEvent]
     secret: Annotated[SecretStr, Field(max_length=1000), AfterValidator(_webhook_secret)] | None = Field(
         None, description="`whsec_...`; of several, separated by spaces, each signs. It is never shown again."
     )
 
     def as_webhook(self) -> Webhook:
         return Webhook(self.url, tuple(self.events), self.secret.get_secret_value() if self.secret else "")
+
+
+class WebhookBody(_Webhook):
+    """Where the end of the job is told: Standard Webhooks, signed with `secret`, else with the service's own."""
+
+    events: Annotated[list[JobEvent], Field(min_length=1, max_length=len(JOB_EVENTS))] = list(JOB_EVENTS)
+
+
+class WorkflowWebhookBody(_Webhook):
+    """Where the end of the workflow is told, as the end of a job is."""
+
+    events: Annotated[list[WorkflowEvent], Field(min_length=1, max_length=len(WORKFLOW_EVENTS))] = list(WORKFLOW_EVENTS)

@@ -91,21 +91,23 @@ class Unique:
     """The caller gets the job that is there, or an error; or it gives way, if it has not begun."""
 
 
-Event = Literal["job.finished", "job.failed", "job.stopped", "job.canceled"]
-EVENTS: tuple[Event, ...] = get_args(Event)
+JobEvent = Literal["job.finished", "job.failed", "job.stopped", "job.canceled"]
+WorkflowEvent = Literal["workflow.finished", "workflow.failed", "workflow.canceled"]
+JOB_EVENTS: tuple[JobEvent, ...] = get_args(JobEvent)
+WORKFLOW_EVENTS: tuple[WorkflowEvent, ...] = get_args(WorkflowEvent)
 LONGEST_URL = 2000
 
 
 @dataclass(frozen=True)
 class Webhook:
-    """Where the ends of jobs are told, and which of them; signed with `secret`, else with WEBHOOK_SECRET.
+    """Where ends are told, and which of them; signed with `secret`, else with WEBHOOK_SECRET.
 
     Raises:
         ValueError: it is no http or https URL without a user name, no such event, or no such secret (app/signing.py).
     """
 
     url: str
-    events: tuple[Event, ...] = EVENTS
+    events: tuple[JobEvent | WorkflowEvent, ...] = JOB_EVENTS
     secret: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
@@ -117,9 +119,9 @@ class Webhook:
             raise ValueError(str(error)) from None
         if len(self.url) > LONGEST_URL or re.search(r"[\x00-\x20\x7f]", self.url):
             raise ValueError(f"the URL of a webhook has at most {LONGEST_URL} characters, and no space among them")
-        unknown = sorted(set(self.events) - set(EVENTS))
-        if unknown or not self.events:
-            raise ValueError(f"the events of a webhook are some of {', '.join(EVENTS)}")
+        known = JOB_EVENTS, WORKFLOW_EVENTS
+        if not self.events or not any(set(self.events) <= set(some) for some in known):
+            raise ValueError(f"the events of a webhook are some of {' or of '.join(map(', '.join, known))}")
         signing.parse(self.secret)
 
     def shown(self) -> dict[str, object]:

@@ -21,6 +21,7 @@ from app.queueing import NewJob
 from app.redis import ENDING, OUTBOX, job_key, moment, source
 from app.serializer import JSON
 from app.settings import get_settings
+from app.workflows import store
 
 BATCH = 50  # entries: each holds a whole job
 
@@ -72,32 +73,34 @@ def _settle(connection: redis.Redis, entry: bytes, jobs: list[NewJob]) -> None:
 
 def _following(entry: str, raw: Raw) -> list[NewJob]:
     """The jobs that follow an end: always the same ids for an entry. None for what cannot be read."""
-    job_id = raw.get(b"job_id", b"").decode(errors="replace")
     try:
-        return _webhook(entry, job_id, raw)
+        if b"workflow" in raw:
+            flow = store.summary(raw[b"workflow"].decode(), raw)
+            return _delivery(entry, raw, "workflow", flow)
+        job = job_state.as_json(raw[b"job_id"].decode(), raw, [(entry, raw)])
+        return _delivery(entry, raw, "job", job)
     except (KeyError, ValueError, TypeError) as error:
-        log.error("what follows a job cannot be read", job_id=job_id, reason=f"{type(error).__name__}")  # noqa: TRY400 - it may quote a secret
+        log.error("what follows an end cannot be read", entry=entry, reason=f"{type(error).__name__}")  # noqa: TRY400 - it may quote a secret
         return []
 
 
-def _webhook(entry: str, job_id: str, raw: Raw) -> list[NewJob]:
+def _delivery(entry: str, raw: Raw, kind: str, ended: dict[str, Any]) -> list[NewJob]:
     """The delivery of this end, if its event is wanted."""
     said: dict[str, Any] = JSON.loads(raw[b"webhook"])
-    job, settings = job_state.as_json(job_id, raw, [(entry, raw)]), get_settings()
-    event = f"job.{job['status']}"
+    settings, ended_id, event = get_settings(), ended["id"], f"{kind}.{ended['status']}"
     if event not in said["events"]:
         return []
     return [
         NewJob(
-            webhooks.DELIVER, [said["url"], webhooks.message(event, job)], {},
+            webhooks.DELIVER, [said["url"], webhooks.message(event, ended)], {},
             queue=webhooks.QUEUE,
             timeout=webhooks.TIMEOUT,
             result_ttl=settings.result_ttl,
             failure_ttl=settings.failure_ttl,
-            id=f"msg_{uuid.uuid5(uuid.NAMESPACE_OID, f'{entry} {job_id}').hex}",
+            id=f"msg_{uuid.uuid5(uuid.NAMESPACE_OID, f'{entry} {ended_id}').hex}",
             retry_waits=webhooks.waits(),
             meta={"tags": ["webhook"]},
-            description=f"{event} of job {job_id}",
+            description=f"{event} of {kind} {ended_id}",
             ours={webhooks.SECRET: raw.get(webhooks.SECRET.encode(), b"")},
         )
     ]  # fmt: skip

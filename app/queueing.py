@@ -20,6 +20,7 @@ from app import changes, events, limits, unique, webhooks
 from app.catalog import Function
 from app.errors import Conflict, Invalid, TooLarge
 from app.limits import Held
+from app.options import JOB_EVENTS
 from app.redis import QUEUES, job_key, moment, queue_key, registry_key, script
 from app.serializer import JSON
 from app.settings import Settings
@@ -300,7 +301,8 @@ def prepare(
     rule = given.pop("unique", None) or options.unique
     queue = given.pop("queue", options.queue)
     tags = [*options.tags, *given.pop("tags", ())]
-    webhook = webhooks.chosen(given.pop("webhook", None), options.webhook, settings, pointer)
+    default = options.webhook or webhooks.of_service(settings, JOB_EVENTS)
+    webhook = webhooks.chosen(given.pop("webhook", None), default, settings, pointer)
     meta = {**given.pop("meta", {}), **({"tags": tags} if tags else {})}
     defaults = {
         "queue": queue,
@@ -312,7 +314,7 @@ def prepare(
         "meta": meta,
         "limits": limits.of(function, queue, args, kwargs, rate_limit, concurrency, options.breaker, pointer),
         "lock": unique.lock(function, args, kwargs, rule, pointer) if rule else None,
-        "ours": webhooks.fields(webhook) if webhook else {},
+        "ours": {"follow": "webhook", **webhooks.fields(webhook)} if webhook else {},
     }
     return NewJob(function.path, args, kwargs, **{**defaults, **given})
 

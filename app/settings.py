@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     """Comma-separated host names that `web.fetch` may reach although their address is private."""
 
     webhook_url: str | None = None
-    """Where the ends of all jobs are told, unless a function or a job says otherwise."""
+    """Where the ends of all jobs and workflows are told, unless one of them or its function says otherwise."""
     webhook_secret: SecretStr = SecretStr("")
     """`whsec_...`; of several, separated by spaces or commas, each signs."""
     webhook_allow_hosts: str = ""

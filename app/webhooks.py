@@ -13,7 +13,7 @@ from rq import get_current_job
 
 from app import outbound, signing
 from app.errors import Invalid, NotFound
-from app.options import Discard, Retry, Webhook
+from app.options import Discard, JobEvent, Retry, Webhook, WorkflowEvent
 from app.redis import DISABLED_WEBHOOKS
 from app.serializer import JSON, utc
 from app.settings import Settings, get_settings
@@ -33,13 +33,13 @@ BUSY = (429, 503)
 GONE = 410
 
 
-def chosen(said: Webhook | None, by_function: Webhook | None, settings: Settings, pointer: str) -> Webhook | None:
-    """What is said of a job, else its function's, else the service's. Its own secret signs, or the service's.
+def chosen(said: Webhook | None, default: Webhook | None, settings: Settings, pointer: str) -> Webhook | None:
+    """What is said of a job or a workflow, else its default. Its own secret signs, or the service's.
 
     Raises:
         Invalid: there is no secret, or what is said names an address that is not public.
     """
-    webhook = said or by_function or (Webhook(settings.webhook_url) if settings.webhook_url else None)
+    webhook = said or default
     if webhook and not webhook.secret and not settings.webhook_secret.get_secret_value():
         raise _unusable(
             "there is no WEBHOOK_SECRET and the webhook has no secret: unsigned, nobody could tell who has sent it",
@@ -56,9 +56,14 @@ def _unusable(detail: str, pointer: str) -> Invalid:
     return Invalid("The webhook cannot be used", [{"detail": detail, "pointer": pointer}])
 
 
+def of_service(settings: Settings, events: tuple[JobEvent, ...] | tuple[WorkflowEvent, ...]) -> Webhook | None:
+    """Where the ends of whatever says nothing else are told."""
+    return Webhook(settings.webhook_url, events) if settings.webhook_url else None
+
+
 def fields(webhook: Webhook) -> dict[str, Any]:
-    """What the hash of a job says of it."""
-    found = {"follow": "webhook", "webhook": JSON.dumps(webhook.shown())}
+    """What the hash of a job or a workflow says of it."""
+    found = {"webhook": JSON.dumps(webhook.shown())}
     return {**found, SECRET: webhook.secret} if webhook.secret else found
 
 
@@ -76,14 +81,14 @@ def waits() -> list[int]:
     return Retry(len(LADDER), intervals=tuple(intervals)).waits()
 
 
-def message(event: str, job: dict[str, Any]) -> dict[str, Any]:
-    """What is told of a job that has ended. Beyond LARGEST, `omitted` names what is left out; the link leads to it."""
-    data = dict(job)
-    told = {"type": event, "timestamp": job["ended_at"] or utc(datetime.now(UTC)), "data": data}
+def message(event: str, ended: dict[str, Any]) -> dict[str, Any]:
+    """What is told of a job or workflow. Beyond LARGEST, `omitted` names what is left out; the link leads to it."""
+    data = dict(ended)
+    told = {"type": event, "timestamp": ended["ended_at"] or utc(datetime.now(UTC)), "data": data}
     for name in ("result", "error", "args", "kwargs", "progress", "depends_on", "tags", "description"):
         if len(JSON.dumps(told)) <= LARGEST:
             break
-        if data[name]:
+        if data.get(name):
             data[name] = _short(data[name])
             data.setdefault("omitted", []).append(name)
     return told

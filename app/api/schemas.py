@@ -22,6 +22,7 @@ from app.fields import (
     UniqueBody,
     Wait,
     WebhookBody,
+    WorkflowWebhookBody,
 )
 from app.schedules.rule import CatchUp, Overlap, Rule, When
 from app.selection import Selection
@@ -98,6 +99,7 @@ class WorkflowBody(Strict):
     on_success: HookBody | None = None
     on_failure: HookBody | None = None
     on_complete: HookBody | None = None
+    webhook: WorkflowWebhookBody | None = None
 
 
 class WorkflowPath(BaseModel):
@@ -366,6 +368,7 @@ class WorkflowSummary(BaseModel):
     created_at: str
     ended_at: str | None
     counts: WorkflowCounts
+    webhook: Webhook | None
     links: SelfLink
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from flask import Response
 
+from app import outcome, webhooks
 from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context, page
@@ -12,6 +13,7 @@ from app.api.once import answered, kept, once
 from app.api.openapi import ONCE, blueprint
 from app.errors import Invalid
 from app.idempotency import Receipt
+from app.options import WORKFLOW_EVENTS
 from app.workflows import store
 from app.workflows.graph import HOOKS, Need, Node, check
 from app.workflows.results import found_in
@@ -32,10 +34,12 @@ def submit(body: schemas.WorkflowBody) -> Response:
     if sum(len(node.calls()) for node in nodes) > MOST_JOBS:
         raise Invalid("The workflow is too large", [{"detail": f"more than {MOST_JOBS} jobs", "pointer": "#/jobs"}])
     workflow, settings = store.new_id(), context().settings
-    made = _made(workflow, list(zip([*nodes, *ends], [*body.jobs, *hooks.values()], strict=True)))
+    said = body.webhook.as_webhook() if body.webhook else None
+    webhook = webhooks.chosen(said, webhooks.of_service(settings, WORKFLOW_EVENTS), settings, "#")
+    made = _made(workflow, webhook is not None, list(zip([*nodes, *ends], [*body.jobs, *hooks.values()], strict=True)))
     flow = store.NewWorkflow(
         workflow, body.name, made[: len(nodes)], made[len(nodes) :], body.on_error, wanted,
-        settings.result_ttl, settings.failure_ttl,
+        settings.result_ttl, settings.failure_ttl, webhook,
     )  # fmt: skip
 
     def act(receipt: Receipt | None) -> Response:
@@ -67,6 +71,7 @@ def cancel(path: schemas.WorkflowPath) -> Response:
     authorize("enqueue")
     connection = context().redis
     store.cancel(connection, path.workflow_id)
+    outcome.follow_up(connection)
     return answer(store.get(connection, path.workflow_id), 202)
 
 
@@ -75,13 +80,13 @@ def _node(body: schemas.NodeBody, pointer: str) -> Node:
     return Node(body.name, body.function, body.args, body.kwargs, after, body.each, pointer)
 
 
-def _made(workflow: str, said: list[tuple[Node, schemas.HookBody]]) -> store.Made:
+def _made(workflow: str, announced: bool, said: list[tuple[Node, schemas.HookBody]]) -> store.Made:
     """The jobs of each node. Raises Invalid, with all that is wrong."""
     made: store.Made = []
     errors: list[dict[str, str]] = []
     for node, body in said:
         try:
-            made.append((node, [_job(workflow, node, body, *call) for call in enumerate(node.calls())]))
+            made.append((node, [_job(workflow, announced, node, body, *call) for call in enumerate(node.calls())]))
         except Invalid as error:
             errors += error.errors or []
     if errors:
@@ -89,7 +94,9 @@ def _made(workflow: str, said: list[tuple[Node, schemas.HookBody]]) -> store.Mad
     return made
 
 
-def _job(workflow: str, node: Node, body: schemas.HookBody, number: int, args: list[Any]) -> store.NewJob:
+def _job(
+    workflow: str, announced: bool, node: Node, body: schemas.HookBody, number: int, args: list[Any]
+) -> store.NewJob:
     unknown = [place[1:] for place, _ in found_in({"args": args, "kwargs": node.kwargs})]
     job = new_job(body.model_copy(update={"args": args}), node.pointer, unknown)
-    return store.adopt(job, workflow, node, number, body.delay)
+    return store.adopt(job, workflow, node, number, body.delay, announced)

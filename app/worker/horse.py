@@ -160,7 +160,7 @@ class Horse:
             self.rq_way.end(job, claimed, now)
         if claimed.limits:
             self.claims.releases(claimed)
-        if claimed.follow and b"webhook" in claimed.follow:
+        if claimed.follow and (b"webhook" in claimed.follow or b"outbox" in claimed.follow):
             self._follow_up()
         log.about = {}
         self.board.clear()

@@ -83,6 +83,20 @@ local function drop(flow, node, reason, now)
   if not HOOKS[node] then redis.call('HINCRBY', flow.key, 'count:canceled', canceled) end
 end
 
+-- For its webhook the outbox gets what is told of the workflow.
+local function announce(flow)
+  if not get(flow, 'webhook') then return end
+  local entry = { 'workflow', flow.id }
+  for _, field in ipairs({
+    'name', 'status', 'created_at', 'ended_at', 'total', 'count:finished', 'count:failed', 'count:stopped',
+    'count:canceled', 'webhook', 'webhook_secret',
+  }) do
+    local value = get(flow, field)
+    if value then entry[#entry + 1], entry[#entry + 2] = field, value end
+  end
+  redis.call('XADD', 'jobline:outbox', '*', unpack(entry))
+end
+
 -- The workflow has ended: the jobs that were to follow are queued, or canceled.
 local function close(flow, now)
   local status = get(flow, 'status')
@@ -90,6 +104,7 @@ local function close(flow, now)
   set(flow, 'status', status, 'ended_at', now.text)
   redis.call('SREM', 'jobline:workflows:open', flow.id)
   tell(flow.id, '', status)
+  announce(flow)
   local hooks = { on_success = status == 'finished', on_failure = status ~= 'finished', on_complete = true }
   for hook, wanted in pairs(hooks) do
     if get(flow, 'size:' .. hook) then

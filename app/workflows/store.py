@@ -13,8 +13,9 @@ import orjson
 import redis
 from redis.client import Pipeline
 
-from app import changes, job_state, queueing
+from app import changes, job_state, queueing, webhooks
 from app.errors import BadRequest, Conflict, NotFound
+from app.options import Webhook
 from app.queueing import NewJob, Receipt
 from app.redis import (
     WORKFLOWS,
@@ -46,10 +47,11 @@ def job_id(workflow: str, node: Node, number: int) -> str:
     return f"{workflow}-{node.name}" if node.each is None else f"{workflow}-{node.name}-{number}"
 
 
-def adopt(job: NewJob, workflow: str, node: Node, number: int, delay: float | None) -> NewJob:
-    """Make a job one of a workflow's."""
+def adopt(job: NewJob, workflow: str, node: Node, number: int, delay: float | None, announced: bool) -> NewJob:
+    """Make a job one of a workflow's; `announced`: there is a webhook for the workflow's end."""
     job.id, job.meta = job_id(workflow, node, number), {**job.meta, "workflow": workflow}
-    job.ours = {**job.ours, "follow": f"workflow {job.ours.get('follow', '')}".strip()}
+    follow = ("workflow", *(("outbox",) if announced else ()), job.ours.get("follow", ""))
+    job.ours = {**job.ours, "follow": " ".join(follow).strip()}
     if node.after or node.name in HOOKS:
         job.status, job.at = "deferred", None
         if delay:
@@ -73,6 +75,7 @@ class NewWorkflow:
     result_ttl: int
     failure_ttl: int
     """Seconds for which it is kept when it has finished, or failed."""
+    webhook: Webhook | None = None
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @cached_property
@@ -81,10 +84,13 @@ class NewWorkflow:
         fields: dict[str, Any] = {
             "name": self.name or "", "status": "running", "on_error": self.on_error,
             "created_at": moment(self.created_at), "left": len(self.nodes),
+            "total": sum(len(jobs) for _, jobs in self.nodes),
             "result_ttl": self.result_ttl, "failure_ttl": self.failure_ttl,
             "nodes": orjson.dumps([node.name for node, _ in self.nodes]),
             "graph": orjson.dumps([_shown(node) for node, _ in (*self.nodes, *self.hooks)]),
         }  # fmt: skip
+        if self.webhook:
+            fields |= webhooks.fields(self.webhook)
         children: dict[str, list[tuple[str, int]]] = {}
         for node, jobs in (*self.nodes, *self.hooks):
             edges = [(need.name, int(need.even_if_failed)) for need in node.after]
@@ -100,8 +106,8 @@ class NewWorkflow:
 
     def summary(self) -> dict[str, Any]:
         """As JSON."""
-        raw = {name.encode(): self.hash[name].encode() for name in ("name", "status", "created_at")}
-        return _summary(self.id, {**raw, b"graph": self.hash["graph"]})
+        raw = {name.encode(): str(self.hash[name]).encode() for name in ("name", "status", "created_at", "total")}
+        return summary(self.id, {**raw, b"webhook": self.hash.get("webhook", b"")})
 
 
 def create(connection: redis.Redis, flow: NewWorkflow, receipt: Receipt | None) -> None:
@@ -181,7 +187,7 @@ def get(connection: redis.Redis, workflow: str) -> dict[str, Any]:
                 }
             )
     _look(connection, jobs)
-    return {**_summary(workflow, raw), "jobs": jobs}
+    return {**summary(workflow, raw), "jobs": jobs}
 
 
 def _look(connection: redis.Redis, jobs: list[dict[str, Any]]) -> None:
@@ -200,8 +206,8 @@ def _look(connection: redis.Redis, jobs: list[dict[str, Any]]) -> None:
                 job["result"], job["error"] = known["result"], known["error"]
 
 
-def _summary(workflow: str, raw: dict[bytes, bytes]) -> dict[str, Any]:
-    sizes = [node["size"] or 1 for node in orjson.loads(raw[b"graph"]) if node["name"] not in HOOKS]
+def summary(workflow: str, raw: dict[bytes, bytes]) -> dict[str, Any]:
+    """As JSON, from what its hash says."""
     counts = {state: int(raw.get(f"count:{state}".encode(), 0)) for state in job_state.ENDED}
     return {
         "id": workflow,
@@ -209,7 +215,8 @@ def _summary(workflow: str, raw: dict[bytes, bytes]) -> dict[str, Any]:
         "status": raw[b"status"].decode(),
         "created_at": raw[b"created_at"].decode(),
         "ended_at": raw.get(b"ended_at", b"").decode() or None,
-        "counts": {"total": sum(sizes), **counts},
+        "counts": {"total": int(raw[b"total"]), **counts},
+        "webhook": orjson.loads(raw.get(b"webhook") or b"null"),
         "links": {"self": f"/api/v1/workflows/{workflow}"},
     }
 
@@ -233,7 +240,7 @@ def list_(
                 connection.zrem(WORKFLOWS, one)
                 continue
             place += 1
-            found = _summary(one, raw)
+            found = summary(one, raw)
             if (not status or found["status"] == status) and (not name or found["name"] == name):
                 page.append(found)
                 if len(page) == limit:

@@ -10,10 +10,14 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
+from app.options import WORKFLOW_EVENTS
+from app.serializer import JSON
+from app.settings import Settings
 from app.web import create_app
 from app.workflows import store
-from tests.conftest import RQ_WORKER, Project, until
+from tests.conftest import ROOT, RQ_WORKER, Project, until
 from tests.e2e.test_losses import kill_both
+from tests.receiver import OTHER_SECRET, SECRET, Receiver
 
 SOURCE = """
 import time
@@ -364,3 +368,74 @@ def outcome_of(nodes: list[dict[str, Any]]) -> tuple[str, dict[str, int]]:
 
 def is_last(found: dict[str, Any], name: str) -> bool:
     return all(name not in [need["name"] for need in one["after"]] for one in found["jobs"])
+
+
+@pytest.fixture
+def telling(project: Project, client: FlaskClient, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+    """A client of a service that signs webhooks, and may reach the receiver."""
+    project.write("webhooks", (ROOT / "jobs" / "webhooks.py").read_text())
+    monkeypatch.setenv("WEBHOOK_SECRET", SECRET)
+    monkeypatch.setenv("WEBHOOK_ALLOW_HOSTS", "127.0.0.1")
+    return create_app(Settings(), connection=valkey, catalog=catalog_of(project)).test_client()
+
+
+def told(receiver: Receiver, workflow: str) -> list[dict[str, Any]]:
+    ids = [(JSON.loads(one.body)["data"]["id"], one) for one in receiver.received]
+    return [one.verified() for found, one in ids if found == workflow]
+
+
+@pytest.mark.parametrize("status", ["finished", "failed", "canceled"])
+def test_the_end_is_told_once_to_the_webhook_of_the_workflow(
+    telling: FlaskClient, project: Project, valkey: redis.Redis, receiver: Receiver, worker: object, status: str
+) -> None:
+    jobs = {
+        "finished": [job("a", "add", 1), job("b", "add", result("a"), 1, after=["a"])],
+        "failed": [job("a", "fail"), job("b", "add", 1, after=["a"])],
+        "canceled": [job("a", "add", 1, queue="nobody-takes"), job("b", "add", 1, after=["a"])],
+    }[status]
+    workflow = submit(telling, *jobs, webhook={"url": f"{receiver.base}/ok"}, name="sums")
+    if status == "canceled":
+        telling.post(f"{URL}/{workflow}/cancel")
+    [message] = until(lambda: told(receiver, workflow), 10)
+    found = ended(telling, workflow)
+    found.pop("jobs")
+    assert message == {"type": f"workflow.{status}", "timestamp": found["ended_at"], "data": found}
+    assert found["webhook"] == {"url": f"{receiver.base}/ok", "events": [*WORKFLOW_EVENTS]}
+    until(lambda: not valkey.xlen("jobline:outbox") and not valkey.zcard("rq:wip:webhooks"))
+    assert len(told(receiver, workflow)) == 1
+
+
+def test_a_webhook_hears_of_the_events_that_it_asks_for_with_its_own_secret(
+    telling: FlaskClient, valkey: redis.Redis, receiver: Receiver, worker: object
+) -> None:
+    webhook = {"url": f"{receiver.base}/ok", "secret": OTHER_SECRET, "events": ["workflow.failed"]}
+    silent = submit(telling, job("a", "add", 1), webhook=webhook)
+    loud = submit(telling, job("a", "fail"), webhook=webhook)
+    ended(telling, silent)
+    until(lambda: [one for one in receiver.received if loud.encode() in one.body])
+    [received] = receiver.received
+    assert received.verified(OTHER_SECRET)["type"] == "workflow.failed"
+    for key in valkey.scan_iter("rq:job:msg_*"):
+        assert OTHER_SECRET not in str(telling.get(f"/api/v1/jobs/{key.decode().rpartition(':')[2]}").json)
+    assert OTHER_SECRET not in str(telling.get(f"{URL}/{loud}").json)
+
+
+def test_the_webhook_of_the_service_is_for_workflows_too(
+    telling: FlaskClient, project: Project, valkey: redis.Redis, receiver: Receiver, worker: object
+) -> None:
+    settings = Settings(webhook_url=f"{receiver.base}/ok")
+    client = create_app(settings, connection=valkey, catalog=catalog_of(project)).test_client()
+    workflow = submit(client, job("a", "add", 1))
+    until(lambda: len(receiver.received) == 2)
+    types = {message["type"]: message["data"]["id"] for message in (one.verified() for one in receiver.received)}
+    assert types == {"job.finished": f"{workflow}-a", "workflow.finished": workflow}
+
+
+def test_a_bad_webhook_of_a_workflow_is_named_and_nothing_is_made(telling: FlaskClient, valkey: redis.Redis) -> None:
+    for webhook, pointer in (
+        ({"url": "http://127.0.0.2/"}, "#/webhook/url"),
+        ({"url": "https://example.com", "events": ["job.finished"]}, "#/webhook/events/0"),
+    ):
+        answer = telling.post(URL, json={"jobs": [job("a", "add", 1)], "webhook": webhook})
+        assert (answer.status_code, answer.json["errors"][0]["pointer"]) == (422, pointer)
+    assert not list(valkey.scan_iter("rq:job:*"))
