@@ -22,7 +22,8 @@ import structlog
 from rq.exceptions import AbandonedJobError
 from rq.timeouts import UnixSignalDeathPenalty
 
-from app import job_state, listing
+from app import job_state, limits, listing
+from app.catalog import Function
 from app.outcome import follow_up
 from app.quarantine import quarantine
 from app.redis import ENDING, LEASES, WORKERS, job_key, moment, registry_key, results_key, script
@@ -61,10 +62,14 @@ def policy(job: Raw) -> Outcome:
         return Outcome.RETURNED
     if retries_left(job) > 0:
         return Outcome.RETRIED
-    function = catalog().refresh().functions.get(job_state.function_of(job) or "")
+    function = _function(job)
     if function and function.options.idempotent and _number(job.get(b"losses"), 0) + 1 < MOST_LOSSES:
         return Outcome.AGAIN
     return Outcome.FAILED
+
+
+def _function(job: Raw) -> Function | None:
+    return catalog().refresh().functions.get(job_state.function_of(job) or "")
 
 
 def retries_left(job: Raw) -> int:
@@ -113,6 +118,9 @@ def recover(
     if not settled:
         return None
     log.warning("job recovered", job_id=job_id, queue=queue, outcome=outcome.value, reason=reason.splitlines()[-1])
+    function = _function(job) if outcome in (Outcome.AGAIN, Outcome.RETRIED, Outcome.FAILED) else None
+    if function:
+        limits.failed(connection, function)
     if outcome in (Outcome.FAILED, Outcome.STOPPED):
         in_child(lambda: _follow(connection, job_id, outcome, reason))
         follow_up(connection)

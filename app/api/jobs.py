@@ -183,7 +183,7 @@ def accept(job: NewJob) -> Response:
             return answered(begun(), 202)
         state = _job_after(job_id, wait)
         status = 200 if job_id != job.id or state["status"] in job_state.ENDED else 202
-        if receipt and job_id != job.id:
+        if receipt:
             receipt.keep(kept(state, status))
         return answered(state, status)
 

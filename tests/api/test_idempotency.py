@@ -7,9 +7,10 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from app import api_keys
+from app import api_keys, changes
 from app.settings import Settings
 from app.web import create_app
+from tests.conftest import until
 
 BODY = {"function": "demo.add", "args": [1, 2]}
 
@@ -43,6 +44,22 @@ def test_the_first_answer_is_given_again(client: FlaskClient, valkey: redis.Redi
     assert sorted(valkey.keys("rq:job:*")) == made
     [key] = valkey.keys("jobline:idempotency:*")
     assert 86_000 < valkey.ttl(key) <= 86_400
+
+
+def test_who_has_waited_is_given_the_end_again(client: FlaskClient, valkey: redis.Redis) -> None:
+    def end_it() -> None:
+        [key] = until(lambda: valkey.keys("rq:job:*"))
+        until(lambda: valkey.info("clients")["blocked_clients"])
+        changes.cancel(valkey, key.decode().rpartition(":")[2])
+
+    ending = Thread(target=end_it)
+    ending.start()
+    first = post(client, Prefer="wait=20")
+    ending.join()
+    second = post(client, Prefer="wait=20")
+    assert (first.status_code, first.json["status"]) == (200, "canceled")
+    assert (second.status_code, second.json) == (200, first.json)
+    assert second.headers["Idempotent-Replayed"] == "true"
 
 
 def test_another_request_with_the_same_key_is_refused(client: FlaskClient) -> None:

@@ -18,7 +18,7 @@ from tests.conftest import RQ_WORKER, Project, status, until
 from tests.e2e.test_losses import family
 
 SOURCE = """
-import time
+import os, signal, time
 from app import Breaker, Limit, job
 
 
@@ -33,6 +33,12 @@ def note(path: str, user: str, seconds: float = 0) -> None:
 def fragile(path: str) -> None:
     note(path, "fragile")
     raise ConnectionError("no")
+
+
+@job(breaker=Breaker(failures=3, window=60, cool_down=2))
+def deadly(path: str) -> None:
+    note(path, "deadly")
+    os.kill(os.getpid(), signal.SIGKILL)
 """
 Runs = Callable[[], list[tuple[str, float, float]]]
 
@@ -174,15 +180,16 @@ def test_a_job_that_waits_for_a_limit_can_be_canceled(
     assert [user for user, _, _ in runs(project)] == ["first", "third"]
 
 
+@pytest.mark.parametrize("name", ["fragile", "deadly"])
 def test_a_breaker_puts_jobs_off_and_lets_them_go_again(
-    crew: list[object], project: Project, valkey: redis.Redis
+    crew: list[object], project: Project, valkey: redis.Redis, name: str
 ) -> None:
     path = str(project.folder / "notes")
 
-    def fragile(path: str) -> None: ...
+    def call(path: str) -> None: ...
 
-    fragile.jobline_options = Options(breaker=Breaker(3, 60, 2))  # type: ignore[attr-defined]
-    function = Function("limited.fragile", fragile)
+    call.jobline_options = Options(breaker=Breaker(3, 60, 2))  # type: ignore[attr-defined]
+    function = Function(f"limited.{name}", call)
     jobs = [queueing.prepare(function, Settings(), [path], {}) for _ in range(8)]
     for job in jobs[:3]:
         queueing.enqueue(valkey, [job])
