@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,10 +15,12 @@ from app import changes, limits, listing, outcome, rq_parts
 from app.redis import registry_key
 from app.schedules import store
 from app.schedules.lease import Lease
+from app.schedules.reconcile import Reconciler
 from app.schedules.runner import Runner
 from app.settings import get_settings
 from app.testing import in_process
 from app.web import create_app
+from app.workflows import store as workflows
 
 
 class Refused(Exception):
@@ -50,11 +52,13 @@ class Enqueued:
 class Jobs:
     """What `run_jobs` gives. `client` is Flask's test client on the API, `redis` the Redis."""
 
-    def __init__(self, clock: time_machine.Traveller) -> None:
+    def __init__(self, clock: time_machine.Traveller, schedules: Iterable[dict[str, Any]]) -> None:
         self._clock, self._catalog = clock, rq_parts.catalog()
         self.settings = get_settings().model_copy(update={"api_keys": SecretStr("")})
         self.redis = in_process.Redis(self)
         self.client = create_app(self.settings, self.redis, self._catalog).test_client()
+        with self._leading() as lease:
+            Reconciler(self.redis, self._catalog, self.settings, lease).reconcile(schedules, datetime.now(UTC))
 
     def enqueue(self, function: str, *args: Any, **kwargs: Any) -> Enqueued:
         """Enqueue a call. Raises Refused."""
@@ -107,18 +111,25 @@ class Jobs:
 
     def _move_due(self) -> None:
         """What the scheduler process does."""
-        now, lease = datetime.now(UTC), Lease(self.redis)
-        lease.hold()
-        runner = Runner(self.redis, self.settings, self._catalog, lease)
-        runner.settle()
-        while runner.run_due(now)[0]:
-            pass
+        now = datetime.now(UTC)
+        with self._leading() as lease:
+            runner = Runner(self.redis, self.settings, self._catalog, lease)
+            runner.settle()
+            while runner.run_due(now)[0]:
+                pass
         for name in self._queues():
             while changes.move_due(self.redis, name, now):
                 pass
+        workflows.sweep(self.redis, 0, parts=1)
         while outcome.follow_up(self.redis):
             pass
         limits.look(self.redis)
+
+    @contextlib.contextmanager
+    def _leading(self) -> Iterator[Lease]:
+        lease = Lease(self.redis)
+        lease.hold()
+        yield lease
         lease.release()
 
     def _queues(self) -> list[str]:
@@ -128,8 +139,11 @@ class Jobs:
 
 
 @contextlib.contextmanager
-def run_jobs(at: datetime | None = None) -> Iterator[Jobs]:
-    """A service with an empty Redis, and a clock that stands still at `at` (default: now) until it is told to move."""
+def run_jobs(at: datetime | None = None, schedules: Iterable[dict[str, Any]] = ()) -> Iterator[Jobs]:
+    """A service with an empty Redis, and a clock that stands still at `at` (default: now) until it is told to move.
+
+    `schedules`: as SCHEDULES in scheduler.py.
+    """
     start = at or datetime.now(UTC).replace(microsecond=0)  # RQ delays jobs to whole seconds
     with time_machine.travel(start, tick=False) as clock:
-        yield Jobs(clock)
+        yield Jobs(clock, schedules)

@@ -281,15 +281,16 @@ def _cancel_jobs(connection: redis.Redis, workflow: str, members: Sequence[bytes
                 changes.cancel(connection, job_id)
 
 
-def sweep(connection: redis.Redis, number: int) -> None:
+def sweep(connection: redis.Redis, number: int, parts: int = 10) -> None:
     """Look after some open workflows: stop those that are to stop, and note ends that nobody has told of.
 
-    Those are of jobs that were deleted, that ran out, or that a stock worker has run. `number`: of this sweep.
+    Those are of jobs that were deleted, that ran out, or that a stock worker has run. `number`: of this sweep; so many
+    of them, one after the other, look after all.
     """
     for workflow in connection.smembers(WORKFLOWS_STOPPING):
         left = _cancel(connection, workflow.decode(), "")
         _cancel_jobs(connection, workflow.decode(), left or [], running=False)
-    for workflow in sorted(connection.smembers(WORKFLOWS_OPEN))[number % 10 :: 10]:
+    for workflow in sorted(connection.smembers(WORKFLOWS_OPEN))[number % parts :: parts]:
         for batch in batches(_open_members(connection, workflow.decode()), BATCH):
             _note_ends(connection, workflow.decode(), batch)
 

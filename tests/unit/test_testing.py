@@ -12,6 +12,7 @@ import pytest
 
 import jobs as package
 from app.rq_parts import catalog
+from app.schedules import cron
 from app.testing import Jobs, Refused, run_jobs
 from tests.conftest import ROOT
 
@@ -194,6 +195,27 @@ def test_schedules_make_their_runs(jobs: Jobs) -> None:
     nightly = jobs.client.get("/api/v1/schedules/nightly").get_json()
     assert nightly["counts"]["runs"] == 3
     assert nightly["last_runs"][0]["scheduled_for"] == "2027-01-03T01:00:00Z"
+
+
+def test_declared_schedules_make_their_runs() -> None:
+    twice = cron("0 2,14 * * *", "demo.add", name="twice", args=[1, 2])
+    with run_jobs(at=START, schedules=[twice]) as jobs:
+        jobs.advance(hours=20)
+        runs = jobs.client.get("/api/v1/jobs?status=finished").get_json()["jobs"]
+        assert [(run["schedule"], run["result"]) for run in runs] == [("twice", 3)] * 2
+
+
+def test_a_workflow_that_stops_for_a_failure_runs_nothing_more(jobs: Jobs) -> None:
+    graph = [
+        {"name": "bad", "function": "demo.add", "args": [1, 2], "delay": 60, "queue": "high"},
+        {"name": "late", "function": "demo.add", "args": [1, 2], "delay": 120},
+    ]
+    said = {"jobs": graph, "on_error": "stop"}
+    workflow = jobs.client.post("/api/v1/workflows", json=said).get_json()["id"]
+    jobs.client.post(f"/api/v1/jobs/{workflow}-bad/cancel")
+    jobs.run()
+    assert jobs.get(f"{workflow}-late")["status"] == "canceled"
+    assert jobs.client.get(f"/api/v1/workflows/{workflow}").get_json()["status"] == "failed"
 
 
 def test_what_is_kept_for_a_time_is_gone_after_it(jobs: Jobs) -> None:
