@@ -5,10 +5,10 @@ import re
 from flask import Response, g, request
 
 from app import audit
-from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import asked, context, page
 from app.api.openapi import blueprint
+from app.api.schemas.audit import Audit, AuditQuery
 
 SINGLE = ("jobs.enqueue", "functions.call")  # enqueues of one job
 PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
@@ -17,8 +17,8 @@ LONGEST = 200  # characters of a target
 api = blueprint("audit", "system", "/api/v1/audit")
 
 
-@api.get("", responses={200: schemas.Audit})
-def list_audit(query: schemas.AuditQuery) -> Response:
+@api.get("", responses={200: Audit})
+def list_audit(query: AuditQuery) -> Response:
     """Who changed what, newest first."""
     authorize("admin")
     return page("entries", *audit.page(context().redis, **dict(query)))

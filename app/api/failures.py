@@ -3,16 +3,16 @@
 from flask import Response
 
 from app import failures
-from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context
 from app.api.openapi import blueprint
+from app.api.schemas.failures import Failures, FailuresQuery
 
 api = blueprint("failures", "jobs", "/api/v1/failures")
 
 
-@api.get("", responses={200: schemas.Failures})
-def list_failures(query: schemas.FailuresQuery) -> Response:
+@api.get("", responses={200: Failures})
+def list_failures(query: FailuresQuery) -> Response:
     """Failed jobs by function and type of error, most frequent first; of very many the newest are looked at."""
     authorize("read")
     groups, complete = failures.groups(context().redis, **dict(query))

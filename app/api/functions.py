@@ -5,18 +5,21 @@ from dataclasses import asdict
 from flask import Response, request
 
 from app import queueing
-from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context
 from app.api.jobs import accept
 from app.api.openapi import PREFER_ONCE, blueprint
+from app.api.schemas.functions import Function as FunctionAnswer
+from app.api.schemas.functions import Functions
+from app.api.schemas.jobs import JobDetail
+from app.api.schemas.system import NamePath
 from app.catalog import Function
 from app.errors import Invalid
 
 api = blueprint("functions", "functions", "/api/v1/functions")
 
 
-@api.get("", responses={200: schemas.Functions})
+@api.get("", responses={200: Functions})
 def list_functions() -> Response:
     """Every function that can be run, and the modules that do not import."""
     authorize("read")
@@ -25,8 +28,8 @@ def list_functions() -> Response:
     return answer({"functions": found, "broken": catalog.broken})
 
 
-@api.get("/<string:name>", responses={200: schemas.Function})
-def get_function(path: schemas.NamePath) -> Response:
+@api.get("/<string:name>", responses={200: FunctionAnswer})
+def get_function(path: NamePath) -> Response:
     """One function, with the JSON Schema of its arguments and its result."""
     authorize("read")
     return answer(_as_json(context().catalog.get(path.name)))
@@ -34,10 +37,10 @@ def get_function(path: schemas.NamePath) -> Response:
 
 @api.post(
     "/<string:name>/jobs",
-    responses={200: schemas.JobDetail, 202: schemas.JobDetail},
+    responses={200: JobDetail, 202: JobDetail},
     openapi_extensions=PREFER_ONCE,
 )
-def call(path: schemas.NamePath) -> Response:
+def call(path: NamePath) -> Response:
     """Enqueue a call of this function; the body is its arguments by name."""
     authorize("enqueue")
     function = context().catalog.get(path.name)

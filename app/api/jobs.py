@@ -10,11 +10,12 @@ from flask import Response, request
 from pydantic import BaseModel
 
 from app import amend, bulk, changes, job_state, listing, outcome, queueing, waiting
-from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context, note, page
 from app.api.once import answered, kept, once
 from app.api.openapi import ONCE, PREFER, PREFER_ONCE, blueprint
+from app.api.schemas.bulk import Bulk, BulkCancel, BulkCanceled, BulkDelete, BulkDeleted, BulkRequeue, BulkRequeued
+from app.api.schemas.jobs import AmendBody, BulkBody, Ids, JobBody, JobDetail, JobPath, Jobs, JobsQuery, RequeueBody
 from app.catalog import name_of
 from app.errors import Invalid, NotFound
 from app.fields import ConcurrencyBody, RateBody
@@ -35,15 +36,15 @@ PREFERENCE = re.compile(r"\bwait\s*=\s*(\d+)")
 api = blueprint("jobs", "jobs", "/api/v1/jobs")
 
 
-@api.post("", responses={200: schemas.JobDetail, 202: schemas.JobDetail}, openapi_extensions=PREFER_ONCE)
-def enqueue(body: schemas.JobBody) -> Response:
+@api.post("", responses={200: JobDetail, 202: JobDetail}, openapi_extensions=PREFER_ONCE)
+def enqueue(body: JobBody) -> Response:
     """Enqueue a job."""
     authorize("enqueue")
     return accept(new_job(body))
 
 
-@api.post("/bulk", responses={202: schemas.Ids}, openapi_extensions=ONCE)
-def enqueue_bulk(body: schemas.BulkBody) -> Response:
+@api.post("/bulk", responses={202: Ids}, openapi_extensions=ONCE)
+def enqueue_bulk(body: BulkBody) -> Response:
     """Enqueue up to 10,000 jobs: all of them, or none."""
     authorize("enqueue")
     jobs, errors = [], []
@@ -64,36 +65,36 @@ def enqueue_bulk(body: schemas.BulkBody) -> Response:
     return once(act)
 
 
-@api.get("", responses={200: schemas.Jobs})
-def list_jobs(query: schemas.JobsQuery) -> Response:
+@api.get("", responses={200: Jobs})
+def list_jobs(query: JobsQuery) -> Response:
     """Jobs, newest first in each queue and state."""
     authorize("read")
     return page("jobs", *listing.jobs(context().redis, query, query.limit, query.cursor))
 
 
-@api.post("/requeue", responses={200: schemas.BulkRequeued})
-def requeue_many(body: schemas.BulkRequeue) -> Response:
+@api.post("/requeue", responses={200: BulkRequeued})
+def requeue_many(body: BulkRequeue) -> Response:
     """Put the failed jobs that a filter means back on their queues; a cursor goes on where the time was over."""
     authorize("enqueue")
     return _bulk("requeue", "requeued", body)
 
 
-@api.post("/cancel", responses={200: schemas.BulkCanceled})
-def cancel_many(body: schemas.BulkCancel) -> Response:
+@api.post("/cancel", responses={200: BulkCanceled})
+def cancel_many(body: BulkCancel) -> Response:
     """Cancel the jobs that a filter means, and stop those that run; a cursor goes on where the time was over."""
     authorize("enqueue")
     return _bulk("cancel", "canceled", body)
 
 
-@api.post("/delete", responses={200: schemas.BulkDeleted})
-def delete_many(body: schemas.BulkDelete) -> Response:
+@api.post("/delete", responses={200: BulkDeleted})
+def delete_many(body: BulkDelete) -> Response:
     """Remove the jobs that a filter means, but for those that run; a cursor goes on where the time was over."""
     authorize("admin")
     return _bulk("delete", "deleted", body)
 
 
-@api.get("/<string:job_id>", responses={200: schemas.JobDetail, 304: None}, openapi_extensions=PREFER)
-def get_job(path: schemas.JobPath) -> Response:
+@api.get("/<string:job_id>", responses={200: JobDetail, 304: None}, openapi_extensions=PREFER)
+def get_job(path: JobPath) -> Response:
     """A job; `Prefer: wait=N` waits up to N seconds (60 at most) for its end."""
     authorize("read")
     job = _job_after(path.job_id, preferred_wait())
@@ -102,8 +103,8 @@ def get_job(path: schemas.JobPath) -> Response:
     return cast(Response, answered.make_conditional(request))
 
 
-@api.patch("/<string:job_id>", responses={200: schemas.JobDetail})
-def amend_job(path: schemas.JobPath, body: schemas.AmendBody) -> Response:
+@api.patch("/<string:job_id>", responses={200: JobDetail})
+def amend_job(path: JobPath, body: AmendBody) -> Response:
     """Change when, where and how a job runs that has not started; a deferred one its queue and labels only."""
     authorize("enqueue")
     said = {name: value for name, value in body if value is not None}
@@ -112,8 +113,8 @@ def amend_job(path: schemas.JobPath, body: schemas.AmendBody) -> Response:
     return answer(_job_after(path.job_id, 0))
 
 
-@api.post("/<string:job_id>/cancel", responses={200: schemas.JobDetail, 202: schemas.JobDetail})
-def cancel(path: schemas.JobPath) -> Response:
+@api.post("/<string:job_id>/cancel", responses={200: JobDetail, 202: JobDetail})
+def cancel(path: JobPath) -> Response:
     """Cancel a job that has not started, or stop the one that runs (202: its worker has been told)."""
     authorize("enqueue")
     connection = context().redis
@@ -123,8 +124,8 @@ def cancel(path: schemas.JobPath) -> Response:
     return answer(job, 200 if job["status"] == "canceled" else 202)
 
 
-@api.post("/<string:job_id>/requeue", responses={202: schemas.JobDetail})
-def requeue(path: schemas.JobPath, body: schemas.RequeueBody) -> Response:
+@api.post("/<string:job_id>/requeue", responses={202: JobDetail})
+def requeue(path: JobPath, body: RequeueBody) -> Response:
     """Put a failed, stopped or canceled job back on its queue; a body, which may be left out, changes its call."""
     authorize("enqueue")
     found, retry = context(), body.retry.as_retry() if body.retry else None
@@ -134,14 +135,14 @@ def requeue(path: schemas.JobPath, body: schemas.RequeueBody) -> Response:
 
 
 @api.delete("/<string:job_id>", responses={204: None})
-def delete(path: schemas.JobPath) -> Response:
+def delete(path: JobPath) -> Response:
     """Remove a job and what is kept of it; not while it runs."""
     authorize("admin")
     changes.delete(context().redis, path.job_id)
     return Response(status=204)
 
 
-def new_job(body: schemas.JobBody, pointer: str = "#", unknown: Collection[Place] = ()) -> NewJob:
+def new_job(body: JobBody, pointer: str = "#", unknown: Collection[Place] = ()) -> NewJob:
     """The job that a body asks for, its function known and its arguments checked."""
     function = context().catalog.wanted(body.function, f"{pointer}/function")
     function.check(body.args, body.kwargs, pointer, unknown)
@@ -235,7 +236,7 @@ def _moment(delay: float | None, at: datetime | None) -> datetime | None:
     return datetime.now(UTC) + timedelta(seconds=delay) if delay is not None else at
 
 
-def _bulk(action: bulk.Action, changed: str, body: schemas.Bulk) -> Response:
+def _bulk(action: bulk.Action, changed: str, body: Bulk) -> Response:
     selection = body.selection()
     tally = bulk.change(context().redis, action, selection, body.limit, body.cursor, body.dry_run)
     counts = {"matched": tally.matched, changed: tally.changed, "skipped": tally.skipped}

@@ -6,7 +6,7 @@ from typing import Any
 from flask import Flask
 from flask_openapi3 import APIBlueprint, Tag
 
-from app.api import schemas
+from app.api.schemas.system import Problem
 from app.catalog import Catalog, Function
 
 TAGS = {
@@ -87,7 +87,7 @@ def document(app: Flask, catalog: Catalog, secured: bool) -> dict[str, Any]:
     """The document as it stands now, with the functions of this moment. `secured`: a key is needed."""
     spec: dict[str, Any] = copy.deepcopy(app.api_doc)  # type: ignore[attr-defined]
     components = spec.setdefault("components", {}).setdefault("schemas", {})
-    components["Problem"] = _moved(schemas.Problem.model_json_schema(ref_template=REF + "{model}"), components)
+    components["Problem"] = _moved(Problem.model_json_schema(ref_template=REF + "{model}"), components)
     spec["security"] = [{"bearer": []}, {"basic": []}] if secured else [{}, {"bearer": []}, {"basic": []}]
     for path, operations in spec["paths"].items():
         for operation in operations.values():

@@ -7,10 +7,13 @@ from zoneinfo import ZoneInfo
 from flask import Response, request
 
 from app import job_state
-from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context
 from app.api.openapi import blueprint
+from app.api.schemas.jobs import Job
+from app.api.schemas.schedules import Preview, PreviewBody, ScheduleBody, Schedules, SchedulesQuery
+from app.api.schemas.schedules import Schedule as ScheduleAnswer
+from app.api.schemas.system import NamePath
 from app.errors import Invalid
 from app.schedules import manage, store
 from app.schedules.rule import NAME, Schedule, When
@@ -22,8 +25,8 @@ NEXT_RUNS = 10
 api = blueprint("schedules", "schedules", "/api/v1/schedules")
 
 
-@api.get("", responses={200: schemas.Schedules})
-def list_schedules(query: schemas.SchedulesQuery) -> Response:
+@api.get("", responses={200: Schedules})
+def list_schedules(query: SchedulesQuery) -> Response:
     """Schedules by name, and what was found among them that is not ours to run."""
     authorize("read")
     connection = context().redis
@@ -33,22 +36,22 @@ def list_schedules(query: schemas.SchedulesQuery) -> Response:
     return answer({"schedules": _as_json(found), "next_cursor": cursor, "quarantined": store.quarantined(connection)})
 
 
-@api.post("/preview", responses={200: schemas.Preview})
-def preview(body: schemas.PreviewBody) -> Response:
+@api.post("/preview", responses={200: Preview})
+def preview(body: PreviewBody) -> Response:
     """What a rule means, and when it would run next; nothing is kept."""
     authorize("read")
     return answer(_preview(body, datetime.now(UTC), None))
 
 
-@api.get("/<string:name>", responses={200: schemas.Schedule})
-def get_schedule(path: schemas.NamePath) -> Response:
+@api.get("/<string:name>", responses={200: ScheduleAnswer})
+def get_schedule(path: NamePath) -> Response:
     """One schedule, with its next and its last runs."""
     authorize("read")
     return _answer(path.name)
 
 
-@api.put("/<string:name>", responses={200: schemas.Schedule, 201: schemas.Schedule})
-def put_schedule(path: schemas.NamePath, body: schemas.ScheduleBody) -> Response:
+@api.put("/<string:name>", responses={200: ScheduleAnswer, 201: ScheduleAnswer})
+def put_schedule(path: NamePath, body: ScheduleBody) -> Response:
     """Make or replace a schedule (201: it is new). 409 for one that scheduler.py declares."""
     authorize("admin")
     if not NAME.fullmatch(path.name):
@@ -60,31 +63,31 @@ def put_schedule(path: schemas.NamePath, body: schemas.ScheduleBody) -> Response
 
 
 @api.delete("/<string:name>", responses={204: None})
-def delete_schedule(path: schemas.NamePath) -> Response:
+def delete_schedule(path: NamePath) -> Response:
     """Remove a schedule, and none of its runs. 409 for one that scheduler.py declares."""
     authorize("admin")
     manage.delete(context().redis, path.name)
     return Response(status=204)
 
 
-@api.post("/<string:name>/pause", responses={200: schemas.Schedule})
-def pause(path: schemas.NamePath) -> Response:
+@api.post("/<string:name>/pause", responses={200: ScheduleAnswer})
+def pause(path: NamePath) -> Response:
     """Run it no more, until it is resumed."""
     authorize("admin")
     manage.pause(context().redis, path.name)
     return _answer(path.name)
 
 
-@api.post("/<string:name>/resume", responses={200: schemas.Schedule})
-def resume(path: schemas.NamePath) -> Response:
+@api.post("/<string:name>/resume", responses={200: ScheduleAnswer})
+def resume(path: NamePath) -> Response:
     """Go on from now; what was due meanwhile is not run."""
     authorize("admin")
     manage.resume(context().redis, path.name, datetime.now(UTC))
     return _answer(path.name)
 
 
-@api.post("/<string:name>/trigger", responses={202: schemas.Job})
-def trigger(path: schemas.NamePath) -> Response:
+@api.post("/<string:name>/trigger", responses={202: Job})
+def trigger(path: NamePath) -> Response:
     """Run it now, once; its clock goes on as it was."""
     authorize("enqueue")
     found = context()

@@ -13,10 +13,12 @@ import redis
 from flask import Response, request
 
 from app import job_state
-from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import context
 from app.api.openapi import EVENT_STREAM, blueprint
+from app.api.schemas.events import EventsQuery
+from app.api.schemas.jobs import JobPath
+from app.api.schemas.workflows import WorkflowPath
 from app.errors import BadRequest, NotFound, Unavailable
 from app.events import Event, Hub, Listener, number
 from app.serializer import JSON, utc
@@ -53,7 +55,7 @@ class Feed(Protocol):
 
 
 @api.get("/jobs/<string:job_id>/events", responses={200: EVENT_STREAM, 204: None})
-def job_events(path: schemas.JobPath) -> Response:
+def job_events(path: JobPath) -> Response:
     """What happens to a job, until its end: events status, progress and end."""
     authorize("read")
     feed = JobFeed(context().redis, path.job_id)
@@ -63,7 +65,7 @@ def job_events(path: schemas.JobPath) -> Response:
 
 
 @api.get("/workflows/<string:workflow_id>/events", responses={200: EVENT_STREAM, 204: None})
-def workflow_events(path: schemas.WorkflowPath) -> Response:
+def workflow_events(path: WorkflowPath) -> Response:
     """What happens to the jobs of a workflow, until its end: events job, progress and end."""
     authorize("read")
     store.get(context().redis, path.workflow_id)
@@ -71,7 +73,7 @@ def workflow_events(path: schemas.WorkflowPath) -> Response:
 
 
 @api.get("/events", responses={200: EVENT_STREAM})
-def all_events(query: schemas.EventsQuery) -> Response:
+def all_events(query: EventsQuery) -> Response:
     """What happens to all jobs, or to those of a queue or a function: event job."""
     authorize("read")
     return _stream(WholeFeed(context().redis, query.queue, query.function))

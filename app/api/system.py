@@ -3,21 +3,21 @@
 from flask import Blueprint, Response, current_app, render_template, request
 
 from app import health
-from app.api import schemas
 from app.api.context import answer, context
 from app.api.openapi import PROBLEMS, blueprint, document
+from app.api.schemas.system import Health
 
 api = blueprint("system", "system", "")
 pages = Blueprint("pages", __name__, template_folder="templates")
 
 
-@api.get("/livez", responses={200: schemas.Health})
+@api.get("/livez", responses={200: Health})
 def livez() -> Response:
     """This process answers."""
     return answer({"status": "ok"})
 
 
-@api.get("/readyz", responses={200: schemas.Health, 503: PROBLEMS[503]})
+@api.get("/readyz", responses={200: Health, 503: PROBLEMS[503]})
 def readyz() -> Response:
     """Redis answers, how old the scheduler's last move is, and modules that do not import. 503 while Redis is away."""
     context().redis.ping()

@@ -3,15 +3,15 @@
 from flask import Response
 
 from app import webhooks
-from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context
 from app.api.openapi import blueprint
+from app.api.schemas.webhooks import DisabledWebhooks, WebhookQuery
 
 api = blueprint("webhooks", "webhooks", "/api/v1/webhooks")
 
 
-@api.get("/disabled", responses={200: schemas.DisabledWebhooks})
+@api.get("/disabled", responses={200: DisabledWebhooks})
 def list_disabled() -> Response:
     """The URLs that have answered 410 Gone in the last 30 days: nothing is delivered there."""
     authorize("read")
@@ -19,7 +19,7 @@ def list_disabled() -> Response:
 
 
 @api.delete("/disabled", responses={204: None})
-def enable(query: schemas.WebhookQuery) -> Response:
+def enable(query: WebhookQuery) -> Response:
     """Deliver to this URL again; what failed meanwhile can be requeued."""
     authorize("admin")
     webhooks.enable(context().redis, query.url)

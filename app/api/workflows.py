@@ -5,12 +5,21 @@ from typing import Any
 from flask import Response
 
 from app import outcome, webhooks
-from app.api import schemas
 from app.api.auth import authorize
 from app.api.context import answer, context, page
 from app.api.jobs import new_job
 from app.api.once import answered, kept, once
 from app.api.openapi import ONCE, blueprint
+from app.api.schemas.workflows import (
+    HookBody,
+    NodeBody,
+    Workflow,
+    WorkflowBody,
+    WorkflowPath,
+    Workflows,
+    WorkflowsQuery,
+    WorkflowSummary,
+)
 from app.errors import Invalid
 from app.idempotency import Receipt
 from app.options import WORKFLOW_EVENTS
@@ -23,8 +32,8 @@ MOST_JOBS = 20_000
 api = blueprint("workflows", "workflows", "/api/v1/workflows")
 
 
-@api.post("", responses={202: schemas.WorkflowSummary}, openapi_extensions=ONCE)
-def submit(body: schemas.WorkflowBody) -> Response:
+@api.post("", responses={202: WorkflowSummary}, openapi_extensions=ONCE)
+def submit(body: WorkflowBody) -> Response:
     """Submit a graph of jobs: all of it, or nothing."""
     authorize("enqueue")
     nodes = [_node(one, f"#/jobs/{number}") for number, one in enumerate(body.jobs)]
@@ -51,22 +60,22 @@ def submit(body: schemas.WorkflowBody) -> Response:
     return once(act)
 
 
-@api.get("", responses={200: schemas.Workflows})
-def list_workflows(query: schemas.WorkflowsQuery) -> Response:
+@api.get("", responses={200: Workflows})
+def list_workflows(query: WorkflowsQuery) -> Response:
     """Workflows, newest first."""
     authorize("read")
     return page("workflows", *store.list_(context().redis, query.limit, query.cursor, query.status, query.name))
 
 
-@api.get("/<string:workflow_id>", responses={200: schemas.Workflow})
-def get_workflow(path: schemas.WorkflowPath) -> Response:
+@api.get("/<string:workflow_id>", responses={200: Workflow})
+def get_workflow(path: WorkflowPath) -> Response:
     """The graph, and how each of its jobs stands."""
     authorize("read")
     return answer(store.get(context().redis, path.workflow_id))
 
 
-@api.post("/<string:workflow_id>/cancel", responses={202: schemas.Workflow})
-def cancel(path: schemas.WorkflowPath) -> Response:
+@api.post("/<string:workflow_id>/cancel", responses={202: Workflow})
+def cancel(path: WorkflowPath) -> Response:
     """Cancel what has not begun, and stop what runs."""
     authorize("enqueue")
     connection = context().redis
@@ -75,12 +84,12 @@ def cancel(path: schemas.WorkflowPath) -> Response:
     return answer(store.get(connection, path.workflow_id), 202)
 
 
-def _node(body: schemas.NodeBody, pointer: str) -> Node:
+def _node(body: NodeBody, pointer: str) -> Node:
     after = [Need(one) if isinstance(one, str) else Need(one.name, one.even_if_failed) for one in body.after]
     return Node(body.name, body.function, body.args, body.kwargs, after, body.each, pointer)
 
 
-def _made(workflow: str, announced: bool, said: list[tuple[Node, schemas.HookBody]]) -> store.Made:
+def _made(workflow: str, announced: bool, said: list[tuple[Node, HookBody]]) -> store.Made:
     """The jobs of each node. Raises Invalid, with all that is wrong."""
     made: store.Made = []
     errors: list[dict[str, str]] = []
@@ -94,9 +103,7 @@ def _made(workflow: str, announced: bool, said: list[tuple[Node, schemas.HookBod
     return made
 
 
-def _job(
-    workflow: str, announced: bool, node: Node, body: schemas.HookBody, number: int, args: list[Any]
-) -> store.NewJob:
+def _job(workflow: str, announced: bool, node: Node, body: HookBody, number: int, args: list[Any]) -> store.NewJob:
     unknown = [place[1:] for place, _ in found_in({"args": args, "kwargs": node.kwargs})]
     job = new_job(body.model_copy(update={"args": args}), node.pointer, unknown)
     return store.adopt(job, workflow, node, number, body.delay, announced)

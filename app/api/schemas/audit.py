@@ -1,0 +1,33 @@
+"""Who changed what."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from app.fields import Instant, Strict
+
+
+class AuditQuery(Strict):
+    actor: str | None = Field(None, description='The name of an API key, or "open"')
+    action: str | None = Field(None, description='As "jobs.requeue"')
+    since: Instant | None = None
+    cursor: str | None = None
+    limit: int = Field(100, ge=1, le=500)
+
+
+class AuditEntry(BaseModel):
+    id: str
+    at: str
+    actor: str
+    action: str
+    method: str
+    route: str
+    target: str = Field(description="The id or name in the path, or of what was made")
+    status: int
+    address: str
+    details: dict[str, Any] = Field(description="Counts, and which jobs were meant")
+
+
+class Audit(BaseModel):
+    entries: list[AuditEntry]
+    next_cursor: str | None

@@ -1,0 +1,187 @@
+"""A job, and what is said of one."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, model_validator
+
+from app.fields import (
+    ConcurrencyBody,
+    Flag,
+    Id,
+    Instant,
+    Keep,
+    QueueName,
+    Rate,
+    RateBody,
+    RetryBody,
+    Seconds,
+    Share,
+    Strict,
+    Tag,
+    UniqueBody,
+    Wait,
+    WebhookBody,
+)
+from app.selection import Selection
+
+
+class JobOptions(Strict):
+    """What may be said of a job besides its call; what is not said is the function's own, or the service's default."""
+
+    queue: QueueName | None = None
+    id: Id | None = None
+    delay: Wait | None = None
+    at: Instant | None = None
+    timeout: Seconds | None = None
+    ttl: Seconds | None = None
+    result_ttl: Keep | None = None
+    failure_ttl: Keep | None = None
+    retry: RetryBody | None = None
+    rate_limit: Rate | RateBody | None = Field(None, description="How many such jobs begin in a time")
+    concurrency: Share | ConcurrencyBody | None = Field(None, description="How many such jobs run at once")
+    unique: UniqueBody | None = None
+    webhook: WebhookBody | None = None
+    depends_on: Annotated[list[Id], Field(max_length=1000)] = Field(default_factory=list)
+    at_front: Flag = False
+    tags: Annotated[list[Tag], Field(max_length=32)] = Field(default_factory=list)
+    description: Annotated[str, Field(max_length=1000)] | None = None
+
+    @model_validator(mode="after")
+    def _one_time(self) -> "JobOptions":
+        if self.delay is not None and self.at is not None:
+            raise ValueError("give delay or at, not both")
+        return self
+
+
+class JobBody(JobOptions):
+    function: str
+    args: list[Any] = Field(default_factory=list)
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+
+
+class BulkBody(Strict):
+    jobs: Annotated[list[JobBody], Field(min_length=1, max_length=10_000)]
+
+
+class JobPath(BaseModel):
+    job_id: str
+
+
+class JobsQuery(Selection):
+    cursor: str | None = None
+    limit: int = Field(50, ge=1, le=500)
+
+
+class RequeueBody(Strict):
+    """What takes the place of what was; all else stays. `args` and `kwargs` each replace the whole of theirs."""
+
+    args: list[Any] | None = None
+    kwargs: dict[str, Any] | None = None
+    queue: QueueName | None = None
+    timeout: Seconds | None = None
+    retry: RetryBody | None = Field(None, description="Retries, given anew")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _may_be_missing(cls, body: Any) -> Any:
+        return {} if body is None else body
+
+
+class AmendBody(Strict):
+    """What is to be changed of a job that has not started."""
+
+    delay: Wait | None = None
+    at: Instant | None = Field(None, description="A moment that is past means now")
+    at_front: Literal[True] | None = Field(None, description="To the head of its queue, at once or when it is due")
+    queue: QueueName | None = None
+    timeout: Seconds | None = None
+    tags: Annotated[list[Tag], Field(max_length=32)] | None = Field(None, description="All of them")
+    description: Annotated[str, Field(max_length=1000)] | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> "AmendBody":
+        if self.delay is not None and self.at is not None:
+            raise ValueError("give delay or at, not both")
+        if all(value is None for _, value in self):
+            raise ValueError("say what is to be changed")
+        return self
+
+
+class Progress(BaseModel):
+    current: float
+    total: float | None = None
+    percent: float | None = None
+    message: str | None = None
+
+
+class JobError(BaseModel):
+    type: str
+    message: str
+    traceback: str
+
+
+class Links(BaseModel):
+    self: str
+    dashboard: str
+
+
+class Webhook(BaseModel):
+    url: str
+    events: list[str]
+
+
+class Job(BaseModel):
+    """Times are RFC 3339 UTC, durations seconds."""
+
+    id: str
+    function: str | None
+    args: list[Any]
+    kwargs: dict[str, Any]
+    queue: str | None
+    status: str
+    description: str | None
+    created_at: str | None
+    enqueued_at: str | None
+    scheduled_for: str | None
+    started_at: str | None
+    ended_at: str | None
+    attempts: int
+    retries_left: int
+    progress: Progress | None
+    result: Any
+    error: JobError | None
+    depends_on: list[str]
+    tags: list[str]
+    schedule: str | None
+    workflow: str | None
+    timeout: int | None
+    worker: str | None
+    webhook: Webhook | None = Field(description="Its secret is never shown")
+    links: Links
+
+
+class AttemptError(BaseModel):
+    type: str
+    message: str
+
+
+class Attempt(BaseModel):
+    attempt: int
+    started_at: str | None
+    ended_at: str | None
+    outcome: Literal["finished", "failed", "stopped", "retried"]
+    worker: str | None
+    error: AttemptError | None
+
+
+class JobDetail(Job):
+    history: list[Attempt] = Field(description="Its attempts that have ended, newest first: the last ten, or more")
+
+
+class Jobs(BaseModel):
+    jobs: list[Job]
+    next_cursor: str | None
+
+
+class Ids(BaseModel):
+    ids: list[str]

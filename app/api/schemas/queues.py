@@ -1,0 +1,51 @@
+"""Queues and workers."""
+
+from pydantic import BaseModel
+
+from app.fields import QueueName
+
+
+class Counts(BaseModel):
+    queued: int
+    started: int
+    scheduled: int
+    deferred: int
+    failed: int
+    finished: int
+    canceled: int
+
+
+class Queue(BaseModel):
+    name: str
+    counts: Counts
+    paused: bool
+
+
+class QueuePath(BaseModel):
+    name: QueueName
+
+
+class Deleted(BaseModel):
+    deleted: int
+
+
+class Queues(BaseModel):
+    queues: list[Queue]
+
+
+class Worker(BaseModel):
+    name: str
+    state: str
+    queues: list[str]
+    current_job: str | None
+    hostname: str | None
+    pid: int
+    birth: str | None
+    last_heartbeat: str | None
+    successful_job_count: int
+    failed_job_count: int
+    total_working_time: float
+
+
+class Workers(BaseModel):
+    workers: list[Worker]

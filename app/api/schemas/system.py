@@ -1,0 +1,31 @@
+"""What all resources share."""
+
+from pydantic import BaseModel, Field
+
+
+class NamePath(BaseModel):
+    name: str
+
+
+class Health(BaseModel):
+    status: str
+    redis: str | None = None
+    scheduler: float | None = Field(
+        None, description="Seconds since the scheduler that leads has moved; null: none does"
+    )
+    broken: dict[str, str] | None = None
+
+
+class ProblemItem(BaseModel):
+    detail: str
+    pointer: str
+
+
+class Problem(BaseModel):
+    """RFC 9457."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    errors: list[ProblemItem] | None = None

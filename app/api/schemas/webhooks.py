@@ -1,0 +1,18 @@
+"""URLs that have answered 410 Gone."""
+
+from pydantic import BaseModel
+
+from app.fields import Strict
+
+
+class WebhookQuery(Strict):
+    url: str
+
+
+class DisabledWebhook(BaseModel):
+    url: str
+    since: str
+
+
+class DisabledWebhooks(BaseModel):
+    disabled: list[DisabledWebhook]

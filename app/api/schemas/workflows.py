@@ -1,0 +1,102 @@
+"""Graphs of jobs."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, model_validator
+
+from app.api.schemas.jobs import JobBody, JobError, Webhook
+from app.fields import Flag, NodeName, Strict, WorkflowWebhookBody
+
+
+class NeedBody(Strict):
+    name: NodeName
+    even_if_failed: Flag = False
+
+
+class HookBody(JobBody):
+    """A job of a workflow; what comes before it is said by `after`."""
+
+    @model_validator(mode="after")
+    def _is_of_a_workflow(self) -> "HookBody":
+        for name in ("id", "depends_on", "unique", "at"):
+            if getattr(self, name):
+                raise ValueError(f"a job of a workflow has no {name}")
+        return self
+
+
+class NodeBody(HookBody):
+    name: NodeName
+    after: Annotated[list[NodeName | NeedBody], Field(max_length=10_000)] = []
+    each: Annotated[list[Any], Field(min_length=1, max_length=10_000)] | None = Field(
+        None, description="One job for each item, which is its last positional argument; its result is a list"
+    )
+
+
+class WorkflowBody(Strict):
+    name: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    jobs: Annotated[list[NodeBody], Field(min_length=1, max_length=10_000)]
+    on_error: Literal["continue", "stop"] = Field(
+        "continue", description="When a job dies: the jobs that do not need it go on, or what has not begun is canceled"
+    )
+    on_success: HookBody | None = None
+    on_failure: HookBody | None = None
+    on_complete: HookBody | None = None
+    webhook: WorkflowWebhookBody | None = None
+
+
+class WorkflowPath(BaseModel):
+    workflow_id: str
+
+
+class WorkflowsQuery(Strict):
+    status: Literal["running", "finished", "failed", "canceled"] | None = None
+    name: str | None = None
+    cursor: str | None = None
+    limit: int = Field(50, ge=1, le=500)
+
+
+class WorkflowCounts(BaseModel):
+    total: int
+    finished: int
+    failed: int
+    stopped: int
+    canceled: int
+
+
+class SelfLink(BaseModel):
+    self: str
+
+
+class WorkflowSummary(BaseModel):
+    id: str
+    name: str | None
+    status: Literal["running", "finished", "failed", "canceled"]
+    created_at: str
+    ended_at: str | None
+    counts: WorkflowCounts
+    webhook: Webhook | None
+    links: SelfLink
+
+
+class Need(BaseModel):
+    name: str
+    even_if_failed: bool
+
+
+class WorkflowJob(BaseModel):
+    name: str
+    id: str
+    function: str
+    status: str
+    result: Any = Field(description="Of the jobs that nothing comes after")
+    error: JobError | None
+    after: list[Need]
+
+
+class Workflow(WorkflowSummary):
+    jobs: list[WorkflowJob]
+
+
+class Workflows(BaseModel):
+    workflows: list[WorkflowSummary]
+    next_cursor: str | None
