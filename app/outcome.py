@@ -21,7 +21,7 @@ from app.queueing import NewJob
 from app.redis import ENDING, OUTBOX, job_key, moment, source
 from app.serializer import JSON
 from app.settings import get_settings
-from app.workflows import store
+from app.workflows import view
 
 BATCH = 50  # entries: each holds a whole job
 
@@ -75,7 +75,7 @@ def _following(entry: str, raw: Raw) -> list[NewJob]:
     """The jobs that follow an end: always the same ids for an entry. None for what cannot be read."""
     try:
         if b"workflow" in raw:
-            flow = store.summary(raw[b"workflow"].decode(), raw)
+            flow = view.summary(raw[b"workflow"].decode(), raw)
             return _delivery(entry, raw, "workflow", flow)
         job = job_state.as_json(raw[b"job_id"].decode(), raw, [(entry, raw)])
         return _delivery(entry, raw, "job", job)

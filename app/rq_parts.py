@@ -18,7 +18,7 @@ from app.outbound import seconds_to_wait
 from app.quarantine import FAILED
 from app.serializer import JSON
 from app.settings import get_settings
-from app.workflows.store import with_results
+from app.workflows.results import with_results
 
 
 @cache

@@ -22,7 +22,7 @@ from app.api.schemas.workflows import WorkflowPath
 from app.errors import BadRequest, NotFound, Unavailable
 from app.events import Event, Hub, Listener, number
 from app.serializer import JSON, utc
-from app.workflows import store
+from app.workflows import view
 
 HEARTBEAT = 15.0  # seconds
 LOOK_EVERY = 1.0  # seconds between two looks whether the process is about to end
@@ -68,7 +68,7 @@ def job_events(path: JobPath) -> Response:
 def workflow_events(path: WorkflowPath) -> Response:
     """What happens to the jobs of a workflow, until its end: events job, progress and end."""
     authorize("read")
-    store.get(context().redis, path.workflow_id)
+    view.get(context().redis, path.workflow_id)
     return _stream(WorkflowFeed(context().redis, path.workflow_id))
 
 
@@ -120,7 +120,7 @@ class WorkflowFeed:
         return Message("job", event.place, _brief(event))
 
     def anew(self, place: str) -> Message:
-        found = store.get(self.connection, self.workflow)
+        found = view.get(self.connection, self.workflow)
         return Message("workflow" if found["status"] == "running" else "end", place, found)
 
 

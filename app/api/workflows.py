@@ -23,7 +23,7 @@ from app.api.schemas.workflows import (
 from app.errors import Invalid
 from app.idempotency import Receipt
 from app.options import WORKFLOW_EVENTS
-from app.workflows import store
+from app.workflows import store, view
 from app.workflows.graph import HOOKS, Need, Node, check
 from app.workflows.results import found_in
 
@@ -64,14 +64,14 @@ def submit(body: WorkflowBody) -> Response:
 def list_workflows(query: WorkflowsQuery) -> Response:
     """Workflows, newest first."""
     authorize("read")
-    return page("workflows", *store.list_(context().redis, query.limit, query.cursor, query.status, query.name))
+    return page("workflows", *view.list_(context().redis, query.limit, query.cursor, query.status, query.name))
 
 
 @api.get("/<string:workflow_id>", responses={200: Workflow})
 def get_workflow(path: WorkflowPath) -> Response:
     """The graph, and how each of its jobs stands."""
     authorize("read")
-    return answer(store.get(context().redis, path.workflow_id))
+    return answer(view.get(context().redis, path.workflow_id))
 
 
 @api.post("/<string:workflow_id>/cancel", responses={202: Workflow})
@@ -81,7 +81,7 @@ def cancel(path: WorkflowPath) -> Response:
     connection = context().redis
     store.cancel(connection, path.workflow_id)
     outcome.follow_up(connection)
-    return answer(store.get(connection, path.workflow_id), 202)
+    return answer(view.get(connection, path.workflow_id), 202)
 
 
 def _node(body: NodeBody, pointer: str) -> Node:

@@ -1,11 +1,16 @@
 """`{"$result": "name.path.to[0]"}`, anywhere in the arguments of a job: the result of a job that it needs."""
 
 import re
+from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import redis
+
 from app.pointers import Place
+from app.redis import workflow_key
+from app.serializer import JSON
 
 KEY = "$result"
 REFERENCE = re.compile(r"(?P<job>[A-Za-z_][A-Za-z0-9_]{0,63})(?P<path>(?:\.[^.\[\]]+|\[\d+\])*)")
@@ -71,3 +76,29 @@ def filled(value: Any, results: dict[str, Any]) -> Any:
     if isinstance(value, list):
         return [filled(part, results) for part in value]
     return value
+
+
+def members(node: str, size: int) -> list[str]:
+    """The jobs of a node, by what stands behind the workflow's id; `size` as library.lua has it."""
+    return [node] if size < 0 else [f"{node}-{number}" for number in range(size)]
+
+
+def with_results(connection: redis.Redis, job_id: str, args: list[Any], kwargs: dict[str, Any]) -> list[Any]:
+    """[args, kwargs], with the results that they name. Raises NoResult."""
+    names = {Reference.parse(text).job for _, text in found_in([args, kwargs])}
+    key = workflow_key(job_id.partition("-")[0])
+    results = {}
+    for name in names:
+        size = int(connection.hget(key, f"size:{name}") or -1)
+        if size < 0:
+            found = connection.hget(f"{key}:results", name)
+            if found is not None:
+                results[name] = _value(found)
+        else:
+            results[name] = [_value(one) for one in connection.hmget(f"{key}:results", members(name, size))]
+    answer: list[Any] = filled([args, kwargs], results)
+    return answer
+
+
+def _value(result: bytes | None) -> Any:
+    return JSON.loads(b64decode(result)) if result else None

@@ -1,8 +1,7 @@
-"""Workflows as Redis holds them (library.lua says how): written, read, listed, canceled, and swept."""
+"""Workflows as Redis holds them (library.lua says how): written, canceled, and swept."""
 
 import contextlib
 import uuid
-from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ import redis
 from redis.client import Pipeline
 
 from app import changes, job_state, queueing, webhooks
-from app.errors import BadRequest, Conflict, NotFound
+from app.errors import Conflict, NotFound
 from app.options import Webhook
 from app.queueing import NewJob, Receipt
 from app.redis import (
@@ -28,12 +27,11 @@ from app.redis import (
     script,
     workflow_key,
 )
-from app.serializer import JSON
+from app.workflows import view
 from app.workflows.graph import HOOKS, Node
-from app.workflows.results import Reference, filled, found_in
+from app.workflows.results import members
 
 BATCH = 500
-FAILURES_SHOWN = 100
 LIBRARY = "workflows/library"
 
 Made = list[tuple[Node, list[NewJob]]]
@@ -107,7 +105,7 @@ class NewWorkflow:
     def summary(self) -> dict[str, Any]:
         """As JSON."""
         raw = {name.encode(): str(self.hash[name]).encode() for name in ("name", "status", "created_at", "total")}
-        return summary(self.id, {**raw, b"webhook": self.hash.get("webhook", b"")})
+        return view.summary(self.id, {**raw, b"webhook": self.hash.get("webhook", b"")})
 
 
 def create(connection: redis.Redis, flow: NewWorkflow, receipt: Receipt | None) -> None:
@@ -134,125 +132,6 @@ def create(connection: redis.Redis, flow: NewWorkflow, receipt: Receipt | None) 
 def _shown(node: Node) -> dict[str, Any]:
     after = [{"name": need.name, "even_if_failed": need.even_if_failed} for need in node.after]
     return {"name": node.name, "function": node.function, "after": after, "size": node.each and len(node.each)}
-
-
-def _members(node: str, size: int) -> list[str]:
-    """The jobs of a node, by what stands behind the workflow's id; `size` as library.lua has it."""
-    return [node] if size < 0 else [f"{node}-{number}" for number in range(size)]
-
-
-def with_results(connection: redis.Redis, job_id: str, args: list[Any], kwargs: dict[str, Any]) -> list[Any]:
-    """[args, kwargs], with the results that they name. Raises NoResult."""
-    names = {Reference.parse(text).job for _, text in found_in([args, kwargs])}
-    key = workflow_key(job_id.partition("-")[0])
-    results = {}
-    for name in names:
-        size = int(connection.hget(key, f"size:{name}") or -1)
-        if size < 0:
-            found = connection.hget(f"{key}:results", name)
-            if found is not None:
-                results[name] = _value(found)
-        else:
-            results[name] = [_value(one) for one in connection.hmget(f"{key}:results", _members(name, size))]
-    answer: list[Any] = filled([args, kwargs], results)
-    return answer
-
-
-def _value(result: bytes | None) -> Any:
-    return JSON.loads(b64decode(result)) if result else None
-
-
-def get(connection: redis.Redis, workflow: str) -> dict[str, Any]:
-    """As JSON: each job's state; errors of some that failed, and the results of the last ones. Raises NotFound."""
-    raw, ended = connection.hgetall(workflow_key(workflow)), connection.hgetall(f"{workflow_key(workflow)}:ended")
-    if not raw:
-        raise NotFound(f"No workflow {workflow!r}")
-    jobs = []
-    for node in orjson.loads(raw[b"graph"]):
-        single = node["size"] is None
-        for number, member in enumerate(_members(node["name"], -1 if single else node["size"])):
-            shown = node["name"] if single else f"{node['name']}[{number}]"
-            state = ended.get(member.encode(), b"").decode()
-            last = f"children:{node['name']}".encode() not in raw
-            jobs.append(
-                {
-                    "name": shown,
-                    "id": f"{workflow}-{member}",
-                    "function": node["function"],
-                    "status": state,
-                    "result": None,
-                    "error": None,
-                    "after": node["after"],
-                    "last": last,
-                }
-            )
-    _look(connection, jobs)
-    return {**summary(workflow, raw), "jobs": jobs}
-
-
-def _look(connection: redis.Redis, jobs: list[dict[str, Any]]) -> None:
-    """Complete what the workflow itself does not know of its jobs."""
-    for some in batches((job for job in jobs if not job["status"]), BATCH):
-        with connection.pipeline(transaction=False) as pipeline:
-            for job in some:
-                pipeline.hget(job_key(job["id"]), "status")
-            for job, status in zip(some, pipeline.execute(), strict=True):
-                job["status"] = status.decode() if status else "canceled"
-    failed = [job for job in jobs if job["status"] not in ("finished", "queued", "deferred")][:FAILURES_SHOWN]
-    whole = failed + [job for job in jobs if job.pop("last") and job["status"] == "finished"]
-    for some in batches(whole, BATCH):
-        for job, known in zip(some, job_state.fetch(connection, [job["id"] for job in some]), strict=True):
-            if known:
-                job["result"], job["error"] = known["result"], known["error"]
-
-
-def summary(workflow: str, raw: dict[bytes, bytes]) -> dict[str, Any]:
-    """As JSON, from what its hash says."""
-    counts = {state: int(raw.get(f"count:{state}".encode(), 0)) for state in job_state.ENDED}
-    return {
-        "id": workflow,
-        "name": raw[b"name"].decode() or None,
-        "status": raw[b"status"].decode(),
-        "created_at": raw[b"created_at"].decode(),
-        "ended_at": raw.get(b"ended_at", b"").decode() or None,
-        "counts": {"total": int(raw[b"total"]), **counts},
-        "webhook": orjson.loads(raw.get(b"webhook") or b"null"),
-        "links": {"self": f"/api/v1/workflows/{workflow}"},
-    }
-
-
-def list_(
-    connection: redis.Redis, limit: int, cursor: str | None, status: str | None, name: str | None
-) -> tuple[list[dict[str, Any]], str | None]:
-    """A page, the newest first, and the cursor of the next one. Raises BadRequest."""
-    place = _place(cursor)
-    page: list[dict[str, Any]] = []
-    while True:
-        ids = [one.decode() for one in connection.zrevrange(WORKFLOWS, place, place + BATCH - 1)]
-        if not ids:
-            return page, None
-        with connection.pipeline(transaction=False) as pipeline:
-            for one in ids:
-                pipeline.hgetall(workflow_key(one))
-            raws = pipeline.execute()
-        for one, raw in zip(ids, raws, strict=True):
-            if not raw:  # it has run out
-                connection.zrem(WORKFLOWS, one)
-                continue
-            place += 1
-            found = summary(one, raw)
-            if (not status or found["status"] == status) and (not name or found["name"] == name):
-                page.append(found)
-                if len(page) == limit:
-                    return page, str(place)
-
-
-def _place(cursor: str | None) -> int:
-    if cursor is None:
-        return 0
-    if not (cursor.isdecimal() and len(cursor) < 12):
-        raise BadRequest("The cursor is not one of ours")
-    return int(cursor)
 
 
 def cancel(connection: redis.Redis, workflow: str) -> None:
@@ -300,8 +179,8 @@ def _open_members(connection: redis.Redis, workflow: str) -> Iterator[str]:
     known = {member.decode() for member in ended}
     for name in orjson.loads(raw.get(b"nodes", b"[]")):
         if raw[f"state:{name}".encode()] == b"open":
-            members = _members(name, int(raw[f"size:{name}".encode()]))
-            yield from (member for member in members if member not in known)
+            here = members(name, int(raw[f"size:{name}".encode()]))
+            yield from (member for member in here if member not in known)
 
 
 def _note_ends(connection: redis.Redis, workflow: str, members: list[str]) -> None:

@@ -6,7 +6,7 @@ import fakeredis
 import pytest
 from flask.testing import FlaskClient
 
-from app.options import EVENTS, Options, Webhook
+from app.options import JOB_EVENTS, Options, Webhook
 from app.rq_parts import Job
 from app.settings import Settings, get_settings
 from app.web import create_app
@@ -45,7 +45,7 @@ def test_a_job_shows_its_webhook_and_never_its_secret(client: FlaskClient, fake:
 
 
 def test_every_event_is_told_unless_some_are_chosen(client: FlaskClient) -> None:
-    assert enqueued(client, webhook={"url": URL})["webhook"]["events"] == list(EVENTS)
+    assert enqueued(client, webhook={"url": URL})["webhook"]["events"] == list(JOB_EVENTS)
     assert enqueued(client)["webhook"] is None
 
 
@@ -65,7 +65,7 @@ def test_the_most_specific_webhook_wins(fake: fakeredis.FakeRedis, monkeypatch: 
     assert job["webhook"]["url"] == "https://example.com/function"
     assert fake.hget(f"rq:job:{job['id']}", "webhook_secret").decode() == OTHER_SECRET
     shown = client.get("/api/v1/functions/demo.add")
-    assert shown.get_json()["options"]["webhook"] == {"url": "https://example.com/function", "events": list(EVENTS)}
+    assert shown.get_json()["options"]["webhook"] == {"url": "https://example.com/function", "events": list(JOB_EVENTS)}
     assert OTHER_SECRET not in shown.get_data(as_text=True)
     job = enqueued(client, webhook={"url": "https://example.com/job"})
     assert job["webhook"]["url"] == "https://example.com/job"

@@ -80,7 +80,7 @@ def test_a_wait_ends_when_the_job_is_canceled_without_polling(client: FlaskClien
     waiter.join(10)
     assert answers[0]["status"] == "canceled"
     assert time.monotonic() - started < 10
-    assert valkey.info("stats")["total_commands_processed"] - before < 30
+    assert valkey.info("stats")["total_commands_processed"] - before < 50  # a fresh connection says a few words itself
 
 
 def test_a_wait_is_over_when_it_is_over(client: FlaskClient) -> None:

@@ -11,15 +11,15 @@ import redis
 
 from app import changes, job_state, outcome, queueing, webhooks
 from app.catalog import Catalog
-from app.options import EVENTS, Event, Webhook
+from app.options import JOB_EVENTS, JobEvent, Webhook
 from app.settings import Settings
 from tests.receiver import OTHER_SECRET, SECRET
 
 URL = "https://example.com/hook"
 
 
-def enqueued(connection: redis.Redis, *events: Event, **said: Any) -> str:
-    webhook = Webhook(URL, events or EVENTS, OTHER_SECRET)
+def enqueued(connection: redis.Redis, *events: JobEvent, **said: Any) -> str:
+    webhook = Webhook(URL, events or JOB_EVENTS, OTHER_SECRET)
     function, settings = Catalog().get("demo.add"), Settings(webhook_secret=SECRET)
     job = queueing.prepare(function, settings, [1, 2], {}, webhook=webhook, **said)
     queueing.enqueue(connection, [job])
@@ -48,7 +48,7 @@ def test_an_end_is_followed_by_one_delivery(fake: redis.Redis) -> None:
     assert (url, message["type"]) == (URL, "job.canceled")
     assert message["data"] == job_state.fetch(fake, [job_id])[0]
     assert message["timestamp"] == message["data"]["ended_at"]
-    assert message["data"]["webhook"] == {"url": URL, "events": list(EVENTS)}
+    assert message["data"]["webhook"] == {"url": URL, "events": list(JOB_EVENTS)}
     assert fake.hget(f"rq:job:{delivery['id']}", "webhook_secret").decode() == OTHER_SECRET
     assert OTHER_SECRET not in str(delivery)
     assert "." not in delivery["id"]

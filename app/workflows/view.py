@@ -1,0 +1,107 @@
+"""Workflows as callers see them: one with its jobs, and lists."""
+
+from typing import Any
+
+import orjson
+import redis
+
+from app import job_state
+from app.errors import BadRequest, NotFound
+from app.redis import WORKFLOWS, batches, job_key, workflow_key
+from app.workflows.results import members
+
+BATCH = 500
+FAILURES_SHOWN = 100
+
+
+def get(connection: redis.Redis, workflow: str) -> dict[str, Any]:
+    """As JSON: each job's state; errors of some that failed, and the results of the last ones. Raises NotFound."""
+    raw, ended = connection.hgetall(workflow_key(workflow)), connection.hgetall(f"{workflow_key(workflow)}:ended")
+    if not raw:
+        raise NotFound(f"No workflow {workflow!r}")
+    jobs = []
+    for node in orjson.loads(raw[b"graph"]):
+        single = node["size"] is None
+        for number, member in enumerate(members(node["name"], -1 if single else node["size"])):
+            shown = node["name"] if single else f"{node['name']}[{number}]"
+            state = ended.get(member.encode(), b"").decode()
+            last = f"children:{node['name']}".encode() not in raw
+            jobs.append(
+                {
+                    "name": shown,
+                    "id": f"{workflow}-{member}",
+                    "function": node["function"],
+                    "status": state,
+                    "result": None,
+                    "error": None,
+                    "after": node["after"],
+                    "last": last,
+                }
+            )
+    _look(connection, jobs)
+    return {**summary(workflow, raw), "jobs": jobs}
+
+
+def _look(connection: redis.Redis, jobs: list[dict[str, Any]]) -> None:
+    """Complete what the workflow itself does not know of its jobs."""
+    for some in batches((job for job in jobs if not job["status"]), BATCH):
+        with connection.pipeline(transaction=False) as pipeline:
+            for job in some:
+                pipeline.hget(job_key(job["id"]), "status")
+            for job, status in zip(some, pipeline.execute(), strict=True):
+                job["status"] = status.decode() if status else "canceled"
+    failed = [job for job in jobs if job["status"] not in ("finished", "queued", "deferred")][:FAILURES_SHOWN]
+    whole = failed + [job for job in jobs if job.pop("last") and job["status"] == "finished"]
+    for some in batches(whole, BATCH):
+        for job, known in zip(some, job_state.fetch(connection, [job["id"] for job in some]), strict=True):
+            if known:
+                job["result"], job["error"] = known["result"], known["error"]
+
+
+def summary(workflow: str, raw: dict[bytes, bytes]) -> dict[str, Any]:
+    """As JSON, from what its hash says."""
+    counts = {state: int(raw.get(f"count:{state}".encode(), 0)) for state in job_state.ENDED}
+    return {
+        "id": workflow,
+        "name": raw[b"name"].decode() or None,
+        "status": raw[b"status"].decode(),
+        "created_at": raw[b"created_at"].decode(),
+        "ended_at": raw.get(b"ended_at", b"").decode() or None,
+        "counts": {"total": int(raw[b"total"]), **counts},
+        "webhook": orjson.loads(raw.get(b"webhook") or b"null"),
+        "links": {"self": f"/api/v1/workflows/{workflow}"},
+    }
+
+
+def list_(
+    connection: redis.Redis, limit: int, cursor: str | None, status: str | None, name: str | None
+) -> tuple[list[dict[str, Any]], str | None]:
+    """A page, the newest first, and the cursor of the next one. Raises BadRequest."""
+    place = _place(cursor)
+    page: list[dict[str, Any]] = []
+    while True:
+        ids = [one.decode() for one in connection.zrevrange(WORKFLOWS, place, place + BATCH - 1)]
+        if not ids:
+            return page, None
+        with connection.pipeline(transaction=False) as pipeline:
+            for one in ids:
+                pipeline.hgetall(workflow_key(one))
+            raws = pipeline.execute()
+        for one, raw in zip(ids, raws, strict=True):
+            if not raw:  # it has run out
+                connection.zrem(WORKFLOWS, one)
+                continue
+            place += 1
+            found = summary(one, raw)
+            if (not status or found["status"] == status) and (not name or found["name"] == name):
+                page.append(found)
+                if len(page) == limit:
+                    return page, str(place)
+
+
+def _place(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    if not (cursor.isdecimal() and len(cursor) < 12):
+        raise BadRequest("The cursor is not one of ours")
+    return int(cursor)
