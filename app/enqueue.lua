@@ -2,7 +2,7 @@
 -- app/queueing.py writes. Returns 1, or what the receipt's key holds already: then nothing is written.
 -- KEYS: hash of the first job, the receipt's key if there is one. ARGV: what the receipt is to hold, for how many
 -- seconds, then for each job: id, queue, where ('LPUSH', 'RPUSH', or the seconds since 1970 for which it is scheduled),
--- ttl or '', how many words its hash has, those words.
+-- ttl or '', how many words its hash has but for what is blank, those words.
 if redis.call('EXISTS', KEYS[1]) == 1 then return 1 end -- sent again, for its answer was lost
 if KEYS[2] then
   local held = redis.call('GET', KEYS[2])
@@ -17,7 +17,10 @@ end
 while ARGV[n] do
   local id, queue, where, ttl, words = ARGV[n], ARGV[n + 1], ARGV[n + 2], ARGV[n + 3], tonumber(ARGV[n + 4])
   local job = 'rq:job:' .. id
-  redis.call('HSET', job, unpack(ARGV, n + 5, n + 4 + words))
+  redis.call(
+    'HSET', job, 'success_callback_name', '', 'failure_callback_name', '', 'stopped_callback_name', '', 'started_at', '',
+    'ended_at', '', 'last_heartbeat', '', 'worker_name', '', 'group_id', '', unpack(ARGV, n + 5, n + 4 + words)
+  )
   if ttl ~= '' then redis.call('EXPIRE', job, ttl) end
   if where == 'RPUSH' then
     into(lists, queue, id)

@@ -188,7 +188,7 @@ def _enqueue_plain(connection: redis.Redis, jobs: list[NewJob], receipt: Receipt
         words = [receipt.value(ids), receipt.kept]
     for job in jobs:
         where = job.at and math.ceil(job.at.timestamp()) if job.status == "scheduled" else job.push
-        fields = [word for pair in job.hash().items() for word in pair]
+        fields = [word for pair in job.hash().items() if pair[1] != "" for word in pair]
         words += (job.id, job.queue, where, job.ttl or "", len(fields), *fields)
     held = script(connection, "enqueue")(keys=keys, args=words)
     if receipt and held != 1:
