@@ -24,7 +24,7 @@ from app.api import (
     workflows,
 )
 from app.api.auth import authorize
-from app.api.context import Context, asked, context
+from app.api.context import HARDENING, Answer, Context, asked, context
 from app.api.openapi import SECURITY
 from app.catalog import Catalog
 from app.events import Hub
@@ -90,7 +90,8 @@ def _take_json() -> None:
 
 def _finish(response: Response) -> Response:
     audit.write_down(response)
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Cache-Control", "no-store")
+    if not isinstance(response, Answer):
+        for name, value in HARDENING:
+            response.headers.setdefault(name, value)
     throttle.tell(response)
     return response
