@@ -10,6 +10,7 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
+from app import waiting
 from app.settings import Settings
 from app.web import create_app
 from tests.conftest import RQ_WORKER, Project, until
@@ -81,6 +82,23 @@ def test_a_wait_ends_when_the_job_is_canceled_without_polling(client: FlaskClien
     assert answers[0]["status"] == "canceled"
     assert time.monotonic() - started < 10
     assert valkey.info("stats")["total_commands_processed"] - before < 50  # a fresh connection says a few words itself
+
+
+def test_one_who_waits_beside_too_many_is_answered_at_once(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "_places", threading.BoundedSemaphore(1))
+    path = client.post("/api/v1/functions/demo.add/jobs", json={"a": 1, "b": 2}).headers["Location"]
+    other = create_app(Settings()).test_client()
+    first = threading.Thread(target=wait, args=(other, path, 30))
+    first.start()
+    until(lambda: not waiting._places._value)
+    started = time.monotonic()
+    assert wait(client, path, 30)["status"] == "queued"
+    assert time.monotonic() - started < 5
+    client.post(f"{path}/cancel")
+    first.join(10)
+    assert waiting._places._value == 1
 
 
 def test_a_wait_is_over_when_it_is_over(client: FlaskClient) -> None:
