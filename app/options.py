@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar, get_args
 
-from app import signing
+from app import signing, urls
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -111,12 +111,7 @@ class Webhook:
     secret: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
-        from app import outbound  # which raises Discard
-
-        try:
-            outbound.parsed(self.url)
-        except Discard as error:
-            raise ValueError(str(error)) from None
+        urls.parsed(self.url)
         if len(self.url) > LONGEST_URL or re.search(r"[\x00-\x20\x7f]", self.url):
             raise ValueError(f"the URL of a webhook has at most {LONGEST_URL} characters, and no space among them")
         known = JOB_EVENTS, WORKFLOW_EVENTS

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from app import urls
 from app.options import Discard
 from app.settings import get_settings
 
@@ -21,16 +22,10 @@ NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 def parsed(url: str) -> "Url":
     """Raises Discard for what is no URL of the web."""
-    from urllib3.exceptions import LocationParseError
-    from urllib3.util import parse_url
-
     try:
-        place = parse_url(url)
-    except LocationParseError:
-        raise Discard("Not a URL") from None
-    if place.scheme not in ("http", "https") or not place.host or place.auth:
-        raise Discard("Only http:// and https:// URLs without a user name are asked")
-    return place
+        return urls.parsed(url)
+    except ValueError as error:
+        raise Discard(str(error)) from None
 
 
 def ask(

@@ -1,0 +1,20 @@
+"""What is a URL of the web."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from urllib3.util import Url
+
+
+def parsed(url: str) -> "Url":
+    """Raises ValueError: it is no http or https URL, or it has a user name."""
+    from urllib3.exceptions import LocationParseError
+    from urllib3.util import parse_url
+
+    try:
+        place = parse_url(url)
+    except LocationParseError:
+        raise ValueError("Not a URL") from None
+    if place.scheme not in ("http", "https") or not place.host or place.auth:
+        raise ValueError("Only http:// and https:// URLs without a user name are asked")
+    return place
