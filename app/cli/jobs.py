@@ -12,7 +12,6 @@ from app.cli.output import block, details, moment, say, table
 from app.selection import STATES
 
 JOB = click.argument("job_id", shell_complete=complete.jobs)
-TIMEOUT = click.option("--timeout", type=click.FloatRange(min=0), help="Seconds; without it, as long as it takes.")
 COLUMNS = ("id", "function", "status", "queue", "created")
 
 
@@ -74,7 +73,7 @@ def enqueue(
 
 @group.command()
 @JOB
-@TIMEOUT
+@follow.TIMEOUT
 @click.pass_obj
 def wait(api: Api, job_id: str, timeout: float | None) -> None:
     """Wait for a job's end; exit with 1 if it did not finish."""
@@ -83,7 +82,7 @@ def wait(api: Api, job_id: str, timeout: float | None) -> None:
 
 @group.command()
 @click.argument("job_ids", nargs=-1, required=True, metavar="ID...", shell_complete=complete.jobs)
-@TIMEOUT
+@follow.TIMEOUT
 @click.pass_obj
 def watch(api: Api, job_ids: tuple[str, ...], timeout: float | None) -> None:
     """Show how far jobs are, until all have ended; exit with 1 if one did not finish. --json: `{"jobs": [...]}`."""

@@ -16,14 +16,16 @@ from typing import Any
 
 import pytest
 import redis
+import urllib3
 from click.testing import CliRunner, Result
 from werkzeug.serving import make_server
 
-from app import api_keys
+from app import api_keys, events
 from app.__main__ import main
+from app.api import streams
 from app.settings import Settings
 from app.web import create_app
-from tests.conftest import ROOT, RQ_WORKER, Project, free_port, status
+from tests.conftest import ROOT, RQ_WORKER, Project, free_port, status, until
 
 KEY, ENTRY = api_keys.new("cli", ["admin"])
 READER, READ = api_keys.new("reader", ["read"])
@@ -31,14 +33,66 @@ READER, READ = api_keys.new("reader", ["read"])
 
 @contextlib.contextmanager
 def serve(settings: Settings, connection: redis.Redis) -> Iterator[str]:
-    server = make_server("127.0.0.1", 0, create_app(settings, connection), threaded=True)
+    app = create_app(settings, connection)
+    server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.port}"
-    finally:
-        server.shutdown()
-        thread.join(10)
+    with pytest.MonkeyPatch.context() as quick:
+        quick.setattr(events, "BLOCK", 0.05)
+        quick.setattr(streams, "LOOK_EVERY", 0.05)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.port}"
+        finally:
+            app.extensions["jobline"].events.closing = lambda: True
+            server.shutdown()
+            thread.join(10)
+            until(lambda: app.extensions["jobline"].events._thread is None)
+
+
+class Line(contextlib.AbstractContextManager["Line"]):
+    """To an API, and it can be cut: what is open breaks off, and nobody answers any more until it is mended."""
+
+    def __init__(self, api: str) -> None:
+        self.api = int(api.rpartition(":")[2])
+        self.calls = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._open: list[socket.socket] = []
+        self._up = True
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def cut(self) -> None:
+        self._up = False
+        for end in self._open:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        self._up = True
+
+    def __exit__(self, *_: object) -> None:
+        self.cut()
+        self._listener.close()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):  # the listener is closed
+            while True:
+                near, _ = self._listener.accept()
+                if not self._up:
+                    near.close()
+                    continue
+                far = socket.create_connection(("127.0.0.1", self.api))
+                self._open += [near, far]
+                self.calls += 1
+                threading.Thread(target=self._pass, args=(near, far), daemon=True).start()
+                threading.Thread(target=self._pass, args=(far, near), daemon=True).start()
+
+    @staticmethod
+    def _pass(here: socket.socket, there: socket.socket) -> None:
+        with contextlib.suppress(OSError), here:
+            while said := here.recv(65536):
+                there.sendall(said)
+            there.shutdown(socket.SHUT_WR)
 
 
 @pytest.fixture
@@ -230,6 +284,115 @@ def test_several_are_watched_until_all_have_ended() -> None:
         (ids[1], "failed"),
     ]
     assert f"{slow} demo.count finished" in done.stderr
+
+
+def start(*words: str, **environment: str) -> subprocess.Popen[str]:
+    """The command line, in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "app", *words],
+        cwd=ROOT, env={**os.environ, **environment}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def listened_to(valkey: redis.Redis) -> bool:
+    return bool(valkey.exists("jobline:events"))
+
+
+def test_a_job_that_is_watched_is_told_of_and_not_asked_for(api: str, project: Project) -> None:
+    job_id = answer("jobs", "enqueue", "demo.count", "total:=5")["id"]
+    with Line(api) as line:
+        watching = start("jobs", "watch", job_id, "--json", JOBLINE_URL=line.url)
+        assert watching.stderr
+        assert watching.stderr.readline() == f"{job_id} demo.count queued\n"
+        project.work()
+        output, told = watching.communicate(timeout=20)
+        assert told.splitlines() == [f"{job_id} demo.count started", f"{job_id} demo.count finished"]
+        assert (watching.returncode, json.loads(output)["jobs"][0]["result"]) == (0, 5)
+        assert line.calls == 2, "its stream, and the job when it has ended"
+
+
+def test_what_happens_while_the_connection_is_broken_is_told_of_later(api: str, valkey: redis.Redis) -> None:
+    with Line(api) as line:
+        listening = start("events", "--json", JOBLINE_URL=line.url)
+        assert listening.stdout
+        until(lambda: listened_to(valkey))
+        for job_id in ("one", "two"):
+            answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2", "--id", job_id)
+            told = json.loads(listening.stdout.readline())
+            assert (told["id"], told["status"], told["queue"]) == (job_id, "queued", "default")
+        line.cut()
+        answer("jobs", "cancel", "one")
+        line.mend()
+        answer("jobs", "cancel", "two")
+        assert [json.loads(listening.stdout.readline())["id"] for _ in range(2)] == ["one", "two"]
+        listening.send_signal(signal.SIGINT)
+        assert listening.communicate(timeout=20) == ("", "")
+        assert listening.returncode == 130
+
+
+@pytest.mark.usefixtures("api")
+def test_events_are_a_line_each_and_filtered(valkey: redis.Redis) -> None:
+    listening = start("events", "--queue", "low", "--function", "demo.add")
+    assert listening.stdout
+    until(lambda: listened_to(valkey))
+    answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2")
+    answer("jobs", "enqueue", "demo.fail", "message=no", "--queue", "low")
+    answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2", "--queue", "low", "--id", "mine")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ  queued  low  mine\n", listening.stdout.readline())
+    listening.send_signal(signal.SIGINT)
+    assert (listening.communicate(timeout=20), listening.returncode) == (("", ""), 130)
+
+
+FAN = {
+    "jobs": [
+        {"name": "a", "function": "demo.add", "args": [1, 2]},
+        {"name": "b", "function": "demo.add", "args": [{"$result": "a"}, 3], "after": ["a"]},
+        {"name": "c", "function": "demo.fail", "args": ["no"], "after": ["b"]},
+        {"name": "d", "function": "demo.add", "args": [1, 2], "after": ["c"]},
+    ]
+}
+
+
+@pytest.mark.usefixtures("api")
+def test_a_workflow_is_watched_until_it_has_ended(project: Project) -> None:
+    flow = answer("workflows", "submit", "-", stdin=json.dumps(FAN))["id"]
+    watching = start("workflows", "watch", flow, "--json")
+    assert watching.stderr
+    assert watching.stderr.readline() == f"{flow} running\n"
+    project.work()
+    output, told = watching.communicate(timeout=20)
+    ran = [f"{flow}-{name} demo.{function}" for name, function in (("a", "add"), ("b", "add"), ("c", "fail"))]
+    fates = ["finished", "finished", "failed"]
+    lines = [f"{job} {status}" for job, fate in zip(ran, fates, strict=True) for status in ("started", fate)]
+    assert sorted(told.splitlines()) == sorted([*lines, f"{flow}-d demo.add canceled", f"{flow} failed"])
+    assert watching.returncode == 1
+    assert json.loads(output) == answer("workflows", "show", flow)
+    assert run("workflows", "watch", flow).exit_code == 1
+
+
+@pytest.mark.usefixtures("worker")
+def test_where_too_many_streams_are_open_it_is_asked_for(valkey: redis.Redis) -> None:
+    with serve(Settings(event_streams=1), valkey) as url:
+        taken = urllib3.request("GET", f"{url}/api/v1/events", preload_content=False)
+        try:
+            job_id = answer("jobs", "enqueue", "demo.count", "total:=12", "--url", url)["id"]
+            done = run("jobs", "watch", job_id, "--url", url, "--json")
+            assert (done.exit_code, json.loads(done.stdout)["jobs"][0]["result"]) == (0, 12)
+            assert f"{job_id} demo.count finished" in done.stderr
+            flow = answer("workflows", "submit", "-", "--url", url, stdin=json.dumps(GRAPH))["id"]
+            assert run("workflows", "watch", flow, "--url", url).exit_code == 0
+            refused = run("events", "--url", url)
+            assert (refused.exit_code, refused.stdout) == (4, "")
+            assert "1 event streams are open already" in refused.stderr
+        finally:
+            taken.close()
+
+
+@pytest.mark.usefixtures("api")
+def test_what_is_not_there_is_not_watched() -> None:
+    for resource in ("jobs", "workflows"):
+        missing = run(resource, "watch", "gone", "--json")
+        assert (missing.exit_code, missing.stdout) == (3, "")
 
 
 # What scripts rely on
