@@ -12,7 +12,7 @@ from app import api_keys, redis
 from app.settings import get_settings
 
 RESOURCES = ("jobs", "functions", "queues", "workers", "schedules", "workflows")
-LOOKS = ("events",)
+LOOKS = ("events", "failures", "audit")
 
 
 class Main(click.Group):

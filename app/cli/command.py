@@ -18,7 +18,7 @@ Exit codes:
   3    the API refuses: no such thing, not allowed, or the input does not fit
   4    the API does not answer, or cannot now
   124  it has not ended in time (wait, watch, enqueue --wait)
-  130  Ctrl-C
+  130  Ctrl-C, or no to a question
 
 The key is in JOBLINE_API_KEY, or in a file: --key-file, JOBLINE_API_KEY_FILE.
 """
@@ -55,7 +55,7 @@ class Command(click.Command):
         ctx.obj = Api(Client(url, key_file), as_json)
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, click.Abort):
             ctx.exit(INTERRUPTED)
 
 

@@ -7,7 +7,7 @@ import click
 
 from app.cli import arguments, complete, follow
 from app.cli.command import EXIT_CODES, Api, Resource
-from app.cli.output import details, moment, plain, say, table
+from app.cli.output import details, moment, more, plain, table
 
 WORKFLOW = click.argument("workflow_id", shell_complete=complete.workflows)
 
@@ -69,8 +69,7 @@ def _page(found: Any) -> None:
         for one in found["workflows"]
     )
     table(("id", "name", "status", "ended", "created"), rows)
-    if found["next_cursor"]:
-        say(f"There may be more: --cursor {found['next_cursor']}")
+    more(found)
 
 
 def _summary(workflow: Any) -> None:

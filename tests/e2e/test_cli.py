@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from app.api import streams
 from app.settings import Settings
 from app.web import create_app
 from tests.conftest import ROOT, RQ_WORKER, Project, free_port, status, until
+from tests.failed import fail
 
 KEY, ENTRY = api_keys.new("cli", ["admin"])
 READER, READ = api_keys.new("reader", ["read"])
@@ -187,6 +189,150 @@ def test_cancel_requeue_delete(valkey: redis.Redis) -> None:
     deleted = run("jobs", "delete", job_id, "--json")
     assert (deleted.exit_code, deleted.stdout) == (0, "")
     assert status(valkey, job_id) == "none"
+
+
+@pytest.mark.usefixtures("api")
+def test_a_requeue_may_change_the_call(valkey: redis.Redis) -> None:
+    fail(valkey, "mine", args=("no",), queue="low")
+    changes = ("--args", "[]", "message=yes", "--queue", "high", "--job-timeout", "1m", "--retries", "2")
+    job = answer("jobs", "requeue", "mine", *changes)
+    assert (job["status"], job["queue"], job["timeout"], job["retries_left"]) == ("queued", "high", 60, 2)
+    assert (job["args"], job["kwargs"]) == ([], {"message": "yes"})
+    fail(valkey, "other", args=("no",), queue="low")
+    assert run("jobs", "requeue", "other", "text=yes").exit_code == 3
+    job = answer("jobs", "requeue", "other")
+    assert (job["queue"], job["args"], job["kwargs"]) == ("low", ["no"], {})
+
+
+@pytest.mark.usefixtures("api")
+def test_a_job_that_waits_is_changed() -> None:
+    answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2", "--id", "mine", "--delay", "1h", "--tag", "x")
+    changes = ("--at", "2099-01-01T00:00:00Z", "--queue", "low", "--job-timeout", "1m", "--description", "D")
+    job = answer("jobs", "change", "mine", *changes, "--tag", "y", "--tag", "z")
+    assert (job["scheduled_for"], job["queue"], job["timeout"]) == ("2099-01-01T00:00:00Z", "low", 60)
+    assert (job["description"], job["tags"]) == ("D", ["y", "z"])
+    assert answer("jobs", "change", "mine", "-o", "tags:=[]")["tags"] == []
+    assert re.search(r"^status +queued$", run("jobs", "change", "mine", "--delay", "0").stdout, re.MULTILINE)
+    answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2", "--id", "last", "--queue", "low")
+    answer("jobs", "change", "last", "--at-front")
+    assert [job["id"] for job in answer("jobs", "list", "--queue", "low")["jobs"]] == ["mine", "last"]
+    nothing = run("jobs", "change", "mine", "--json")
+    assert (nothing.exit_code, nothing.stdout) == (3, "")
+    assert "say what is to be changed" in nothing.stderr
+
+
+@pytest.fixture
+def dead(api: str, valkey: redis.Redis) -> redis.Redis:
+    """Five jobs that failed in two ways, and one that waits."""
+    fail(valkey, "a", "b", "c", error="KeyError: 'x'")
+    fail(valkey, "d", ago=timedelta(days=2))
+    fail(valkey, "e", queue="low", tags=["red"])
+    answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2", "--id", "waits")
+    return valkey
+
+
+FILTERS = [
+    (["--error", "KeyError"], "abc"),
+    (["--queue", "low"], "e"),
+    (["--tag", "red"], "e"),
+    (["--status", "failed", "--since", "2000-01-01T00:00:00Z", "--function", "demo.fail", "--search", "no"], "abcde"),
+    (["--until", "2000-01-01T00:00:00Z"], ""),
+]
+
+
+@pytest.mark.parametrize(("words", "meant"), FILTERS)
+def test_jobs_are_listed_and_requeued_by_the_same_filter(dead: redis.Redis, words: list[str], meant: str) -> None:
+    listed = answer("jobs", "list", *words)["jobs"]
+    assert sorted(job["id"] for job in listed) == list(meant)
+    tried = answer("jobs", "requeue", *words, "--dry-run")
+    assert tried == {"matched": len(meant), "requeued": 0, "skipped": 0}
+    assert {status(dead, job_id) for job_id in "abcde"} == {"failed"}
+    done = run("jobs", "requeue", *words)
+    assert re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE) == [
+        ("matched", str(len(meant))),
+        ("requeued", str(len(meant))),
+        ("skipped", "0"),
+    ]
+    assert [job_id for job_id in "abcde" if status(dead, job_id) == "queued"] == list(meant)
+
+
+def test_many_are_done_in_as_many_requests_as_it_takes(dead: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.bulk.SPEND", 0)
+    monkeypatch.setattr("app.bulk.BATCH", 2)
+    done = run("jobs", "requeue", "--error", "KeyError", "--json")
+    assert json.loads(done.stdout) == {"matched": 3, "requeued": 3, "skipped": 0}
+    assert re.search(r"2 requeued, 0 skipped, and going on$", done.stderr, re.MULTILINE)
+    assert answer("jobs", "cancel", "--all") == {"matched": 4, "canceled": 4, "skipped": 0}
+    assert status(dead, "waits") == "canceled"
+    assert answer("jobs", "delete", "--all") == {"matched": 6, "deleted": 6, "skipped": 0}
+    assert answer("jobs", "list")["jobs"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["requeue"], "give an ID, a filter, or --all"),
+        (["cancel", "--dry-run"], "give an ID, a filter, or --all"),
+        (["delete", "--yes"], "give an ID, a filter, or --all"),
+        (["delete", "a", "--queue", "low"], "an ID or a filter, not both"),
+        (["requeue", "a", "--dry-run"], "an ID or a filter, not both"),
+        (["requeue", "--queue", "low", "--retries", "2"], "for one job"),
+        (["requeue", "--status", "queued"], "'queued' is not one of"),
+        (["cancel", "--status", "failed"], "'failed' is not one of"),
+    ],
+)
+def test_what_is_not_said_clearly_is_done_to_no_job(dead: redis.Redis, words: list[str], said: str) -> None:
+    done = run("jobs", *words)
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert [status(dead, job_id) for job_id in "abcde"] == ["failed"] * 5
+
+
+@pytest.mark.parametrize(
+    ("words", "typed", "code", "left"),
+    [([], "n", 130, "abcde"), ([], "y", 0, "de"), (["--yes"], "", 0, "de"), (["--dry-run"], "", 0, "abcde")],
+)
+def test_a_terminal_is_asked_before_many_are_deleted(
+    dead: redis.Redis, words: list[str], typed: str, code: int, left: str
+) -> None:
+    screen, terminal = pty.openpty()
+    os.write(screen, f"{typed}\n".encode())
+    done = subprocess.run(
+        [sys.executable, "-m", "app", "jobs", "delete", "--error", "KeyError", "--json", *words],
+        cwd=ROOT, stdin=terminal, capture_output=True, text=True, timeout=20,
+    )  # fmt: skip
+    os.close(terminal)
+    os.close(screen)
+    assert done.returncode == code
+    assert ("Delete 3 jobs?" in done.stderr) is bool(typed)
+    assert bool(done.stdout) is (code == 0)
+    assert [job_id for job_id in "abcde" if status(dead, job_id) == "failed"] == list(left)
+
+
+def test_failures_are_grouped(dead: redis.Redis) -> None:
+    rows = [line.split() for line in run("failures").stdout.splitlines()]
+    assert [(row[0], row[1], row[2]) for row in rows[1:]] == [
+        ("demo.fail", "KeyError", "3"),
+        ("demo.fail", "ValueError", "2"),
+    ]
+    assert [group["example"] for group in answer("failures", "--queue", "low")["failures"]] == ["e"]
+    assert answer("failures", "--function", "demo.add")["failures"] == []
+    assert answer("failures", "--since", "2999-01-01T00:00:00Z") == {"failures": [], "complete": True}
+
+
+@pytest.mark.usefixtures("dead")
+def test_the_audit_log_is_read() -> None:
+    answer("queues", "pause", "low")
+    answer("jobs", "requeue", "--error", "KeyError")
+    printed = run("audit", "--limit", "1")
+    assert re.search(r"Z +open +jobs.requeue_many +200 +127.0.0.1 +.*\"requeued\":3", printed.stdout)
+    [entry] = answer("audit", "--action", "queues.pause")["entries"]
+    assert (entry["target"], entry["actor"]) == ("low", "open")
+    first = answer("audit", "--limit", "1")
+    assert f"--cursor {first['next_cursor']}" in printed.stderr
+    assert answer("audit", "--limit", "1", "--cursor", first["next_cursor"])["entries"] == [entry]
+    assert answer("audit", "--actor", "nobody")["entries"] == []
+    assert answer("audit", "--since", "2999-01-01T00:00:00Z")["entries"] == []
 
 
 @pytest.mark.usefixtures("api")
