@@ -758,6 +758,43 @@ def test_bash_completes_commands_and_names(api: str, shell: Path, line: str, off
     assert complete(shell, line) == offered
 
 
+ASKED = {
+    "zsh": 'COMP_WORDS="$LINE" COMP_CWORD={place}',
+    "fish": 'COMP_WORDS="$LINE" COMP_CWORD="$WORD"',
+}
+"""As the scripts of the shells ask, which `_JOBLINE_COMPLETE=zsh_source` prints."""
+
+
+@pytest.mark.parametrize("name", ASKED)
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("jobline ev", ["events"]),
+        ("jobline jobs enqueue demo.a", ["demo.add"]),
+        ("jobline jobs requeue --queue lo", ["low"]),
+        ("jobline jobs change ", ["mine"]),
+    ],
+)
+@pytest.mark.usefixtures("api")
+def test_zsh_and_fish_complete_the_same(shell: Path, name: str, line: str, offered: list[str]) -> None:
+    answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2", "--queue", "low", "--id", "mine")
+    *before, word = line.split(" ")
+    env = {**os.environ, "PATH": f"{shell}:{os.environ['PATH']}", "LINE": line, "WORD": word}
+
+    def sh(script: str) -> str:
+        done = subprocess.run(["sh", "-c", script], cwd="/", env=env, capture_output=True, text=True, timeout=60)
+        assert (done.stderr, done.returncode) == ("", 0)
+        return done.stdout
+
+    assert "_jobline_completion" in sh(f"_JOBLINE_COMPLETE={name}_source jobline")
+    printed = sh(f"env {ASKED[name].format(place=len(before))} _JOBLINE_COMPLETE={name}_complete jobline")
+    if name == "zsh":
+        found = printed.splitlines()[1::3]
+    else:
+        found = [text.partition(",")[2].partition("\t")[0] for text in printed.splitlines()]
+    assert found == offered
+
+
 def test_completion_is_silent_while_nobody_answers(shell: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JOBLINE_URL", f"http://127.0.0.1:{free_port()}")
     assert complete(shell, "jobline jobs enqueue d") == []
