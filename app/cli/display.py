@@ -31,12 +31,13 @@ class Display:
         self._progress.stop()
 
     def job(self, job: dict[str, Any]) -> None:
-        self._show(job["id"], plain(job["function"]), job["status"], job.get("progress") or {})
+        short = job.get("name") or job["id"][:8]  # a name in a workflow
+        self._show(job["id"], short, plain(job["function"]), job["status"], job.get("progress") or {})
 
     def workflow(self, workflow: dict[str, Any], ended: int, total: int) -> None:
         """So many of its jobs have ended."""
         progress = {"current": ended, "total": total, "message": f"{ended} of {total} jobs"}
-        self._show(workflow["id"], plain(workflow["name"]), workflow["status"], progress)
+        self._show(workflow["id"], workflow["id"][:8], plain(workflow["name"]), workflow["status"], progress)
 
     def node(self, job: dict[str, Any]) -> None:
         """A job of a workflow: it has a bar while it runs, and lines when it begins and ends."""
@@ -46,13 +47,13 @@ class Display:
             del self._states[job["id"]]
             self._progress.remove_task(self._tasks.pop(job["id"]))
 
-    def _show(self, one: str, name: str, status: str, progress: dict[str, Any]) -> None:
+    def _show(self, one: str, short: str, name: str, status: str, progress: dict[str, Any]) -> None:
         percent = progress.get("percent")
         if not self._live and self._states.get(one) != status:
             say(" ".join(word for word in (one, name, status) if word))
         self._states[one] = status
         if one not in self._tasks:
-            label = " ".join(word for word in (name, one[:8]) if word)
+            label = " ".join(word for word in (name, short) if word)
             self._tasks[one] = self._progress.add_task(label, total=None, percent="", status="")
         ended = status in ENDED
         self._progress.update(

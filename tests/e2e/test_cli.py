@@ -471,6 +471,14 @@ def test_what_happens_while_the_connection_is_broken_is_told_of_later(api: str, 
         line.mend()
         answer("jobs", "cancel", "two")
         assert [json.loads(listening.stdout.readline())["id"] for _ in range(2)] == ["one", "two"]
+        line.cut()
+        valkey.delete("jobline:events")
+        line.mend()
+        assert listening.stderr
+        assert listening.stderr.readline() == "what has happened since is no longer known\n"
+        until(lambda: listened_to(valkey))
+        answer("jobs", "requeue", "one")
+        assert json.loads(listening.stdout.readline())["id"] == "one"
         listening.send_signal(signal.SIGINT)
         assert listening.communicate(timeout=20) == ("", "")
         assert listening.returncode == 130
@@ -688,25 +696,52 @@ def test_a_pipe_gets_whole_lines_without_colour() -> None:
     ]
 
 
-@pytest.mark.usefixtures("api", "worker")
-def test_a_terminal_shows_how_far_jobs_are() -> None:
-    job_id = answer("jobs", "enqueue", "demo.count", "total:=40")["id"]
+def on_a_terminal(project: Project, waits: bytes, *words: str) -> tuple[str, str]:
+    """What is shown there, and what its output is elsewhere; a worker starts once it shows what `waits`."""
     screen, terminal = pty.openpty()
-    words = [sys.executable, "-m", "app", "jobs", "watch", job_id]
     env = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    process = subprocess.Popen(words, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=terminal)
+    command = [sys.executable, "-m", "app", *words]
+    process = subprocess.Popen(command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=terminal)
     os.close(terminal)
-    shown = b""
+    shown, worker = b"", None
     with contextlib.suppress(OSError):  # the terminal is closed
         while found := os.read(screen, 4096):
             shown += found
+            if waits in shown and worker is None:
+                worker = project.start(*RQ_WORKER, "--burst")
     os.close(screen)
+    assert worker
+    worker.communicate(timeout=20)
     output, _ = process.communicate(timeout=20)
     assert process.returncode == 0
-    assert re.search(r"━.*\d % started counting", shown.decode())
-    assert "100 % finished" in shown.decode()
-    assert job_id.encode() in output
-    assert b"\x1b" not in output
+    assert "\x1b" not in output
+    return shown.decode(), output
+
+
+@pytest.mark.usefixtures("api")
+def test_a_terminal_shows_how_far_jobs_are(project: Project) -> None:
+    job_id = answer("jobs", "enqueue", "demo.count", "total:=8")["id"]
+    shown, output = on_a_terminal(project, b"queued", "jobs", "watch", job_id)
+    assert re.search(r"━.*\d % started counting", shown)
+    assert "100 % finished" in shown
+    assert job_id in output
+
+
+@pytest.mark.usefixtures("api")
+def test_a_terminal_shows_how_far_a_workflow_and_its_jobs_are(project: Project) -> None:
+    count = {"name": "slow", "function": "demo.count", "args": [8]}
+    graph = {
+        "name": "both",
+        "jobs": [count, {"name": "last", "function": "demo.add", "args": [1, 2], "after": ["slow"]}],
+    }
+    flow = answer("workflows", "submit", "-", stdin=json.dumps(graph))["id"]
+    shown, output = on_a_terminal(project, b"0 of 2 jobs", "workflows", "watch", flow)
+    assert re.search(rf"both {flow[:8]} .*━.* running 0 of 2 jobs", shown)
+    assert re.search(r"demo.count slow .*━.*\d % started counting", shown)
+    last = shown.rpartition("both")[2]
+    assert "finished" in last
+    assert "demo." not in last, "a job has no bar when it has ended"
+    assert re.search(r"^jobs +2 of 2$", output, re.MULTILINE)
 
 
 def test_ctrl_c_is_130_and_no_traceback(api: str) -> None:
