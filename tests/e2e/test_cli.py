@@ -433,11 +433,15 @@ def test_several_are_watched_until_all_have_ended() -> None:
 
 
 def start(*words: str, **environment: str) -> subprocess.Popen[str]:
-    """The command line, in a process of its own."""
-    return subprocess.Popen(
+    """The command line, in a process of its own; it ends within 30 s, whatever it waits for."""
+    process = subprocess.Popen(
         [sys.executable, "-m", "app", *words],
         cwd=ROOT, env={**os.environ, **environment}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
+    killer = threading.Timer(30, process.kill)
+    killer.daemon = True
+    killer.start()
+    return process
 
 
 def listened_to(valkey: redis.Redis) -> bool:
