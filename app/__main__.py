@@ -12,17 +12,19 @@ from app import api_keys, redis
 from app.settings import get_settings
 
 RESOURCES = ("jobs", "functions", "queues", "workers", "schedules", "workflows")
+LOOKS = ("events", "failures", "audit")
 
 
 class Main(click.Group):
-    """With a group of commands for each resource of the API, loaded when it is used."""
+    """With a group of commands for each resource of the API, and commands that only look; loaded when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*super().list_commands(ctx), *RESOURCES]
+        return [*super().list_commands(ctx), *RESOURCES, *LOOKS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in RESOURCES:
-            found: click.Command = import_module(f"app.cli.{cmd_name}").group
+        if cmd_name in (*RESOURCES, *LOOKS):
+            module = import_module(f"app.cli.{cmd_name}")
+            found: click.Command = getattr(module, "group" if cmd_name in RESOURCES else cmd_name)
             return found
         return super().get_command(ctx, cmd_name)
 

@@ -1,11 +1,26 @@
 """Arguments as they are typed: `name=text` and `name:=json`, as HTTPie has it, or whole JSON documents."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import reduce
 from typing import Any
 
 import click
 import orjson
+
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+
+
+def options(*said: Decorator) -> Decorator:
+    """Several as one, in this order."""
+    return lambda command: reduce(lambda found, option: option(found), reversed(said), command)
+
+
+CALL = options(
+    click.argument("words", nargs=-1, metavar="[NAME=TEXT | NAME:=JSON]..."),
+    click.option("--args", metavar="JSON", help="Positional arguments, an array; -: from stdin."),
+    click.option("--kwargs", metavar="JSON", help="Arguments by name, an object; -: from stdin."),
+)
 
 
 def named(words: Iterable[str], what: str = "an argument") -> dict[str, Any]:
@@ -32,7 +47,7 @@ def document(text: str, what: str) -> Any:
 
 
 def call(words: Iterable[str], args: str | None, kwargs: str | None) -> dict[str, Any]:
-    """The `args` and `kwargs` of a request. Raises click.UsageError."""
+    """Those of `args` and `kwargs` that are given. Raises click.UsageError."""
     if args == kwargs == "-":
         raise click.UsageError("only one of --args and --kwargs comes on stdin")
     positional = document(_read(args), "--args") if args is not None else []
@@ -41,7 +56,10 @@ def call(words: Iterable[str], args: str | None, kwargs: str | None) -> dict[str
         raise click.UsageError("--args is a JSON array")
     if not isinstance(by_name, dict):
         raise click.UsageError("--kwargs is a JSON object")
-    return {"args": positional, "kwargs": {**by_name, **named(words)}}
+    return said(
+        args=None if args is None else positional,
+        kwargs=None if kwargs is None and not words else {**by_name, **named(words)},
+    )
 
 
 def _read(text: str) -> str:

@@ -4,6 +4,8 @@ A key comes from the environment or a file, never from the command line, where o
 """
 
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from app.settings import get_settings
 
 REFUSED, UNREACHABLE = 3, 4  # exit codes
 CONNECT, READ = 5.0, 30.0  # seconds
+EVENT_STREAM = "text/event-stream"
 KEY = "JOBLINE_API_KEY"
 
 
@@ -29,6 +32,10 @@ class Failed(click.ClickException):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code  # type: ignore[misc]  # click reads it from the instance, and types it as the class's
+
+
+class Busy(Failed):
+    """The API is there, and cannot do it now: 503."""
 
 
 @dataclass(frozen=True)
@@ -62,23 +69,57 @@ class Client:
         Raises:
             Failed: the API refuses, or there is none.
         """
-        url = "/".join([self.base, "api/v1", *(quote(part, safe="") for part in path)])
-        asked = {name: value for name, value in (query or {}).items() if value is not None}
-        headers = {**self._headers, **({"Prefer": f"wait={wait}"} if wait else {})}
+        headers = {"Prefer": f"wait={wait}"} if wait else {}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        timeout = Timeout(connect=self._patience or CONNECT, read=self._patience or READ + wait)
+        content = None if body is None else orjson.dumps(body)
+        with self._asked(method, path, query, content, headers, READ + wait) as response:
+            return self._understood(response.status, response.read())
+
+    def stream(self, *path: str, query: dict[str, Any] | None = None, last_id: str = "") -> Iterator[bytes]:
+        """What an event stream sends, as it comes, after the event `last_id`; ends when the API has no more to tell.
+
+        Raises:
+            Failed: as `call`, or the stream has broken off.
+            Busy: the API cannot serve it now.
+        """
+        headers = {"Accept": EVENT_STREAM, **({"Last-Event-ID": last_id} if last_id else {})}
+        with self._asked("GET", path, query, None, headers, READ) as response:
+            if response.status == 204:
+                return
+            if response.status != 200:
+                self._understood(response.status, response.read())
+            if not response.headers.get("Content-Type", "").startswith(EVENT_STREAM):
+                raise self._strange()
+            while chunk := response.read1():
+                yield chunk
+            raise Failed(f"{self.base} has broken off", UNREACHABLE)
+
+    @contextmanager
+    def _asked(
+        self,
+        method: str,
+        path: Sequence[str],
+        query: dict[str, Any] | None,
+        body: bytes | None,
+        headers: dict[str, str],
+        patience: float,
+    ) -> Iterator[urllib3.BaseHTTPResponse]:
+        """The beginning of an answer. Raises Failed when there is none, or no end of it."""
+        url = "/".join([self.base, "api/v1", *(quote(part, safe="") for part in path)])
+        asked = {name: value for name, value in (query or {}).items() if value is not None}
         try:
-            response = self._pool.request(
+            with self._pool.request(
                 method,
                 f"{url}?{urlencode(asked)}" if asked else url,
-                body=None if body is None else orjson.dumps(body),
-                headers=headers,
-                timeout=timeout,
-            )
+                body=body,
+                headers={**self._headers, **headers},
+                timeout=Timeout(connect=self._patience or CONNECT, read=self._patience or patience),
+                preload_content=False,
+            ) as response:
+                yield response
         except HTTPError as error:
             raise Failed(f"{self.base} does not answer ({type(error).__name__})", UNREACHABLE) from None
-        return self._understood(response.status, response.data)
 
     def _understood(self, status: int, data: bytes) -> Answer:
         try:
@@ -86,12 +127,15 @@ class Client:
         except ValueError:
             found = None
         if status >= 500:
-            raise Failed(_problem(found) or f"{self.base} answers {status}", UNREACHABLE)
+            raise (Busy if status == 503 else Failed)(_problem(found) or f"{self.base} answers {status}", UNREACHABLE)
         if status >= 400:
             raise Failed(_problem(found) or f"{self.base} answers {status}", REFUSED)
         if status >= 300 or (data and found is None):
-            raise Failed(f"{self.base} is not the API of Jobline", UNREACHABLE)
+            raise self._strange()
         return Answer(data.decode(), found)
+
+    def _strange(self) -> Failed:
+        return Failed(f"{self.base} is not the API of Jobline", UNREACHABLE)
 
 
 def _base(url: str) -> str:

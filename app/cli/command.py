@@ -13,11 +13,12 @@ INTERRUPTED = 130  # as a shell has it
 EXIT_CODES = """\b
 Exit codes:
   0    done
-  1    the job failed, was stopped or canceled (wait, watch, enqueue --wait)
+  1    the job or the workflow failed, was stopped or canceled (wait, watch, enqueue --wait)
   2    wrong usage
   3    the API refuses: no such thing, not allowed, or the input does not fit
   4    the API does not answer, or cannot now
-  124  the job has not ended in time (wait, watch, enqueue --wait)
+  124  it has not ended in time (wait, watch, enqueue --wait)
+  130  Ctrl-C, or no to a question
 
 The key is in JOBLINE_API_KEY, or in a file: --key-file, JOBLINE_API_KEY_FILE.
 """
@@ -54,7 +55,7 @@ class Command(click.Command):
         ctx.obj = Api(Client(url, key_file), as_json)
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, click.Abort):
             ctx.exit(INTERRUPTED)
 
 

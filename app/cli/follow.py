@@ -1,94 +1,172 @@
-"""Following jobs to their ends: waiting for one, or watching several with their progress."""
+"""Following jobs and workflows to their ends: by waiting, or by the events that the API tells of them."""
 
 import math
-import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+import click
+import orjson
 
-from app.cli.client import Answer, Failed
+from app.cli.client import UNREACHABLE, Answer, Busy, Failed
 from app.cli.command import Api
-from app.cli.output import console, plain, say
+from app.cli.display import Display
+from app.cli.sse import Event, Parser
 from app.job_state import ENDED
 
 LATE = 124  # exit code, as timeout(1) has it
 LONGEST = 50  # seconds of one request: proxies tend to cut those that last a minute
 LOOK_EVERY = 1  # seconds
+RESUME = 60  # seconds without a word, after which a stream that broke off is given up
+STREAMS = 32  # open at once
+TIMEOUT = click.option("--timeout", type=click.FloatRange(min=0), help="Seconds; without it, as long as it takes.")
 
 
-def exit_code(jobs: list[Any]) -> int:
-    return 0 if all(job["status"] == "finished" for job in jobs) else 1
+def exit_code(found: list[Any]) -> int:
+    return 0 if all(one["status"] == "finished" for one in found) else 1
 
 
 def wait(api: Api, job_id: str, seconds: float | None) -> Answer:
     """The job, ended. Raises Failed when it has not after `seconds`."""
     end = time.monotonic() + (math.inf if seconds is None else seconds)
     while True:
-        left = end - time.monotonic()
+        asked_at = time.monotonic()
+        left = end - asked_at
         answer = api.call("GET", "jobs", job_id, wait=max(0, math.floor(min(left, LONGEST))))
         if answer.json["status"] in ENDED:
             return answer
         if left <= 0:
             raise Failed(f"{job_id} is {answer.json['status']} after {seconds:g} s", LATE)
-        time.sleep(min(LOOK_EVERY, max(0, end - time.monotonic())) if left < LOOK_EVERY else 0)
+        _sleep_until(min(asked_at + LOOK_EVERY, end))
 
 
 def watch(api: Api, job_ids: list[str], seconds: float | None) -> list[Answer]:
     """Show on stderr how far jobs are until all have ended; they, in that order. Raises Failed as `wait`."""
-    end = time.monotonic() + (math.inf if seconds is None else seconds)
-    ids = list(dict.fromkeys(job_ids))
-    found: dict[str, Answer] = {}
-    with _Display() as display:
-        while True:
-            still = [job_id for job_id in ids if job_id not in found or found[job_id].json["status"] not in ENDED]
-            if not still:
-                return [found[job_id] for job_id in ids]
-            if time.monotonic() >= end:
-                raise Failed(f"{len(still)} of {len(ids)} have not ended after {seconds:g} s", LATE)
-            for number, job_id in enumerate(still):
-                known = job_id in found and number == 0  # a request that waits paces the others
-                found[job_id] = api.call("GET", "jobs", job_id, wait=LOOK_EVERY if known else 0)
-                display.show(found[job_id].json)
+    with Display() as display:
+        return _all([partial(_job, api, display, job_id) for job_id in dict.fromkeys(job_ids)], seconds)
 
 
-class _Display:
-    """Bars on a terminal; elsewhere a line for each change of state."""
+def watch_workflow(api: Api, workflow_id: str, seconds: float | None) -> Answer:
+    """Show on stderr how far a workflow and its jobs are, until it has ended. Raises Failed as `wait`."""
+    with Display() as display:
+        return _all([partial(_workflow, api, display, workflow_id)], seconds)[0]
 
-    def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-        columns = [
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[percent]}"),
-            TextColumn("{task.fields[status]}"),
-            TimeElapsedColumn(),
-        ]
-        self._progress = Progress(*columns, console=console(sys.stderr), disable=not self._live)
-        self._tasks: dict[str, TaskID] = {}
-        self._states: dict[str, str] = {}
 
-    def __enter__(self) -> "_Display":
-        self._progress.start()
-        return self
+def events(
+    api: Api, *path: str, query: dict[str, Any] | None = None, otherwise: Callable[[], Event] | None = None
+) -> Iterator[Event]:
+    """What a stream tells, resumed where it breaks off. While the API has no room for one, `otherwise` is asked.
 
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+    Raises:
+        Failed: the API refuses, or there is none; after a break, when there is none for RESUME seconds.
+    """
+    parser, heard_at = Parser(), -math.inf
+    while True:
+        try:
+            try:
+                for chunk in api.client.stream(*path, query=query, last_id=parser.last_id):
+                    heard_at = time.monotonic()
+                    yield from parser.feed(chunk)
+            except Busy:
+                if otherwise is None:
+                    raise
+                asked_at = time.monotonic()
+                yield otherwise()
+                heard_at = time.monotonic()
+                _sleep_until(asked_at + LOOK_EVERY)
+            else:
+                return
+        except Failed as error:
+            if error.exit_code != UNREACHABLE or time.monotonic() - heard_at > RESUME:
+                raise
+            time.sleep(parser.retry)
+        parser = Parser(parser.last_id, parser.retry)
 
-    def show(self, job: dict[str, Any]) -> None:
-        job_id, status, progress = job["id"], job["status"], job["progress"] or {}
-        percent = progress.get("percent")
-        if not self._live and self._states.get(job_id) != status:
-            say(f"{job_id} {plain(job['function'])} {status}")
-        self._states[job_id] = status
-        if job_id not in self._tasks:
-            name = f"{plain(job['function'])} {job_id[:8]}"
-            self._tasks[job_id] = self._progress.add_task(name, total=None, percent="", status="")
-        ended = status in ENDED
-        self._progress.update(
-            self._tasks[job_id],
-            total=1 if ended else progress.get("total"),
-            completed=1 if ended else progress.get("current") or 0,
-            percent="" if percent is None else f"{percent:g} %",
-            status=f"{status} {plain(progress.get('message'))}" if not ended else status,
-        )
+
+def _job(api: Api, display: Display, job_id: str) -> Answer:
+    job: dict[str, Any] = {"id": job_id, "function": None}
+
+    def told(kind: str, said: Any) -> None:
+        job.update({"progress": said} if kind == "progress" else said)
+        display.job(job)
+
+    return _to_the_end(api, "jobs", job_id, told)
+
+
+def _workflow(api: Api, display: Display, workflow_id: str) -> Answer:
+    workflow: dict[str, Any] = {}
+    jobs: dict[str, dict[str, Any]] = {}
+    ended: set[str] = set()
+
+    def told(kind: str, said: Any) -> None:
+        if kind in ("job", "progress"):
+            job, change = jobs.get(said["id"]), {"progress": said} if kind == "progress" else {"status": said["status"]}
+            changed = [{**job, **change}] if job else []  # another one may be named as if it were of this workflow
+        else:
+            workflow.update(said)
+            changed = said["jobs"]
+        if not jobs:
+            display.workflow(workflow, 0, len(changed))
+        for one in changed:
+            jobs[one["id"]] = one
+            (ended.add if one["status"] in ENDED else ended.discard)(one["id"])
+            display.node(one)
+        display.workflow(workflow, len(ended), len(jobs))
+
+    return _to_the_end(api, "workflows", workflow_id, told)
+
+
+def _to_the_end(api: Api, resource: str, one: str, told: Callable[[str, Any], None]) -> Answer:
+    """A job or a workflow, ended; `told` hears the kinds of its events, and what they say."""
+
+    def look() -> Event:
+        answer = api.call("GET", resource, one, wait=LOOK_EVERY)
+        return Event("end" if answer.json["status"] in ENDED else "status", answer.text)
+
+    while True:
+        for event in events(api, resource, one, "events", otherwise=look):
+            if event.kind != "reset":  # the state follows
+                told(event.kind, orjson.loads(event.data))
+            if event.kind == "end":
+                break
+        answer = api.call("GET", resource, one)
+        if answer.json["status"] in ENDED:
+            told("end", answer.json)
+            return answer
+
+
+def _all(tasks: list[Callable[[], Answer]], seconds: float | None) -> list[Answer]:
+    """What they return; STREAMS of them at once, in threads that end with the process.
+
+    Raises:
+        Failed: one of them did, or they have not ended after `seconds`.
+    """
+    left, done = iter(enumerate(tasks)), SimpleQueue[tuple[int, Answer | Exception]]()
+
+    def work() -> None:
+        for number, task in left:
+            try:
+                done.put((number, task()))
+            except Exception as error:  # it is raised where all are waited for
+                done.put((number, error))
+
+    for _ in tasks[:STREAMS]:
+        threading.Thread(target=work, daemon=True).start()
+    end, found = time.monotonic() + (seconds or 0), dict[int, Answer]()
+    while len(found) < len(tasks):
+        try:
+            number, outcome = done.get(timeout=None if seconds is None else max(0, end - time.monotonic()))
+        except Empty:
+            late = len(tasks) - len(found)
+            raise Failed(f"{late} of {len(tasks)} have not ended after {seconds:g} s", LATE) from None
+        if isinstance(outcome, Exception):
+            raise outcome
+        found[number] = outcome
+    return [answer for _, answer in sorted(found.items())]
+
+
+def _sleep_until(moment: float) -> None:
+    time.sleep(max(0, moment - time.monotonic()))

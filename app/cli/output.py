@@ -54,6 +54,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     _print(found)
 
 
+def more(page: Any) -> None:
+    """How to get the next page, if there may be one."""
+    if page["next_cursor"]:
+        say(f"There may be more: --cursor {page['next_cursor']}")
+
+
 def details(pairs: dict[str, Any]) -> None:
     """One a line; what there is not is left out."""
     found = Table.grid(padding=(0, 2))

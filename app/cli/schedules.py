@@ -1,17 +1,15 @@
 """`schedules`: list, show, put, delete, pause, resume, trigger, preview."""
 
-from collections.abc import Callable
-from functools import reduce
 from typing import Any
 
 import click
 
 from app.cli import arguments, complete
 from app.cli.command import EXIT_CODES, Api, Resource
-from app.cli.output import details, moment, plain, say, table
+from app.cli.output import details, moment, more, plain, say, table
 
 NAME = click.argument("name", shell_complete=complete.schedules)
-WHEN = (
+WHEN = arguments.options(
     click.option("--cron", help='Such as "0 2 * * mon-fri", or @daily.'),
     click.option("--interval", help="Seconds, or a duration such as 1h30m."),
     click.option("--at", help="Once, at this moment."),
@@ -19,11 +17,6 @@ WHEN = (
     click.option("--start", help="No run before this moment."),
     click.option("--end", help="No run after this moment."),
 )
-
-
-def when(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say when."""
-    return reduce(lambda found, option: option(found), reversed(WHEN), command)
 
 
 @click.group(cls=Resource, epilog=EXIT_CODES)
@@ -51,10 +44,8 @@ def show(api: Api, name: str) -> None:
 @group.command()
 @click.argument("name")
 @click.argument("function", shell_complete=complete.functions)
-@click.argument("words", nargs=-1, metavar="[NAME=TEXT | NAME:=JSON]...")
-@click.option("--args", metavar="JSON", help="Positional arguments, an array; -: from stdin.")
-@click.option("--kwargs", metavar="JSON", help="Arguments by name, an object; -: from stdin.")
-@when
+@arguments.CALL
+@WHEN
 @click.option("--queue", shell_complete=complete.queues)
 @click.option("--overlap", help="While the last run is not over: allow, skip or buffer_one.")
 @click.option("--catch-up", help="What was due while no scheduler ran: none, one or all.")
@@ -111,7 +102,7 @@ def trigger(api: Api, name: str) -> None:
 
 
 @group.command()
-@when
+@WHEN
 @click.pass_obj
 def preview(api: Api, **options: Any) -> None:
     """What a rule means and when it would run; nothing is kept."""
@@ -131,8 +122,7 @@ def _page(found: Any) -> None:
     table(("name", "function", "rule", "next", "", "reason"), rows)
     for entry in found["quarantined"]:
         say(f"{plain(entry['id'])} is not run: {plain(entry['reason'])}")
-    if found["next_cursor"]:
-        say(f"There may be more: --cursor {found['next_cursor']}")
+    more(found)
 
 
 def _show(schedule: Any) -> None:

@@ -1,12 +1,13 @@
-"""`workflows`: submit, list, show, cancel."""
+"""`workflows`: submit, watch, list, show, cancel."""
 
+import sys
 from typing import IO, Any
 
 import click
 
-from app.cli import arguments, complete
+from app.cli import arguments, complete, follow
 from app.cli.command import EXIT_CODES, Api, Resource
-from app.cli.output import details, moment, plain, say, table
+from app.cli.output import details, moment, more, plain, table
 
 WORKFLOW = click.argument("workflow_id", shell_complete=complete.workflows)
 
@@ -22,6 +23,17 @@ def group() -> None:
 def submit(api: Api, file: IO[str]) -> None:
     """Submit the graph in FILE, the JSON of POST /workflows; -: from stdin."""
     api.show(api.call("POST", "workflows", body=arguments.document(file.read(), file.name)), _summary)
+
+
+@group.command()
+@WORKFLOW
+@follow.TIMEOUT
+@click.pass_obj
+def watch(api: Api, workflow_id: str, timeout: float | None) -> None:
+    """Show how far a workflow is, until it has ended; exit with 1 if it did not finish."""
+    answer = follow.watch_workflow(api, workflow_id, timeout)
+    api.show(answer, _show)
+    sys.exit(follow.exit_code([answer.json]))
 
 
 @group.command("list")
@@ -57,8 +69,7 @@ def _page(found: Any) -> None:
         for one in found["workflows"]
     )
     table(("id", "name", "status", "ended", "created"), rows)
-    if found["next_cursor"]:
-        say(f"There may be more: --cursor {found['next_cursor']}")
+    more(found)
 
 
 def _summary(workflow: Any) -> None:

@@ -11,19 +11,23 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
+import urllib3
 from click.testing import CliRunner, Result
 from werkzeug.serving import make_server
 
-from app import api_keys
+from app import api_keys, events
 from app.__main__ import main
+from app.api import streams
 from app.settings import Settings
 from app.web import create_app
-from tests.conftest import ROOT, RQ_WORKER, Project, free_port, status
+from tests.conftest import ROOT, RQ_WORKER, Project, free_port, status, until
+from tests.failed import fail
 
 KEY, ENTRY = api_keys.new("cli", ["admin"])
 READER, READ = api_keys.new("reader", ["read"])
@@ -31,14 +35,66 @@ READER, READ = api_keys.new("reader", ["read"])
 
 @contextlib.contextmanager
 def serve(settings: Settings, connection: redis.Redis) -> Iterator[str]:
-    server = make_server("127.0.0.1", 0, create_app(settings, connection), threaded=True)
+    app = create_app(settings, connection)
+    server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.port}"
-    finally:
-        server.shutdown()
-        thread.join(10)
+    with pytest.MonkeyPatch.context() as quick:
+        quick.setattr(events, "BLOCK", 0.05)
+        quick.setattr(streams, "LOOK_EVERY", 0.05)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.port}"
+        finally:
+            app.extensions["jobline"].events.closing = lambda: True
+            server.shutdown()
+            thread.join(10)
+            until(lambda: app.extensions["jobline"].events._thread is None)
+
+
+class Line(contextlib.AbstractContextManager["Line"]):
+    """To an API, and it can be cut: what is open breaks off, and nobody answers any more until it is mended."""
+
+    def __init__(self, api: str) -> None:
+        self.api = int(api.rpartition(":")[2])
+        self.calls = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._open: list[socket.socket] = []
+        self._up = True
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def cut(self) -> None:
+        self._up = False
+        for end in self._open:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        self._up = True
+
+    def __exit__(self, *_: object) -> None:
+        self.cut()
+        self._listener.close()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):  # the listener is closed
+            while True:
+                near, _ = self._listener.accept()
+                if not self._up:
+                    near.close()
+                    continue
+                far = socket.create_connection(("127.0.0.1", self.api))
+                self._open += [near, far]
+                self.calls += 1
+                threading.Thread(target=self._pass, args=(near, far), daemon=True).start()
+                threading.Thread(target=self._pass, args=(far, near), daemon=True).start()
+
+    @staticmethod
+    def _pass(here: socket.socket, there: socket.socket) -> None:
+        with contextlib.suppress(OSError), here:
+            while said := here.recv(65536):
+                there.sendall(said)
+            there.shutdown(socket.SHUT_WR)
 
 
 @pytest.fixture
@@ -136,6 +192,150 @@ def test_cancel_requeue_delete(valkey: redis.Redis) -> None:
 
 
 @pytest.mark.usefixtures("api")
+def test_a_requeue_may_change_the_call(valkey: redis.Redis) -> None:
+    fail(valkey, "mine", args=("no",), queue="low")
+    changes = ("--args", "[]", "message=yes", "--queue", "high", "--job-timeout", "1m", "--retries", "2")
+    job = answer("jobs", "requeue", "mine", *changes)
+    assert (job["status"], job["queue"], job["timeout"], job["retries_left"]) == ("queued", "high", 60, 2)
+    assert (job["args"], job["kwargs"]) == ([], {"message": "yes"})
+    fail(valkey, "other", args=("no",), queue="low")
+    assert run("jobs", "requeue", "other", "text=yes").exit_code == 3
+    job = answer("jobs", "requeue", "other")
+    assert (job["queue"], job["args"], job["kwargs"]) == ("low", ["no"], {})
+
+
+@pytest.mark.usefixtures("api")
+def test_a_job_that_waits_is_changed() -> None:
+    answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2", "--id", "mine", "--delay", "1h", "--tag", "x")
+    changes = ("--at", "2099-01-01T00:00:00Z", "--queue", "low", "--job-timeout", "1m", "--description", "D")
+    job = answer("jobs", "change", "mine", *changes, "--tag", "y", "--tag", "z")
+    assert (job["scheduled_for"], job["queue"], job["timeout"]) == ("2099-01-01T00:00:00Z", "low", 60)
+    assert (job["description"], job["tags"]) == ("D", ["y", "z"])
+    assert answer("jobs", "change", "mine", "-o", "tags:=[]")["tags"] == []
+    assert re.search(r"^status +queued$", run("jobs", "change", "mine", "--delay", "0").stdout, re.MULTILINE)
+    answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2", "--id", "last", "--queue", "low")
+    answer("jobs", "change", "last", "--at-front")
+    assert [job["id"] for job in answer("jobs", "list", "--queue", "low")["jobs"]] == ["mine", "last"]
+    nothing = run("jobs", "change", "mine", "--json")
+    assert (nothing.exit_code, nothing.stdout) == (3, "")
+    assert "say what is to be changed" in nothing.stderr
+
+
+@pytest.fixture
+def dead(api: str, valkey: redis.Redis) -> redis.Redis:
+    """Five jobs that failed in two ways, and one that waits."""
+    fail(valkey, "a", "b", "c", error="KeyError: 'x'")
+    fail(valkey, "d", ago=timedelta(days=2))
+    fail(valkey, "e", queue="low", tags=["red"])
+    answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2", "--id", "waits")
+    return valkey
+
+
+FILTERS = [
+    (["--error", "KeyError"], "abc"),
+    (["--queue", "low"], "e"),
+    (["--tag", "red"], "e"),
+    (["--status", "failed", "--since", "2000-01-01T00:00:00Z", "--function", "demo.fail", "--search", "no"], "abcde"),
+    (["--until", "2000-01-01T00:00:00Z"], ""),
+]
+
+
+@pytest.mark.parametrize(("words", "meant"), FILTERS)
+def test_jobs_are_listed_and_requeued_by_the_same_filter(dead: redis.Redis, words: list[str], meant: str) -> None:
+    listed = answer("jobs", "list", *words)["jobs"]
+    assert sorted(job["id"] for job in listed) == list(meant)
+    tried = answer("jobs", "requeue", *words, "--dry-run")
+    assert tried == {"matched": len(meant), "requeued": 0, "skipped": 0}
+    assert {status(dead, job_id) for job_id in "abcde"} == {"failed"}
+    done = run("jobs", "requeue", *words)
+    assert re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE) == [
+        ("matched", str(len(meant))),
+        ("requeued", str(len(meant))),
+        ("skipped", "0"),
+    ]
+    assert [job_id for job_id in "abcde" if status(dead, job_id) == "queued"] == list(meant)
+
+
+def test_many_are_done_in_as_many_requests_as_it_takes(dead: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.bulk.SPEND", 0)
+    monkeypatch.setattr("app.bulk.BATCH", 2)
+    done = run("jobs", "requeue", "--error", "KeyError", "--json")
+    assert json.loads(done.stdout) == {"matched": 3, "requeued": 3, "skipped": 0}
+    assert re.search(r"2 requeued, 0 skipped, and going on$", done.stderr, re.MULTILINE)
+    assert answer("jobs", "cancel", "--all") == {"matched": 4, "canceled": 4, "skipped": 0}
+    assert status(dead, "waits") == "canceled"
+    assert answer("jobs", "delete", "--all") == {"matched": 6, "deleted": 6, "skipped": 0}
+    assert answer("jobs", "list")["jobs"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["requeue"], "give an ID, a filter, or --all"),
+        (["cancel", "--dry-run"], "give an ID, a filter, or --all"),
+        (["delete", "--yes"], "give an ID, a filter, or --all"),
+        (["delete", "a", "--queue", "low"], "an ID or a filter, not both"),
+        (["requeue", "a", "--dry-run"], "an ID or a filter, not both"),
+        (["requeue", "--queue", "low", "--retries", "2"], "for one job"),
+        (["requeue", "--status", "queued"], "'queued' is not one of"),
+        (["cancel", "--status", "failed"], "'failed' is not one of"),
+    ],
+)
+def test_what_is_not_said_clearly_is_done_to_no_job(dead: redis.Redis, words: list[str], said: str) -> None:
+    done = run("jobs", *words)
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert [status(dead, job_id) for job_id in "abcde"] == ["failed"] * 5
+
+
+@pytest.mark.parametrize(
+    ("words", "typed", "code", "left"),
+    [([], "n", 130, "abcde"), ([], "y", 0, "de"), (["--yes"], "", 0, "de"), (["--dry-run"], "", 0, "abcde")],
+)
+def test_a_terminal_is_asked_before_many_are_deleted(
+    dead: redis.Redis, words: list[str], typed: str, code: int, left: str
+) -> None:
+    screen, terminal = pty.openpty()
+    os.write(screen, f"{typed}\n".encode())
+    done = subprocess.run(
+        [sys.executable, "-m", "app", "jobs", "delete", "--error", "KeyError", "--json", *words],
+        cwd=ROOT, stdin=terminal, capture_output=True, text=True, timeout=20,
+    )  # fmt: skip
+    os.close(terminal)
+    os.close(screen)
+    assert done.returncode == code
+    assert ("Delete 3 jobs?" in done.stderr) is bool(typed)
+    assert bool(done.stdout) is (code == 0)
+    assert [job_id for job_id in "abcde" if status(dead, job_id) == "failed"] == list(left)
+
+
+def test_failures_are_grouped(dead: redis.Redis) -> None:
+    rows = [line.split() for line in run("failures").stdout.splitlines()]
+    assert [(row[0], row[1], row[2]) for row in rows[1:]] == [
+        ("demo.fail", "KeyError", "3"),
+        ("demo.fail", "ValueError", "2"),
+    ]
+    assert [group["example"] for group in answer("failures", "--queue", "low")["failures"]] == ["e"]
+    assert answer("failures", "--function", "demo.add")["failures"] == []
+    assert answer("failures", "--since", "2999-01-01T00:00:00Z") == {"failures": [], "complete": True}
+
+
+@pytest.mark.usefixtures("dead")
+def test_the_audit_log_is_read() -> None:
+    answer("queues", "pause", "low")
+    answer("jobs", "requeue", "--error", "KeyError")
+    printed = run("audit", "--limit", "1")
+    assert re.search(r"Z +open +jobs.requeue_many +200 +127.0.0.1 +.*\"requeued\":3", printed.stdout)
+    [entry] = answer("audit", "--action", "queues.pause")["entries"]
+    assert (entry["target"], entry["actor"]) == ("low", "open")
+    first = answer("audit", "--limit", "1")
+    assert f"--cursor {first['next_cursor']}" in printed.stderr
+    assert answer("audit", "--limit", "1", "--cursor", first["next_cursor"])["entries"] == [entry]
+    assert answer("audit", "--actor", "nobody")["entries"] == []
+    assert answer("audit", "--since", "2999-01-01T00:00:00Z")["entries"] == []
+
+
+@pytest.mark.usefixtures("api")
 def test_functions_queues_and_workers() -> None:
     answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2", "--queue", "low")
     assert "demo.add" in [function["name"] for function in answer("functions", "list")["functions"]]
@@ -230,6 +430,127 @@ def test_several_are_watched_until_all_have_ended() -> None:
         (ids[1], "failed"),
     ]
     assert f"{slow} demo.count finished" in done.stderr
+
+
+def start(*words: str, **environment: str) -> subprocess.Popen[str]:
+    """The command line, in a process of its own; it ends within 30 s, whatever it waits for."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", *words],
+        cwd=ROOT, env={**os.environ, **environment}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    killer = threading.Timer(30, process.kill)
+    killer.daemon = True
+    killer.start()
+    return process
+
+
+def listened_to(valkey: redis.Redis) -> bool:
+    return bool(valkey.exists("jobline:events"))
+
+
+def test_a_job_that_is_watched_is_told_of_and_not_asked_for(api: str, project: Project) -> None:
+    job_id = answer("jobs", "enqueue", "demo.count", "total:=5")["id"]
+    with Line(api) as line:
+        watching = start("jobs", "watch", job_id, "--json", JOBLINE_URL=line.url)
+        assert watching.stderr
+        assert watching.stderr.readline() == f"{job_id} demo.count queued\n"
+        project.work()
+        output, told = watching.communicate(timeout=20)
+        assert told.splitlines() == [f"{job_id} demo.count started", f"{job_id} demo.count finished"]
+        assert (watching.returncode, json.loads(output)["jobs"][0]["result"]) == (0, 5)
+        assert line.calls == 2, "its stream, and the job when it has ended"
+
+
+def test_what_happens_while_the_connection_is_broken_is_told_of_later(api: str, valkey: redis.Redis) -> None:
+    with Line(api) as line:
+        listening = start("events", "--json", JOBLINE_URL=line.url)
+        assert listening.stdout
+        until(lambda: listened_to(valkey))
+        for job_id in ("one", "two"):
+            answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2", "--id", job_id)
+            told = json.loads(listening.stdout.readline())
+            assert (told["id"], told["status"], told["queue"]) == (job_id, "queued", "default")
+        line.cut()
+        answer("jobs", "cancel", "one")
+        line.mend()
+        answer("jobs", "cancel", "two")
+        assert [json.loads(listening.stdout.readline())["id"] for _ in range(2)] == ["one", "two"]
+        line.cut()
+        valkey.delete("jobline:events")
+        line.mend()
+        assert listening.stderr
+        assert listening.stderr.readline() == "what has happened since is no longer known\n"
+        until(lambda: listened_to(valkey))
+        answer("jobs", "requeue", "one")
+        assert json.loads(listening.stdout.readline())["id"] == "one"
+        listening.send_signal(signal.SIGINT)
+        assert listening.communicate(timeout=20) == ("", "")
+        assert listening.returncode == 130
+
+
+@pytest.mark.usefixtures("api")
+def test_events_are_a_line_each_and_filtered(valkey: redis.Redis) -> None:
+    listening = start("events", "--queue", "low", "--function", "demo.add")
+    assert listening.stdout
+    until(lambda: listened_to(valkey))
+    answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2")
+    answer("jobs", "enqueue", "demo.fail", "message=no", "--queue", "low")
+    answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2", "--queue", "low", "--id", "mine")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ  queued  low  mine\n", listening.stdout.readline())
+    listening.send_signal(signal.SIGINT)
+    assert (listening.communicate(timeout=20), listening.returncode) == (("", ""), 130)
+
+
+FAN = {
+    "jobs": [
+        {"name": "a", "function": "demo.add", "args": [1, 2]},
+        {"name": "b", "function": "demo.add", "args": [{"$result": "a"}, 3], "after": ["a"]},
+        {"name": "c", "function": "demo.fail", "args": ["no"], "after": ["b"]},
+        {"name": "d", "function": "demo.add", "args": [1, 2], "after": ["c"]},
+    ]
+}
+
+
+@pytest.mark.usefixtures("api")
+def test_a_workflow_is_watched_until_it_has_ended(project: Project) -> None:
+    flow = answer("workflows", "submit", "-", stdin=json.dumps(FAN))["id"]
+    watching = start("workflows", "watch", flow, "--json")
+    assert watching.stderr
+    assert watching.stderr.readline() == f"{flow} running\n"
+    project.work()
+    output, told = watching.communicate(timeout=20)
+    ran = [f"{flow}-{name} demo.{function}" for name, function in (("a", "add"), ("b", "add"), ("c", "fail"))]
+    fates = ["finished", "finished", "failed"]
+    lines = [f"{job} {status}" for job, fate in zip(ran, fates, strict=True) for status in ("started", fate)]
+    assert sorted(told.splitlines()) == sorted([*lines, f"{flow}-d demo.add canceled", f"{flow} failed"])
+    assert watching.returncode == 1
+    assert json.loads(output) == answer("workflows", "show", flow)
+    assert run("workflows", "watch", flow).exit_code == 1
+
+
+@pytest.mark.usefixtures("worker")
+def test_where_too_many_streams_are_open_it_is_asked_for(valkey: redis.Redis) -> None:
+    with serve(Settings(event_streams=1), valkey) as url:
+        taken = urllib3.request("GET", f"{url}/api/v1/events", preload_content=False)
+        try:
+            job_id = answer("jobs", "enqueue", "demo.count", "total:=12", "--url", url)["id"]
+            done = run("jobs", "watch", job_id, "--url", url, "--json")
+            assert (done.exit_code, json.loads(done.stdout)["jobs"][0]["result"]) == (0, 12)
+            assert f"{job_id} demo.count finished" in done.stderr
+            flow = answer("workflows", "submit", "-", "--url", url, stdin=json.dumps(GRAPH))["id"]
+            assert run("workflows", "watch", flow, "--url", url).exit_code == 0
+            refused = run("events", "--url", url)
+            assert (refused.exit_code, refused.stdout) == (4, "")
+            assert "1 event streams are open already" in refused.stderr
+        finally:
+            taken.close()
+
+
+@pytest.mark.usefixtures("api")
+def test_what_is_not_there_is_not_watched() -> None:
+    for resource in ("jobs", "workflows"):
+        missing = run(resource, "watch", "gone", "--json")
+        assert (missing.exit_code, missing.stdout) == (3, "")
 
 
 # What scripts rely on
@@ -379,25 +700,52 @@ def test_a_pipe_gets_whole_lines_without_colour() -> None:
     ]
 
 
-@pytest.mark.usefixtures("api", "worker")
-def test_a_terminal_shows_how_far_jobs_are() -> None:
-    job_id = answer("jobs", "enqueue", "demo.count", "total:=40")["id"]
+def on_a_terminal(project: Project, waits: bytes, *words: str) -> tuple[str, str]:
+    """What is shown there, and what its output is elsewhere; a worker starts once it shows what `waits`."""
     screen, terminal = pty.openpty()
-    words = [sys.executable, "-m", "app", "jobs", "watch", job_id]
     env = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    process = subprocess.Popen(words, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=terminal)
+    command = [sys.executable, "-m", "app", *words]
+    process = subprocess.Popen(command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=terminal)
     os.close(terminal)
-    shown = b""
+    shown, worker = b"", None
     with contextlib.suppress(OSError):  # the terminal is closed
         while found := os.read(screen, 4096):
             shown += found
+            if waits in shown and worker is None:
+                worker = project.start(*RQ_WORKER, "--burst")
     os.close(screen)
+    assert worker
+    worker.communicate(timeout=20)
     output, _ = process.communicate(timeout=20)
     assert process.returncode == 0
-    assert re.search(r"━.*\d % started counting", shown.decode())
-    assert "100 % finished" in shown.decode()
-    assert job_id.encode() in output
-    assert b"\x1b" not in output
+    assert "\x1b" not in output
+    return shown.decode(), output
+
+
+@pytest.mark.usefixtures("api")
+def test_a_terminal_shows_how_far_jobs_are(project: Project) -> None:
+    job_id = answer("jobs", "enqueue", "demo.count", "total:=8")["id"]
+    shown, output = on_a_terminal(project, b"queued", "jobs", "watch", job_id)
+    assert re.search(r"━.*\d % started counting", shown)
+    assert "100 % finished" in shown
+    assert job_id in output
+
+
+@pytest.mark.usefixtures("api")
+def test_a_terminal_shows_how_far_a_workflow_and_its_jobs_are(project: Project) -> None:
+    count = {"name": "slow", "function": "demo.count", "args": [8]}
+    graph = {
+        "name": "both",
+        "jobs": [count, {"name": "last", "function": "demo.add", "args": [1, 2], "after": ["slow"]}],
+    }
+    flow = answer("workflows", "submit", "-", stdin=json.dumps(graph))["id"]
+    shown, output = on_a_terminal(project, b"0 of 2 jobs", "workflows", "watch", flow)
+    assert re.search(rf"both {flow[:8]} .*━.* running 0 of 2 jobs", shown)
+    assert re.search(r"demo.count slow .*━.*\d % started counting", shown)
+    last = shown.rpartition("both")[2]
+    assert "finished" in last
+    assert "demo." not in last, "a job has no bar when it has ended"
+    assert re.search(r"^jobs +2 of 2$", output, re.MULTILINE)
 
 
 def test_ctrl_c_is_130_and_no_traceback(api: str) -> None:
@@ -447,6 +795,43 @@ def test_bash_completes_commands_and_names(api: str, shell: Path, line: str, off
     answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2", "--queue", "low", "--id", "mine")
     answer("schedules", "put", "nightly", "demo.add", "a:=1", "b:=2", "--cron", "@daily")
     assert complete(shell, line) == offered
+
+
+ASKED = {
+    "zsh": 'COMP_WORDS="$LINE" COMP_CWORD={place}',
+    "fish": 'COMP_WORDS="$LINE" COMP_CWORD="$WORD"',
+}
+"""As the scripts of the shells ask, which `_JOBLINE_COMPLETE=zsh_source` prints."""
+
+
+@pytest.mark.parametrize("name", ASKED)
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("jobline ev", ["events"]),
+        ("jobline jobs enqueue demo.a", ["demo.add"]),
+        ("jobline jobs requeue --queue lo", ["low"]),
+        ("jobline jobs change ", ["mine"]),
+    ],
+)
+@pytest.mark.usefixtures("api")
+def test_zsh_and_fish_complete_the_same(shell: Path, name: str, line: str, offered: list[str]) -> None:
+    answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2", "--queue", "low", "--id", "mine")
+    *before, word = line.split(" ")
+    env = {**os.environ, "PATH": f"{shell}:{os.environ['PATH']}", "LINE": line, "WORD": word}
+
+    def sh(script: str) -> str:
+        done = subprocess.run(["sh", "-c", script], cwd="/", env=env, capture_output=True, text=True, timeout=60)
+        assert (done.stderr, done.returncode) == ("", 0)
+        return done.stdout
+
+    assert "_jobline_completion" in sh(f"_JOBLINE_COMPLETE={name}_source jobline")
+    printed = sh(f"env {ASKED[name].format(place=len(before))} _JOBLINE_COMPLETE={name}_complete jobline")
+    if name == "zsh":
+        found = printed.splitlines()[1::3]
+    else:
+        found = [text.partition(",")[2].partition("\t")[0] for text in printed.splitlines()]
+    assert found == offered
 
 
 def test_completion_is_silent_while_nobody_answers(shell: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,65 @@
+"""How far jobs and workflows are, on stderr: bars on a terminal; elsewhere a line for each change of state."""
+
+import sys
+from typing import Any
+
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from app.cli.output import console, plain, say
+from app.job_state import ENDED
+
+
+class Display:
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        columns = [
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[percent]}"),
+            TextColumn("{task.fields[status]}"),
+            TimeElapsedColumn(),
+        ]
+        self._progress = Progress(*columns, console=console(sys.stderr), disable=not self._live)
+        self._tasks: dict[str, TaskID] = {}
+        self._states: dict[str, str] = {}
+
+    def __enter__(self) -> "Display":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def job(self, job: dict[str, Any]) -> None:
+        short = job.get("name") or job["id"][:8]  # a name in a workflow
+        self._show(job["id"], short, plain(job["function"]), job["status"], job.get("progress") or {})
+
+    def workflow(self, workflow: dict[str, Any], ended: int, total: int) -> None:
+        """So many of its jobs have ended."""
+        progress = {"current": ended, "total": total, "message": f"{ended} of {total} jobs"}
+        self._show(workflow["id"], workflow["id"][:8], plain(workflow["name"]), workflow["status"], progress)
+
+    def node(self, job: dict[str, Any]) -> None:
+        """A job of a workflow: it has a bar while it runs, and lines when it begins and ends."""
+        if job["status"] == "started" or (job["status"] in ENDED and not self._live):
+            self.job(job)
+        elif job["id"] in self._tasks:
+            del self._states[job["id"]]
+            self._progress.remove_task(self._tasks.pop(job["id"]))
+
+    def _show(self, one: str, short: str, name: str, status: str, progress: dict[str, Any]) -> None:
+        percent = progress.get("percent")
+        if not self._live and self._states.get(one) != status:
+            say(" ".join(word for word in (one, name, status) if word))
+        self._states[one] = status
+        if one not in self._tasks:
+            label = " ".join(word for word in (name, short) if word)
+            self._tasks[one] = self._progress.add_task(label, total=None, percent="", status="")
+        ended = status in ENDED
+        self._progress.update(
+            self._tasks[one],
+            total=1 if ended else progress.get("total"),
+            completed=1 if ended else progress.get("current") or 0,
+            percent="" if percent is None else f"{percent:g} %",
+            status=f"{status} {plain(progress.get('message'))}" if not ended else status,
+        )

@@ -1,0 +1,32 @@
+"""`failures`: failed jobs in groups."""
+
+from typing import Any
+
+import click
+
+from app.cli import complete
+from app.cli.command import Api, Command
+from app.cli.output import moment, say, table
+
+COLUMNS = ("function", "error", "count", "first", "last", "queues", "example", "message")
+
+
+@click.command(cls=Command)
+@click.option("--queue", shell_complete=complete.queues)
+@click.option("--function", shell_complete=complete.functions)
+@click.option("--since", help="Failed at this moment or later, such as 2027-01-01T00:00:00Z.")
+@click.pass_obj
+def failures(api: Api, **query: Any) -> None:
+    """Failed jobs by function and type of error, most frequent first, with the latest of each."""
+    api.show(api.call("GET", "failures", query=query), _table)
+
+
+def _table(found: Any) -> None:
+    rows = (
+        (one["function"], one["error"], one["count"], moment(one["first_seen"]), moment(one["last_seen"]),
+         ",".join(one["queues"]), one["example"], one["message"])
+        for one in found["failures"]
+    )  # fmt: skip
+    table(COLUMNS, rows)
+    if not found["complete"]:
+        say("There are more: only the newest failed jobs were looked at.")
