@@ -63,7 +63,9 @@ def test_secrets_of_24_to_64_bytes_are_taken(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [secret(23), secret(65), "hunter2", "whsec_", "whsec_hunter2!", SECRET.removeprefix("whsec_")]
+    "bad",
+    [secret(23), secret(65), "hunter2", "whsec_", "whsec_hunter2!", SECRET.removeprefix("whsec_")],
+    ids=["23 bytes", "65 bytes", "a word", "nothing", "no Base64", "no prefix"],
 )
 def test_other_secrets_are_refused_and_not_shown(bad: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEBHOOK_SECRET", f"{SECRET} {bad}")
