@@ -2,6 +2,7 @@
 
 import random
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -192,6 +193,35 @@ def test_or_all_of_it_stops(client: FlaskClient, project: Project, valkey: redis
         scheduler.communicate(timeout=10)
     assert states(found)["after_slow"] == states(found)["later"] == "canceled"
     assert found["status"] == "failed"
+
+
+def test_a_stop_leaves_alone_what_is_about_to_begin_and_cancels_it_if_it_goes_back(
+    client: FlaskClient, valkey: redis.Redis
+) -> None:
+    workflow = submit(client, job("bad", "echo"), job("begins", "echo"), job("returns", "echo"), on_error="stop")
+    queue, [bad, begins, returns] = "rq:queue:default", valkey.lrange("rq:queue:default", 0, -1)
+    valkey.lrem(queue, 1, begins)  # as a claim of two
+    valkey.lrem(queue, 1, returns)
+    valkey.delete(b"rq:job:" + bad)
+    store.sweep(valkey, 0)  # which finds that one of them is gone, so that the graph is to stop
+    started = {"status": "started", "worker_name": "someone"}
+    begin = threading.Timer(0.3, valkey.hset, [b"rq:job:" + begins], {"mapping": started})
+    with valkey.pubsub(ignore_subscribe_messages=True) as heard:
+        heard.subscribe("rq:pubsub:someone")
+        heard.get_message(timeout=1)
+        begin.start()
+        store.sweep(valkey, 0)
+        begin.join()
+        assert heard.get_message(timeout=0.5) is None  # nobody is told to stop it
+    valkey.rpush(queue, returns)
+    store.sweep(valkey, 0)
+    assert states(client.get(f"{URL}/{workflow}").json) == {
+        "bad": "canceled",
+        "begins": "started",
+        "returns": "canceled",
+    }
+    store.sweep(valkey, 0)
+    assert not valkey.exists("jobline:workflows:stopping")
 
 
 @pytest.mark.parametrize(
