@@ -87,7 +87,7 @@ class NewWorkflow:
         }  # fmt: skip
         children: dict[str, list[tuple[str, int]]] = {}
         for node, jobs in (*self.nodes, *self.hooks):
-            edges = [(need.name, int(need.even_if_failed)) for need in node.after]
+            edges = [(need.name, int(need.even_if_failed)) for need in node.needs()]
             for parent, even in edges:
                 children.setdefault(parent, []).append((node.name, even))
             fields[f"state:{node.name}"] = "waiting" if edges or node.name in HOOKS else "open"

@@ -175,6 +175,23 @@ def test_what_needs_a_dead_job_is_canceled_with_the_reason_and_the_rest_goes_on(
     }
 
 
+@pytest.mark.parametrize("many", [{}, {"each": [1, 2]}])
+def test_a_job_waits_for_the_results_it_takes_though_what_is_between_is_canceled(
+    client: FlaskClient, project: Project, many: dict[str, Any]
+) -> None:
+    workflow = submit(
+        client,
+        job("bad", "fail"),
+        job("slow", "echo", *([] if many else [1]), **many),
+        job("between", "echo", after=["bad", "slow"]),
+        job("last", "echo", result("slow"), after=[{"name": "between", "even_if_failed": True}], at_front=True),
+    )
+    project.work()
+    found = ended(client, workflow, 1)
+    assert states(found)["between"] == "canceled"
+    assert found["jobs"][-1]["result"] == (many.get("each") or 1), found["jobs"][-1]["error"]
+
+
 def test_or_all_of_it_stops(client: FlaskClient, project: Project, valkey: redis.Redis, worker: object) -> None:
     scheduler = project.start("scheduler.py", LOG_LEVEL="ERROR")
     try:
