@@ -299,6 +299,20 @@ def test_a_job_that_is_deleted_holds_nothing_up(client: FlaskClient, valkey: red
     assert states(ended(client, workflow, 1)) == {"gone": "canceled", "child": "canceled"}
 
 
+def test_the_result_of_a_job_that_is_deleted_while_it_waits_is_null(client: FlaskClient, project: Project) -> None:
+    workflow = submit(
+        client,
+        job("first", "echo", 1),
+        job("gone", "echo", after=["first"]),
+        job("last", "wrap", result("gone"), after=[{"name": "gone", "even_if_failed": True}]),
+    )
+    assert client.delete(f"/api/v1/jobs/{workflow}-gone").status_code == 204
+    project.work()
+    found = ended(client, workflow, 1)
+    assert states(found) == {"first": "finished", "gone": "canceled", "last": "finished"}
+    assert found["jobs"][-1]["result"] == {"values": [None]}
+
+
 def test_jobs_that_a_stock_worker_ran_move_the_graph_on(
     client: FlaskClient, project: Project, valkey: redis.Redis
 ) -> None:
