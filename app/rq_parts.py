@@ -3,7 +3,7 @@
 import asyncio
 import zlib
 from base64 import b64encode
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -16,6 +16,7 @@ from app.catalog import Catalog, name_of
 from app.options import Discard, Retry
 from app.outbound import seconds_to_wait
 from app.quarantine import FAILED
+from app.redis import QUEUES, registry_key
 from app.serializer import JSON
 from app.settings import get_settings
 from app.workflows.results import with_results
@@ -155,3 +156,12 @@ class Queue(rq.Queue):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "serializer": JSON})
+
+    def schedule_job(self, job: Any, datetime: datetime, pipeline: Any = None, unique: bool = False) -> Any:
+        """RQ 2.12 writes the registry beside the pipeline: a worker that dies between them holds a job that goes on."""
+        if pipeline is None or unique:
+            return super().schedule_job(job, datetime, pipeline, unique)
+        pipeline.sadd(QUEUES, self.key)
+        self._persist_job(job, pipeline, status=JobStatus.SCHEDULED)
+        pipeline.zadd(registry_key("scheduled", self.name), {job.id: int(datetime.timestamp())})
+        return job

@@ -35,6 +35,17 @@ class Node:
         """The positional arguments of each of its jobs."""
         return [self.args] if self.each is None else [[*self.args, item] for item in self.each]
 
+    def needs(self) -> list[Need]:
+        """All that must have ended before it begins: what it comes after, and whose results it takes.
+
+        Those may be further up, and not have ended when what is between was canceled. A hook comes after everything.
+        """
+        if self.name in HOOKS:
+            return []
+        known = {need.name for need in self.after}
+        taken = dict.fromkeys(reference.job for _, reference in self.references())
+        return [*self.after, *(Need(name, even_if_failed=True) for name in taken if name not in known)]
+
     def references(self) -> list[tuple[str, Reference]]:
         """With the pointer to each. Raises Invalid."""
         found = []

@@ -151,6 +151,7 @@ local function settle(flow, steps, now)
         redis.call('HINCRBY', flow.key, 'count:canceled', 1)
         redis.call('HINCRBY', flow.key, 'failures', 1)
         set(flow, 'failed:' .. of, 'canceled')
+        if get(flow, 'keep:' .. of) then redis.call('HSET', flow.key .. ':results', node, '') end
         if redis.call('HINCRBY', flow.key, 'open:' .. of, -1) == 0 then steps[#steps + 1] = { 'end', of } end
       end
     end

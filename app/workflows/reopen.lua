@@ -43,6 +43,7 @@ local function reopen(id)
   end
   set(flow, 'status', 'running')
   redis.call('SADD', 'jobline:workflows:open', flow.id)
+  redis.call('SREM', 'jobline:workflows:stopping', flow.id)
   for _, part in ipairs({ '', ':ended', ':results' }) do redis.call('PERSIST', flow.key .. part) end
 
   local nodes, steps = cjson.decode(get(flow, 'nodes')), {}

@@ -2,7 +2,7 @@
 
 import contextlib
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -91,7 +91,7 @@ class NewWorkflow:
             fields |= webhooks.fields(self.webhook)
         children: dict[str, list[tuple[str, int]]] = {}
         for node, jobs in (*self.nodes, *self.hooks):
-            edges = [(need.name, int(need.even_if_failed)) for need in node.after]
+            edges = [(need.name, int(need.even_if_failed)) for need in node.needs()]
             for parent, even in edges:
                 children.setdefault(parent, []).append((node.name, even))
             fields[f"state:{node.name}"] = "waiting" if edges or node.name in HOOKS else "open"
@@ -141,7 +141,9 @@ def cancel(connection: redis.Redis, workflow: str) -> None:
     left = _cancel(connection, workflow, "canceled")
     if left is None:
         raise Conflict(f"Workflow {workflow} has ended")
-    _cancel_jobs(connection, workflow, left)
+    for member in left:
+        with contextlib.suppress(NotFound, Conflict):  # it has ended meanwhile
+            changes.cancel(connection, f"{workflow}-{member.decode()}")
 
 
 def _cancel(connection: redis.Redis, workflow: str, status: str) -> list[bytes] | None:
@@ -151,15 +153,6 @@ def _cancel(connection: redis.Redis, workflow: str, status: str) -> list[bytes] 
     return found
 
 
-def _cancel_jobs(connection: redis.Redis, workflow: str, members: Sequence[bytes], running: bool = True) -> None:
-    """Those that run too, if it is said."""
-    for member in members:
-        with contextlib.suppress(NotFound, Conflict):  # it has ended meanwhile
-            job_id = f"{workflow}-{member.decode()}"
-            if running or connection.hget(job_key(job_id), "status") != b"started":
-                changes.cancel(connection, job_id)
-
-
 def sweep(connection: redis.Redis, number: int, parts: int = 10) -> None:
     """Look after some open workflows: stop those that are to stop, and note ends that nobody has told of.
 
@@ -167,8 +160,8 @@ def sweep(connection: redis.Redis, number: int, parts: int = 10) -> None:
     of them, one after the other, look after all.
     """
     for workflow in connection.smembers(WORKFLOWS_STOPPING):
-        left = _cancel(connection, workflow.decode(), "")
-        _cancel_jobs(connection, workflow.decode(), left or [], running=False)
+        for member in _cancel(connection, workflow.decode(), "") or ():
+            changes.change(connection, f"{workflow.decode()}-{member.decode()}", "cancel")  # not what is about to begin
     for workflow in sorted(connection.smembers(WORKFLOWS_OPEN))[number % parts :: parts]:
         for batch in batches(_open_members(connection, workflow.decode()), BATCH):
             _note_ends(connection, workflow.decode(), batch)

@@ -18,7 +18,8 @@ from app import job_state
 from tests.conftest import RQ_WORKER, Project, Server, status, until
 
 SOURCE = """
-import os, time
+import os, signal, time
+from redis.client import Pipeline
 from app import job
 
 
@@ -35,6 +36,15 @@ def again(path: str, text: str, seconds: float = 0) -> None:
 
 def failed(job, connection, *exc_info) -> None:
     connection.set("failed", str(exc_info[1]))
+
+
+def dies_as_it_fails() -> None:
+    def die(*_) -> None:
+        os.kill(os.getppid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    Pipeline.execute = die
+    raise ValueError
 """
 
 Started = list[subprocess.Popen[bytes]]
@@ -160,6 +170,17 @@ def test_a_dead_horses_job_is_recovered_at_once(project: Project, valkey: redis.
     family(process)[0].kill()
     until(lambda: status(valkey, "job") == "failed")
     assert time.monotonic() - killed_at < 2
+
+
+def test_a_worker_killed_as_an_attempt_fails_leaves_no_retry_beside_it(
+    project: Project, valkey: redis.Redis, started: Started
+) -> None:
+    """Else the job runs again, and once more when the worker is found to be dead, though it has finished meanwhile."""
+    project.write("notes", SOURCE)
+    put(valkey, "default", "job", "dies_as_it_fails", retry=rq.Retry(3, interval=60))
+    worker(project, started, "default").wait(20)
+    assert valkey.zcard("rq:wip:default") == 1
+    assert valkey.zcard("rq:scheduled:default") == 0
 
 
 def test_a_cut_line_loses_nothing_and_runs_nothing_twice(

@@ -2,6 +2,7 @@
 
 import random
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -178,6 +179,23 @@ def test_what_needs_a_dead_job_is_canceled_with_the_reason_and_the_rest_goes_on(
     }
 
 
+@pytest.mark.parametrize("many", [{}, {"each": [1, 2]}])
+def test_a_job_waits_for_the_results_it_takes_though_what_is_between_is_canceled(
+    client: FlaskClient, project: Project, many: dict[str, Any]
+) -> None:
+    workflow = submit(
+        client,
+        job("bad", "fail"),
+        job("slow", "echo", *([] if many else [1]), **many),
+        job("between", "echo", after=["bad", "slow"]),
+        job("last", "echo", result("slow"), after=[{"name": "between", "even_if_failed": True}], at_front=True),
+    )
+    project.work()
+    found = ended(client, workflow, 1)
+    assert states(found)["between"] == "canceled"
+    assert found["jobs"][-1]["result"] == (many.get("each") or 1), found["jobs"][-1]["error"]
+
+
 def test_or_all_of_it_stops(client: FlaskClient, project: Project, valkey: redis.Redis, worker: object) -> None:
     scheduler = project.start("scheduler.py", LOG_LEVEL="ERROR")
     try:
@@ -196,6 +214,35 @@ def test_or_all_of_it_stops(client: FlaskClient, project: Project, valkey: redis
         scheduler.communicate(timeout=10)
     assert states(found)["after_slow"] == states(found)["later"] == "canceled"
     assert found["status"] == "failed"
+
+
+def test_a_stop_leaves_alone_what_is_about_to_begin_and_cancels_it_if_it_goes_back(
+    client: FlaskClient, valkey: redis.Redis
+) -> None:
+    workflow = submit(client, job("bad", "echo"), job("begins", "echo"), job("returns", "echo"), on_error="stop")
+    queue, [bad, begins, returns] = "rq:queue:default", valkey.lrange("rq:queue:default", 0, -1)
+    valkey.lrem(queue, 1, begins)  # as a claim of two
+    valkey.lrem(queue, 1, returns)
+    valkey.delete(b"rq:job:" + bad)
+    store.sweep(valkey, 0)  # which finds that one of them is gone, so that the graph is to stop
+    started = {"status": "started", "worker_name": "someone"}
+    begin = threading.Timer(0.3, valkey.hset, [b"rq:job:" + begins], {"mapping": started})
+    with valkey.pubsub(ignore_subscribe_messages=True) as heard:
+        heard.subscribe("rq:pubsub:someone")
+        heard.get_message(timeout=1)
+        begin.start()
+        store.sweep(valkey, 0)
+        begin.join()
+        assert heard.get_message(timeout=0.5) is None  # nobody is told to stop it
+    valkey.rpush(queue, returns)
+    store.sweep(valkey, 0)
+    assert states(client.get(f"{URL}/{workflow}").json) == {
+        "bad": "canceled",
+        "begins": "started",
+        "returns": "canceled",
+    }
+    store.sweep(valkey, 0)
+    assert not valkey.exists("jobline:workflows:stopping")
 
 
 @pytest.mark.parametrize(
@@ -254,6 +301,20 @@ def test_a_job_that_is_deleted_holds_nothing_up(client: FlaskClient, valkey: red
     for number in range(10):
         store.sweep(valkey, number)
     assert states(ended(client, workflow, 1)) == {"gone": "canceled", "child": "canceled"}
+
+
+def test_the_result_of_a_job_that_is_deleted_while_it_waits_is_null(client: FlaskClient, project: Project) -> None:
+    workflow = submit(
+        client,
+        job("first", "echo", 1),
+        job("gone", "echo", after=["first"]),
+        job("last", "wrap", result("gone"), after=[{"name": "gone", "even_if_failed": True}]),
+    )
+    assert client.delete(f"/api/v1/jobs/{workflow}-gone").status_code == 204
+    project.work()
+    found = ended(client, workflow, 1)
+    assert states(found) == {"first": "finished", "gone": "canceled", "last": "finished"}
+    assert found["jobs"][-1]["result"] == {"values": [None]}
 
 
 def test_jobs_that_a_stock_worker_ran_move_the_graph_on(
