@@ -15,7 +15,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import chaos, drain, lab, latency, load, memory, recovery, report, scale, schedules, servers, ticks
+from benchmarks import (
+    chaos,
+    drain,
+    graphs,
+    lab,
+    latency,
+    load,
+    memory,
+    recovery,
+    report,
+    scale,
+    schedules,
+    servers,
+    ticks,
+)
 from benchmarks.environments import ENVIRONMENTS, PEERS, ROOT
 from benchmarks.server import NotEmpty
 
@@ -27,6 +41,7 @@ BENCHMARKS: dict[str, Any] = {
     "memory": memory,
     "recovery": recovery,
     "chaos": chaos,
+    "graphs": graphs,
     "ticks": ticks,
     "schedules": schedules,
     "servers": servers,
