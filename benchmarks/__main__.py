@@ -81,7 +81,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("what", nargs="*", help=", ".join(BENCHMARKS))
     parser.add_argument("--peers", default=",".join(NAMES), help="only these, separated by commas")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="for chaos")
+    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="for chaos, graphs and ticks")
     parser.add_argument("--appendonly", action="store_true", help="the embedded server keeps an append-only file")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes: does every row work?")
     options = parser.parse_args()
