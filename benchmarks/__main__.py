@@ -15,7 +15,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import chaos, drain, lab, latency, load, memory, recovery, report, scale, schedules, servers, ticks
+from benchmarks import (
+    chaos,
+    drain,
+    graphs,
+    lab,
+    latency,
+    load,
+    memory,
+    recovery,
+    report,
+    scale,
+    schedules,
+    servers,
+    ticks,
+)
 from benchmarks.environments import ENVIRONMENTS, PEERS, ROOT
 from benchmarks.server import NotEmpty
 
@@ -27,6 +41,7 @@ BENCHMARKS: dict[str, Any] = {
     "memory": memory,
     "recovery": recovery,
     "chaos": chaos,
+    "graphs": graphs,
     "ticks": ticks,
     "schedules": schedules,
     "servers": servers,
@@ -66,7 +81,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("what", nargs="*", help=", ".join(BENCHMARKS))
     parser.add_argument("--peers", default=",".join(NAMES), help="only these, separated by commas")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="for chaos")
+    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="for chaos, graphs and ticks")
     parser.add_argument("--appendonly", action="store_true", help="the embedded server keeps an append-only file")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes: does every row work?")
     options = parser.parse_args()

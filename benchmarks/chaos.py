@@ -1,25 +1,21 @@
 """chaos: two workers, one of them or its children killed every half second, and every job accounted for."""
 
-import random
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from benchmarks import marks
+from benchmarks.kills import Kill, kill_workers
 from benchmarks.lab import Lab, wait_until
 from benchmarks.marks import Run
-from benchmarks.processes import Command
 from benchmarks.report import Column
 from benchmarks.workers import JOBLINE, STOCK, Worker
 
 QUEUES = ("high", "default", "low")
-KINDS = ("parent", "children", "all")
-
 
 ROWS = (Worker("jobline 2", "jobline", (*JOBLINE, *QUEUES)), Worker("rq 2", "rq", (*STOCK, *QUEUES)))
 TITLE = "Chaos: SIGKILL every half second of a worker's parent, its children, or both; every second job has 10 retries"
@@ -48,15 +44,6 @@ STUCK = 30.0  # seconds after the last kill
 SLACK = 0.05  # seconds between a job's end and the moment that its worker can have told Redis so
 
 
-@dataclass(frozen=True)
-class Kill:
-    """When, of what, and which processes the worker had."""
-
-    at: float
-    kind: str
-    pids: set[int]
-
-
 def measure(lab: Lab, case: Worker) -> dict[str, object]:
     count = lab.sizes.chaos_stock_jobs if case.peer == "rq" else lab.sizes.chaos_jobs
     path = lab.folder / f"chaos-{case.peer}"
@@ -65,7 +52,14 @@ def measure(lab: Lab, case: Worker) -> dict[str, object]:
     begin = time.monotonic()
     with lab.started(case.peer, case.command, WORKERS) as commands:
         wait_until(path.exists, START)
-        kills, died = _kill(lab, case, commands)
+        kills, died = kill_workers(
+            lab,
+            case,
+            commands,
+            pause=lambda _: EVERY,
+            going=lambda: bool(marks.queued(lab.server, QUEUES)),
+            seconds=lab.sizes.chaos_seconds,
+        )
         last = time.monotonic()
         stuck, left = _settle(lab, path, count)
         end = time.monotonic()
@@ -80,32 +74,6 @@ def measure(lab: Lab, case: Worker) -> dict[str, object]:
         "never_ended": len(left),
         **_account(lab, marks.runs(path), kills, count),
     }
-
-
-def _kill(lab: Lab, case: Worker, commands: list[Command]) -> tuple[list[Kill], int]:
-    """Until the queues are empty, or chaos_seconds have passed; dead workers are started again at once.
-
-    The kills, and how many workers died that were not killed themselves. Each command is added to `commands`.
-    """
-    dice, crew, kills, died = random.Random(lab.seed), list(commands), [], 0
-    due = time.monotonic()
-    end = due + lab.sizes.chaos_seconds
-    while marks.queued(lab.server, QUEUES) and due < end:
-        due += EVERY
-        while time.monotonic() < due:
-            for place, worker in enumerate(crew):
-                if not worker.alive:
-                    died += 1
-                    crew[place] = lab.start(case.peer, case.command)
-                    commands.append(crew[place])
-            time.sleep(0.01)
-        place, kind = dice.randrange(WORKERS), dice.choice(KINDS)
-        at = time.monotonic()
-        kills.append(Kill(at, kind, getattr(crew[place], f"kill_{kind}")()))
-        if not crew[place].alive:
-            crew[place] = lab.start(case.peer, case.command)
-            commands.append(crew[place])
-    return kills, died
 
 
 def _settle(lab: Lab, path: Path, count: int) -> tuple[set[int], set[int]]:

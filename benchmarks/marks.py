@@ -18,11 +18,12 @@ KEEP = 3600  # seconds that a result is kept, longer than any run
 
 @dataclass
 class Run:
-    """One run of a job; `end` is None if it did not come to its end."""
+    """One run of a job; `end` is None if it did not come to its end, `raised` says that this was an exception."""
 
     pid: int
     start: float
     end: float | None = None
+    raised: bool = False
 
 
 def may_retry(number: int) -> bool:
@@ -55,7 +56,8 @@ def runs(path: Path) -> dict[int, list[Run]]:
         if event == "start":
             found[int(number)].append(Run(int(pid), float(at)))
         else:
-            next(run for run in reversed(found[int(number)]) if run.pid == int(pid)).end = float(at)
+            run = next(run for run in reversed(found[int(number)]) if run.pid == int(pid))
+            run.end, run.raised = float(at), event == "raise"
     return found
 
 

@@ -1,17 +1,18 @@
-"""The load benchmark measures what it says: jobs that are there, and refusals that are shown."""
+"""Benchmarks measure what they say: jobs that are there, refusals that are shown, graphs that are all looked at."""
 
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from benchmarks import lab, load
+from benchmarks import graphs, lab, load
 from benchmarks.environments import ENVIRONMENTS, PEERS
 from benchmarks.services import BESIDE, RAW
 from tests.conftest import ROOT
@@ -47,22 +48,42 @@ def _service(small: lab.Lab, name: str, source: str) -> load.Service:
     return replace(RAW, name=name, command=(*BESIDE, f"{name}:app"), bulk_path="")
 
 
-def test_every_job_of_an_accepted_request_is_in_redis_for_us_and_for_those_beside_us() -> None:
+def _smoke(what: str, *options: str) -> dict[str, list[dict[str, Any]]]:
+    """The figures of each row."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "load", "--smoke", "--rounds", "1", "--peers", "jobline,flask,raw"],
+        [sys.executable, "-m", "benchmarks", what, "--smoke", "--rounds", "1", *options],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    rows = json.loads((ENVIRONMENTS / "smoke.json").read_text())["load"]
+    rows: dict[str, list[dict[str, Any]]] = json.loads((ENVIRONMENTS / "smoke.json").read_text())[what]
+    return rows
+
+
+def test_every_job_of_an_accepted_request_is_in_redis_for_us_and_for_those_beside_us() -> None:
+    rows = _smoke("load", "--peers", "jobline,flask,raw")
     assert list(rows) == ["jobline 2", "flask + rq 2", "limit 2"]
     for [figures] in rows.values():
         assert "error" not in figures, figures
         assert figures["accepted"] > 0
         assert figures["bulk_accepted"] > 0
         assert figures["failed"] == figures["bulk_failed"] == 0
+
+
+def test_graphs_are_run_under_kills_and_each_has_ended_right() -> None:
+    [[figures]] = _smoke("graphs", "--seed", "3").values()
+    assert "error" not in figures, figures
+    assert figures["graphs"] == sum(figures["statuses"].values()) == lab.SMOKE.graphs
+    assert sum(figures["kills"].values()) > 0
+    assert figures["wrong"] == figures["stuck"] == 0, figures
+
+
+def test_a_workflow_that_is_refused_is_no_graph_that_ended(small: lab.Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "random_graph", lambda *_: {"name": "0", "jobs": []})
+    with pytest.raises(RuntimeError, match="0 graphs were submitted, of 100"):
+        graphs.measure(small, graphs.ROWS[0])
 
 
 def test_a_refused_request_is_failed_and_counts_for_nothing(small: lab.Lab) -> None:

@@ -1,10 +1,10 @@
 """Graphs of jobs with real workers: in their order, each once, with the results of those before; and how they end."""
 
-import random
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,8 +16,8 @@ from app.serializer import JSON
 from app.settings import Settings
 from app.web import create_app
 from app.workflows import store
+from benchmarks import graphs, lab
 from tests.conftest import ROOT, RQ_WORKER, Project, until
-from tests.e2e.test_losses import kill_both
 from tests.receiver import OTHER_SECRET, SECRET, Receiver
 
 SOURCE = """
@@ -378,57 +378,12 @@ def test_a_large_group_is_done_in_seconds(client: FlaskClient, worker: object, v
     assert time.monotonic() - began < 20
 
 
-def test_whoever_is_killed_every_graph_ends_right(client: FlaskClient, project: Project, valkey: redis.Redis) -> None:
-    dice = random.Random(11)
-    expected = {}
-    for _ in range(60):
-        nodes: list[dict[str, Any]] = []
-        for number in range(dice.randrange(2, 8)):
-            parents = dice.sample(nodes, min(len(nodes), dice.randrange(3)))
-            names = [parent["name"] for parent in parents]
-            function = "fail" if dice.random() < 0.1 else "add"
-            args = ["x"] if function == "fail" else [1, *(result(name) for name in names)]
-            nodes.append(job(f"n{number}", function, *args, after=names, retry={"max": 20, "intervals": [0]}))
-        for one in nodes:
-            if one["function"] == "flow.fail":
-                del one["retry"]
-        expected[submit(client, *nodes)] = outcome_of(nodes)
-    scheduler = project.start("scheduler.py", LOG_LEVEL="ERROR")
-    crew = [project.start(*RQ_WORKER, LOG_LEVEL="ERROR") for _ in range(2)]
-    try:
-        end = time.monotonic() + 60
-        while valkey.scard("jobline:workflows:open") and time.monotonic() < end:
-            until_killed = time.monotonic() + dice.uniform(0.3, 1.0)
-            while time.monotonic() < until_killed and valkey.scard("jobline:workflows:open"):
-                time.sleep(0.05)
-            place = dice.randrange(2)
-            kill_both(crew[place])
-            crew[place].communicate()
-            crew[place] = project.start(*RQ_WORKER, LOG_LEVEL="ERROR")
-    finally:
-        for process in (*crew, scheduler):
-            process.terminate()
-        for process in (*crew, scheduler):
-            process.communicate(timeout=15)
-    for workflow, (status, results) in expected.items():
-        found = client.get(f"{URL}/{workflow}").json
-        assert found["status"] == status, found
-        assert {one["name"]: one["result"] for one in found["jobs"] if one["result"] is not None} == {
-            name: value for name, value in results.items() if is_last(found, name)
-        }
-
-
-def outcome_of(nodes: list[dict[str, Any]]) -> tuple[str, dict[str, int]]:
-    """How such a graph must end: its state, and the results of its jobs."""
-    results: dict[str, int] = {}
-    for node in nodes:
-        if node["function"] == "flow.add" and all(name in results for name in node["after"]):
-            results[node["name"]] = 1 + sum(results[name] for name in node["after"])
-    return "finished" if len(results) == len(nodes) else "failed", results
-
-
-def is_last(found: dict[str, Any], name: str) -> bool:
-    return all(name not in [need["name"] for need in one["after"]] for one in found["jobs"])
+def test_whoever_is_killed_every_graph_ends_right() -> None:
+    sizes = replace(lab.SMOKE, graphs=300, graphs_seconds=60, settle_seconds=40)
+    with lab.opened(sizes, seed=11, append_only=False) as found:
+        figures = graphs.measure(found, graphs.ROWS[0])
+    assert figures["wrong"] == figures["stuck"] == 0, figures
+    assert len(figures["kills"]) == 3, figures  # of each kind
 
 
 @pytest.fixture

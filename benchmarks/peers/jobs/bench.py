@@ -1,7 +1,9 @@
 """The jobs that are measured."""
 
+import json
 import os
 import time
+import zlib
 
 
 def noop(i: int) -> int:
@@ -20,6 +22,30 @@ def mark(path: str, number: int, seconds: float) -> int:
     time.sleep(seconds)
     _note(path, "end", number)
     return number
+
+
+def step(path: str, seconds: float, before: list[object], me: tuple[int, str]) -> int:
+    """A job of a graph, `me` its number and what it does: "works", "fails", or "fails first" (in its first run).
+
+    The result tells of all results that it was given.
+    """
+    number, does = me
+    _note(path, "start", number)
+    time.sleep(seconds)
+    if does == "fails" or (does == "fails first" and _is_new(f"{path}-{number}")):
+        _note(path, "raise", number)
+        raise RuntimeError(does)
+    _note(path, "end", number)
+    return zlib.crc32(json.dumps([number, before]).encode())
+
+
+def _is_new(path: str) -> bool:
+    """Whether this makes the file."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
 
 
 def _note(path: str, event: str, number: int) -> None:
