@@ -31,7 +31,7 @@ def _under(name: str, *command: str) -> Service:
 
 
 def _gunicorn(name: str, *words: str) -> Service:
-    return _under(f"gunicorn {name}", *GUNICORN, *words, "app.web:create_app()")
+    return _under(f"gunicorn {name}", *GUNICORN, *words, "app.server:application()")
 
 
 ROWS = (
