@@ -25,6 +25,14 @@ from app.redis import QUEUES, job_key, moment, queue_key, registry_key, script
 from app.serializer import JSON
 from app.settings import Settings
 
+BLANK = dict.fromkeys(
+    (
+        "success_callback_name", "failure_callback_name", "stopped_callback_name", "started_at", "ended_at",
+        "last_heartbeat", "worker_name", "group_id",
+    ),
+    "",
+)  # fmt: skip
+"""What RQ writes of any new job; enqueue.lua has it by itself."""
 SMALL = 512  # bytes, which is zlib's smallest window
 WAITABLE = (b"created", b"queued", b"deferred", b"scheduled", b"started", b"finished")
 
@@ -66,18 +74,14 @@ class NewJob:
 
     def hash(self) -> dict[str, Any]:
         """As rq.job.Job.to_dict (RQ 2.12)."""
+        return BLANK | self.said()
+
+    def said(self) -> dict[str, Any]:
+        """Its hash, but for what is blank."""
         now = moment(self.created_at)
         fields: dict[str, Any] = {
             "created_at": now,
             "data": call_data(self.function, self.args, self.kwargs),
-            "success_callback_name": "",
-            "failure_callback_name": "",
-            "stopped_callback_name": "",
-            "started_at": "",
-            "ended_at": "",
-            "last_heartbeat": "",
-            "worker_name": "",
-            "group_id": "",
             "origin": self.queue,
             "description": self.description,
             "timeout": self.timeout,
@@ -188,7 +192,7 @@ def _enqueue_plain(connection: redis.Redis, jobs: list[NewJob], receipt: Receipt
         words = [receipt.value(ids), receipt.kept]
     for job in jobs:
         where = job.at and math.ceil(job.at.timestamp()) if job.status == "scheduled" else job.push
-        fields = [word for pair in job.hash().items() if pair[1] != "" for word in pair]
+        fields = [word for pair in job.said().items() for word in pair]
         words += (job.id, job.queue, where, job.ttl or "", len(fields), *fields)
     held = script(connection, "enqueue")(keys=keys, args=words)
     if receipt and held != 1:
