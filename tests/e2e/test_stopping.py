@@ -118,11 +118,11 @@ def test_commands(
     send_stop_job_command(valkey, "0", serializer=JSONSerializer)
     until(lambda: status(valkey, "0") == "stopped")
     until(lambda: status(valkey, "1") == "started")
-    valkey.publish(f"rq:pubsub:{worker.name}", '{"command": "stop-job", "job_id": "0"}')  # too late: it runs no more
     send_kill_horse_command(valkey, worker.name)
     until(lambda: status(valkey, "1") == "failed")
     until(lambda: status(valkey, "2") == "finished")
     assert valkey.zscore("rq:failed:default", "0")
+    valkey.publish(f"rq:pubsub:{worker.name}", '{"command": "stop-job", "job_id": "0"}')  # too late: it runs no more
     send_shutdown_command(valkey, worker.name)
     assert "Not working on job 0" in worker.ends()
 
