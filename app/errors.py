@@ -39,10 +39,6 @@ class TooLarge(JoblineError):
     status, title = 413, "Content too large"
 
 
-class UnsupportedMediaType(JoblineError):
-    status, title = 415, "Unsupported media type"
-
-
 class Invalid(JoblineError):
     """`errors`: [{detail, pointer}], each pointer an RFC 6901 fragment into the request body."""
 

@@ -2,8 +2,8 @@
 
 The field `follow` of a job's hash says what follows, in words. Its `workflow` goes on in the very step that ends it.
 For its `webhook` that step puts a copy of the hash, with the result, into the stream `jobline:outbox`. Whoever comes by
-(the horse that ran the job, whoever canceled or recovered it, the scheduler) makes of an entry the jobs that follow:
-these are written in the transaction that removes the entry.
+(the horse that ran the job, whoever canceled or recovered it, the scheduler) makes of an entry the job that follows:
+it is written in the transaction that removes the entry.
 """
 
 import secrets
@@ -58,21 +58,22 @@ def follow_up(connection: redis.Redis) -> int:
     return len(entries)
 
 
-def _settle(connection: redis.Redis, entry: bytes, jobs: list[NewJob]) -> None:
+def _settle(connection: redis.Redis, entry: bytes, job: NewJob | None) -> None:
+    if job is None:
+        connection.xdel(OUTBOX, entry)
+        return
+
     def write(pipeline: Pipeline) -> None:
         if pipeline.xrange(OUTBOX, entry, entry):  # else another was faster
             pipeline.multi()
-            queueing.write(pipeline, jobs)
+            queueing.write(pipeline, [job])
             pipeline.xdel(OUTBOX, entry)
 
-    if jobs:
-        connection.transaction(write, *(job_key(job.id) for job in jobs))
-    else:
-        connection.xdel(OUTBOX, entry)
+    connection.transaction(write, job_key(job.id))
 
 
-def _following(entry: str, raw: Raw) -> list[NewJob]:
-    """The jobs that follow an end: always the same ids for an entry. None for what cannot be read."""
+def _following(entry: str, raw: Raw) -> NewJob | None:
+    """The job that follows an end: always the same id for an entry. None for what cannot be read."""
     try:
         if b"workflow" in raw:
             flow = view.summary(raw[b"workflow"].decode(), raw)
@@ -81,26 +82,24 @@ def _following(entry: str, raw: Raw) -> list[NewJob]:
         return _delivery(entry, raw, "job", job)
     except (KeyError, ValueError, TypeError) as error:
         log.error("what follows an end cannot be read", entry=entry, reason=f"{type(error).__name__}")  # noqa: TRY400 - it may quote a secret
-        return []
+        return None
 
 
-def _delivery(entry: str, raw: Raw, kind: str, ended: dict[str, Any]) -> list[NewJob]:
+def _delivery(entry: str, raw: Raw, kind: str, ended: dict[str, Any]) -> NewJob | None:
     """The delivery of this end, if its event is wanted."""
     said: dict[str, Any] = JSON.loads(raw[b"webhook"])
     settings, ended_id, event = get_settings(), ended["id"], f"{kind}.{ended['status']}"
     if event not in said["events"]:
-        return []
-    return [
-        NewJob(
-            webhooks.DELIVER, [said["url"], webhooks.message(event, ended)], {},
-            queue=webhooks.QUEUE,
-            timeout=webhooks.TIMEOUT,
-            result_ttl=settings.result_ttl,
-            failure_ttl=settings.failure_ttl,
-            id=f"msg_{uuid.uuid5(uuid.NAMESPACE_OID, f'{entry} {ended_id}').hex}",
-            retry_waits=webhooks.waits(),
-            meta={"tags": ["webhook"]},
-            description=f"{event} of {kind} {ended_id}",
-            ours={webhooks.SECRET: raw.get(webhooks.SECRET.encode(), b"")},
-        )
-    ]  # fmt: skip
+        return None
+    return NewJob(
+        webhooks.DELIVER, [said["url"], webhooks.message(event, ended)], {},
+        queue=webhooks.QUEUE,
+        timeout=webhooks.TIMEOUT,
+        result_ttl=settings.result_ttl,
+        failure_ttl=settings.failure_ttl,
+        id=f"msg_{uuid.uuid5(uuid.NAMESPACE_OID, f'{entry} {ended_id}').hex}",
+        retry_waits=webhooks.waits(),
+        meta={"tags": ["webhook"]},
+        description=f"{event} of {kind} {ended_id}",
+        ours={webhooks.SECRET: raw.get(webhooks.SECRET.encode(), b"")},
+    )  # fmt: skip

@@ -8,8 +8,6 @@ from app.api.context import asked, context
 from app.api.throttle import throttle
 from app.errors import Forbidden, Unauthorized
 
-OPEN_PATHS = ("/", "/livez", "/readyz", "/openapi.json", "/docs", "/favicon.ico")
-
 
 def authorize(scope: str) -> None:
     """Let the request's caller pass who has `scope`.

@@ -156,7 +156,9 @@ def as_ended(connection: redis.Redis, job_id: str, **fields: Any) -> Any:
     """The message of an end with these fields."""
     for entry, raw in connection.xrange("jobline:outbox"):
         raw |= {name.encode(): value for name, value in fields.items()}
-        return outcome._following(entry.decode(), raw)[0].args[1]
+        delivery = outcome._following(entry.decode(), raw)
+        assert delivery
+        return delivery.args[1]
     raise AssertionError(f"{job_id} is not in the outbox")
 
 
