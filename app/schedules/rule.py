@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from app.fields import LONGEST, Duration, Flag, Instant, QueueName, RetryBody, Seconds, Strict, Wait, seconds
+from app.durations import seconds
+from app.fields import LONGEST, Duration, Flag, Instant, QueueName, RetryBody, Seconds, Strict, Wait
 from app.schedules.timing import Cron, Interval, Once, Timing, parse_cron
 from app.serializer import utc
 
