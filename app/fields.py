@@ -49,17 +49,17 @@ def _webhook_secret(value: SecretStr) -> SecretStr:
     return value
 
 
-Duration = Annotated[str, Field(pattern=f"^{DURATION.pattern}$", description="A duration such as 1h30m")]
+DurationText = Annotated[str, Field(pattern=f"^{DURATION.pattern}$", description="A duration such as 1h30m")]
 """What may stand for a number of seconds; in the OpenAPI document alone, for `seconds` takes it before any check."""
 _Seconds = Annotated[int, Field(ge=1, le=LONGEST, description="Seconds")]
 _Keep = Annotated[int, Field(ge=-1, le=LONGEST, description="Seconds; -1: for ever")]
 _Wait = Annotated[float, Field(ge=0, le=LONGEST, allow_inf_nan=False, description="Seconds")]
 _Period = Annotated[float, Field(gt=0, le=LONGEST, allow_inf_nan=False, description="Seconds")]
 Flag = Annotated[bool, Field(strict=True)]
-Seconds = Annotated[_Seconds, BeforeValidator(seconds, json_schema_input_type=_Seconds | Duration)]
-Keep = Annotated[_Keep, BeforeValidator(seconds, json_schema_input_type=_Keep | Duration)]
-Wait = Annotated[_Wait, BeforeValidator(seconds, json_schema_input_type=_Wait | Duration)]
-Period = Annotated[_Period, BeforeValidator(seconds, json_schema_input_type=_Period | Duration)]
+Seconds = Annotated[_Seconds, BeforeValidator(seconds, json_schema_input_type=_Seconds | DurationText)]
+Keep = Annotated[_Keep, BeforeValidator(seconds, json_schema_input_type=_Keep | DurationText)]
+Wait = Annotated[_Wait, BeforeValidator(seconds, json_schema_input_type=_Wait | DurationText)]
+Period = Annotated[_Period, BeforeValidator(seconds, json_schema_input_type=_Period | DurationText)]
 Instant = Annotated[datetime, BeforeValidator(_written), AfterValidator(_aware)]
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 QueueName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]

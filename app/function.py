@@ -147,8 +147,12 @@ class Function:
         return args, kwargs
 
     def named(self, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """All arguments of a call that fits, by their names; defaults included."""
-        bound = inspect.Signature(self.parameters).bind(*args, **kwargs)
+        """All arguments of a call, by their names; defaults included. Raises Invalid: it does not fit."""
+        try:
+            bound = inspect.Signature(self.parameters).bind(*args, **kwargs)
+        except TypeError as error:
+            detail = f"The arguments do not fit {self.name}"
+            raise Invalid(detail, [{"detail": str(error), "pointer": "#"}]) from None
         bound.apply_defaults()
         return bound.arguments
 

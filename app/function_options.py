@@ -76,7 +76,7 @@ def _checked(declared: Declared, function: Callable[..., object] | None) -> Opti
     shapes: dict[str, Any] = {}
     for name, value in given.items():
         try:
-            shapes[name] = _shape(name, value)
+            shapes[name] = shape_of(name, value)
         except ValueError as error:
             problems.append(f"{name}: {error}")
     try:
@@ -92,8 +92,8 @@ def _checked(declared: Declared, function: Callable[..., object] | None) -> Opti
     return options
 
 
-def _shape(name: str, value: object) -> Any:
-    """An option as JSON would have it. Raises ValueError."""
+def shape_of(name: str, value: object) -> Any:
+    """An option as JSON would have it, not yet checked. Raises ValueError."""
     if isinstance(value, Misuse):
         raise ValueError(value.problem)  # noqa: TRY004 - what is wrong with a value, of whatever type
     form = FORMS.get(name)

@@ -6,6 +6,7 @@ from app import health
 from app.api.context import answer, context
 from app.api.openapi import PROBLEMS, blueprint, document
 from app.api.schemas.system import Health
+from app.schedules import store
 
 api = blueprint("system", "system", "")
 pages = Blueprint("pages", __name__, template_folder="templates")
@@ -28,6 +29,7 @@ def readyz() -> Response:
     set_aside = {
         "broken": catalog.broken,
         "rejected_functions": {name: str(one) for name, one in catalog.rejected.items()},
+        "rejected_schedules": store.set_aside(context().redis),
     }
     status = "degraded" if any(set_aside.values()) else "ok"
     return answer({"status": status, "redis": "ok", "scheduler": age, **set_aside})

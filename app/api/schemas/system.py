@@ -15,6 +15,7 @@ class Health(BaseModel):
     )
     broken: dict[str, str] | None = Field(None, description="Modules that do not import, and why")
     rejected_functions: dict[str, str] | None = Field(None, description="Functions that are set aside: where, and why")
+    rejected_schedules: dict[str, str] | None = Field(None, description="Schedules that are set aside, and why")
 
 
 class ProblemItem(BaseModel):
