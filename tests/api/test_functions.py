@@ -211,6 +211,18 @@ def test_the_document_holds_what_can_be_called(client: FlaskClient) -> None:
     assert f"{FUNCTIONS}/any_class.odd/jobs" not in spec["paths"]
 
 
+def test_options_are_shown_by_their_names_old_and_new(package: Path) -> None:
+    source = "import app\n\n@app.job(retry=3, unique=app.Unique(('a',), ttl='1h'), breaker=app.Breaker(2, '1m'))\n"
+    (package / "one.py").write_text(source + "def act(a: int) -> None: ...\n")
+    client = create_app(Settings(), fakeredis.FakeRedis(), Catalog()).test_client()
+    options = client.get(f"{FUNCTIONS}/one.act").get_json()["options"]
+    assert options["max_retries"] == 3
+    assert options["breaker"] == {"failures": 2, "window": 60, "cool_down": 60}
+    assert options["unique"] == {
+        "by": ["a"], "during": "queued_or_running", "ttl": 3600, "lasts": 3600, "on_conflict": "return",
+    }  # fmt: skip
+
+
 def test_a_mended_function_is_there_again(package: Path) -> None:
     module = package / "one.py"
     module.write_text("from app import job\n\n@job(timeout=-1)\ndef act() -> None: ...\n")

@@ -44,6 +44,14 @@ def test_a_schedule_is_put_and_looked_at(client: FlaskClient) -> None:
     assert client.put(f"{PATH}/nightly", json={**rule, "jitter": 0}).status_code == 200
 
 
+@pytest.mark.parametrize("word", ["max_delay", "max"])
+def test_a_schedule_s_retry_is_shown_by_its_names_old_and_new(client: FlaskClient, word: str) -> None:
+    rule = {**RULE, "interval": 60, "retry": {"max": 2, "backoff": {word: "5m"}}}
+    assert client.put(f"{PATH}/s", json=rule).status_code == 201
+    backoff = client.get(f"{PATH}/s").get_json()["retry"]["backoff"]
+    assert backoff == {"initial": 1, "factor": 2, "max_delay": 300, "max": 300, "jitter": 0.5}
+
+
 @pytest.mark.parametrize(
     ("change", "pointer"),
     [
