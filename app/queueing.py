@@ -230,7 +230,7 @@ def _unique(
                 new = [one for one in new if one.id != holder[0]]
                 changes.change(pipeline, holder[0], "delete")
             holder_of[job.lock.key] = job.id, job.status.encode()
-            pipeline.set(job.lock.key, job.id, px=job.lock.lasts)
+            pipeline.set(job.lock.key, job.id, px=job.lock.ttl)
         ids.append(job.id)
         new.append(job)
     return ids, new
@@ -324,7 +324,10 @@ def prepare(
 
 
 def check_size(settings: Settings, args: list[Any], kwargs: dict[str, Any]) -> None:
-    """Raises TooLarge: the arguments exceed ARGUMENTS_LIMIT."""
-    size = len(JSON.dumps([args, kwargs]))
+    """Raises TooLarge: the arguments exceed ARGUMENTS_LIMIT. Invalid: a default among them has no JSON form."""
+    try:
+        size = len(JSON.dumps([args, kwargs]))
+    except TypeError as error:
+        raise Invalid("The arguments have no JSON form", [{"detail": str(error), "pointer": "#"}]) from None
     if size > settings.arguments_limit:
         raise TooLarge(f"The arguments are {size} bytes, the limit is {settings.arguments_limit}")

@@ -13,7 +13,8 @@ from rq.results import Result
 
 from app import events, job_state, outcome, progress
 from app.catalog import Catalog, name_of
-from app.options import Discard, Retry
+from app.function_options import checked_retry
+from app.options import Discard, Misuse, Retry
 from app.outbound import seconds_to_wait
 from app.quarantine import FAILED
 from app.redis import QUEUES, registry_key
@@ -85,8 +86,9 @@ class Job(rq.job.Job):
             result = asyncio.run(result) if asyncio.iscoroutine(result) else result
         finally:
             progress.report_to(None)
-        if isinstance(result, Retry):
-            return rq.Retry(result.max, result.waits())
+        if isinstance(result, Retry | Misuse):
+            retry = checked_retry(result)
+            return rq.Retry(retry.max, retry.waits())
         return result
 
     def _save_progress(self, report: dict[str, object]) -> None:

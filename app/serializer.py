@@ -31,6 +31,41 @@ def utc(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
+def text_of(value: object) -> str:
+    """A string, or what an object says of itself, in characters that JSON can hold."""
+    try:
+        text = str(value)
+    except Exception:  # an author's object may fail to show itself
+        text = f"<{type(value).__name__}>"
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def storable(value: Any) -> Any:
+    """A JSON document without those parts that JSON cannot hold, such as a default value beyond 64 bits."""
+    return value if _has_json_form(value) else _pruned(value)
+
+
+def _pruned(value: Any) -> Any:
+    if isinstance(value, dict):
+        parts = ((text_of(key), part) for key, part in value.items())
+        return {key: _pruned(part) for key, part in parts if _is_nested(part) or _has_json_form(part)}
+    if isinstance(value, list | tuple):
+        return [_pruned(part) for part in value if _is_nested(part) or _has_json_form(part)]
+    return text_of(value) if isinstance(value, str) else value
+
+
+def _is_nested(value: object) -> bool:
+    return isinstance(value, dict | list | tuple | str)
+
+
+def _has_json_form(value: object) -> bool:
+    try:
+        JSON.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
+
+
 def _jsonable(value: object) -> object:
     try:
         return to_jsonable_python(value)

@@ -12,8 +12,8 @@ from typing import Literal
 from pydantic import Field, NonNegativeInt, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app import api_keys, signing
-from app.options import Webhook, rate
+from app import api_keys, signing, urls
+from app.options import rate
 
 DAY = 86_400
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     @field_validator("webhook_url")
     @classmethod
     def _check_webhook_url(cls, url: str | None) -> str | None:
-        return url and Webhook(url).url
+        return url and urls.webhook(url)
 
     @field_validator("webhook_secret")
     @classmethod

@@ -17,7 +17,7 @@ import fakeredis
 import pytest
 import redis
 
-from app import embedded, job_state
+from app import catalog, embedded, function, job_state
 from app.settings import Settings, get_settings
 from tests.receiver import Receiver, listening
 
@@ -126,6 +126,20 @@ def receiver() -> Iterator[Receiver]:
     """Where webhooks arrive."""
     with listening() as found:
         yield found
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty package that the catalogue looks into, in place of `jobs/`."""
+    folder = tmp_path / "sample"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    for module in (catalog, function):
+        monkeypatch.setattr(module, "PACKAGE", "sample")
+    yield folder
+    for name in [name for name in sys.modules if name.partition(".")[0] == "sample"]:
+        del sys.modules[name]
 
 
 RQ_WORKER = ("-m", "rq.cli", "worker", "-w", "app.worker.Worker", "-c", "app.worker_config")

@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any, cast
 
 from flask import Response, request
-from pydantic import BaseModel
 
 from app import amend, bulk, changes, job_state, listing, outcome, queueing, waiting
 from app.api.auth import authorize
@@ -18,9 +17,8 @@ from app.api.schemas.bulk import Bulk, BulkCancel, BulkCanceled, BulkDelete, Bul
 from app.api.schemas.jobs import AmendBody, BulkBody, Ids, JobBody, JobDetail, JobPath, Jobs, JobsQuery, RequeueBody
 from app.catalog import name_of
 from app.errors import Invalid, NotFound
-from app.fields import ConcurrencyBody, RateBody
+from app.fields import as_limit
 from app.idempotency import Receipt
-from app.options import Limit
 from app.pointers import Place
 from app.queueing import NewJob
 from app.redis import moment
@@ -156,18 +154,12 @@ def new_job(body: JobBody, pointer: str = "#", unknown: Collection[Place] = ()) 
         at=at,
         named=body.id is not None,
         retry=body.retry.as_retry() if body.retry else None,
-        rate_limit=_limit(body.rate_limit),
-        concurrency=_limit(body.concurrency),
+        rate_limit=as_limit(body.rate_limit),
+        concurrency=as_limit(body.concurrency),
         unique=body.unique.as_unique() if body.unique else None,
         webhook=body.webhook.as_webhook() if body.webhook else None,
         **body.model_dump(exclude=SPOKEN_FOR),
     )
-
-
-def _limit(said: str | int | RateBody | ConcurrencyBody | None) -> Limit | None:
-    if isinstance(said, BaseModel):
-        return Limit(**said.model_dump())
-    return Limit(said) if said else None
 
 
 def accept(job: NewJob) -> Response:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app import Discard
-from app.options import options_of
+from app.function_options import options_of
 from app.outbound import _is_public
 from jobs.web import fetch
 

@@ -32,6 +32,16 @@ class Function(BaseModel):
     result: dict[str, Any]
 
 
+class RejectedFunction(BaseModel):
+    """A function that is set aside: it cannot be run until its options or annotations are mended."""
+
+    name: str
+    file: str
+    line: int
+    reason: str
+
+
 class Functions(BaseModel):
     functions: list[Function]
     broken: dict[str, str] = Field(description="Modules that do not import, and why")
+    rejected: list[RejectedFunction] = Field(description="Functions that are set aside, and why")

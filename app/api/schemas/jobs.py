@@ -4,46 +4,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from app.fields import (
-    ConcurrencyBody,
-    Flag,
-    Id,
-    Instant,
-    Keep,
-    QueueName,
-    Rate,
-    RateBody,
-    RetryBody,
-    Seconds,
-    Share,
-    Strict,
-    Tag,
-    UniqueBody,
-    Wait,
-    WebhookBody,
-)
+from app.fields import CallOptions, Flag, Id, Instant, QueueName, RetryBody, Seconds, Strict, Tag, Wait
 from app.selection import Selection
 
 
-class JobOptions(Strict):
+class JobOptions(CallOptions):
     """What may be said of a job besides its call; what is not said is the function's own, or the service's default."""
 
-    queue: QueueName | None = None
     id: Id | None = None
     delay: Wait | None = None
     at: Instant | None = None
-    timeout: Seconds | None = None
-    ttl: Seconds | None = None
-    result_ttl: Keep | None = None
-    failure_ttl: Keep | None = None
-    retry: RetryBody | None = None
-    rate_limit: Rate | RateBody | None = Field(None, description="How many such jobs begin in a time")
-    concurrency: Share | ConcurrencyBody | None = Field(None, description="How many such jobs run at once")
-    unique: UniqueBody | None = None
-    webhook: WebhookBody | None = None
     depends_on: Annotated[list[Id], Field(max_length=1000)] = Field(default_factory=list)
     at_front: Flag = False
-    tags: Annotated[list[Tag], Field(max_length=32)] = Field(default_factory=list)
     description: Annotated[str, Field(max_length=1000)] | None = None
 
     @model_validator(mode="after")

@@ -80,7 +80,16 @@ class ForeignEntry(BaseModel):
     due: float
 
 
+class RejectedSchedule(BaseModel):
+    """An entry of scheduler.py that is set aside: it does not run until it is mended."""
+
+    name: str = Field(description="Its own, else its function's, else its place in the list")
+    function: str | None
+    reason: str
+
+
 class Schedules(BaseModel):
     schedules: list[Schedule]
     next_cursor: str | None
     quarantined: list[ForeignEntry] = Field(description="Entries of a plain rq-scheduler, which are not run")
+    rejected: list[RejectedSchedule] = Field(description="Entries of scheduler.py that are set aside, and why")

@@ -13,7 +13,9 @@ class Health(BaseModel):
     scheduler: float | None = Field(
         None, description="Seconds since the scheduler that leads has moved; null: none does"
     )
-    broken: dict[str, str] | None = None
+    broken: dict[str, str] | None = Field(None, description="Modules that do not import, and why")
+    rejected_functions: dict[str, str] | None = Field(None, description="Functions that are set aside: where, and why")
+    rejected_schedules: dict[str, str] | None = Field(None, description="Schedules that are set aside, and why")
 
 
 class ProblemItem(BaseModel):
