@@ -15,9 +15,10 @@ from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 
 from app import changes, limits, recovery
+from app.events import Hub
 from app.quarantine import quarantine
 from app.recovery import Sweeper
-from app.redis import LEASES
+from app.redis import EVENTS, LEASES
 from app.rq_parts import Job
 from app.schedules.leftovers import Leftovers
 from app.settings import Settings, get_settings
@@ -331,6 +332,19 @@ def test_a_job_of_a_workflow_that_never_began_expires_and_waits_again_without_ex
     assert not lasting(valkey)
     changes.requeue(valkey, f"{flow}-a")
     assert lasting(valkey) == {f"rq:job:{flow}-{name}" for name in ("a", "b", "on_success")}
+
+
+def test_a_listener_hears_all_where_the_stream_of_events_runs_out_as_it_comes(valkey: redis.Redis) -> None:
+    class Late(redis.Redis):
+        def exists(self, *names: Any) -> Any:
+            found = super().exists(*names)
+            self.delete(EVENTS)  # as if it had expired here
+            return found
+
+    hub = Hub(Late.from_url(get_settings().redis_url.get_secret_value()), 1)  # type: ignore[union-attr]
+    valkey.xadd(EVENTS, {"ids": ""})
+    assert hub._latest() == valkey.xrevrange(EVENTS, count=1)[0][0].decode()
+    assert valkey.ttl(EVENTS) > 0
 
 
 def test_urls_that_are_disabled_are_forgotten_in_the_end(valkey: redis.Redis) -> None:
