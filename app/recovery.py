@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 import redis
 import structlog
-from rq.exceptions import AbandonedJobError
+from rq.exceptions import AbandonedJobError, NoSuchJobError
 from rq.timeouts import UnixSignalDeathPenalty
 
 from app import job_state, limits, listing
@@ -35,6 +35,7 @@ SWEEP_EVERY = 2.5
 LOOKS = 5
 MOST_LOSSES = 3  # an idempotent job that took so many workers with it fails
 CHILD_LIVES = 120.0  # seconds
+WORKER_KEPT = 480  # seconds, as RQ 2.12 keeps the hash of a worker; its next beat sets the time anew
 NOT_BEGUN = "claimed, but not begun"
 LOST = "WorkerLost: the worker died while it ran this job"
 
@@ -107,7 +108,7 @@ def recover(
         quarantine(connection, job_id.encode(), queue, error)
         job = {}
     now, outcome = datetime.now(UTC), decide(job)
-    settled = script(connection, *ENDING, "recover")(
+    settled = script(connection, "limits/library", *ENDING, "recover")(
         keys=[registry_key("wip", queue), job_key(job_id), results_key(job_id)],
         args=[
             queue, job_id, execution_id, outcome, moment(now), now.timestamp(),
@@ -140,7 +141,11 @@ def give_back(connection: redis.Redis, execution_ids: Sequence[str]) -> None:
 
 def fence(connection: redis.Redis, worker_name: str) -> int:
     """A new number for a worker's claims: those with an older one that are still on their way claim nothing."""
-    return int(connection.hincrby(f"rq:worker:{worker_name}", "fence", 1))
+    key = f"rq:worker:{worker_name}"
+    with connection.pipeline() as pipeline:
+        pipeline.hincrby(key, "fence", 1)
+        pipeline.expire(key, WORKER_KEPT)  # the worker may have been given up, and its hash be gone
+        return int(pipeline.execute()[0])
 
 
 class Sweeper:
@@ -246,7 +251,10 @@ def wait_for_children() -> None:
 
 def _follow(connection: redis.Redis, job_id: str, outcome: Outcome, reason: str) -> None:
     """What RQ 2.12 does after a job failed for good: dependents that allow it, callbacks, webhooks."""
-    job = Job.fetch(job_id, connection=connection)
+    try:
+        job = Job.fetch(job_id, connection=connection)
+    except NoSuchJobError:  # its failure_ttl is 0
+        return
     Queue(job.origin, connection=connection).enqueue_dependents(job)
     if outcome is Outcome.STOPPED:
         if job.stopped_callback:

@@ -148,6 +148,8 @@ class Horse:
             self.board.show(claimed.queue, claimed.id, claimed.execution_id, timeout)
         except ValueError as error:  # UnicodeDecodeError is one
             quarantine(self.connection, claimed.raw_id, claimed.queue, error, claimed.execution_id)
+            if claimed.limits:
+                self.claims.releases(claimed)
             return
         now = time.time()
         self.intake.begins(now)
