@@ -212,6 +212,7 @@ def _state(job: NewJob) -> dict[str, Any]:
     )
     if job.status == "scheduled" and job.at:
         state["scheduled_for"] = utc(job.at)
+        state["waiting_for"] = job_state.waiting("delay", until=state["scheduled_for"])
     return {**state, "history": []}
 
 

@@ -1,6 +1,7 @@
 """`jobs`: enqueue, wait, watch, list, show, change, cancel, requeue, delete."""
 
 import sys
+from datetime import datetime
 from typing import Any
 
 import click
@@ -14,7 +15,8 @@ from app.job_state import ENDED
 from app.selection import STATES
 
 JOB = click.argument("job_id", shell_complete=complete.jobs)
-COLUMNS = ("id", "function", "status", "queue", "created")
+SHOWN_APART = ("error", "links", "history", "waiting_for")
+COLUMNS = ("id", "function", "status", "queue", "created", "waits for")
 
 HOW = arguments.options(
     click.option("--queue", shell_complete=complete.queues),
@@ -254,13 +256,57 @@ def _page(found: Any) -> None:
 
 def _table(found: Any) -> None:
     jobs = found["jobs"]
-    table(COLUMNS, ((j["id"], j["function"], j["status"], j["queue"], moment(j["created_at"])) for j in jobs))
+    rows = (
+        (job["id"], job["function"], job["status"], job["queue"], moment(job["created_at"]), _waits_for(job))
+        for job in jobs
+    )
+    table(COLUMNS, rows)
 
 
 def _show(job: Any) -> None:
     error = job["error"] or {}
     moments = {name.removesuffix("_at"): moment(job[name]) for name in job if name.endswith("_at")}
-    others = {name: value for name, value in job.items() if not name.endswith("_at") and name not in ("error", "links")}
-    details({**others, "error": f"{error['type']}: {error['message']}" if error else None, **moments})
+    others = {name: value for name, value in job.items() if name not in SHOWN_APART and not name.endswith("_at")}
+    others |= {"waits for": _waits_for(job), "error": f"{error['type']}: {error['message']}" if error else None}
+    details({**others, **moments})
     if error.get("traceback"):
         block(error["traceback"])
+    if job.get("history"):
+        click.echo()
+        _history(job["history"])
+
+
+def _waits_for(job: Any) -> str:
+    """As "rate_limit function:email.send until 2027-01-01 00:00:00Z"; "" for a job that is not scheduled."""
+    said = job.get("waiting_for")
+    if not said:
+        return ""
+    until = f"until {moment(said['until'])}" if said["until"] else None
+    return " ".join(word for word in (said["reason"], said["name"], until) if word)
+
+
+def _history(attempts: list[Any]) -> None:
+    """A line for each attempt that has ended, newest first."""
+    rows = (
+        (
+            one["attempt"],
+            moment(one["started_at"]),
+            _seconds(one),
+            one["worker"],
+            one["outcome"],
+            _last_line(one["error"]),
+        )
+        for one in attempts
+    )
+    table(("attempt", "started", "seconds", "worker", "outcome", "error"), rows)
+
+
+def _seconds(attempt: Any) -> str:
+    """How long it ran; "" if one of its ends is not known."""
+    ends = [datetime.fromisoformat(attempt[name]) for name in ("started_at", "ended_at") if attempt[name]]
+    return f"{(ends[1] - ends[0]).total_seconds():.3f}" if len(ends) == 2 else ""
+
+
+def _last_line(error: Any) -> str:
+    lines = f"{error['type']}: {error['message']}".rstrip().splitlines() if error else []
+    return lines[-1] if lines else ""

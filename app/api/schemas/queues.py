@@ -1,5 +1,7 @@
 """Queues and workers."""
 
+from typing import Literal
+
 from pydantic import BaseModel
 
 from app.fields import QueueName
@@ -35,7 +37,7 @@ class Queues(BaseModel):
 
 class Worker(BaseModel):
     name: str
-    state: str
+    state: Literal["started", "suspended", "busy", "idle", "?"]
     queues: list[str]
     current_job: str | None
     hostname: str | None

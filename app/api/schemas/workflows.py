@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from app.api.schemas.jobs import JobBody, JobError, Webhook
+from app.api.schemas.jobs import JobBody, JobError, JobStatus, Webhook
 from app.fields import Flag, NodeName, Strict, WorkflowWebhookBody
 
 
@@ -87,7 +87,7 @@ class WorkflowJob(BaseModel):
     name: str
     id: str
     function: str
-    status: str
+    status: JobStatus
     result: Any = Field(description="Of the jobs that nothing comes after")
     error: JobError | None
     after: list[Need]
