@@ -67,7 +67,7 @@ def enqueue_bulk(body: BulkBody) -> Response:
 
 @api.get("", responses={200: Jobs})
 def list_jobs(query: JobsQuery) -> Response:
-    """Jobs, newest first in each queue and state."""
+    """Jobs, newest first: by when they were last queued, or else created. One queue and state has its own order."""
     authorize("read")
     return page("jobs", *listing.jobs(context().redis, query, query.limit, query.cursor))
 

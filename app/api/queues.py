@@ -6,7 +6,7 @@ from app import listing, queues
 from app.api.auth import authorize
 from app.api.context import answer, context
 from app.api.openapi import blueprint
-from app.api.schemas.queues import Deleted, Queue, QueuePath, Queues, Workers
+from app.api.schemas.queues import Deleted, Queue, QueuePath, Queues, Worker, Workers
 from app.api.schemas.system import NamePath
 
 api = blueprint("queues", "queues", "/api/v1")
@@ -55,3 +55,10 @@ def list_workers() -> Response:
     """The workers that are registered."""
     authorize("read")
     return answer({"workers": listing.workers(context().redis)})
+
+
+@api.get("/workers/<string:name>", responses={200: Worker})
+def get_worker(path: NamePath) -> Response:
+    """One worker."""
+    authorize("read")
+    return answer(listing.worker(context().redis, path.name))

@@ -1,22 +1,19 @@
 """`jobs`: enqueue, wait, watch, list, show, change, cancel, requeue, delete."""
 
 import sys
-from datetime import datetime
 from typing import Any
 
 import click
 import orjson
 
-from app.cli import arguments, complete, follow
+from app.cli import arguments, complete, follow, job_views
 from app.cli.client import Answer
 from app.cli.command import EXIT_CODES, Api, Resource
-from app.cli.output import block, details, moment, more, say, table
+from app.cli.output import details, say
 from app.job_state import ENDED
 from app.selection import STATES
 
 JOB = click.argument("job_id", shell_complete=complete.jobs)
-SHOWN_APART = ("error", "links", "history", "waiting_for")
-COLUMNS = ("id", "function", "status", "queue", "created", "waits for")
 
 HOW = arguments.options(
     click.option("--queue", shell_complete=complete.queues),
@@ -89,7 +86,7 @@ def enqueue(
     answer = api.call("POST", "jobs", body=body)
     if until_ended:
         _end(api, follow.wait(api, answer.json["id"], timeout))
-    api.show(answer, _show)
+    api.show(answer, job_views.show)
 
 
 @group.command()
@@ -109,7 +106,7 @@ def watch(api: Api, job_ids: tuple[str, ...], timeout: float | None) -> None:
     """Show how far jobs are, until all have ended; exit with 1 if one did not finish. --json: `{"jobs": [...]}`."""
     answers = follow.watch(api, list(job_ids), timeout)
     together = Answer(f'{{"jobs":[{",".join(a.text for a in answers)}]}}', {"jobs": [a.json for a in answers]})
-    api.show(together, _table)
+    api.show(together, job_views.table)
     sys.exit(follow.exit_code(together.json["jobs"]))
 
 
@@ -119,8 +116,8 @@ def watch(api: Api, job_ids: tuple[str, ...], timeout: float | None) -> None:
 @click.option("--cursor", help="Of the next page, as the last one named it.")
 @click.pass_obj
 def list_jobs(api: Api, **query: Any) -> None:
-    """Jobs, newest first in each queue and state."""
-    api.show(api.call("GET", "jobs", query=query), _page)
+    """Jobs, newest first."""
+    api.show(api.call("GET", "jobs", query=query), job_views.page)
 
 
 @group.command()
@@ -128,7 +125,7 @@ def list_jobs(api: Api, **query: Any) -> None:
 @click.pass_obj
 def show(api: Api, job_id: str) -> None:
     """A job, with its result or its error."""
-    api.show(api.call("GET", "jobs", job_id), _show)
+    api.show(api.call("GET", "jobs", job_id), job_views.show)
 
 
 @group.command()
@@ -138,7 +135,9 @@ def show(api: Api, job_id: str) -> None:
 @click.pass_obj
 def change(api: Api, job_id: str, others: tuple[str, ...], **how: Any) -> None:
     """Change when, where and how a job runs that has not started; tags that are given replace all that it has."""
-    api.show(api.call("PATCH", "jobs", job_id, body={**_how(**how), **arguments.named(others, "--option")}), _show)
+    api.show(
+        api.call("PATCH", "jobs", job_id, body={**_how(**how), **arguments.named(others, "--option")}), job_views.show
+    )
 
 
 @group.command()
@@ -148,7 +147,7 @@ def cancel(api: Api, job_id: str | None, **which: Any) -> None:
     """Cancel a job that has not started, or stop the one that runs; without an ID all that a filter means."""
     meant = _meant(job_id, which)
     if job_id:
-        api.show(api.call("POST", "jobs", job_id, "cancel"), _show)
+        api.show(api.call("POST", "jobs", job_id, "cancel"), job_views.show)
     else:
         api.show(_to_all(api, "cancel", meant), details)
 
@@ -178,7 +177,7 @@ def requeue(
     if job_id:
         changed |= arguments.said(queue=which.pop("queue"))
         _meant(job_id, which)
-        api.show(api.call("POST", "jobs", job_id, "requeue", body=changed or None), _show)
+        api.show(api.call("POST", "jobs", job_id, "requeue", body=changed or None), job_views.show)
     elif changed:
         raise click.UsageError("arguments, a timeout and retries are for one job: give its ID")
     else:
@@ -245,68 +244,5 @@ def _to_all(api: Api, action: str, meant: dict[str, Any]) -> Answer:
 
 def _end(api: Api, answer: Answer) -> None:
     """Show a job that has ended, and exit by how."""
-    api.show(answer, _show)
+    api.show(answer, job_views.show)
     sys.exit(follow.exit_code([answer.json]))
-
-
-def _page(found: Any) -> None:
-    _table(found)
-    more(found)
-
-
-def _table(found: Any) -> None:
-    jobs = found["jobs"]
-    rows = (
-        (job["id"], job["function"], job["status"], job["queue"], moment(job["created_at"]), _waits_for(job))
-        for job in jobs
-    )
-    table(COLUMNS, rows)
-
-
-def _show(job: Any) -> None:
-    error = job["error"] or {}
-    moments = {name.removesuffix("_at"): moment(job[name]) for name in job if name.endswith("_at")}
-    others = {name: value for name, value in job.items() if name not in SHOWN_APART and not name.endswith("_at")}
-    others |= {"waits for": _waits_for(job), "error": f"{error['type']}: {error['message']}" if error else None}
-    details({**others, **moments})
-    if error.get("traceback"):
-        block(error["traceback"])
-    if job.get("history"):
-        click.echo()
-        _history(job["history"])
-
-
-def _waits_for(job: Any) -> str:
-    """As "rate_limit function:email.send until 2027-01-01 00:00:00Z"; "" for a job that is not scheduled."""
-    said = job.get("waiting_for")
-    if not said:
-        return ""
-    until = f"until {moment(said['until'])}" if said["until"] else None
-    return " ".join(word for word in (said["reason"], said["name"], until) if word)
-
-
-def _history(attempts: list[Any]) -> None:
-    """A line for each attempt that has ended, newest first."""
-    rows = (
-        (
-            one["attempt"],
-            moment(one["started_at"]),
-            _seconds(one),
-            one["worker"],
-            one["outcome"],
-            _last_line(one["error"]),
-        )
-        for one in attempts
-    )
-    table(("attempt", "started", "seconds", "worker", "outcome", "error"), rows)
-
-
-def _seconds(attempt: Any) -> str:
-    """How long it ran; "" if one of its ends is not known."""
-    ends = [datetime.fromisoformat(attempt[name]) for name in ("started_at", "ended_at") if attempt[name]]
-    return f"{(ends[1] - ends[0]).total_seconds():.3f}" if len(ends) == 2 else ""
-
-
-def _last_line(error: Any) -> str:
-    lines = f"{error['type']}: {error['message']}".rstrip().splitlines() if error else []
-    return lines[-1] if lines else ""
