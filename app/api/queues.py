@@ -1,5 +1,7 @@
 """/queues: look, pause, resume, empty; and /workers."""
 
+from typing import Any
+
 from flask import Response
 
 from app import listing, queues
@@ -16,14 +18,14 @@ api = blueprint("queues", "queues", "/api/v1")
 def list_queues() -> Response:
     """Every queue with its counts."""
     authorize("read")
-    return answer({"queues": listing.queues(context().redis)})
+    return answer({"queues": context().served.of_queues(listing.queues(context().redis))})
 
 
 @api.get("/queues/<string:name>", responses={200: Queue})
 def get_queue(path: NamePath) -> Response:
     """One queue with its counts."""
     authorize("read")
-    return answer(listing.queue(context().redis, path.name))
+    return _shown(listing.queue(context().redis, path.name))
 
 
 @api.post("/queues/<string:name>/pause", responses={200: Queue})
@@ -31,7 +33,7 @@ def pause(path: QueuePath) -> Response:
     """Accept jobs, and run none."""
     authorize("admin")
     queues.pause(context().redis, path.name)
-    return answer(listing.queues(context().redis, [path.name])[0])
+    return _shown(listing.queues(context().redis, [path.name])[0])
 
 
 @api.post("/queues/<string:name>/resume", responses={200: Queue})
@@ -39,7 +41,7 @@ def resume(path: QueuePath) -> Response:
     """Run jobs again."""
     authorize("admin")
     queues.resume(context().redis, path.name)
-    return answer(listing.queues(context().redis, [path.name])[0])
+    return _shown(listing.queues(context().redis, [path.name])[0])
 
 
 @api.post("/queues/<string:name>/empty", responses={200: Deleted})
@@ -62,3 +64,7 @@ def get_worker(path: NamePath) -> Response:
     """One worker."""
     authorize("read")
     return answer(listing.worker(context().redis, path.name))
+
+
+def _shown(queue: dict[str, Any]) -> Response:
+    return answer(context().served.of_queues([queue])[0])

@@ -6,10 +6,10 @@ from typing import Any
 import click
 
 from app.cli import output
-from app.cli.output import block, details, moment, more
+from app.cli.output import block, details, moment, more, warn
 
 COLUMNS = ("id", "function", "status", "queue", "created", "waits for")
-SHOWN_APART = ("error", "links", "history", "waiting_for")
+SHOWN_APART = ("error", "links", "history", "waiting_for", "warnings")
 
 
 def page(found: Any) -> None:
@@ -37,6 +37,7 @@ def show(job: Any) -> None:
     if job.get("history"):
         click.echo()
         _history(job["history"])
+    warn(job)
 
 
 def _waits_for(job: Any) -> str:

@@ -26,6 +26,7 @@ from app.schedules.lease import Lease, LeaseLost
 from app.schedules.orphans import Orphans
 from app.schedules.reconcile import Reconciler
 from app.schedules.runner import Runner
+from app.served import UnservedQueues
 from app.settings import Settings
 from app.wake import Wake
 from app.workflows import store as workflows
@@ -64,7 +65,7 @@ class Scheduler(RQScheduler):
         self.lease = Lease(connection)
         self.runner = Runner(connection, settings, catalog, self.lease)
         self.reconciler = Reconciler(connection, catalog, settings, self.lease)
-        self.sweeper, self.orphans = Sweeper(connection), Orphans(connection)
+        self.sweeper, self.orphans, self.unserved = Sweeper(connection), Orphans(connection), UnservedQueues(connection)
         self._stop = self._born = self._reconciled = False
         self._beat_at = self._look_at = 0.0
         self._looks = 0
@@ -122,6 +123,7 @@ class Scheduler(RQScheduler):
             self._looks += 1
             workflows.sweep(self.connection, self._looks)
             self.orphans.look(self._now())
+            self.unserved.look()
         until_limit = limits.look(self.connection)
         due, following = self.runner.run_due(self._now())
         if due:

@@ -34,8 +34,8 @@ READER, READ = api_keys.new("reader", ["read"])
 
 
 @contextlib.contextmanager
-def serve(settings: Settings, connection: redis.Redis) -> Iterator[str]:
-    app = create_app(settings, connection)
+def serve(settings: Settings, connection: redis.Redis, has_workers: bool = False) -> Iterator[str]:
+    app = create_app(settings, connection, has_workers=has_workers)
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     with pytest.MonkeyPatch.context() as quick:
@@ -362,6 +362,19 @@ def test_one_worker_is_shown_by_its_name() -> None:
     )
     missing = run("workers", "show", "nobody")
     assert (missing.exit_code, missing.stdout, missing.stderr) == (3, "", "Error: No worker 'nobody'\n")
+
+
+def test_a_queue_that_no_worker_serves_is_warned_of_beside_the_output(valkey: redis.Redis) -> None:
+    said = 'Warning: no worker takes jobs from queue "x"\n'
+    with serve(Settings(), valkey, has_workers=True) as url:
+        enqueued = run("jobs", "enqueue", "demo.add", "a:=1", "b:=2", "--queue", "x", "--url", url)
+        assert (enqueued.exit_code, enqueued.stderr) == (0, said)
+        assert run("queues", "list", "--url", url).stderr == said
+        assert run("queues", "show", "x", "--url", url).stderr == said
+        graph = json.dumps({"jobs": [{"name": "a", "function": "demo.add", "args": [1, 2], "queue": "x"}]})
+        assert run("workflows", "submit", "-", "--url", url, stdin=graph).stderr == said
+        printed = run("queues", "show", "x", "--url", url, "--json")
+        assert (json.loads(printed.stdout)["warnings"], printed.stderr) == ([said[9:-1]], "")
 
 
 def test_each_attempt_is_a_line(api: str, project: Project) -> None:

@@ -201,6 +201,11 @@ class Attempt(BaseModel):
 class JobDetail(Job):
     history: list[Attempt] = Field(description="Its attempts that have ended, newest first: the last ten, or more")
 
+    warnings: list[str] = Field(
+        default_factory=list,
+        description="Of an enqueue: queues from which no worker takes jobs; left out if there is none",
+    )
+
 
 class Jobs(BaseModel):
     jobs: list[Job]
@@ -209,3 +214,6 @@ class Jobs(BaseModel):
 
 class Ids(BaseModel):
     ids: list[str]
+    warnings: list[str] = Field(
+        default_factory=list, description="Queues from which no worker takes jobs; left out if there is none"
+    )

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from app.fields import QueueName
 
@@ -21,6 +21,9 @@ class Queue(BaseModel):
     name: str
     counts: Counts
     paused: bool
+    warnings: list[str] = Field(
+        default_factory=list, description="Jobs are there, and no worker takes them; left out if there is none"
+    )
 
 
 class QueuePath(BaseModel):

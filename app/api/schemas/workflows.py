@@ -76,6 +76,10 @@ class WorkflowSummary(BaseModel):
     counts: WorkflowCounts
     webhook: Webhook | None
     links: SelfLink
+    warnings: list[str] = Field(
+        default_factory=list,
+        description="When it is submitted: queues from which no worker takes jobs; left out if there is none",
+    )
 
 
 class Need(BaseModel):
