@@ -39,7 +39,8 @@ lock:                   ## renew both lock files
 	@$(PIP) -r requirements-dev.lock
 	@touch $@
 
-.venv/bin/jobline: | .venv/bin/python
-	@printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s/.venv/bin/python" -m app "$$@"\n' "$(CURDIR)" "$(CURDIR)" > $@ && chmod +x $@
+# By its file and not -m app, which would load the package before Ctrl-C is handled.
+.venv/bin/jobline: Makefile | .venv/bin/python
+	@printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s/.venv/bin/python" -P "%s/app/__main__.py" "$$@"\n' "$(CURDIR)" "$(CURDIR)" "$(CURDIR)" > $@ && chmod +x $@
 
 .PHONY: run test check lint bench install lock

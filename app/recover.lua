@@ -47,6 +47,7 @@ elseif outcome == 'retried' then
   redis.call('HINCRBY', job, 'retries_left', -1)
   if wait > 0 then
     redis.call('HSET', job, 'status', 'scheduled')
+    redis.call('HDEL', job, 'waits_for') -- it waits for its retry
     redis.call('ZADD', 'rq:scheduled:' .. queue, seconds + wait, id)
   else
     redis.call('HSET', job, 'enqueued_at', now)

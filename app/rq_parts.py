@@ -178,5 +178,6 @@ class Queue(rq.Queue):
             return super().schedule_job(job, datetime, pipeline, unique)
         pipeline.sadd(QUEUES, self.key)
         self._persist_job(job, pipeline, status=JobStatus.SCHEDULED)
+        pipeline.hdel(job.key, "waits_for")  # it waits for its retry
         pipeline.zadd(registry_key("scheduled", self.name), {job.id: int(datetime.timestamp())})
         return job

@@ -30,6 +30,7 @@ from app.catalog import Catalog
 from app.events import Hub
 from app.redis import connect
 from app.serializer import JSON
+from app.served import ServedQueues
 from app.settings import Settings, get_settings
 
 
@@ -42,9 +43,15 @@ class _Json(JSONProvider):
 
 
 def create_app(
-    settings: Settings | None = None, connection: redis.Redis | None = None, catalog: Catalog | None = None
+    settings: Settings | None = None,
+    connection: redis.Redis | None = None,
+    catalog: Catalog | None = None,
+    has_workers: bool = True,
 ) -> Flask:
-    """The application on these settings; `connection` and `catalog` are for tests."""
+    """The application on these settings; `connection` and `catalog` are for tests.
+
+    `has_workers=False`: the caller runs the jobs of all queues itself, and is not warned that nobody does.
+    """
     settings = settings or get_settings()
     app = OpenAPI(
         "app",
@@ -57,13 +64,15 @@ def create_app(
     app.json = _Json(app)
     keys = api_keys.parse(settings.api_keys.get_secret_value())
     blocking = connection or connect(settings, socket_timeout=waiting.LONGEST + 5)
+    short = connection or connect(settings)
     app.extensions["jobline"] = Context(
         settings,
-        connection or connect(settings),
+        short,
         blocking,
         catalog or Catalog(reload=settings.reload),
         keys,
         Hub(blocking, settings.event_streams),
+        ServedQueues(short, enabled=has_workers),
     )
     app.before_request(_take_json)
     errors.install(app)

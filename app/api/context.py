@@ -12,6 +12,7 @@ from app.api_keys import ApiKey
 from app.catalog import Catalog
 from app.events import Hub
 from app.serializer import JSON
+from app.served import ServedQueues
 from app.settings import Settings
 
 
@@ -24,6 +25,7 @@ class Context:
     catalog: Catalog
     keys: list[ApiKey]
     events: Hub
+    served: ServedQueues
 
 
 def context() -> Context:

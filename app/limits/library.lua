@@ -2,6 +2,7 @@
 -- jobline:limit:ID:starts (rate: the times of the last `most` starts, the newest first), :held (slots: queue, job and
 -- execution of those that run), :waiting (jobs that were put off, in order), :let_go (those of them that are on their
 -- queue again, with a place kept for each), and in jobline:limits:waiting when to look at a limit that has either of these.
+-- The field `waits_for` of a job's hash is the id of the limit that it waits for, or breaker:function:NAME.
 local LOOK_AGAIN, LET_GO_LOOK, FALL_BACK = 1, 5, 600 -- seconds
 local WAITING = 'jobline:limits:waiting'
 
@@ -33,11 +34,12 @@ local function let_go(limit, now)
     local id = redis.call('LPOP', waiting)
     if not id then break end
     local job = 'rq:job:' .. id
-    local queue = redis.call('HGET', job, 'origin')
+    local said = redis.call('HMGET', job, 'origin', 'waits_for')
+    local queue = said[1]
+    if said[2] == limit[2] then redis.call('HDEL', job, 'waits_for') end -- it is in the list no more
     if queue and redis.call('ZREM', 'rq:scheduled:' .. queue, id) == 1 then -- else it was canceled meanwhile
       redis.call('HSET', job, 'status', 'queued')
       tell(id, queue, 'queued')
-      redis.call('HDEL', job, 'waits_for')
       redis.call('SADD', gone, id)
       places[#places + 1] = { 'rq:queue:' .. queue, id }
     end
@@ -59,6 +61,7 @@ local function put_off(id, queue, limit, now, was_let_go)
   redis.call('HSET', job, 'status', 'scheduled')
   if limit[1] == 'breaker' then
     at = now + redis.call('PTTL', 'jobline:breaker:' .. limit[2] .. ':open') / 1000
+    redis.call('HSET', job, 'waits_for', 'breaker:function:' .. limit[2])
   else
     if redis.call('HGET', job, 'waits_for') ~= limit[2] then -- else it is in the list already
       redis.call('HSET', job, 'waits_for', limit[2])
