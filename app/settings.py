@@ -28,6 +28,8 @@ class Settings(BaseSettings):
     """Where Redis or Valkey is; unset: the embedded server that runs on DATA_DIR."""
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
+    allowed_hosts: str = ""
+    """Comma-separated host names by which clients may reach the API, beside loopback names and HOST; `*`: any."""
     data_dir: Path = Path(".data")
     workers: NonNegativeInt = 1
     queues: str = "high,default,low,webhooks"

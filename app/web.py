@@ -28,6 +28,7 @@ from app.api.context import HARDENING, Answer, Context, asked, context
 from app.api.openapi import SECURITY
 from app.catalog import Catalog
 from app.events import Hub
+from app.origin import OriginCheck
 from app.redis import connect
 from app.serializer import JSON
 from app.settings import Settings, get_settings
@@ -65,6 +66,8 @@ def create_app(
         keys,
         Hub(blocking, settings.event_streams),
     )
+    check = OriginCheck(settings).check
+    app.before_request(lambda: check(asked().method, asked().headers))
     app.before_request(_take_json)
     errors.install(app)
     for module in (jobs, failures, workflows, streams, functions, schedules, queues, webhooks, audit, system):
