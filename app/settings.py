@@ -40,6 +40,8 @@ class Settings(BaseSettings):
 
     storage_dir: Path | None = None
     """The one folder that jobs read and write files in; default DATA_DIR/storage."""
+    storage_limit: PositiveInt = 10 * 1024**3
+    """Bytes of all files in storage together; a job that would exceed it fails."""
     database_url: SecretStr | None = None
     """A SQLAlchemy URL; default: SQLite in DATA_DIR."""
     smtp_url: SecretStr | None = None
