@@ -8,7 +8,7 @@ from flask.json.provider import JSONProvider
 from flask_openapi3 import Info, OpenAPI
 from flask_openapi3_swagger.plugins import RegisterPlugin as SwaggerUI
 
-from app import api_keys, dashboard, waiting
+from app import api_keys, dashboard, request_json, waiting
 from app.api import (
     audit,
     errors,
@@ -39,7 +39,7 @@ class _Json(JSONProvider):
         return JSON.dumps(obj).decode()
 
     def loads(self, s: str | bytes, **_: Any) -> Any:
-        return JSON.loads(s)  # type: ignore[arg-type]
+        return request_json.loads(s.encode() if isinstance(s, str) else s)
 
 
 def create_app(
