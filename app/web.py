@@ -26,6 +26,7 @@ from app.api import (
 from app.api.auth import authorize
 from app.api.context import HARDENING, Answer, Context, asked, context
 from app.api.openapi import SECURITY
+from app.audit import Log
 from app.catalog import Catalog
 from app.events import Hub
 from app.origin import OriginCheck
@@ -57,14 +58,16 @@ def create_app(
     )
     app.json = _Json(app)
     keys = api_keys.parse(settings.api_keys.get_secret_value())
+    client = connection or connect(settings)
     blocking = connection or connect(settings, socket_timeout=waiting.LONGEST + 5)
     app.extensions["jobline"] = Context(
         settings,
-        connection or connect(settings),
+        client,
         blocking,
         catalog or Catalog(reload=settings.reload),
         keys,
         Hub(blocking, settings.event_streams),
+        Log(client, settings.audit_limit),
     )
     check = OriginCheck(settings).check
     app.before_request(lambda: check(asked().method, asked().headers))
