@@ -5,6 +5,7 @@
 local started, job, results = KEYS[1], KEYS[2], KEYS[3]
 local queue, id, execution, outcome = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local now, seconds, ttl, wait = ARGV[5], math.floor(tonumber(ARGV[6])), tonumber(ARGV[8]), tonumber(ARGV[9])
+redis.call('ZADD', started, 'XX', 0, '') -- changes nothing, and is refused while memory is full, as ZREM is not
 if redis.call('ZREM', started, id .. ':' .. execution) == 0 then return 0 end
 redis.call('DEL', 'rq:execution:' .. id .. ':' .. execution)
 redis.call('ZREM', 'rq:executions:' .. id, execution)

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from flask import Request, Response, current_app, g, request
 from redis import Redis
 
+from app import audit
 from app.api_keys import ApiKey
 from app.catalog import Catalog
 from app.events import Hub
@@ -26,6 +27,7 @@ class Context:
     keys: list[ApiKey]
     events: Hub
     served: ServedQueues
+    audit: audit.Log
 
 
 def context() -> Context:

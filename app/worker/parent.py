@@ -170,12 +170,12 @@ class Worker(rq.Worker):
     def clean_registries(self) -> None:
         """As rq.Worker.clean_registries (RQ 2.12), but for the started registry, which is the sweeper's.
 
-        RQ settles an execution whose time has run out in several steps, while a sweeper may settle it too.
+        RQ goes by wall time there, and settles an execution in several steps, while a sweeper may settle it too.
         """
         for queue in self.queues:
             if queue.acquire_maintenance_lock():
-                queue.finished_job_registry.cleanup()
-                queue.failed_job_registry.cleanup()
+                for registry in (queue.finished_job_registry, queue.failed_job_registry, queue.deferred_job_registry):
+                    registry.cleanup()
                 worker_registration.clean_worker_registry(queue)
                 queue.intermediate_queue.cleanup(self, queue)
                 queue.release_maintenance_lock()
