@@ -40,7 +40,7 @@ lock:                   ## renew both lock files
 	@touch $@
 
 # By its file and not -m app, which would load the package before Ctrl-C is handled.
-.venv/bin/jobline: Makefile | .venv/bin/python
+.venv/bin/jobline: | .venv/bin/python
 	@printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s/.venv/bin/python" -P "%s/app/__main__.py" "$$@"\n' "$(CURDIR)" "$(CURDIR)" "$(CURDIR)" > $@ && chmod +x $@
 
 .PHONY: run test check lint bench install lock

@@ -1,5 +1,7 @@
 """Queues that live workers take jobs from, and warnings of those from which none does: there a job waits for ever."""
 
+import contextlib
+import math
 import threading
 import time
 from collections.abc import Iterable
@@ -21,8 +23,10 @@ log = structlog.get_logger("jobline")
 
 
 def served_queues(connection: redis.Redis) -> set[str]:
-    """The queues of all workers that are registered and alive, stock ones too: RQ lets the hash of a worker expire when
-    its heartbeat stops, and our sweeper removes it sooner."""
+    """The queues of all workers that are registered and alive, stock ones too.
+
+    RQ lets the hash of a worker expire when its heartbeat stops; our sweeper removes it sooner.
+    """
     with connection.pipeline(transaction=False) as pipeline:
         for key in connection.smembers(WORKERS):
             pipeline.hmget(key, "queues", "last_heartbeat")
@@ -42,7 +46,7 @@ class ServedQueues:
         self.connection, self.enabled = connection, enabled
         self._served: set[str] | None = None
         """None: not known."""
-        self._read_at = -LONGEST_KNOWN
+        self._read_at = -math.inf
         self._lock = threading.Lock()
 
     def warnings(self, queues: Iterable[str]) -> dict[str, list[str]]:
@@ -54,9 +58,10 @@ class ServedQueues:
             return {}
         age = time.monotonic() - self._read_at
         if age > LONGEST_KNOWN:
-            self._refresh(LONGEST_KNOWN)
+            self._refresh()
         elif age > REFRESH_AFTER and not self._lock.locked():
-            threading.Thread(target=self._refresh, args=[REFRESH_AFTER], daemon=True).start()
+            with contextlib.suppress(RuntimeError):  # there can be no more threads
+                threading.Thread(target=self._refresh, daemon=True).start()
         served = self._served
         found = [] if served is None else [warning(name) for name in dict.fromkeys(queues) if name not in served]
         return {"warnings": found} if found else {}
@@ -64,19 +69,20 @@ class ServedQueues:
     def of_queues(self, queues: list[JSONObject]) -> list[JSONObject]:
         """Queues as JSON, each with a warning if jobs are there to be run and no worker serves it at this moment."""
         if self.enabled:
-            self._refresh(0)
+            self._refresh()
         return [{**queue, **(self.warnings([queue["name"]]) if _waits(queue) else {})} for queue in queues]
 
-    def _refresh(self, age: float) -> None:
-        """Read it, unless another thread has done so less than `age` seconds ago."""
-        with self._lock:
-            if time.monotonic() - self._read_at < age:
-                return
-            try:
-                self._served = served_queues(self.connection)
-            except redis.RedisError:
-                self._served = None
+    def _refresh(self) -> None:
+        """Read it, unless another thread is doing so: none waits for another, whose Redis may be slow."""
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            self._served = served_queues(self.connection)
+        except redis.RedisError:
+            self._served = None
+        finally:
             self._read_at = time.monotonic()
+            self._lock.release()
 
 
 def _waits(queue: JSONObject) -> bool:

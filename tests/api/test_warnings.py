@@ -123,7 +123,6 @@ def test_what_is_known_is_renewed_beside_the_requests(valkey: redis.Redis, monke
     monkeypatch.setattr(served, "REFRESH_AFTER", 0.0)
     monkeypatch.setattr(served, "LONGEST_KNOWN", 60.0)
     known = ServedQueues(valkey)
-    known._read_at = -1e9
     assert known.warnings(["x"]) == {"warnings": [warning("x")]}
     birth(valkey, "x")
     reads: list[threading.Thread] = []
@@ -131,6 +130,25 @@ def test_what_is_known_is_renewed_beside_the_requests(valkey: redis.Redis, monke
     monkeypatch.setattr(served, "served_queues", lambda c: (reads.append(threading.current_thread()), read(c))[1])
     until(lambda: known.warnings(["x"]) == {}, 5)
     assert threading.main_thread() not in reads
+
+
+def test_no_request_waits_for_another_that_asks(fake: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    def slow(_: object) -> set[str]:
+        asked.set()
+        answered.wait(20)
+        return set()
+
+    monkeypatch.setattr(served, "served_queues", slow)
+    known = ServedQueues(fake)
+    first = threading.Thread(target=known.warnings, args=[["x"]])
+    first.start()
+    assert asked.wait(20)
+    assert known.warnings(["x"]) == {}
+    answered.set()
+    first.join(20)
+    assert known.warnings(["x"]) == {"warnings": [warning("x")]}
 
 
 def test_nobody_is_warned_while_it_is_not_known(fake: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
