@@ -1,8 +1,10 @@
 """JSON for everything that goes through Redis: what RQ's own `json` serializer reads, written by orjson.
 
-Dates, UUIDs, dataclasses, Decimals, sets, enums and pydantic models serialise; a pickle is never read.
+Dates, UUIDs, dataclasses, Decimals, sets, enums and pydantic models serialise; a pickle is never read. Nothing that is
+read is nested more than MAX_DEPTH deep.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +12,8 @@ import orjson
 from pydantic_core import to_jsonable_python
 
 OPTIONS = orjson.OPT_NON_STR_KEYS
+MAX_DEPTH = 64
+"""How deep arrays and objects may be nested. orjson writes 254 levels, and an answer of the API adds some."""
 
 
 class JSON:
@@ -22,8 +26,35 @@ class JSON:
 
     @staticmethod
     def loads(data: bytes) -> Any:
-        """Raises ValueError for bytes that are not JSON."""
-        return orjson.loads(data)
+        """Raises ValueError for bytes that are not JSON, or nested too deep."""
+        value = orjson.loads(data)
+        check_depth(data, value)
+        return value
+
+
+class TooDeep(ValueError):
+    """JSON with more than MAX_DEPTH levels of arrays and objects."""
+
+
+def check_depth(data: bytes, value: Any) -> None:
+    """Raises TooDeep for a `value` that is nested more than MAX_DEPTH deep; `data` is its JSON."""
+    if not may_be_deep(data):
+        return
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [child for parent in level if isinstance(parent, dict | list) for child in _children(parent)]
+        if not level:
+            return
+    raise TooDeep(f"nested more than {MAX_DEPTH} deep")
+
+
+def may_be_deep(data: bytes) -> bool:
+    """Whether JSON has enough brackets for it."""
+    return data.count(b"[") + data.count(b"{") > MAX_DEPTH
+
+
+def _children(parent: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return parent.values() if isinstance(parent, dict) else parent
 
 
 def utc(moment: datetime) -> str:

@@ -1,6 +1,8 @@
 """What every test may use: a fast fake Redis, a real Valkey, settings, and the application on either."""
 
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -20,6 +22,7 @@ from app.settings import Settings, get_settings
 from tests.receiver import Receiver, listening
 
 ROOT = Path(__file__).parent.parent
+pytest_plugins = ["tests.plugin"]
 
 
 def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
@@ -32,10 +35,15 @@ def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
     raise AssertionError(f"not so after {seconds} s")
 
 
+PORTS = range(20_000, 32_000)
+"""Below those that systems give to outgoing connections, which could take a port before its server binds it."""
+
+
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    while True:
+        with socket.socket() as found, contextlib.suppress(OSError):
+            found.bind(("127.0.0.1", random.choice(PORTS)))
+            return int(found.getsockname()[1])
 
 
 @pytest.fixture(autouse=True)

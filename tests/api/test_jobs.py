@@ -13,7 +13,7 @@ from app.web import create_app
 
 @pytest.fixture
 def client(fake: fakeredis.FakeRedis) -> FlaskClient:
-    return create_app(Settings(), fake).test_client()
+    return create_app(Settings(), fake, has_workers=False).test_client()
 
 
 def test_a_call_by_arguments_is_accepted(client: FlaskClient) -> None:

@@ -19,7 +19,7 @@ CALL = {"function": "demo.add", "args": [1, 2]}
 
 
 def client_on(fake: fakeredis.FakeRedis, **said: Any) -> FlaskClient:
-    return create_app(Settings(**said), fake).test_client()
+    return create_app(Settings(**said), fake, has_workers=False).test_client()
 
 
 @pytest.fixture

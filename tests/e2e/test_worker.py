@@ -255,3 +255,14 @@ def test_a_queue_whose_key_is_no_list_holds_no_other_up(project: Project, valkey
     finally:
         process.terminate()
         process.communicate(timeout=10)
+
+
+def test_a_failure_makes_the_worker_forget_no_job_that_it_claimed_meanwhile(
+    project: Project, valkey: redis.Redis
+) -> None:
+    project.write("fickle", 'def odd(n: int) -> None:\n    if n % 5 == 0:\n        raise ValueError("no")\n')
+    ids = [f"job-{n}" for n in range(200)]
+    for n, job_id in enumerate(ids):
+        put(valkey, job_id, "jobs.fickle.odd", n)
+    project.work()
+    assert {status(valkey, job_id) for job_id in ids} == {"finished", "failed"}

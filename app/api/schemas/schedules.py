@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from app.api.schemas.jobs import JobStatus
 from app.fields import Strict
 from app.schedules.rule import CatchUp, Overlap, Rule, When
 
@@ -34,7 +35,7 @@ class Preview(BaseModel):
 class ScheduledRun(BaseModel):
     job_id: str
     scheduled_for: str
-    status: str
+    status: JobStatus
 
 
 class ScheduleCounts(BaseModel):

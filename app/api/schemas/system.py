@@ -1,5 +1,7 @@
 """What all resources share."""
 
+from typing import Literal
+
 from pydantic import BaseModel, Field
 
 
@@ -8,8 +10,8 @@ class NamePath(BaseModel):
 
 
 class Health(BaseModel):
-    status: str
-    redis: str | None = None
+    status: Literal["ok", "degraded"]
+    redis: Literal["ok"] | None = None
     scheduler: float | None = Field(
         None, description="Seconds since the scheduler that leads has moved; null: none does"
     )
