@@ -28,7 +28,7 @@ from app import job_state, limits, listing
 from app.catalog import Function
 from app.outcome import follow_up
 from app.quarantine import quarantine
-from app.redis import ENDING, LEASES, SWEPT, WORKERS, job_key, moment, registry_key, results_key, script
+from app.redis import ENDING, LEASES, WORKERS, job_key, moment, registry_key, results_key, script
 from app.rq_parts import Job, Queue, catalog
 from app.settings import get_settings
 
@@ -174,7 +174,7 @@ class Sweeper:
         self._next_at = time.monotonic() + SWEEP_EVERY
         reap()
         try:
-            self.connection.set(SWEPT, time.time(), ex=3600)
+            self.connection.zadd(LEASES, {"": 0}, xx=True)  # changes nothing, and is refused as any write is
             counts = {name.decode(): count for name, count in self.connection.zrange(LEASES, 0, -1, withscores=True)}
             self._seen = {name: (count, self._looks(name, count)) for name, count in counts.items()}
             for name, (_, looks) in list(self._seen.items()):
