@@ -36,11 +36,11 @@ def functions_in(module: ModuleType) -> tuple[list[Function], list[Rejected]]:
     """The jobs of a module: its public plain functions, but for those that cannot be jobs."""
     usable: list[Function] = []
     rejected: list[Rejected] = []
-    for name, value in sorted(vars(module).items()):
+    public = [name for name in vars(module) if isinstance(name, str) and not name.startswith("_")]
+    for name in sorted(public):
+        value = vars(module)[name]
         declared = declared_for(value)
         full_name = f"{module.__name__.partition('.')[2]}.{name}"
-        if name.startswith("_"):
-            continue
         if type(value) is FunctionType and value.__module__ == module.__name__:
             function = Function(full_name, value)
             problems = list(_problems(function))
@@ -69,7 +69,7 @@ def _problems(function: Function) -> Iterator[str]:
 
 def _what(error: Exception) -> str:
     text = error.message if isinstance(error, PydanticErrorMixin) else text_of(error)
-    return f"{type(error).__name__}: {text}"
+    return f"{type(error).__name__}: {' '.join(text.split())}"
 
 
 def _wrong_annotations(call: Any) -> list[str]:
@@ -95,11 +95,12 @@ def _unreadable(name: str, annotation: object, call: Any) -> str:
 def _no_json_type(name: str, call: Any) -> str:
     """Why no argument can be made for a parameter; empty if one can."""
     try:
-        Function("", call).schema_of(name)
+        Function("", call).prepare_alone(name)
     except PydanticSchemaGenerationError:
         hint = typing.get_type_hints(call)[name]
         shown = f"{hint.__module__}.{hint.__qualname__}" if isinstance(hint, type) else text_of(hint)
-        return f"parameter {name}: no argument can be made from JSON for {shown} (a name with an underscore is no job)"
+        advice = "if the function is no job, begin its name with an underscore"
+        return f"parameter {name}: no argument can be made from JSON for {shown}; {advice}"
     except PydanticUserError as error:
         if error.code == "typed-dict-version":
             return f"parameter {name}: on Python 3.11 a TypedDict comes from typing_extensions"

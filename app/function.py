@@ -81,13 +81,14 @@ class Function:
         found: dict[str, Any] = storable(schema)
         return found
 
-    def schema_of(self, parameter: str) -> dict[str, Any]:
-        """JSON Schema of one parameter alone. Raises what its annotation leads to."""
+    def prepare_alone(self, parameter: str) -> None:
+        """As `prepare`, for one parameter: to find the one that is wrong."""
 
         def skip_others(_: int, name: str, __: Any) -> Literal["skip"] | None:
             return None if name == parameter else "skip"
 
-        return JsonSchema().generate(generate_arguments_schema(self.call, "arguments-v3", skip_others))
+        JsonSchema().generate(generate_arguments_schema(self.call, "arguments-v3", skip_others))
+        SchemaValidator(generate_arguments_schema(self.call, "arguments", skip_others))
 
     @cached_property
     def result_schema(self) -> dict[str, Any]:

@@ -23,6 +23,9 @@ from app.serializer import JSON
 from app.settings import get_settings
 from app.workflows.results import with_results
 
+RETRY = (Retry, Misuse)
+"""What a function returns that asks to be tried again, rightly or wrongly said."""
+
 
 @cache
 def catalog() -> Catalog:
@@ -87,7 +90,7 @@ class Job(rq.job.Job):
             result = asyncio.run(result) if asyncio.iscoroutine(result) else result
         finally:
             progress.report_to(None)
-        if isinstance(result, Retry | Misuse):
+        if isinstance(result, RETRY):
             retry = checked_retry(result)
             return rq.Retry(retry.max, retry.waits())
         return result

@@ -34,7 +34,7 @@ def list_functions() -> Response:
 
 @api.get("/<string:name>", responses={200: FunctionAnswer})
 def get_function(path: NamePath) -> Response:
-    """One function, with the JSON Schema of its arguments and its result."""
+    """One function, with the JSON Schema of its arguments and its result; 404 says why, if it is set aside."""
     authorize("read")
     return answer(_as_json(context().catalog.get(path.name)))
 

@@ -30,7 +30,7 @@ def read(entries: Iterable[Any]) -> Iterator[Schedule | RejectedSchedule]:
     arguments is added, so that two rules for one function both run. The same rule twice is a mistake.
     """
     entries = list(entries)
-    chosen = {entry["name"] for entry in entries if _is_named(entry)}
+    chosen = {entry["name"] for entry in entries if _is_named(entry) and isinstance(entry["name"], str)}
     names: set[str] = set()
     calls: set[str] = set()
     for number, entry in enumerate(entries, 1):

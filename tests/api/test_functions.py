@@ -87,6 +87,10 @@ SET_ASIDE = {
         "(is it imported under TYPE_CHECKING alone?)",
     ),
     "typing_only_result": ("def odd() -> 'Order': ...", "the annotation 'Order' of the return value cannot be read"),
+    "a_pattern_that_is_none": (
+        "def odd(a: typing.Annotated[str, pydantic.Field(pattern='(')]): ...",
+        "parameter a: SchemaError: Error building",
+    ),
     "a_note": ("def odd(a: 'the first number'): ...", "the annotation 'the first number' of parameter a"),
     "an_annotation_that_fails": ("def odd(a: '1 / 0'): ...", "ZeroDivisionError"),
     "any_class": (

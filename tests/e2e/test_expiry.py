@@ -32,6 +32,7 @@ LASTING = {
     r"rq:scheduler:scheduled_jobs|jobline:schedules": "an entry goes with its schedule",
     r"(jobline:schedule:|rq:job:schedule-)(nightly|maintenance\.clean)": "of a schedule, until it is deleted",
     r"jobline:schedules:quarantined": "what others wrote among the schedules, and is not ours to remove",
+    r"jobline:schedules:(broken|rejected)": "what is set aside, until it is mended: none is left then",
     r"jobline:schedulers": "an entry goes with its scheduler",
     r"jobline:audit": "AUDIT_LIMIT caps it",
     r"jobline:outbox": "emptied as it is worked off",

@@ -1,15 +1,18 @@
 """Entries of scheduler.py: each is a schedule with a name, or set aside with the reason; none raises."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 
+import scheduler
 from app import Retry
 from app.schedules import cron, every, once
 from app.schedules.declared import RejectedSchedule, read
 from app.schedules.rule import Schedule
+from tests.conftest import ROOT
 
 AT = "2027-01-01T00:00:00Z"
 
@@ -70,6 +73,7 @@ def test_retries_are_said_in_the_words_of_the_decorator_or_in_the_old_ones() -> 
         (lambda: cron("@daily", "demo.add", colour=1), "demo.add", "colour: there is no such option"),
         (lambda: cron("@daily", "demo.add", name="a b"), "a b", "name: String should match pattern"),
         (lambda: cron("@daily", "demo.add", name=5), "demo.add", "name: Input should be a valid string"),
+        (lambda: cron("@daily", "demo.add", name=["s"]), "demo.add", "name: Input should be a valid string"),
         (lambda: cron("@daily", "demo.add", timezone="Mars/Base"), "demo.add", "timezone: there is no time zone"),
         (lambda: cron("@daily", "demo.add", args=5), "demo.add", "args: Input should be a valid list"),
         (lambda: cron("@daily", "demo.add", args=[object()]), "demo.add", "the arguments have no JSON form"),
@@ -133,3 +137,11 @@ def test_the_first_of_two_holds(entries: list[dict[str, Any]], reason: str) -> N
     assert first.interval == 1
     assert isinstance(second, RejectedSchedule)
     assert reason in second.reason
+
+
+def test_those_of_the_readme_and_of_the_project_are_schedules() -> None:
+    [source] = re.findall(r"^SCHEDULES = \[.*?^\]", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    found: dict[str, Any] = {"cron": cron, "every": every, "once": once}
+    exec(source, found)
+    assert len(schedules(*found["SCHEDULES"])) == 3
+    assert schedules(*scheduler.SCHEDULES)
