@@ -195,7 +195,7 @@ class Sweeper:
         for queue, job_id, execution in held_by(self.connection, name):
             self._lose(queue, job_id, execution)
         forget(self.connection, name)
-        del self._seen[name]
+        self._seen.pop(name, None)
         log.warning("worker lost", worker=name)
 
     def _expire(self) -> None:
