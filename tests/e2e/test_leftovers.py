@@ -143,6 +143,7 @@ def test_an_execution_whose_time_has_run_out_is_settled_once(
     claims.claim(["default"], claims.new_executions(1))
     [member] = valkey.zrange("rq:wip:default", 0, -1)
     valkey.zadd("rq:wip:default", {member: time.time() - 1})
+    valkey.zrem(LEASES, "w")
     Worker(["default"], connection=valkey, name="other").run_maintenance_tasks()
     Sweeper(valkey).sweep()
     assert (status(valkey, job_id), valkey.hget(f"rq:job:{job_id}", "retries_left")) == ("queued", b"3")
