@@ -23,7 +23,7 @@ from app.api import (
     webhooks,
     workflows,
 )
-from app.api.auth import authorize
+from app.api.auth import authorize, check_scope
 from app.api.context import HARDENING, Answer, Context, asked, context
 from app.api.openapi import SECURITY
 from app.audit import Log
@@ -79,6 +79,7 @@ def create_app(
     )
     check = OriginCheck(settings).check
     app.before_request(lambda: check(asked().method, asked().headers))
+    app.before_request(check_scope)
     app.before_request(_take_json)
     errors.install(app)
     for module in (jobs, failures, workflows, streams, functions, schedules, queues, webhooks, audit, system):
