@@ -1,5 +1,6 @@
 """What an author says about a function: the `@job` decorator, its options, and how a job is retried."""
 
+import math
 import random
 import re
 from collections.abc import Callable, Iterable
@@ -33,11 +34,11 @@ class Retry:
     not_on: tuple[type[BaseException], ...] = (Discard,)
 
     def waits(self) -> list[int]:
-        """The whole seconds to wait before each retry, as RQ stores them."""
+        """The whole seconds to wait before each retry, as RQ stores them: rounded up, for no attempt may be early."""
         if self.intervals is not None:
-            return [round(wait) for wait in self.intervals]
+            return [math.ceil(wait) for wait in self.intervals]
         plain = (min(self.initial * self.factor**n, self.longest) for n in range(self.max))
-        return [round(wait * (1 - self.jitter * random.random())) for wait in plain]  # noqa: S311 - not a secret
+        return [math.ceil(wait * (1 - self.jitter * random.random())) for wait in plain]  # noqa: S311 - not a secret
 
     def retries(self, error: BaseException) -> bool:
         return isinstance(error, self.on) and not isinstance(error, self.not_on)

@@ -45,7 +45,7 @@ elseif outcome == 'retried' then
   redis.call('HINCRBY', job, 'retries_left', -1)
   if wait > 0 then
     redis.call('HSET', job, 'status', 'scheduled')
-    redis.call('ZADD', 'rq:scheduled:' .. queue, seconds + wait, id)
+    redis.call('ZADD', 'rq:scheduled:' .. queue, math.ceil(tonumber(ARGV[6]) + wait), id)
   else
     redis.call('HSET', job, 'enqueued_at', now)
     push(redis.call('HGET', job, 'enqueue_at_front_on_retry') == '1' and 'LPUSH' or 'RPUSH')

@@ -1,9 +1,10 @@
 """RQ's Job and Queue on JSON and the catalogue: what workers, the scheduler and the dashboard make of RQ 2.12's own."""
 
 import asyncio
+import math
 import zlib
 from base64 import b64encode
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -11,10 +12,9 @@ import rq
 from rq.job import JobStatus
 from rq.results import Result
 
-from app import events, job_state, outcome, progress
+from app import events, job_state, outcome, progress, retry_after
 from app.catalog import Catalog, name_of
 from app.options import Discard, Retry
-from app.outbound import seconds_to_wait
 from app.quarantine import FAILED
 from app.redis import QUEUES, registry_key
 from app.serializer import JSON
@@ -100,7 +100,7 @@ class Job(rq.job.Job):
         retry = function.options.retry if function else None
         if isinstance(error, Discard) or (retry and not retry.retries(error)):
             self.retries_left = 0
-        self.retry_after = _retry_after(error)
+        self.retry_after = retry_after.of(error)
 
     def retry(self, queue: rq.Queue, pipeline: Any) -> None:
         """RQ's own keeps nothing of an attempt that failed and is retried: ours keeps it as one that asked for it."""
@@ -134,19 +134,9 @@ class Job(rq.job.Job):
             result = {"type": FAILED, "exc_string": b64encode(zlib.compress(self.reason.encode()))}
         outcome.note(pipeline, self.key, self.id, status, self.ended_at, **result)
 
-    def get_retry_interval(self) -> int:
-        return super().get_retry_interval() if self.retry_after is None else round(self.retry_after)
-
-
-def _retry_after(error: BaseException) -> float | None:
-    """Seconds: the exception's own `retry_after`, or the header of its HTTP response (RFC 9110, section 10.2.3)."""
-    wait: Any = getattr(error, "retry_after", None)
-    headers = getattr(getattr(error, "response", None), "headers", None)
-    if wait is None and headers is not None:
-        wait = headers.get("Retry-After")
-    if isinstance(wait, timedelta):
-        wait = wait.total_seconds()
-    return seconds_to_wait(wait)
+    def get_retry_interval(self) -> float:
+        """Seconds. RQ adds them to the time; `Queue.schedule_job` rounds the sum up, so that no attempt is early."""
+        return float(super().get_retry_interval()) if self.retry_after is None else self.retry_after
 
 
 class Queue(rq.Queue):
@@ -158,10 +148,15 @@ class Queue(rq.Queue):
         super().__init__(*args, **{**kwargs, "serializer": JSON})
 
     def schedule_job(self, job: Any, datetime: datetime, pipeline: Any = None, unique: bool = False) -> Any:
-        """RQ 2.12 writes the registry beside the pipeline: a worker that dies between them holds a job that goes on."""
+        """As RQ 2.12's, but never early, and all in the pipeline.
+
+        RQ cuts the score in its registry to whole seconds; and it writes the registry beside the pipeline, so that a
+        worker which dies between the two holds a job that goes on.
+        """
+        score = math.ceil(datetime.timestamp())
         if pipeline is None or unique:
-            return super().schedule_job(job, datetime, pipeline, unique)
+            return super().schedule_job(job, datetime.fromtimestamp(score, UTC), pipeline, unique)
         pipeline.sadd(QUEUES, self.key)
         self._persist_job(job, pipeline, status=JobStatus.SCHEDULED)
-        pipeline.zadd(registry_key("scheduled", self.name), {job.id: int(datetime.timestamp())})
+        pipeline.zadd(registry_key("scheduled", self.name), {job.id: score})
         return job
