@@ -112,6 +112,11 @@ class Job(rq.job.Job):
     def restore(self, raw_data: Any) -> None:
         super().restore(raw_data)
         self.follow = raw_data.get(b"follow")
+        meta: Any = self.__dict__["meta"]
+        if isinstance(meta, dict) and isinstance(meta.get("unserialized"), bytes):
+            self.__dict__[
+                "meta"
+            ] = {}  # RQ put the bytes there that it could not read; what is empty is not written back
 
     def set_status(self, status: JobStatus, pipeline: Any = None) -> None:
         """RQ's own way ends a job in the transaction that sets its status."""

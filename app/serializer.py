@@ -10,6 +10,18 @@ import orjson
 from pydantic_core import to_jsonable_python
 
 OPTIONS = orjson.OPT_NON_STR_KEYS
+PICKLE = b"\x80"
+"""What a pickle begins with (its opcode PROTO, since protocol 2), and JSON never does."""
+
+
+class Pickled(ValueError):
+    """RQ's default serializer wrote this. A pickle runs code when it is read, so it is not."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "it was pickled, and Jobline reads JSON only: enqueue over the HTTP API, or with "
+            "rq.Queue(..., serializer=rq.serializers.JSONSerializer)"
+        )
 
 
 class JSON:
@@ -22,8 +34,13 @@ class JSON:
 
     @staticmethod
     def loads(data: bytes) -> Any:
-        """Raises ValueError for bytes that are not JSON."""
-        return orjson.loads(data)
+        """Raises ValueError for bytes that are not JSON; Pickled is one."""
+        try:
+            return orjson.loads(data)
+        except ValueError:
+            if data[:1] == PICKLE:
+                raise Pickled from None
+            raise
 
 
 def utc(moment: datetime) -> str:
