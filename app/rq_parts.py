@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 import zlib
 from base64 import b64encode
 from datetime import UTC, datetime
@@ -19,7 +20,10 @@ from app.quarantine import FAILED
 from app.redis import QUEUES, registry_key
 from app.serializer import JSON
 from app.settings import get_settings
+from app.wire import TRANSIENT
 from app.workflows.results import with_results
+
+WAIT_FOR_REDIS = 0.5  # seconds
 
 
 @cache
@@ -77,22 +81,37 @@ class Job(rq.job.Job):
         function = catalog().by_path(self.func_name or "")
         given, named = list(self.args), self.kwargs
         if self.follow and b"workflow" in self.follow:
-            given, named = with_results(self.connection, self.id, given, named)
+            given, named = self._with_results(given, named)
         args, kwargs = function.typed(given, named)
-        progress.report_to(self._save_progress)
-        try:
-            result = function.call(*args, **kwargs)
-            result = asyncio.run(result) if asyncio.iscoroutine(result) else result
-        finally:
-            progress.report_to(None)
+        result = function.call(*args, **kwargs)
+        result = asyncio.run(result) if asyncio.iscoroutine(result) else result
         if isinstance(result, Retry):
             return rq.Retry(result.max, result.waits())
         return result
 
-    def _save_progress(self, report: dict[str, object]) -> None:
-        self.meta["progress"] = report
-        self.save_meta()
-        events.tell(self.connection, [self.id], self.origin, "progress", report)
+    def _with_results(self, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Waits for Redis while it is away, as long as the timeout lets it."""
+        while True:
+            try:
+                args, kwargs = with_results(self.connection, self.id, args, kwargs)
+            except TRANSIENT:
+                time.sleep(WAIT_FOR_REDIS)
+            else:
+                return args, kwargs
+
+    def to_dict(self, include_meta: bool = True, include_result: bool = True) -> Any:
+        self._keep_progress()
+        return super().to_dict(include_meta, include_result)
+
+    def save_meta(self) -> None:
+        self._keep_progress()
+        super().save_meta()
+
+    def _keep_progress(self) -> None:
+        """Its meta in Redis has a progress that this copy of it may not have: it must not be lost with a save."""
+        job_id, report = progress.latest
+        if job_id == self._id and isinstance(self.meta, dict):
+            self.meta["progress"] = report
 
     def retry_by_options(self, error: BaseException) -> None:
         """Decide on its retry by what the exception and its function's options say."""

@@ -10,7 +10,9 @@ from typing import Any
 
 import hiredis
 import redis
+from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, ResponseError, TimeoutError
+from redis.retry import Retry
 
 ANSWER_WITHIN = 10.0  # seconds
 TRANSIENT = (ConnectionError, TimeoutError, OutOfMemoryError, ReadOnlyError)
@@ -26,11 +28,13 @@ def pack(*words: str | bytes | float) -> bytes:
 
 
 class Wire:
-    """One connection, used by one thread."""
+    """One connection, used by one thread. Unless it is `patient`, `connect` tries once, and not for long."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, patient: bool = True) -> None:
         self._pool = client.connection_pool
         self._connection = self._pool.get_connection()
+        if not patient:  # RQ's worker lets its connections wait for minutes
+            self._connection.retry, self._connection.socket_timeout = Retry(NoBackoff(), 0), ANSWER_WITHIN
         self._use()
 
     def _use(self) -> None:

@@ -16,7 +16,7 @@ from redis.exceptions import ResponseError
 from rq.timeouts import TimerDeathPenalty
 
 from app.wire import Wire
-from app.worker import Worker, bells, claims
+from app.worker import Worker, bells, claims, reporter
 from app.worker.board import Board
 from app.worker.box import Box
 from app.worker.horse import Horse, Limits
@@ -73,7 +73,7 @@ class _Worker(Worker):
 class _Wire(Wire):
     """The horse's line to a Redis that is in this process."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, patient: bool = True) -> None:  # noqa: ARG002 - as Wire
         self._client, self._answers = client, deque[Any]()
 
     def send(self, commands: bytes) -> None:
@@ -85,6 +85,9 @@ class _Wire(Wire):
             except ResponseError as error:
                 self._answers.append(error)
 
+    def close(self) -> None:
+        pass
+
     def read(self) -> Any:
         answer = self._answers.popleft()
         if isinstance(answer, ResponseError):
@@ -94,7 +97,7 @@ class _Wire(Wire):
 
 @contextlib.contextmanager
 def _wires() -> Iterator[None]:
-    with patch.object(claims, "Wire", _Wire), patch.object(bells, "Wire", _Wire):
+    with patch.object(claims, "Wire", _Wire), patch.object(bells, "Wire", _Wire), patch.object(reporter, "Wire", _Wire):
         yield
 
 

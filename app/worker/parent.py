@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import redis
 import rq
 import structlog
 from rq.command import parse_payload
@@ -210,5 +211,8 @@ class Worker(rq.Worker):
         if isinstance(job, Job):
             job.retry_by_options(exc_info[1])
             if function := catalog().functions.get(name_of(job.func_name)):
-                limits.failed(self.connection, function)
+                try:
+                    limits.failed(self.connection, function)
+                except redis.RedisError as error:
+                    log.warning("a failure is not counted by its breaker", error=f"{type(error).__name__}: {error}")
         super().handle_exception(job, *exc_info)

@@ -49,7 +49,7 @@ def test_a_pickled_job_fails_with_the_way_to_do_it(
 
 def test_a_job_in_json_with_pickled_meta_runs_and_the_meta_is_left_alone(project: Project, valkey: redis.Redis) -> None:
     """A stock tool that requeues a job may rewrite its meta."""
-    put(valkey, "job", "jobs.demo.add", 1, 2)
+    put(valkey, "job", "jobs.demo.count", 3, 0)
     pickled = rq.job.Job.create("jobs.demo.add", connection=valkey, meta={"secret": 1}).to_dict()["meta"]
     valkey.hset("rq:job:job", "meta", pickled)
     queue = rq.Queue("default", connection=valkey, serializer=JSONSerializer)

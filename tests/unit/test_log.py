@@ -5,6 +5,7 @@ import json
 import logging
 import logging.config
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -30,3 +31,22 @@ def test_a_librarys_line_is_json_without_what_it_adds() -> None:
     (line,) = map(json.loads, out.getvalue().splitlines())
     assert line.pop("timestamp").endswith("Z")
     assert line == {"event": "took a job", "level": "warning", "logger": "rq.worker"}
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize("shape", ["json", "console"])
+@pytest.mark.parametrize(
+    "value", [2**70, "\ud800", Unshowable(), {1: Unshowable()}, float("nan")],
+    ids=["large number", "half a character", "no repr", "no repr within", "no number"],
+)  # fmt: skip
+def test_no_value_of_a_line_raises_where_it_is_logged(shape: Any, value: object) -> None:
+    config = log.dict_config(Settings(log_format=shape))
+    event: Any = {"event": "said", "value": value}
+    for processor in config["formatters"]["jobline"]["processors"][1:]:
+        event = processor(None, "info", event)
+    assert "said" in event
+    assert log._encode(None, "info", event)
