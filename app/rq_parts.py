@@ -13,7 +13,7 @@ import rq
 from rq.job import JobStatus
 from rq.results import Result
 
-from app import events, job_state, outcome, progress, retry_after
+from app import coroutines, events, job_state, outcome, progress, retry_after
 from app.catalog import Catalog, name_of
 from app.options import Discard, Retry
 from app.quarantine import FAILED
@@ -84,7 +84,7 @@ class Job(rq.job.Job):
             given, named = self._with_results(given, named)
         args, kwargs = function.typed(given, named)
         result = function.call(*args, **kwargs)
-        result = asyncio.run(result) if asyncio.iscoroutine(result) else result
+        result = coroutines.run(result) if asyncio.iscoroutine(result) else result
         if isinstance(result, Retry):
             return rq.Retry(result.max, result.waits())
         return result

@@ -15,6 +15,8 @@ import redis
 from redis.exceptions import ResponseError
 from rq.timeouts import TimerDeathPenalty
 
+from app import coroutines
+from app.coroutines import RING_AGAIN, Ring
 from app.wire import Wire
 from app.worker import Worker, bells, claims, reporter
 from app.worker.board import Board
@@ -63,11 +65,31 @@ class _Worker(Worker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if threading.current_thread() is not threading.main_thread():
-            self.death_penalty_class = TimerDeathPenalty  # an alarm rings in the main thread alone
+            self.death_penalty_class = _Timer  # an alarm rings in the main thread alone
 
     def handle_exception(self, job: Any, *exc_info: Any) -> None:
         self.errors.append((job.id, exc_info[1]))
         super().handle_exception(job, *exc_info)
+
+
+class _Timer(TimerDeathPenalty):
+    """RQ's, which reaches coroutines too."""
+
+    over = False
+
+    def handle_death_penalty(self) -> None:
+        ring = coroutines.ring(self._exception(), self._target_thread_id)
+        if self.over:
+            return
+        if ring is Ring.RAISE:
+            super().handle_death_penalty()
+        elif ring is Ring.AGAIN:
+            self._timer = threading.Timer(RING_AGAIN, self.handle_death_penalty)
+            self._timer.start()
+
+    def cancel_death_penalty(self) -> None:
+        self.over = True
+        super().cancel_death_penalty()
 
 
 class _Wire(Wire):

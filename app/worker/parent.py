@@ -19,8 +19,9 @@ from rq.executions import Execution
 from rq.timeouts import UnixSignalDeathPenalty
 from rq.worker import DequeueStrategy
 
-from app import limits, recovery
+from app import coroutines, limits, recovery
 from app.catalog import name_of
+from app.coroutines import RING_AGAIN, Ring
 from app.recovery import Sweeper
 from app.redis import LEASES, registry_key
 from app.rq_parts import Job, Queue, catalog
@@ -37,7 +38,15 @@ log = structlog.get_logger("jobline.worker")
 
 
 class Alarm(UnixSignalDeathPenalty):
-    """RQ's, with one system call less each way, and none for a job without a timeout."""
+    """RQ's, with one system call less each way, and none for a job without a timeout; it reaches coroutines too."""
+
+    def handle_death_penalty(self, signum: int, frame: Any) -> None:  # noqa: ARG002 - RQ's signature
+        error = self._exception(f"Task exceeded maximum timeout value ({self._timeout} seconds)")
+        ring = coroutines.ring(error)
+        if ring is Ring.RAISE:
+            raise error
+        if ring is Ring.AGAIN:
+            signal.setitimer(signal.ITIMER_REAL, RING_AGAIN)
 
     def setup_death_penalty(self) -> None:
         if self._timeout > 0:
@@ -122,6 +131,8 @@ class Worker(rq.Worker):
         except BaseException:
             log.exception("the work horse fell")
             return 1
+        finally:
+            coroutines.close()
         return 0
 
     def _say_why(self, leaving: Leaving, limits: Limits, done: int) -> None:
