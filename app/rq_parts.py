@@ -13,7 +13,7 @@ import rq
 from rq.job import JobStatus
 from rq.results import Result
 
-from app import coroutines, events, job_state, outcome, progress, retry_after
+from app import coroutines, events, job_state, log, outcome, progress, retry_after
 from app.catalog import Catalog, name_of
 from app.options import Discard, Retry
 from app.quarantine import FAILED
@@ -75,6 +75,12 @@ class Job(rq.job.Job):
         self.refresh()
         self.__dict__.update(known)
         return getattr(self, name)
+
+    @property
+    def attempt(self) -> int | None:
+        """The number of the attempt that this process runs, from 1; None for a job that it does not run."""
+        found: int | None = log.about.get("attempt") if log.about.get("job_id") == self.id else None
+        return found
 
     def _execute(self) -> Any:
         """Raises NotFound for a function outside the catalogue, ValidationError for arguments that do not fit."""

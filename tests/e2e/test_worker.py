@@ -255,3 +255,33 @@ def test_a_queue_whose_key_is_no_list_holds_no_other_up(project: Project, valkey
     finally:
         process.terminate()
         process.communicate(timeout=10)
+
+
+ATTEMPTS = """
+from rq import get_current_job
+
+
+def numbered() -> list[object]:
+    job = get_current_job()
+    if job.attempt < 3:
+        raise ValueError(job.attempt)
+    return [job.attempt, job.meta, job.attempt]
+
+
+def called(job, connection, result) -> None:
+    connection.set("attempt", job.attempt)
+"""
+
+
+def test_a_job_knows_the_number_of_its_attempt(project: Project, valkey: redis.Redis) -> None:
+    project.write("attempts", ATTEMPTS)
+    queue = rq.Queue("default", connection=valkey, serializer=JSONSerializer)
+    queue.enqueue("jobs.attempts.numbered", job_id="job", retry=rq.Retry(3), meta={"mine": 7})
+    queue.enqueue(
+        "jobs.attempts.numbered", job_id="called", retry=rq.Retry(3), on_success=rq.Callback("jobs.attempts.called")
+    )
+    project.work()
+    assert state(valkey, "job")["result"] == [3, {"mine": 7}, 3]
+    assert state(valkey, "called")["result"] == [3, {}, 3]
+    assert valkey.get("attempt") == b"3"
+    assert rq.job.Job.fetch("job", connection=valkey, serializer=JSONSerializer).meta == {"mine": 7}
