@@ -54,14 +54,15 @@ class RqWay:
         """A job that has run without callbacks: what it raised; None if it returned a `Retry`, its `outcome`."""
         self._safely(claimed, begun_at, lambda: self._end(job, claimed, error))
 
-    def _safely(self, claimed: Claimed, begun_at: float, way: Callable[[], None]) -> None:
-        """Whatever happens on the way, the execution is over in the end."""
+    def _safely(self, claimed: Claimed, begun_at: float, way: Callable[[], bool]) -> None:
+        """Whatever happens on the way, the execution is over in the end; `way` says whether it knows that it is."""
         why = "its end could not be written"
         try:
             self.claims.settle()
             self.worker.execution = Execution(claimed.execution_id, claimed.id, self.connection, self.worker.name)
             self.worker.execution.created_at = datetime.fromtimestamp(begun_at, UTC)
-            way()
+            if way():
+                return
         except NoSuchJobError:
             logger.warning("deleted while it ran")
         except redis.RedisError as error:
@@ -75,13 +76,13 @@ class RqWay:
             )
         self._recover(claimed, why, recovery.policy)
 
-    def _perform(self, claimed: Claimed) -> None:
+    def _perform(self, claimed: Claimed) -> bool:
         """As rq.Worker.perform_job (RQ 2.12), in three parts, of which the second alone runs code of the job."""
         job = self._patiently(lambda: self._prepare(claimed))
         job.started_at = datetime.now(UTC)
         error = self.attempt.run(job, claimed, job.timeout or self.worker.queue_class.DEFAULT_TIMEOUT)
         self.attempt.reporter.settle()
-        self._end(job, claimed, error, callbacks=True)
+        return self._end(job, claimed, error, callbacks=True)
 
     def _prepare(self, claimed: Claimed) -> Job:
         found = self.worker.job_class.fetch(claimed.id, connection=self.connection, serializer=self.worker.serializer)
@@ -91,8 +92,8 @@ class RqWay:
         job: Job = found
         return job
 
-    def _end(self, job: Job, claimed: Claimed, error: BaseException | None, callbacks: bool = False) -> None:
-        """As the end of rq.Worker.perform_job (RQ 2.12)."""
+    def _end(self, job: Job, claimed: Claimed, error: BaseException | None, callbacks: bool = False) -> bool:
+        """As the end of rq.Worker.perform_job (RQ 2.12); whether Redis has taken it."""
         worker, queue = self.worker, self._queue(claimed.queue)
         if not callbacks:
             job.started_at = worker.execution and worker.execution.created_at
@@ -101,20 +102,20 @@ class RqWay:
             worker.handle_execution_ended(job, queue, 0)
         if error is None and isinstance(job.outcome, rq.Retry):
             retry = job.outcome
-            self._write(job, claimed, lambda: worker.handle_job_retry(
+            return self._write(job, claimed, lambda: worker.handle_job_retry(
                 job, queue, retry, queue.started_job_registry, execution=worker.execution
             ))  # fmt: skip
-            return
         if error is None:
             job._result, job._status = job.outcome, JobStatus.FINISHED
             error = _raised_by(lambda: job.execute_success_callback(worker.death_penalty_class, job.outcome))
         if error is None:
-            self._write(job, claimed, lambda: worker.handle_job_success(job, queue, queue.started_job_registry))
-            job.send_webhooks(JobStatus.FINISHED)
-            return
-        self._fail(job, claimed, queue, error, callbacks)
+            taken = self._write(job, claimed, lambda: worker.handle_job_success(job, queue, queue.started_job_registry))
+            if taken:
+                job.send_webhooks(JobStatus.FINISHED)
+            return taken
+        return self._fail(job, claimed, queue, error, callbacks)
 
-    def _fail(self, job: Job, claimed: Claimed, queue: rq.Queue, error: BaseException, callbacks: bool) -> None:
+    def _fail(self, job: Job, claimed: Claimed, queue: rq.Queue, error: BaseException, callbacks: bool) -> bool:
         worker = self.worker
         logger.warning("job failed", error=log.safe_repr(error))
         if callbacks:
@@ -132,6 +133,7 @@ class RqWay:
         if not taken:
             job_may_retry = job.__dict__.get("retries_left") != 0  # retry_by_options has looked at the exception
             self._recover(claimed, text, lambda raw: _as_a_failure(raw, job_may_retry))
+        return True
 
     def _write(self, job: Job, claimed: Claimed, end: Callable[[], object]) -> bool:
         """Write its end until Redis has taken it: RQ does so in several steps, and swallows some of their failures.
