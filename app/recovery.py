@@ -8,6 +8,7 @@ cannot beat either, and nobody is given up.
 """
 
 import hashlib
+import math
 import os
 import signal
 import time
@@ -301,7 +302,7 @@ def _wait(job: Raw) -> int:
     """Seconds before the next retry, as rq.job.Job.get_retry_interval (RQ 2.12)."""
     try:
         intervals: list[Any] = orjson.loads(job.get(b"retry_intervals", b"[]"))
-        return int(intervals[max(len(intervals) - retries_left(job), 0)]) if intervals else 0
+        return math.ceil(intervals[max(len(intervals) - retries_left(job), 0)]) if intervals else 0
     except (ValueError, TypeError, IndexError):
         return 0
 

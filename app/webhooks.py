@@ -15,6 +15,7 @@ from app import outbound, signing
 from app.errors import Invalid, NotFound
 from app.options import Discard, JobEvent, Retry, Webhook, WorkflowEvent
 from app.redis import DISABLED_WEBHOOKS
+from app.retry_after import parse as parse_retry_after
 from app.serializer import JSON, utc
 from app.settings import Settings, get_settings
 
@@ -138,7 +139,7 @@ def _secrets(own: str) -> list[str]:
 
 
 def _bounded(retry_after: str | None) -> float | None:
-    seconds = outbound.seconds_to_wait(retry_after)
+    seconds = parse_retry_after(retry_after)
     return None if seconds is None else min(max(1.0, seconds), float(LADDER[-1]))
 
 

@@ -266,3 +266,33 @@ def test_a_failure_makes_the_worker_forget_no_job_that_it_claimed_meanwhile(
         put(valkey, job_id, "jobs.fickle.odd", n)
     project.work()
     assert {status(valkey, job_id) for job_id in ids} == {"finished", "failed"}
+
+
+ATTEMPTS = """
+from rq import get_current_job
+
+
+def numbered() -> list[object]:
+    job = get_current_job()
+    if job.attempt < 3:
+        raise ValueError(job.attempt)
+    return [job.attempt, job.meta, job.attempt]
+
+
+def called(job, connection, result) -> None:
+    connection.set("attempt", job.attempt)
+"""
+
+
+def test_a_job_knows_the_number_of_its_attempt(project: Project, valkey: redis.Redis) -> None:
+    project.write("attempts", ATTEMPTS)
+    queue = rq.Queue("default", connection=valkey, serializer=JSONSerializer)
+    queue.enqueue("jobs.attempts.numbered", job_id="job", retry=rq.Retry(3), meta={"mine": 7})
+    queue.enqueue(
+        "jobs.attempts.numbered", job_id="called", retry=rq.Retry(3), on_success=rq.Callback("jobs.attempts.called")
+    )
+    project.work()
+    assert state(valkey, "job")["result"] == [3, {"mine": 7}, 3]
+    assert state(valkey, "called")["result"] == [3, {}, 3]
+    assert valkey.get("attempt") == b"3"
+    assert rq.job.Job.fetch("job", connection=valkey, serializer=JSONSerializer).meta == {"mine": 7}
