@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 import redis
@@ -32,20 +33,21 @@ class Hand:
         self.connection, self.name, self.queues = connection, name, list(queues)
         self.worker = Worker(self.queues, name=name, connection=connection)
         self.worker.register_birth()
-        self.claims = Claims(connection if client is None else client, name, give_up=lambda: True)
+        tries = count()
+        self.claims = Claims(connection if client is None else client, name, give_up=lambda: next(tries) > 20)
 
     @property
     def key(self) -> str:
         return f"rq:worker:{self.name}"
 
-    def ask(self, count: int = 1) -> list[Claimed] | Nothing:
-        found = self.claims.claim(self.queues, self.claims.new_executions(count))
+    def ask(self, wanted: int = 1) -> list[Claimed] | Nothing:
+        found = self.claims.claim(self.queues, self.claims.new_executions(wanted))
         for one in found if isinstance(found, list) else []:
             one.id = one.raw_id.decode()
         return found
 
-    def claim(self, count: int = 1) -> list[Claimed]:
-        found = self.ask(count)
+    def claim(self, wanted: int = 1) -> list[Claimed]:
+        found = self.ask(wanted)
         assert isinstance(found, list)
         return found
 
@@ -72,9 +74,9 @@ class Hand:
         """As the parent does, whose horse has run the job for `ran` seconds."""
         return beat(self.connection, self.name, claimed, ran, now)
 
-    def run(self, count: int = 1) -> list[Claimed]:
+    def run(self, wanted: int = 1) -> list[Claimed]:
         """Claim jobs, and begin the first."""
-        claimed = self.claim(count)
+        claimed = self.claim(wanted)
         self.begin(claimed[0])
         return claimed
 
