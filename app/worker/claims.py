@@ -104,8 +104,8 @@ class Claims:
 
     @property
     def asked(self) -> bool:
-        """Whether a claim is under way."""
-        return self._asked is not None
+        """Whether a claim is under way, or its answer has come with another one and was not yet taken."""
+        return self._asked is not None or self._found is not None
 
     def claim(self, queues: list[str], executions: list[str]) -> list[Claimed] | Nothing:
         """Up to as many jobs of one queue as executions are named, or why there is none.
@@ -131,7 +131,8 @@ class Claims:
     def answer(self) -> list[Claimed] | Nothing | None:
         """What `ask` has found; None if the line was cut, and whatever it claimed is given back. Raises as `claim`."""
         self._exchange(lambda: self._asked is None)
-        return self._found
+        found, self._found = self._found, None
+        return found
 
     def command(self, queues: list[str], executions: list[str], only_if_idle: bool = False) -> bytes:
         """The claim of as many jobs as executions are named."""
