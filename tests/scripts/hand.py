@@ -17,10 +17,13 @@ from app.worker.claims import KEEP, Claimed, Claims, Finished, Nothing
 CATALOG = Catalog()
 
 
-def put(connection: redis.Redis, job_id: str, function: str = "demo.add", **said: Any) -> str:
+ARGUMENTS: dict[str, list[Any]] = {"demo.add": [1, 2], "demo.fail": ["no"]}
+
+
+def put(connection: redis.Redis, job_id: str, function: str = "demo.add", *args: Any, **said: Any) -> str:
     """Enqueue a job; its id."""
-    args = [1, 2] if function == "demo.add" else ["no"]
-    job = queueing.prepare(CATALOG.get(function), get_settings(), args, {}, id=job_id, **said)
+    called = list(args) or ARGUMENTS[function]
+    job = queueing.prepare(CATALOG.get(function), get_settings(), called, {}, id=job_id, **said)
     return queueing.enqueue(connection, [job])[0]
 
 
