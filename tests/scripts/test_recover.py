@@ -7,11 +7,13 @@ from base64 import b64decode
 import pytest
 import redis
 
-from app import recovery
+from app import job_state, recovery
+from app.options import JOB_EVENTS, Webhook
 from app.recovery import LOST, Outcome, Sweeper
 from app.worker.claims import Claimed
 from tests.conftest import status, until
 from tests.invariants import broken
+from tests.receiver import SECRET
 from tests.scripts.hand import Hand, put
 from tests.scripts.test_life import events, fields, listen, near
 
@@ -138,6 +140,27 @@ def test_what_hangs_on_a_dead_letter_expires_with_it(valkey: redis.Redis) -> Non
     assert valkey.hget("rq:job:child", "status") == b"deferred"
     for key in ("rq:job:job", "rq:job:job:dependents", "rq:job::job:dependencies"):
         assert 598 <= valkey.ttl(key) <= 600
+
+
+@pytest.mark.parametrize(
+    ("outcome", "event"),
+    [
+        (Outcome.RETURNED, None), (Outcome.AGAIN, None), (Outcome.RETRIED, None),
+        (Outcome.FAILED, "job.failed"), (Outcome.STOPPED, "job.stopped"),
+    ],
+)  # fmt: skip
+def test_its_end_is_followed_by_what_it_asks_for(
+    valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch, outcome: Outcome, event: str | None
+) -> None:
+    monkeypatch.setenv("WEBHOOK_SECRET", SECRET)
+    put(valkey, "job", webhook=Webhook("https://example.com/hook", JOB_EVENTS), retry_waits=[0])
+    [job] = Hand(valkey).run()
+    recover(valkey, job, outcome)
+    following = [job_id.decode() for job_id in valkey.lrange("rq:queue:webhooks", 0, -1)]
+    told = [found["args"][1] for found in job_state.fetch(valkey, following) if found]
+    assert [(message["type"], message["data"]["id"]) for message in told] == ([(event, "job")] if event else [])
+    if event:
+        assert told[0]["data"]["error"]["message"] == "the worker died while it ran this job"
 
 
 def test_a_job_that_is_gone_is_no_job_again(valkey: redis.Redis) -> None:

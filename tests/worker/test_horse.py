@@ -5,12 +5,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import redis
 from rq.suspension import suspend
 
-from app import changes, job_state
+from app import changes, job_state, recovery
 from app.options import Limit
 from app.settings import get_settings
 from app.testing import in_process
@@ -19,6 +20,7 @@ from app.worker.board import Board, Leaving
 from app.worker.box import Box
 from app.worker.horse import Horse, Limits
 from tests.conftest import status, until
+from tests.contents import Contents, changed, contents
 from tests.invariants import broken
 from tests.scripts.hand import Hand, put
 
@@ -209,3 +211,54 @@ def test_a_job_that_was_canceled_before_it_was_claimed_is_not_run(valkey: redis.
     changes.cancel(valkey, "job")
     stable.run()
     assert (status(valkey, "job"), stable.horse.performed) == ("canceled", 0)
+
+
+@pytest.mark.parametrize("retries", [None, [60]])
+def test_the_failure_of_a_job_that_was_taken_counts_no_more(
+    valkey: redis.Redis, stable: Stable, retries: list[int] | None
+) -> None:
+    put(valkey, "job", "demo.sleep", 30, timeout=1, retry_waits=retries)
+    before: list[Contents] = []
+
+    def take() -> None:
+        until(lambda: status(valkey, "job") == "started")
+        recovery.give_back(valkey, [execution for _, _, execution in recovery.held_by(valkey, "w")])
+        Hand(valkey, "other").run()
+        before.append(contents(valkey))
+
+    threading.Thread(target=take).start()
+    stable.run()
+    found = changed(before[0], contents(valkey))
+    assert set(found) <= {stable.hand.key, "rq:worker:other", "rq:job:job"}
+    was, now = found["rq:job:job"]
+    assert was
+    assert now
+    assert now.same(replace(was, value={**was.value, b"last_heartbeat": now.value[b"last_heartbeat"]}))
+
+
+def test_an_end_that_redis_did_not_take_is_settled(valkey: redis.Redis, stable: Stable) -> None:
+    put(valkey, "job", "demo.fail")
+    stable.hand.worker.handle_job_failure = lambda *_, **__: None  # type: ignore[method-assign]
+    stable.run()
+    job = job_state.fetch(valkey, ["job"])[0]
+    assert job
+    assert (job["status"], job["error"]["traceback"]) == ("failed", "Redis did not take its end")
+    assert valkey.zcard("rq:wip:default") == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "status_then"),
+    [({}, "failed"), ({"retry_waits": [0]}, "failed"), ({"retry_waits": [60]}, "scheduled")],
+)
+def test_a_failure_is_retried_as_its_options_say(
+    valkey: redis.Redis, stable: Stable, said: dict[str, object], status_then: str
+) -> None:
+    put(valkey, "job", "demo.fail", **said)
+    stable.run()
+    job = job_state.fetch(valkey, ["job"], history=True)[0]
+    assert job
+    assert job["status"] == status_then
+    retried = ["retried"] * len(said.get("retry_waits", []))  # type: ignore[arg-type]
+    assert [attempt["outcome"] for attempt in job["history"]] == ["failed"][: status_then == "failed"] + retried
+    assert job["attempts"] == len(job["history"])
+    assert job["retries_left"] == 0
