@@ -6,10 +6,12 @@ from base64 import b64decode
 
 import pytest
 import redis
+from rq.job import Callback, Dependency, Job
 
 from app import job_state, recovery
 from app.options import JOB_EVENTS, Webhook
 from app.recovery import LOST, Outcome, Sweeper
+from app.rq_parts import Queue
 from app.worker.claims import Claimed
 from tests.conftest import status, until
 from tests.invariants import broken
@@ -44,7 +46,6 @@ def attempts(connection: redis.Redis) -> list[bytes]:
 
 @pytest.mark.parametrize(("outcome", "losses"), [(Outcome.RETURNED, None), (Outcome.AGAIN, b"1")])
 def test_it_is_at_the_front_of_its_queue_again(valkey: redis.Redis, outcome: Outcome, losses: bytes | None) -> None:
-    valkey.sadd("rq:queues", "rq:queue:default")
     lost(valkey, outcome, ttl=60, retry_waits=[1])
     assert valkey.lrange("rq:queue:default", 0, -1) == [b"job", b"next"]
     said = fields(valkey, "rq:job:job")
@@ -53,6 +54,42 @@ def test_it_is_at_the_front_of_its_queue_again(valkey: redis.Redis, outcome: Out
     assert 58 <= valkey.ttl("rq:job:job") <= 60
     assert events(valkey) == [("job", "default", "queued")]
     assert attempts(valkey) == [b"4"]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.RETURNED, Outcome.AGAIN, Outcome.RETRIED])
+def test_its_queue_is_known_again(valkey: redis.Redis, outcome: Outcome) -> None:
+    put(valkey, "job", retry_waits=[0])
+    [job] = Hand(valkey).run()
+    valkey.srem("rq:queues", "rq:queue:default")  # as when somebody deleted it meanwhile
+    recover(valkey, job, outcome)
+    assert valkey.sismember("rq:queues", "rq:queue:default")
+
+
+def note_failure(job: Job, connection: redis.Redis, *error: object) -> None:
+    connection.rpush("called", f"failed {job.id} {error[1]}")
+
+
+def note_stop(job: Job, connection: redis.Redis) -> None:
+    connection.rpush("called", f"stopped {job.id}")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "called"),
+    [(Outcome.FAILED, [f"failed job {LOST}".encode()]), (Outcome.STOPPED, [b"stopped job"]), (Outcome.RETURNED, [])],
+)
+def test_its_callbacks_are_called_and_who_waits_for_a_failure_is_queued(
+    valkey: redis.Redis, outcome: Outcome, called: list[bytes]
+) -> None:
+    queue = Queue("default", connection=valkey)
+    parent = queue.enqueue(
+        "jobs.demo.add", 1, 2, job_id="job", on_failure=Callback(note_failure), on_stopped=Callback(note_stop),
+    )  # fmt: skip
+    queue.enqueue("jobs.demo.add", 1, 2, job_id="child", depends_on=Dependency([parent], allow_failure=True))
+    [job] = Hand(valkey).run()
+    recovery.recover(valkey, "default", "job", job.execution_id, LOST, lambda _: outcome)
+    recovery.wait_for_children()
+    assert valkey.lrange("called", 0, -1) == called
+    assert status(valkey, "child") == ("queued" if outcome is Outcome.FAILED else "deferred")
 
 
 def test_each_loss_is_counted(valkey: redis.Redis) -> None:
