@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import redis
@@ -16,6 +17,7 @@ from app.options import Limit
 from app.settings import get_settings
 from app.testing import in_process
 from app.worker import horse as module
+from app.worker import intake
 from app.worker.board import Board, Leaving
 from app.worker.box import Box
 from app.worker.horse import Horse, Limits
@@ -124,13 +126,23 @@ def test_it_leaves_when_it_was_idle_for_long(
     assert 1.4 < time.monotonic() - began < 5
 
 
-def test_it_finishes_its_job_when_it_is_to_stop_and_gives_the_others_back(valkey: redis.Redis, stable: Stable) -> None:
-    ids = [put(valkey, str(number)) for number in range(60)]
-    threading.Thread(target=lambda: (until(lambda: stable.board.begun > 20), stable.board.order_to_stop())).start()
+def test_it_finishes_its_job_when_it_is_to_stop_and_gives_the_others_back(
+    valkey: redis.Redis, stable: Stable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "BATCH_TIME", 1.0)
+    ids = [put(valkey, str(number)) for number in range(100)]
+    show = stable.board.show
+
+    def show_and_stop(*words: Any) -> None:
+        show(*words)
+        if stable.board.begun > 10 and stable.horse.intake._stowed:
+            stable.board.order_to_stop()
+
+    monkeypatch.setattr(stable.board, "show", show_and_stop)
     assert stable.run(Limits()) is Leaving.STOPPED
     done = stable.board.begun
-    assert done > 20
-    assert statuses(valkey, *ids) == ["finished"] * done + ["queued"] * (60 - done)
+    assert 10 < done < 99
+    assert statuses(valkey, *ids) == ["finished"] * done + ["queued"] * (100 - done)
     assert valkey.lrange("rq:queue:default", 0, -1) == [job_id.encode() for job_id in ids[done:]]
     assert valkey.zcard("rq:wip:default") == 0
 
