@@ -1,5 +1,7 @@
 """The horse's line to Redis, when it breaks: nothing is lost, and nothing is said twice."""
 
+import time
+
 import pytest
 import redis
 
@@ -78,6 +80,30 @@ def test_a_report_that_redis_refuses_holds_up_no_other(valkey: redis.Redis) -> N
     hand.claims.begins(bad, 1000.0)
     hand.begin(good)
     assert valkey.hget("rq:job:good", "status") == b"started"
+
+
+def test_a_redis_that_is_full_for_a_while_is_asked_again(valkey: redis.Redis) -> None:
+    put(valkey, "job")
+    hand = Hand(valkey)
+    [job] = hand.claim()
+    waits: list[float] = []
+
+    def give_up() -> bool:
+        waits.append(time.monotonic())
+        if len(waits) == 3:
+            valkey.config_set("maxmemory", 0)
+        return len(waits) > 10
+
+    hand.claims.give_up = give_up
+    valkey.config_set("maxmemory", 1)
+    try:
+        hand.begin(job)
+    finally:
+        valkey.config_set("maxmemory", 0)
+    assert len(waits) == 3
+    assert waits[1] - waits[0] >= 0.05
+    assert waits[2] - waits[1] >= 0.1  # each pause is twice as long as the one before
+    assert valkey.hmget("rq:job:job", "status", "attempts") == [b"started", b"1"]
 
 
 def test_it_is_given_up_when_it_is_time_to(server: Server) -> None:
