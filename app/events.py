@@ -135,12 +135,15 @@ class Hub:
 
     def _latest(self) -> str:
         """The end of the stream, which is made if it is not there."""
-        with self.connection.pipeline() as pipeline:
-            if not self.connection.exists(EVENTS):
-                pipeline.xadd(EVENTS, {"ids": ""})
-            pipeline.expire(EVENTS, KEPT)
-            pipeline.xrevrange(EVENTS, count=1)
-            return str(pipeline.execute()[-1][0][0].decode())
+        while True:
+            with self.connection.pipeline() as pipeline:
+                if not self.connection.exists(EVENTS):
+                    pipeline.xadd(EVENTS, {"ids": ""})
+                pipeline.expire(EVENTS, KEPT)
+                pipeline.xrevrange(EVENTS, count=1)
+                found = pipeline.execute()[-1]
+            if found:  # else it ran out just now
+                return str(found[0][0].decode())
 
     def _read(self) -> None:
         """Until nobody listens."""

@@ -45,13 +45,13 @@ def quarantine(
         if connection.exists(raw_key):
             outcome.note(pipeline, raw_key, job_id, "failed", now, **result)
             pipeline.rename(raw_key, kept)
-            pipeline.expire(kept, keep)
         pipeline.hset(key, mapping=fields)
-        pipeline.expire(key, keep)
         pipeline.delete(results_key(job_id))
         pipeline.xadd(results_key(job_id), result)
-        pipeline.expire(results_key(job_id), keep)
-        pipeline.zadd(registry_key("failed", queue), {job_id: int(now.timestamp()) + keep})
+        pipeline.zadd(registry_key("failed", queue), {job_id: keep if keep < 0 else int(now.timestamp()) + keep})
+        if keep >= 0:
+            for one in (kept, key, results_key(job_id)):
+                pipeline.expire(one, keep)
         if execution_id:
             execution = execution_id.encode()
             pipeline.zrem(registry_key("wip", queue), raw_id + b":" + execution)

@@ -10,16 +10,21 @@ from typing import Any
 import rq
 from rq.job import JobStatus
 from rq.results import Result
+from rq.utils import utcformat
 
 from app import events, job_state, outcome, progress
 from app.catalog import Catalog, name_of
-from app.options import Discard, Retry
+from app.function_options import checked_retry
+from app.options import Discard, Misuse, Retry
 from app.outbound import seconds_to_wait
 from app.quarantine import FAILED
-from app.redis import QUEUES, registry_key
+from app.redis import QUEUES, registry_key, script
 from app.serializer import JSON
 from app.settings import get_settings
 from app.workflows.results import with_results
+
+RETRY = (Retry, Misuse)
+"""What a function returns that asks to be tried again, rightly or wrongly said."""
 
 
 @cache
@@ -85,9 +90,22 @@ class Job(rq.job.Job):
             result = asyncio.run(result) if asyncio.iscoroutine(result) else result
         finally:
             progress.report_to(None)
-        if isinstance(result, Retry):
-            return rq.Retry(result.max, result.waits())
+        if isinstance(result, RETRY):
+            retry = checked_retry(result)
+            return rq.Retry(retry.max, retry.waits())
         return result
+
+    def heartbeat(self, timestamp: datetime, ttl: int, pipeline: Any = None, xx: bool = False) -> None:
+        """As RQ 2.12's, but it does not bring back a job that is gone."""
+        if pipeline is not None:
+            super().heartbeat(timestamp, ttl, pipeline, xx)
+            return
+        self.last_heartbeat = timestamp
+        script(self.connection, "update")(keys=[self.key], args=["last_heartbeat", utcformat(timestamp)])
+
+    def save_meta(self) -> None:
+        """As RQ 2.12's, but it does not bring back a job that is gone."""
+        script(self.connection, "update")(keys=[self.key], args=["meta", self.serializer.dumps(self.meta)])
 
     def _save_progress(self, report: dict[str, object]) -> None:
         self.meta["progress"] = report
@@ -121,8 +139,8 @@ class Job(rq.job.Job):
             self._note_end(status, pipeline)
 
     def cleanup(self, ttl: int | None = None, pipeline: Any = None, remove_from_queue: bool = True) -> None:
-        """With a `ttl` of 0 it has ended well, and is deleted without a status."""
-        if self.follow and ttl == 0:
+        """A success with a `ttl` of 0 is deleted without a status; a failure has had its own."""
+        if self.follow and ttl == 0 and self._status == JobStatus.FINISHED:
             self._note_end(JobStatus.FINISHED, pipeline)
         super().cleanup(ttl, pipeline, remove_from_queue)
 
@@ -163,5 +181,6 @@ class Queue(rq.Queue):
             return super().schedule_job(job, datetime, pipeline, unique)
         pipeline.sadd(QUEUES, self.key)
         self._persist_job(job, pipeline, status=JobStatus.SCHEDULED)
+        pipeline.hdel(job.key, "waits_for")  # it waits for its retry
         pipeline.zadd(registry_key("scheduled", self.name), {job.id: int(datetime.timestamp())})
         return job

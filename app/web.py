@@ -8,7 +8,7 @@ from flask.json.provider import JSONProvider
 from flask_openapi3 import Info, OpenAPI
 from flask_openapi3_swagger.plugins import RegisterPlugin as SwaggerUI
 
-from app import api_keys, dashboard, waiting
+from app import api_keys, dashboard, request_json, waiting
 from app.api import (
     audit,
     errors,
@@ -26,10 +26,13 @@ from app.api import (
 from app.api.auth import authorize
 from app.api.context import HARDENING, Answer, Context, asked, context
 from app.api.openapi import SECURITY
+from app.audit import Log
 from app.catalog import Catalog
 from app.events import Hub
+from app.origin import OriginCheck
 from app.redis import connect
 from app.serializer import JSON
+from app.served import ServedQueues
 from app.settings import Settings, get_settings
 
 
@@ -38,13 +41,19 @@ class _Json(JSONProvider):
         return JSON.dumps(obj).decode()
 
     def loads(self, s: str | bytes, **_: Any) -> Any:
-        return JSON.loads(s)  # type: ignore[arg-type]
+        return request_json.loads(s.encode() if isinstance(s, str) else s)
 
 
 def create_app(
-    settings: Settings | None = None, connection: redis.Redis | None = None, catalog: Catalog | None = None
+    settings: Settings | None = None,
+    connection: redis.Redis | None = None,
+    catalog: Catalog | None = None,
+    has_workers: bool = True,
 ) -> Flask:
-    """The application on these settings; `connection` and `catalog` are for tests."""
+    """The application on these settings; `connection` and `catalog` are for tests.
+
+    `has_workers=False`: the caller runs the jobs of all queues itself, and is not warned that nobody does.
+    """
     settings = settings or get_settings()
     app = OpenAPI(
         "app",
@@ -56,15 +65,20 @@ def create_app(
     )
     app.json = _Json(app)
     keys = api_keys.parse(settings.api_keys.get_secret_value())
+    client = connection or connect(settings)
     blocking = connection or connect(settings, socket_timeout=waiting.LONGEST + 5)
     app.extensions["jobline"] = Context(
         settings,
-        connection or connect(settings),
+        client,
         blocking,
         catalog or Catalog(reload=settings.reload),
         keys,
         Hub(blocking, settings.event_streams),
+        ServedQueues(client, enabled=has_workers),
+        Log(client, settings.audit_limit),
     )
+    check = OriginCheck(settings).check
+    app.before_request(lambda: check(asked().method, asked().headers))
     app.before_request(_take_json)
     errors.install(app)
     for module in (jobs, failures, workflows, streams, functions, schedules, queues, webhooks, audit, system):

@@ -150,6 +150,7 @@ def _disable(connection: redis.Redis, url: str) -> None:
     with connection.pipeline() as pipeline:
         pipeline.zremrangebyscore(DISABLED_WEBHOOKS, "-inf", _oldest())
         pipeline.zadd(DISABLED_WEBHOOKS, {url: time.time()})
+        pipeline.expire(DISABLED_WEBHOOKS, DISABLED_FOR)
         pipeline.execute()
 
 

@@ -10,14 +10,11 @@ from typing import Any
 
 import hiredis
 import redis
-from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, ResponseError, TimeoutError
+from redis.exceptions import ConnectionError, ResponseError, TimeoutError
+
+from app.redis_errors import refused_for_now
 
 ANSWER_WITHIN = 10.0  # seconds
-TRANSIENT = (ConnectionError, TimeoutError, OutOfMemoryError, ReadOnlyError)
-"""What may be over at the next try."""
-
-_KINDS: dict[str, type[ResponseError]] = {"OOM": OutOfMemoryError, "READONLY": ReadOnlyError}
-_AWAY = ("LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "NOSCRIPT", "TRYAGAIN", "UNBLOCKED")
 
 
 def pack(*words: str | bytes | float) -> bytes:
@@ -68,8 +65,8 @@ class Wire:
         """The next answer, as bytes, int, None or a list of these.
 
         Raises:
-            ConnectionError, TimeoutError: none came.
-            ResponseError: the answer is an error; one of TRANSIENT where it may pass.
+            ConnectionError, TimeoutError: none came, or Redis refuses the command for now.
+            ResponseError: any other error.
         """
         answer = self._reader.gets()
         while answer is self:
@@ -84,8 +81,9 @@ class Wire:
             self._reader.feed(received)
             answer = self._reader.gets()
         if isinstance(answer, hiredis.ReplyError):
-            kind = str(answer).partition(" ")[0]
-            raise ConnectionError(str(answer)) if kind in _AWAY else _KINDS.get(kind, ResponseError)(str(answer))
+            reply = str(answer)
+            passing = refused_for_now(reply) or reply.startswith("NOSCRIPT")
+            raise ConnectionError(reply) if passing else ResponseError(reply)
         return answer
 
 

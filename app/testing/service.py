@@ -56,7 +56,7 @@ class Jobs:
         self._clock, self._catalog = clock, rq_parts.catalog()
         self.settings = get_settings().model_copy(update={"api_keys": SecretStr("")})
         self.redis = in_process.Redis(self)
-        self.client = create_app(self.settings, self.redis, self._catalog).test_client()
+        self.client = create_app(self.settings, self.redis, self._catalog, has_workers=False).test_client()
         with self._leading() as lease:
             Reconciler(self.redis, self._catalog, self.settings, lease).reconcile(schedules, datetime.now(UTC))
 

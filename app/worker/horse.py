@@ -24,6 +24,7 @@ from app import log, outcome, recovery
 from app.catalog import name_of
 from app.quarantine import quarantine
 from app.rq_parts import Job, Queue, catalog
+from app.serializer import JSON, may_be_deep
 from app.settings import get_settings
 from app.worker.board import Board, Leaving
 from app.worker.box import Box
@@ -148,6 +149,8 @@ class Horse:
             self.board.show(claimed.queue, claimed.id, claimed.execution_id, timeout)
         except ValueError as error:  # UnicodeDecodeError is one
             quarantine(self.connection, claimed.raw_id, claimed.queue, error, claimed.execution_id)
+            if claimed.limits:
+                self.claims.releases(claimed)
             return
         now = time.time()
         self.intake.begins(now)
@@ -210,8 +213,10 @@ class Horse:
         return True
 
     def _dumped(self, result: Any) -> bytes:
-        """Raises TypeError for what has no JSON form, and ResultTooLarge."""
+        """Raises TypeError for what has no JSON form, ResultTooLarge and TooDeep."""
         dumped: bytes = self.worker.serializer.dumps(result)
+        if may_be_deep(dumped):
+            JSON.loads(dumped)
         if len(dumped) > self.settings.result_limit:
             raise ResultTooLarge(f"the result is {len(dumped)} bytes, RESULT_LIMIT is {self.settings.result_limit}")
         return dumped

@@ -68,13 +68,13 @@ local function drop(flow, node, reason, now)
     local id = flow.id .. '-' .. member
     local job = 'rq:job:' .. id
     local is = redis.call('HMGET', job, 'origin', 'failure_ttl')
-    local queue, life = is[1], tonumber(is[2] or '')
+    local queue, lasts = is[1], tonumber(is[2] or nil)
     redis.call('HSET', flow.key .. ':ended', member, 'canceled')
     if keep then redis.call('HSET', flow.key .. ':results', member, '') end
     canceled = canceled + 1
     if queue then
       redis.call('HSET', job, 'status', 'canceled', 'ended_at', now.text, 'reason', reason)
-      if life and life > 0 then redis.call('EXPIRE', job, life) end
+      if lasts and lasts >= 0 then redis.call('EXPIRE', job, math.max(lasts, 60)) end
       redis.call('ZREM', 'rq:deferred:' .. queue, id)
       redis.call('ZADD', 'rq:canceled:' .. queue, now.seconds, id)
       tell(id, queue, 'canceled')

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import pytest
 import redis
 
-from app import changes, limits, queueing
+from app import changes, limits, options, queueing
 from app.catalog import Catalog, Function
-from app.options import Breaker, Limit, Options
+from app.options import Limit
 from app.redis import LEASES
 from app.settings import Settings
 from app.web import create_app
@@ -186,9 +186,9 @@ def test_a_breaker_puts_jobs_off_and_lets_them_go_again(
 ) -> None:
     path = str(project.folder / "notes")
 
+    @options.job(breaker=options.Breaker(3, 60, 2))
     def call(path: str) -> None: ...
 
-    call.jobline_options = Options(breaker=Breaker(3, 60, 2))  # type: ignore[attr-defined]
     function = Function(f"limited.{name}", call)
     jobs = [queueing.prepare(function, Settings(), [path], {}) for _ in range(8)]
     for job in jobs[:3]:

@@ -16,7 +16,7 @@ from rq.command import send_stop_job_command
 
 from app import changes, job_state, outcome, queueing
 from app.catalog import Catalog, Function
-from app.options import Options, Webhook
+from app.options import Webhook
 from app.queueing import NewJob
 from app.serializer import JSON
 from app.settings import Settings
@@ -98,7 +98,6 @@ def worker(project: Project, started: Started, *queues: str) -> subprocess.Popen
 def prepared(name: str, url: str, *args: object, secret: str = "", **said: Any) -> NewJob:
     def call() -> None: ...
 
-    call.jobline_options = Options()  # type: ignore[attr-defined]
     webhook = Webhook(url, secret=secret)
     return queueing.prepare(Function(f"kinds.{name}", call), Settings(), list(args), {}, webhook=webhook, **said)
 

@@ -288,3 +288,14 @@ def test_a_burst_runs_what_was_on_its_way_back_to_the_queue(project: Project, va
     output, _ = project.start("-c", SLOW_TO_GIVE_BACK).communicate(timeout=60)
     assert valkey.lrange(queue_key("default"), 0, -1) == [], output.decode()
     assert valkey.zcard("rq:finished:default") == 51
+
+
+def test_a_failure_makes_the_worker_forget_no_job_that_it_claimed_meanwhile(
+    project: Project, valkey: redis.Redis
+) -> None:
+    project.write("fickle", 'def odd(n: int) -> None:\n    if n % 5 == 0:\n        raise ValueError("no")\n')
+    ids = [f"job-{n}" for n in range(200)]
+    for n, job_id in enumerate(ids):
+        put(valkey, job_id, "jobs.fickle.odd", n)
+    project.work()
+    assert {status(valkey, job_id) for job_id in ids} == {"finished", "failed"}
