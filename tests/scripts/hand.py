@@ -6,6 +6,7 @@ from itertools import count
 from typing import Any
 
 import redis
+from rq.worker import WorkerStatus
 
 from app import queueing
 from app.catalog import Catalog
@@ -36,6 +37,7 @@ class Hand:
         self.connection, self.name, self.queues = connection, name, list(queues)
         self.worker = Worker(self.queues, name=name, connection=connection)
         self.worker.register_birth()
+        self.worker.set_state(WorkerStatus.STARTED)
         tries = count()
         self.claims = Claims(connection if client is None else client, name, give_up=lambda: next(tries) > 20)
 

@@ -6,7 +6,7 @@ import pytest
 import redis
 from rq.suspension import suspend
 
-from app import queues
+from app import queues, recovery
 from app.options import Limit
 from app.worker.claims import KEEP, Nothing
 from tests.contents import changed, contents
@@ -123,10 +123,21 @@ def test_nothing_is_taken_while_all_is_suspended(valkey: redis.Redis) -> None:
 def test_a_worker_that_was_given_up_takes_nothing(valkey: redis.Redis) -> None:
     put(valkey, "job")
     hand = Hand(valkey)
+    valkey.hset(hand.key, "state", "busy")
     valkey.zrem("jobline:leases", "w")
     assert hand.ask() is Nothing.UNLEASED
     assert valkey.hget(hand.key, "state") == b"started"
     assert waiting(valkey) == ["job"]
+
+
+@pytest.mark.parametrize("suspended", [True, False])
+def test_a_claim_makes_no_hash_of_a_worker_that_was_forgotten(valkey: redis.Redis, suspended: bool) -> None:
+    hand = Hand(valkey)
+    recovery.forget(valkey, "w")
+    if suspended:
+        suspend(valkey)
+    assert hand.ask() is (Nothing.SUSPENDED if suspended else Nothing.UNLEASED)
+    assert not valkey.exists(hand.key)
 
 
 def test_a_worker_that_finds_nothing_is_idle(valkey: redis.Redis) -> None:

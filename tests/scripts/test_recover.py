@@ -333,18 +333,21 @@ def test_looks_have_a_time_between_them(valkey: redis.Redis) -> None:
     assert status(valkey, "job") == "started"
 
 
-def test_an_execution_is_lost_when_its_lease_is_over_and_not_before(valkey: redis.Redis) -> None:
-    for job_id in ("early", "late"):
+def test_an_execution_of_no_live_worker_is_lost_when_its_lease_is_over(valkey: redis.Redis) -> None:
+    for job_id in ("early", "late", "alive"):
         put(valkey, job_id)
-    hand = Hand(valkey)
-    early, late = hand.run()[0], hand.run()[0]
+    stock, ours = Hand(valkey, "stock"), Hand(valkey, "ours")
+    early, late, alive = stock.run()[0], stock.run()[0], ours.run()[0]
+    valkey.zrem("jobline:leases", "stock")
     now = time.time()
-    valkey.zadd("rq:wip:default", {f"early:{early.execution_id}": now - 1, f"late:{late.execution_id}": now + 30})
-    Sweeper(valkey).sweep()
-    assert (status(valkey, "early"), status(valkey, "late")) == ("failed", "started")
-    hand.beat(late)
-    assert float(valkey.zscore("rq:wip:default", f"late:{late.execution_id}")) > now + 60
+    scores = ((early, now - 1), (late, now + 30), (alive, now - 1))
+    valkey.zadd("rq:wip:default", {f"{job.id}:{job.execution_id}": score for job, score in scores})
+    sweeper = Sweeper(valkey)
+    sweeper.sweep()
     recovery.wait_for_children()
+    assert [status(valkey, job_id) for job_id in ("early", "late", "alive")] == ["failed", "started", "started"]
+    ours.beat(alive)
+    assert float(valkey.zscore("rq:wip:default", f"alive:{alive.execution_id}")) > now + 60
 
 
 def test_a_child_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 import redis
 
-from app import amend, changes, limits, listing, outcome, queueing, queues, recovery
+from app import amend, changes, job, limits, outcome, queueing, queues, recovery
 from app import redis as our_redis
 from app.catalog import Function
-from app.options import JOB_EVENTS, Breaker, Limit, Options, Webhook
+from app.options import JOB_EVENTS, Breaker, Limit, Webhook
 from app.recovery import Outcome
-from app.redis import ENDING, moment, source
+from app.redis import ENDING, moment, script, source
+from app.rq_parts import Job
 from app.schedules.orphans import Orphans
-from app.selection import Selection
 from app.settings import get_settings
+from app.sources import Source
 from app.testing import in_process
 from app.web import create_app
 from app.worker.claims import Claimed, Nothing
@@ -160,8 +161,33 @@ def a_scheduled_job_changed(client: Resent) -> None:
 @sends("page")
 def a_list_read(client: Resent) -> None:
     failed(client)
-    page, _ = listing.jobs(client, Selection(status="failed"), 10)
-    assert [job["id"] for job in page] == ["job"]
+    assert [job_id for job_id, _ in Source("failed", "default").after(client, None, 10)] == ["job"]
+
+
+@sends("update")
+def a_beat_of_a_job(client: Resent) -> None:
+    put(client, "job")
+    Hand(client).run()
+    Job.fetch("job", connection=client).heartbeat(datetime.now(UTC), 60)
+
+
+@sends("schedules/forget")
+def a_member_whose_key_is_gone(client: Resent) -> None:
+    put(client, "job")
+    changes.cancel(client, "job")
+    put(client, "gone")
+    changes.cancel(client, "gone")
+    client.delete("rq:job:gone")
+    script(client, "schedules/forget")(keys=["rq:canceled:default"], args=["rq:job:", "job", "gone"])
+
+
+@sends("schedules/remove")
+def a_key_of_a_job_that_is_gone(client: Resent) -> None:
+    put(client, "job")
+    client.sadd("rq:job:gone:dependents", "child")
+    client.sadd("rq:job:job:dependents", "child")
+    keys = ["rq:job:gone:dependents", "rq:job:job:dependents"]
+    script(client, "schedules/remove")(keys=keys, args=["rq:job:gone", "rq:job:job"])
 
 
 @sends("schedules/put_back")
@@ -235,43 +261,43 @@ def a_beat(client: Resent) -> None:
     hand.beat(hand.run()[0], now=time.time())
 
 
-@sends(*ENDING, "recover")
+@sends(*LIMITS, *ENDING, "recover")
 def a_job_returned(client: Resent) -> None:
     recovered(client, Outcome.RETURNED)
 
 
-@sends(*ENDING, "recover")
+@sends(*LIMITS, *ENDING, "recover")
 def a_job_run_again(client: Resent) -> None:
     recovered(client, Outcome.AGAIN)
 
 
-@sends(*ENDING, "recover")
+@sends(*LIMITS, *ENDING, "recover")
 def a_job_retried(client: Resent) -> None:
     recovered(client, Outcome.RETRIED, retry_waits=[0, 0])
 
 
-@sends(*ENDING, "recover")
+@sends(*LIMITS, *ENDING, "recover")
 def a_job_retried_later(client: Resent) -> None:
     recovered(client, Outcome.RETRIED, retry_waits=[60, 90])
 
 
-@sends(*ENDING, "recover")
+@sends(*LIMITS, *ENDING, "recover")
 def a_job_failed(client: Resent) -> None:
     recovered(client, Outcome.FAILED)
 
 
-@sends(*ENDING, "recover")
+@sends(*LIMITS, *ENDING, "recover")
 def a_job_stopped(client: Resent) -> None:
     recovered(client, Outcome.STOPPED)
 
 
 @sends("limits/failed")
 def a_failure_counted(client: Resent) -> None:
-    def call() -> None: ...
+    @job(breaker=Breaker(failures=2, window=60, cool_down=30))
+    def fragile() -> None: ...
 
-    call.jobline_options = Options(breaker=Breaker(2, 60, 30))  # type: ignore[attr-defined]
     for _ in range(3):
-        limits.failed(client, Function("demo.add", call))
+        limits.failed(client, Function("demo.add", fragile))
 
 
 @sends(*LIMITS, "limits/release")
