@@ -133,15 +133,18 @@ def recover(
     return outcome
 
 
-def give_back(connection: redis.Redis, execution_ids: Sequence[str]) -> None:
-    """Queue the jobs of these executions again, in their order: they were claimed, but not begun."""
+def give_back(connection: redis.Redis, execution_ids: Sequence[str]) -> int:
+    """Queue the jobs of these executions again, in their order: they were claimed, but not begun. Returns how many."""
     if not execution_ids:
-        return
+        return 0
+    given = 0
     for queue in listing.queue_names(connection):
         found = {execution: job_id for job_id, execution in _executions(connection, queue)}
         for execution in reversed(execution_ids):
             if execution in found:
                 recover(connection, queue, found[execution], execution, NOT_BEGUN, lambda _: Outcome.RETURNED)
+                given += 1
+    return given
 
 
 def fence(connection: redis.Redis, worker_name: str) -> int:

@@ -117,7 +117,9 @@ class Worker(rq.Worker):
             self._horse_pid = keeper.horse.pid
             keeper.watch()
             done += keeper.begun
-            if self.stop_requested or keeper.leaving not in (Leaving.DIED, Leaving.RECYCLED) or done == limits.jobs:
+            goes_on = keeper.leaving in (Leaving.DIED, Leaving.RECYCLED)
+            goes_on = goes_on or (keeper.leaving is Leaving.EMPTY and keeper.returned > 0)  # its queues are not empty
+            if self.stop_requested or not goes_on or done == limits.jobs:
                 self._say_why(keeper.leaving, limits, done)
                 return done
             backoff = 0.0 if keeper.begun else min(2 * backoff + 0.1, LONGEST_BACKOFF)

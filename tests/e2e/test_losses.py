@@ -264,3 +264,17 @@ def test_what_a_held_up_horse_has_claimed_goes_back(project: Project, valkey: re
     worker(project, started, "default")
     until(lambda: all(status(valkey, job_id) == "finished" for job_id in after))
     assert status(valkey, "long") == "started"
+
+
+def test_jobs_that_fail_hold_up_none_that_were_claimed_with_them(
+    project: Project, valkey: redis.Redis, started: Started
+) -> None:
+    """What waits for such an end reads the answer of the next claim too, whose jobs are to be run."""
+    project.write("mixed", "def job(n: int) -> int:\n    if n % 10 == 9:\n        raise ValueError\n    return n\n")
+    queue = rq.Queue("default", connection=valkey, serializer=JSONSerializer)
+    for number in range(200):
+        queue.enqueue("jobs.mixed.job", number, job_id=str(number))
+    worker(project, started, "default")
+    until(lambda: valkey.zcard("rq:finished:default") + valkey.zcard("rq:failed:default") == 200, 20)
+    assert valkey.zcard("rq:failed:default") == 20
+    assert valkey.zcard("rq:wip:default") == 0
