@@ -3,7 +3,7 @@
 from typing import Any
 
 import redis
-from flask import Flask, Response, redirect
+from flask import Flask, Request, Response, redirect
 from flask.json.provider import JSONProvider
 from flask_openapi3 import Info, OpenAPI
 from flask_openapi3_swagger.plugins import RegisterPlugin as SwaggerUI
@@ -27,6 +27,7 @@ from app.api.auth import authorize
 from app.api.context import HARDENING, Answer, Context, asked, context
 from app.api.openapi import SECURITY
 from app.catalog import Catalog
+from app.errors import BadRequest
 from app.events import Hub
 from app.origin import OriginCheck
 from app.redis import connect
@@ -87,8 +88,22 @@ def _take_json() -> None:
         settings: Settings = context().settings
         bulk = request.path.endswith(("/jobs/bulk", "/workflows"))
         request.max_content_length = settings.bulk_body_limit if bulk else settings.body_limit
-        if request.get_data(cache=True):
+        body = request.get_data(cache=True)
+        if _is_cut_off(request, body):
+            raise BadRequest("The connection ended before the whole body came: nothing was done")
+        if body:
             request.get_json()
+
+
+def _is_cut_off(request: Request, body: bytes) -> bool:
+    """Whether fewer bytes came than were declared.
+
+    For a chunked body the server reports no error, and hands over the part that came. Cut JSON does not parse, so only
+    an empty part could be mistaken for a request without a body.
+    """
+    if request.content_length is not None:
+        return len(body) < request.content_length
+    return not body and request.headers.get("Transfer-Encoding", "").lower() == "chunked"
 
 
 def _finish(response: Response) -> Response:
