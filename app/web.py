@@ -8,7 +8,7 @@ from flask.json.provider import JSONProvider
 from flask_openapi3 import Info, OpenAPI
 from flask_openapi3_swagger.plugins import RegisterPlugin as SwaggerUI
 
-from app import api_keys, dashboard, waiting
+from app import api_keys, dashboard, proxies, waiting
 from app.api import (
     audit,
     errors,
@@ -78,6 +78,8 @@ def create_app(
     app.add_url_rule("/docs", "docs", lambda: redirect("/docs/swagger"))
     dashboard.mount(app, app.extensions["jobline"].redis, authorize)
     app.after_request(_finish)
+    if trusted := proxies.parse(settings.trusted_proxies):
+        app.wsgi_app = proxies.ForwardedClient(app.wsgi_app, trusted)  # type: ignore[method-assign]
     return app
 
 
