@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import pytest
 import redis
 import trustme
 import urllib3
+import yaml
 
 from app import waiting
 from app.api import streams
@@ -39,9 +41,9 @@ class Proxy(Server):
     """nginx with our configuration, on ports and in a folder of the test's own."""
 
     def __init__(self, folder: Path, api_port: int, listen: str = "listen.conf", **changes: str) -> None:
-        self.folder, self.port = folder, free_port()
+        self.folder, self.port, self.health_port = folder, free_port(), free_port()
         folder.mkdir(exist_ok=True)
-        changes = {"/tmp/": f"{folder}/", "api:8000": f"127.0.0.1:{api_port}", "8001": str(free_port()), **changes}
+        changes = {"/tmp/": f"{folder}/", "api:8000": f"127.0.0.1:{api_port}", "8001": str(self.health_port), **changes}
         self._write("nginx.conf", DEPLOY / "nginx.conf", changes)
         self._write("listen.conf", DEPLOY / listen, {"listen 8000": f"listen {self.port}", "/etc/nginx": str(folder)})
         command = ["nginx", "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")]
@@ -326,8 +328,12 @@ def test_an_api_that_does_not_answer_in_time_is_a_problem(hurried: Proxy) -> Non
     assert answer.headers["Retry-After"] == "2"
 
 
-def test_an_api_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
+def test_an_api_that_is_not_there_is_a_problem_and_nginx_is_well(tmp_path: Path) -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["proxy"]
     found = Proxy(tmp_path / "nginx", free_port())
+    check = compose["healthcheck"]["test"][-1].replace("8001", str(found.health_port))
+    with urllib.request.urlopen(check) as answer:
+        assert answer.status == 204
     answer = found.call("GET", "/livez")
     assert problem(answer) == (502, "Bad gateway")
     assert answer.headers["Retry-After"] == "2"
