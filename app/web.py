@@ -84,16 +84,16 @@ def create_app(
 
 
 def _take_json() -> None:
-    """A body is JSON within its limit, or the request ends here: 413, 415 or 400."""
+    """A body is whole, within its limit, and JSON where one is read, or the request ends here: 413, 415 or 400."""
     request = asked()
-    if request.method in ("POST", "PUT", "PATCH") and request.path.startswith("/api/"):
+    if request.method in ("POST", "PUT", "PATCH", "DELETE") and request.path.startswith("/api/"):
         settings: Settings = context().settings
         bulk = request.path.endswith(("/jobs/bulk", "/workflows"))
         request.max_content_length = settings.bulk_body_limit if bulk else settings.body_limit
         body = request.get_data(cache=True)
         if _is_cut_off(request, body):
             raise BadRequest("The connection ended before the whole body came: nothing was done")
-        if body:
+        if body and request.method != "DELETE":
             request.get_json()
 
 

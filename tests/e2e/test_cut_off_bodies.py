@@ -54,7 +54,13 @@ def test_a_job_is_not_requeued(api: Server, valkey: redis.Redis, header: str, bo
 
 
 @pytest.mark.parametrize(
-    "request_line", ["POST /api/v1/queues/default/empty", "POST /api/v1/jobs/job/requeue", "PATCH /api/v1/jobs/job"]
+    "request_line",
+    [
+        "POST /api/v1/queues/default/empty",
+        "PATCH /api/v1/jobs/job",
+        "DELETE /api/v1/jobs/job",
+        "PUT /api/v1/schedules/s",
+    ],
 )
 def test_no_route_takes_a_part_for_the_whole(api: Server, valkey: redis.Redis, request_line: str) -> None:
     answer = send(api.port, request_line, "Content-Length: 3", b"{}")

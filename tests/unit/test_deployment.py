@@ -126,7 +126,16 @@ def test_what_is_named_is_there() -> None:
             assert source in COMPOSE["volumes"] or (ROOT / source).is_file()
         assert set(service["networks"]) <= set(COMPOSE["networks"])
     assert COMPOSE["services"]["worker"]["deploy"]["replicas"] == 2
-    assert (ROOT / TLS["services"]["proxy"]["volumes"][0].partition(":")[0]).is_file()
+
+
+def test_tls_replaces_what_nginx_listens_on_and_nothing_else() -> None:
+    mounted = {volume.split(":")[1]: volume for volume in COMPOSE["services"]["proxy"]["volumes"]}
+    listen, certificates = TLS["services"]["proxy"]["volumes"]
+    assert (ROOT / listen.split(":")[0]).is_file()
+    assert listen.split(":")[1] in mounted
+    folder = interpolate(certificates, TLS_DIR="/certificates").split(":")[1]
+    assert f"{folder}/tls.key" in (ROOT / "deploy" / "listen-tls.conf").read_text()
+    assert {name: set(service) for name, service in TLS["services"].items()} == {"proxy": {"volumes"}}
 
 
 @pytest.mark.parametrize("name", sorted(COMPOSE["services"]))
