@@ -22,6 +22,8 @@ from app.settings import Settings, get_settings
 DELIVER = "jobs.webhooks.deliver"
 QUEUE = "webhooks"
 SECRET = "webhook_secret"  # noqa: S105 - the name of a field
+DELIVERY_SECRET = "delivery_secret"  # noqa: S105 - the name of a field
+"""Only deliveries have this field, from the outbox: the secret of their webhook, or '' for the service's."""
 TIMEOUT = 25  # seconds for one attempt, from the look-up of the name to the status of the answer
 SILENCE = 15.0  # seconds to connect, and between two parts of the answer
 HOURS = 3600
@@ -106,7 +108,7 @@ def deliver(url: str, told: dict[str, Any]) -> dict[str, Any]:
     from urllib3.exceptions import HTTPError
 
     job, began = get_current_job(), time.monotonic()
-    own = job.connection.hget(job.key, SECRET) if job else None
+    own = job.connection.hget(job.key, DELIVERY_SECRET) if job else None
     if own is None:
         raise Discard("Only what follows a job is delivered: say `webhook` when you enqueue one")
     place = outbound.parsed(url)

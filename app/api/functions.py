@@ -27,7 +27,7 @@ def list_functions() -> Response:
     Also the modules that do not import, and the functions that are set aside for their options or annotations.
     """
     catalog = context().catalog.refresh()
-    found = [_as_json(function) for _, function in sorted(catalog.functions.items())]
+    found = [_as_json(function) for _, function in sorted(catalog.offered.items())]
     rejected = [asdict(one) for _, one in sorted(catalog.rejected.items())]
     return answer({"functions": found, "broken": catalog.broken, "rejected": rejected})
 
