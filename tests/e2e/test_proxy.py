@@ -342,10 +342,13 @@ def test_an_api_that_is_not_there_is_a_problem_and_nginx_is_well(tmp_path: Path)
     check = compose["healthcheck"]["test"][-1].replace("8001", str(found.health_port))
     with urllib.request.urlopen(check) as answer:
         assert answer.status == 204
-    answer = found.call("GET", "/livez")
+    answer = found.call("GET", "/livez?key=secret")
     assert problem(answer) == (502, "Bad gateway")
     assert answer.headers["Retry-After"] == "2"
     found.stop()
+    log = (found.folder / "log").read_text()
+    assert '"path":"/livez","status":502' in log
+    assert "secret" not in log
 
 
 def test_the_api_sees_the_clients_address_and_no_forged_one(proxy: Proxy) -> None:
