@@ -275,7 +275,8 @@ def test_the_secret_of_a_job_shows_nowhere_but_in_its_hash(
         kind = valkey.type(key)
         if kind == b"hash":
             fields = valkey.hgetall(key)
-            assert fields.pop(b"delivery_secret", b"") in (b"", OTHER_SECRET.encode())
+            for name in (b"webhook_secret", b"delivery_secret"):
+                assert fields.pop(name, b"") in (b"", OTHER_SECRET.encode())
             assert hidden not in str(fields)
         elif kind == b"stream":
             assert hidden not in str(valkey.xrange(key))
