@@ -305,7 +305,10 @@ def test_a_claim_that_lands_after_its_job_was_given_back_is_given_back_too(
     assert Over(hand, wake, life).watch() == OK
 
 
-def test_a_horse_that_takes_what_it_has_stowed_keeps_it(valkey: redis.Redis, hand: Hand, wake: Wake) -> None:
+def test_a_horse_that_takes_what_it_has_stowed_keeps_it(
+    valkey: redis.Redis, hand: Hand, wake: Wake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HELD_UP_AFTER", 0.5)
     for number in range(8):
         put(valkey, str(number))
     claimed = hand.claim(8)
@@ -318,6 +321,7 @@ def test_a_horse_that_takes_what_it_has_stowed_keeps_it(valkey: redis.Redis, han
                 return FAILED
             board.show(one.queue, one.id, one.execution_id, 60)
             hand.begin(one)
+            time.sleep(0.1)
             hand.finish(one)
             board.clear()
         return OK
