@@ -205,11 +205,16 @@ class Catalog:
         self._seen: dict[Path, int] | None = None
 
     def refresh(self) -> "Catalog":
-        """Discover at first use, and again after a change in `jobs/`; returns itself."""
+        """Discover at first use, and again after a change in `jobs/`; returns itself.
+
+        The first look takes modules as they are imported already: only a changed file imports them anew.
+        """
         if self._seen is None or self.reload:
             with self._lock:
                 seen = _files()
                 if seen != self._seen:
+                    if self._seen is not None:
+                        _forget_modules()
                     self._discover()
                     self._seen = seen
         return self
@@ -239,8 +244,6 @@ class Catalog:
         return self.get(name_of(path))
 
     def _discover(self) -> None:
-        for name in [name for name in sys.modules if name.startswith(f"{PACKAGE}.")]:
-            del sys.modules[name]
         importlib.invalidate_caches()
         functions, broken = {}, {}
         for found in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__):
@@ -253,6 +256,12 @@ class Catalog:
                 broken[found.name] = f"{type(error).__name__}: {error}"
                 log.exception("module %s of %s/ does not import", found.name, PACKAGE)
         self.functions, self.broken = functions, broken
+
+
+def _forget_modules() -> None:
+    """Have all of them imported anew: one may hold on to what it imported from another."""
+    for name in [name for name in sys.modules if name.startswith(f"{PACKAGE}.")]:
+        del sys.modules[name]
 
 
 def _files() -> dict[Path, int]:
