@@ -260,8 +260,11 @@ class Catalog:
 
 def _forget_modules() -> None:
     """Have all of them imported anew: one may hold on to what it imported from another."""
+    package = sys.modules[PACKAGE]
     for name in [name for name in sys.modules if name.startswith(f"{PACKAGE}.")]:
-        del sys.modules[name]
+        module, attribute = sys.modules.pop(name), name.removeprefix(f"{PACKAGE}.")
+        if vars(package).get(attribute) is module:  # `from jobs import name` would find it there
+            delattr(package, attribute)
 
 
 def _files() -> dict[Path, int]:

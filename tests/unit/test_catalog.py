@@ -68,10 +68,11 @@ def test_a_new_function_is_there_at_once(package: Path) -> None:
 def test_a_changed_file_is_imported_anew_with_all_that_uses_it(package: Path) -> None:
     (package / "_rate.py").write_text("VAT = 19")
     (package / "two.py").write_text("from sample._rate import VAT\ndef vat() -> int: return VAT")
+    (package / "three.py").write_text("from sample import _rate\ndef vat() -> int: return _rate.VAT")
     found = Catalog(reload=True).refresh()
-    assert found.get("two.vat").call() == 19
+    assert [found.get(name).call() for name in ("two.vat", "three.vat")] == [19, 19]
     (package / "_rate.py").write_text("VAT = 7  # since then")
-    assert found.get("two.vat").call() == 7
+    assert [found.get(name).call() for name in ("two.vat", "three.vat")] == [7, 7]
 
 
 def test_what_is_imported_already_is_not_imported_again(package: Path) -> None:
