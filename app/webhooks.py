@@ -20,6 +20,8 @@ from app.settings import Settings, get_settings
 
 DELIVER = "jobs.webhooks.deliver"
 QUEUE = "webhooks"
+ALLOWED_BY = "WEBHOOK_ALLOW_HOSTS"
+"""The setting that names private hosts which may be told."""
 SECRET = "webhook_secret"  # noqa: S105 - the name of a field
 TIMEOUT = 25  # seconds for one attempt, from the look-up of the name to the status of the answer
 SILENCE = 15.0  # seconds to connect, and between two parts of the answer
@@ -115,7 +117,7 @@ def deliver(url: str, told: dict[str, Any]) -> dict[str, Any]:
     body = JSON.dumps(told)
     headers = {"Content-Type": "application/json", **signing.headers(_secrets(own.decode()), job.id, body)}
     try:
-        pool, response = outbound.ask(place, SILENCE, "WEBHOOK_ALLOW_HOSTS", "POST", body, headers)
+        pool, response = outbound.ask(place, SILENCE, ALLOWED_BY, "POST", body, headers)
     except (HTTPError, OSError) as error:
         raise DeliveryFailed(f"{type(error).__name__}: {error}") from None
     status, asked = response.status, response.headers.get("Retry-After")

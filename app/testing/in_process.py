@@ -7,7 +7,6 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import fakeredis
 import hiredis
@@ -16,7 +15,7 @@ from redis.exceptions import ResponseError
 from rq.timeouts import TimerDeathPenalty
 
 from app.wire import Wire
-from app.worker import Worker, bells, claims
+from app.worker import Worker
 from app.worker.board import Board
 from app.worker.box import Box
 from app.worker.horse import Horse, Limits
@@ -33,7 +32,7 @@ def work(connection: redis.Redis, queues: list[str], errors: list[tuple[str, Bas
     worker.errors = errors
     worker.register_birth()
     ours, theirs = socket.socketpair()
-    with ours, theirs, contextlib.closing(Box()) as box, _alarm_kept(), _wires():
+    with ours, theirs, contextlib.closing(Box()) as box, _alarm_kept():
         horse = Horse(worker, Board(), box, theirs, Limits(burst=True))
         horse.run()
     worker.register_death()
@@ -55,19 +54,6 @@ class Redis(fakeredis.FakeRedis):
             return found
         self._jobs.advance(milliseconds=block)
         return super().xread(streams, count)
-
-
-class _Worker(Worker):
-    errors: list[tuple[str, BaseException]]
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if threading.current_thread() is not threading.main_thread():
-            self.death_penalty_class = TimerDeathPenalty  # an alarm rings in the main thread alone
-
-    def handle_exception(self, job: Any, *exc_info: Any) -> None:
-        self.errors.append((job.id, exc_info[1]))
-        super().handle_exception(job, *exc_info)
 
 
 class _Wire(Wire):
@@ -92,10 +78,18 @@ class _Wire(Wire):
         return answer
 
 
-@contextlib.contextmanager
-def _wires() -> Iterator[None]:
-    with patch.object(claims, "Wire", _Wire), patch.object(bells, "Wire", _Wire):
-        yield
+class _Worker(Worker):
+    wire_class = _Wire
+    errors: list[tuple[str, BaseException]]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if threading.current_thread() is not threading.main_thread():
+            self.death_penalty_class = TimerDeathPenalty  # an alarm rings in the main thread alone
+
+    def handle_exception(self, job: Any, *exc_info: Any) -> None:
+        self.errors.append((job.id, exc_info[1]))
+        super().handle_exception(job, *exc_info)
 
 
 @contextlib.contextmanager
