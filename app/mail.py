@@ -1,21 +1,23 @@
 """Mail over SMTP: one message, to the server that SMTP_URL names."""
 
 import logging
-import smtplib
-import ssl
-from email.message import EmailMessage
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from app import network
 from app.options import Discard
 from app.settings import get_settings
 
+if TYPE_CHECKING:
+    import smtplib
+    from email.message import EmailMessage
+
 log = logging.getLogger(__name__)
 
 TIMEOUT = 30  # seconds
 
 
-def send(message: EmailMessage, to: list[str]) -> bool:
+def send(message: "EmailMessage", to: list[str]) -> bool:
     """Send a message to these recipients, whatever its headers say; False: there is no SMTP_URL, it was only logged.
 
     TLS is used where the server offers it, its certificate verified, and demanded before a password is sent.
@@ -31,6 +33,9 @@ def send(message: EmailMessage, to: list[str]) -> bool:
     if url is None:
         log.info("no SMTP_URL: mail to %s is logged, not sent: %r", ", ".join(to), str(message["Subject"]))
         return False
+    import smtplib
+    import ssl
+
     try:
         with _connect(url.get_secret_value()) as smtp:
             refused = smtp.send_message(message, to_addrs=to)
@@ -50,8 +55,11 @@ def send(message: EmailMessage, to: list[str]) -> bool:
     return True
 
 
-def _connect(url: str) -> smtplib.SMTP:
+def _connect(url: str) -> "smtplib.SMTP":
     """Logged in. No error may quote the URL: it holds the password."""
+    import smtplib
+    import ssl
+
     try:
         parts = urlsplit(url)
         host, port, user, password = parts.hostname, parts.port, parts.username, unquote(parts.password or "")

@@ -1,14 +1,15 @@
-"""What stands between this process and the network: nothing, but in a test, which takes requests and mail itself.
+"""A replacement for the network, for tests: it takes the requests and mail that would leave this process.
 
-`outbound.ask` and `mail.send` are the ways out, and both ask here first. Production never sets `stand_in`.
+`outbound.ask` and `mail.send` are the ways out, and both look here first. Production never sets `stand_in`.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from email.message import EmailMessage
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from email.message import EmailMessage
+
     from urllib3 import BaseHTTPResponse, HTTPConnectionPool
     from urllib3.util import Url
 
@@ -21,7 +22,7 @@ class Network(Protocol):
     ) -> "tuple[HTTPConnectionPool, BaseHTTPResponse] | None":
         """Answer a request as `outbound.ask` does, or raise; None lets it out."""
 
-    def mail(self, message: EmailMessage, to: list[str]) -> None:
+    def mail(self, message: "EmailMessage", to: list[str]) -> None:
         """Take a message for these recipients."""
 
 

@@ -27,6 +27,7 @@ from app.workflows.results import with_results
 
 RETRY = (Retry, Misuse)
 """What a function returns that asks to be tried again, rightly or wrongly said."""
+
 _override: Catalog | None = None
 
 

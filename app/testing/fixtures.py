@@ -1,6 +1,7 @@
-"""A plugin of pytest: `pytest_plugins = ["app.testing.fixtures"]` in the conftest.py at the top of the project.
+"""A plugin of pytest with the fixture `jobs`: `pytest_plugins = ["app.testing.fixtures"]` in the top conftest.py.
 
-`@pytest.mark.run_jobs(settings={"RESULT_TTL": 60})` gives the fixture `jobs` what `run_jobs` takes.
+The fixture gives what `run_jobs()` gives. A marker holds the arguments of `run_jobs`, where a test needs any:
+`@pytest.mark.run_jobs(settings={"RESULT_TTL": 60})`.
 """
 
 from collections.abc import Iterator
@@ -18,5 +19,5 @@ def pytest_configure(config: pytest.Config) -> None:
 def jobs(request: pytest.FixtureRequest) -> Iterator[Jobs]:
     """Runs jobs in this process: what `app.testing.run_jobs` gives."""
     marker = request.node.get_closest_marker("run_jobs")
-    with run_jobs(*marker.args, **marker.kwargs) if marker else run_jobs() as found:
-        yield found
+    with run_jobs(*marker.args, **marker.kwargs) if marker else run_jobs() as jobs:
+        yield jobs

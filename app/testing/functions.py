@@ -1,75 +1,54 @@
-"""The functions of jobs/ as a test sees them: what it has replaced, with a mock for example, is called as it is now."""
+"""The catalogue of the test kit: a function that a test has replaced, by a mock for example, is called as replaced."""
 
+import functools
 import inspect
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 from unittest.mock import NonCallableMock
 
-from pydantic_core import SchemaValidator
-
 from app.catalog import PACKAGE, Catalog, Function
-from app.options import Options
-
-
-@dataclass(frozen=True)
-class Replaced(Function):
-    """A function that a test has replaced: it keeps the arguments and options of the original."""
-
-    original: Function
-
-    @property
-    def description(self) -> str:
-        return self.original.description
-
-    @property
-    def options(self) -> Options:
-        return self.original.options
-
-    @property
-    def parameters(self) -> list[inspect.Parameter]:
-        return self.original.parameters
-
-    @property
-    def _validator(self) -> SchemaValidator:
-        return self.original._validator
-
-    @property
-    def schema(self) -> dict[str, Any]:
-        return self.original.schema
-
-    @property
-    def result_schema(self) -> dict[str, Any]:
-        return self.original.result_schema
-
-
-def _unknown(*args: Any, **kwargs: Any) -> None:
-    """Replaced before jobs/ was first looked at: nothing is known of its arguments and options."""
 
 
 class KitCatalog(Catalog):
-    """The catalogue of all tests in this process. It never imports a module that is imported already."""
+    """The functions of `jobs/`, as their modules hold them at the moment of each look-up; nothing is imported twice."""
 
     def get(self, name: str) -> Function:
         """Raises NotFound."""
-        found, now = self.refresh().functions.get(name), _attribute(name)
-        if found and found.call is now:
-            return found
-        if _is_mock(now) or (found and callable(now) and not _is_own(now, found)):
-            return Replaced(name, now, found or Function(name, _unknown))
-        self._seen = None  # its module is new, or another than at the last look
+        known, current = self.refresh().functions.get(name), _attribute(name)
+        if known and known.call is current:
+            return known
+        if _is_mock(current) or (known and callable(current) and not _is_own_function(current, known)):
+            return _replaced(name, known.call if known else _any_arguments, current)
+        self._seen = None  # the module is new, or another than at the last look
         return super().get(name)
 
 
+def _replaced(name: str, original: Callable[..., Any], replacement: Callable[..., Any]) -> Function:
+    """Calls `replacement`, with the arguments and options of `original`."""
+
+    @functools.wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return replacement(*args, **kwargs)
+
+    return Function(name, call)
+
+
+def _any_arguments(*args: Any, **kwargs: Any) -> None:
+    """A mock since before `jobs/` was first looked at: its arguments are not checked, and it has no options."""
+
+
 def _attribute(name: str) -> Any:
+    """What a public name of a module stands for now; None: nothing, or the module is not imported."""
     module, _, attribute = name.rpartition(".")
     return None if attribute.startswith("_") else getattr(sys.modules.get(f"{PACKAGE}.{module}"), attribute, None)
 
 
-def _is_own(value: Any, function: Function) -> bool:
-    """Whether it is a function that the module itself defines."""
+def _is_own_function(value: Any, function: Function) -> bool:
+    """Whether the module itself defines it: the module was imported anew, and this is no replacement."""
     return inspect.isfunction(value) and value.__module__ == f"{PACKAGE}.{function.module}"
 
 
 def _is_mock(value: Any) -> bool:
+    """Of any kind: `create_autospec` makes a function with its mock in the attribute `mock`."""
     return isinstance(value, NonCallableMock) or isinstance(getattr(value, "mock", None), NonCallableMock)

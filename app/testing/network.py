@@ -10,9 +10,9 @@ from email.utils import parseaddr
 from typing import Any
 
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPResponse
-from urllib3.util import Url, parse_url
+from urllib3.util import Url
 
-from app import outbound, signing, webhooks
+from app import outbound, signing, urls, webhooks
 from app.options import Discard
 from app.serializer import JSON
 from app.settings import Settings
@@ -79,7 +79,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a receiver of webhooks answers; an exception stands for no answer."""
+    """What a receiver of webhooks answers; an OSError stands for no answer."""
 
     status: int | OSError = NO_CONTENT
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class Collector:
         self._answers: dict[str, Answer] = {}
 
     def answer(self, url: str, answer: Answer) -> None:
-        self._answers[parse_url(url).url] = answer
+        self._answers[urls.parsed(url).url] = answer
 
     def mail(self, message: EmailMessage, to: list[str]) -> None:
         arrived = message_from_bytes(message.as_bytes(), policy=policy.default)
@@ -106,6 +106,7 @@ class Collector:
     def request(
         self, place: Url, allowed_by: str, method: str, body: bytes | None, headers: Mapping[str, str]
     ) -> tuple[HTTPConnectionPool, BaseHTTPResponse] | None:
+        """Collect a webhook; let any other request out to an allowed host (None). Raises NotAllowed."""
         if allowed_by == webhooks.ALLOWED_BY:
             return self._deliver(place, body or b"", headers)
         host = (place.host or "").strip("[]")
@@ -119,13 +120,13 @@ class Collector:
     def _deliver(
         self, place: Url, body: bytes, headers: Mapping[str, str]
     ) -> tuple[HTTPConnectionPool, BaseHTTPResponse]:
-        """Collect a webhook, and answer it. Raises Discard where a worker would refuse it without a look-up."""
+        """Collect a webhook, and answer it. Raises Discard for a private host, as far as its name shows it."""
         if outbound.plainly_private(place.url, self._settings.webhook_allow_hosts):
             raise Discard(f"{place.host} is not on the public network, and not in {webhooks.ALLOWED_BY}")
-        answer, told = self._answers.get(place.url, Answer()), JSON.loads(body)
+        answer, payload = self._answers.get(place.url, Answer()), JSON.loads(body)
         status = answer.status if isinstance(answer.status, int) else None
         secret = self._settings.webhook_secret.get_secret_value()
-        self.deliveries.append(Delivery(place.url, told["type"], told, dict(headers), body, status, secret))
+        self.deliveries.append(Delivery(place.url, payload["type"], payload, dict(headers), body, status, secret))
         if isinstance(answer.status, OSError):
             raise answer.status
         response = HTTPResponse(io.BytesIO(), answer.headers, answer.status, preload_content=False)

@@ -29,10 +29,11 @@ from app.web import create_app
 from app.workflows import store as workflows
 
 CATALOG = KitCatalog()
+"""Shared by all tests of this process: to look through jobs/ anew for each would take longer than most tests."""
 
 
 class Refused(Exception):
-    """The API does not take this job; says why, with a pointer to each bad value."""
+    """The service does not take a job, or a schedule; says why, for a job with a pointer to each bad value."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +71,16 @@ class Jobs:
         self._clock, self._catalog, self._collector = clock, CATALOG, collector
         self.settings = settings
         self.redis = in_process.Redis(self)
-        key, entry = api_keys.new("run_jobs", ["admin"])  # for the requests made here, where the test has keys
-        keys = settings.api_keys.get_secret_value()
-        all_keys = SecretStr(f"{keys} {entry}" if keys.strip() else "")
-        self._headers = {"Authorization": f"Bearer {key}"} if keys.strip() else {}
-        own = settings.model_copy(update={"api_keys": all_keys})
-        app = create_app(own, self.redis, self._catalog, has_workers=False)
-        self.client = app.test_client()
+        settings_of_app, self._headers = _with_a_key(settings)
+        self.client = create_app(settings_of_app, self.redis, self._catalog, has_workers=False).test_client()
+        self._declare(schedules)
+
+    def _declare(self, schedules: Iterable[dict[str, Any]]) -> None:
+        """Store the schedules. Raises Refused: one of them cannot run."""
         with self._leading() as lease:
             Reconciler(self.redis, self._catalog, self.settings, lease).reconcile(schedules, datetime.now(UTC))
+        if set_aside := store.set_aside(self.redis):
+            raise Refused("\n".join(f"schedule {name}: {reason}" for name, reason in set_aside.items()))
 
     def enqueue(self, function: str, *args: Any, **kwargs: Any) -> Enqueued:
         """Enqueue a call. Raises Refused."""
@@ -177,6 +179,15 @@ class Jobs:
         return [name for name in first if name in there_are] + [name for name in there_are if name not in first]
 
 
+def _with_a_key(settings: Settings) -> tuple[Settings, dict[str, str]]:
+    """Where the test has API keys: the same with one more, and the headers of a request that has it."""
+    keys = settings.api_keys.get_secret_value()
+    if not keys.strip():
+        return settings, {}
+    key, entry = api_keys.new("run_jobs", ["admin"])
+    return settings.model_copy(update={"api_keys": SecretStr(f"{keys} {entry}")}), {"Authorization": f"Bearer {key}"}
+
+
 @contextlib.contextmanager
 def run_jobs(
     at: datetime | None = None,
@@ -194,21 +205,25 @@ def run_jobs(
 
     Raises:
         pydantic.ValidationError: naming every bad setting.
+        Refused: naming every schedule that cannot run.
     """
     start = at or datetime.now(UTC).replace(microsecond=0)  # RQ delays jobs to whole seconds
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(_temporary_folder())).resolve()
-        own = settings_of(folder, settings or {}, allow_hosts)
-        collector = Collector(own, allow_hosts)
-        stack.enter_context(override_settings(own))
-        stack.enter_context(override_catalog(CATALOG))
-        stack.enter_context(network.replaced_by(collector))
-        clock = stack.enter_context(time_machine.travel(start, tick=False))
-        yield Jobs(clock, schedules, own, collector)
+    with _temporary_folder() as folder:
+        of_test = settings_of(folder, settings or {}, allow_hosts)
+        collector = Collector(of_test, allow_hosts)
+        with (
+            override_settings(of_test),
+            override_catalog(CATALOG),
+            network.replaced_by(collector),
+            time_machine.travel(start, tick=False) as clock,
+        ):
+            yield Jobs(clock, schedules, of_test, collector)
 
 
 @contextlib.contextmanager
-def _temporary_folder() -> Iterator[str]:
-    with tempfile.TemporaryDirectory(prefix="jobline-", ignore_cleanup_errors=True) as folder:
-        Path(folder, "storage").mkdir()
+def _temporary_folder() -> Iterator[Path]:
+    """With a storage folder in it."""
+    with tempfile.TemporaryDirectory(prefix="jobline-", ignore_cleanup_errors=True) as name:
+        folder = Path(name).resolve()
+        (folder / "storage").mkdir()
         yield folder

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -11,6 +12,8 @@ from app.settings import Settings
 
 WEBHOOK_SECRET = "whsec_dGhlIHRlc3Qga2l0IG9mIEpvYmxpbmUh"  # noqa: S105 - of tests alone
 """What signs webhooks in a test that sets no other."""
+NO_REDIS = "no-Redis-here-use-that-of-run_jobs"
+"""A socket that does not exist: a job that connects by its settings must not find the Redis of this machine."""
 
 
 class KitSettings(Settings):
@@ -40,7 +43,12 @@ def settings_of(folder: Path, given: Mapping[str, Any], allow_hosts: Iterable[st
     Raises:
         pydantic.ValidationError: naming every bad value, and every name that is no setting.
     """
-    said = {"data_dir": folder, "webhook_secret": WEBHOOK_SECRET, **{name.lower(): v for name, v in given.items()}}
-    private = [*allow_hosts, *str(said.get("fetch_allow_hosts") or "").split(",")]
-    said["fetch_allow_hosts"] = ",".join(filter(None, private))
-    return KitSettings(**{name: value for name, value in said.items() if value not in ("", None)})
+    values: dict[str, Any] = {
+        "data_dir": folder,
+        "redis_url": f"unix://{quote(str(folder / NO_REDIS))}",
+        "webhook_secret": WEBHOOK_SECRET,
+        "fetch_allow_hosts": "",
+    }
+    values |= {name.lower(): value for name, value in given.items() if value not in ("", None)}
+    values["fetch_allow_hosts"] = ",".join([*allow_hosts, values["fetch_allow_hosts"]])
+    return KitSettings(**values)
