@@ -24,7 +24,7 @@ from app.settings import Settings, get_settings
 from tests.receiver import Receiver, listening
 
 ROOT = Path(__file__).parent.parent
-pytest_plugins = ["tests.plugin"]
+pytest_plugins = ["tests.plugin", "app.testing.fixtures"]
 
 
 def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
