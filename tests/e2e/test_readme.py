@@ -100,7 +100,7 @@ def test_the_example_of_a_webhook_is_taken_and_its_message_verified(fake: redis.
     body = next(example for example in EXAMPLES if "webhook" in example)
     answer = create_app(Settings(webhook_secret=SECRET), fake).test_client().post("/api/v1/jobs", json=body)
     assert (answer.status_code, answer.get_json()["webhook"]) == (202, body["webhook"])
-    source = source_with("verify")
+    source = source_with("from standardwebhooks")
     found: dict[str, object] = {"body": b"{}", "headers": signing.headers([SECRET], "msg_1", b"{}")}
     exec(source.replace("whsec_...", SECRET), found)
     assert found["message"] == {}
@@ -114,10 +114,19 @@ def test_the_example_of_a_job_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_example_of_a_test_passes() -> None:
-    source = source_with("run_jobs")
+    source = source_with("import run_jobs")
     found: dict[str, Callable[[], None]] = {}
     exec(source, found)
     found["test_total"]()
+
+
+def test_the_example_of_a_test_with_the_fixture_passes() -> None:
+    found: dict[str, Any] = {}
+    exec(source_with("pytest.mark.run_jobs"), found)
+    test = found["test_a_receipt_is_sent_and_told"]
+    [marker] = test.pytestmark  # tests/e2e/test_testing_plugin.py runs the fixture itself
+    with run_jobs(**marker.kwargs) as jobs:
+        test(jobs)
 
 
 @pytest.mark.parametrize(
