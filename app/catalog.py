@@ -19,6 +19,9 @@ from app.serializer import text_of
 
 __all__ = ["Arguments", "Catalog", "Function", "Rejected", "name_of"]
 
+OWN = ("webhooks.deliver",)
+"""Functions that only the service itself enqueues."""
+
 log = logging.getLogger(__name__)
 
 
@@ -57,8 +60,18 @@ class Catalog:
         """Whether `refresh` would find something else."""
         return self.reload and self._seen is not None and _files() != self._seen
 
+    @property
+    def offered(self) -> dict[str, Function]:
+        """The functions that callers may enqueue."""
+        return {name: function for name, function in self.functions.items() if name not in OWN}
+
     def get(self, name: str) -> Function:
-        """Raises NotFound."""
+        """A function that callers may enqueue. Raises NotFound."""
+        if name in OWN:
+            raise NotFound(f"Function {name!r} is the service's own: no caller enqueues it")
+        return self._find(name)
+
+    def _find(self, name: str) -> Function:
         function = self.refresh().functions.get(name)
         if function is None:
             if name in self.rejected:
@@ -76,8 +89,8 @@ class Catalog:
             raise Invalid(error.detail, [{"detail": error.detail, "pointer": pointer}]) from None
 
     def by_path(self, path: str) -> Function:
-        """The function that RQ would import as `path`. Raises NotFound for one outside the catalogue."""
-        return self.get(name_of(path))
+        """The function that RQ would import as `path`, for a worker. Raises NotFound for one outside the catalogue."""
+        return self._find(name_of(path))
 
     def _discover(self) -> None:
         importlib.invalidate_caches()

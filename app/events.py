@@ -42,13 +42,9 @@ class Event:
         return int(self.place.partition("-")[0])
 
 
-def tell(
-    client: redis.Redis | Pipeline, ids: Sequence[str], of_queue: str, status: str, progress: object = None
-) -> None:
-    """As events.lua, for what is no script."""
+def tell(client: redis.Redis | Pipeline, ids: Sequence[str], of_queue: str, status: str) -> None:
+    """As events.lua, for what is no script. (Progress: app/worker/progress.lua.)"""
     said = {"ids": " ".join(ids), "queue": of_queue, "status": status}
-    if progress is not None:
-        said["progress"] = orjson.dumps(progress).decode()
     client.xadd(EVENTS, said, maxlen=MOST, nomkstream=True)
 
 

@@ -45,7 +45,8 @@ def _no_bool(value: object) -> object:
 
 
 def _webhook_secret(value: SecretStr) -> SecretStr:
-    signing.parse(value.get_secret_value())
+    if value.get_secret_value() and not signing.parse(value.get_secret_value()):
+        raise ValueError("Input should be a secret, or be left out")
     return value
 
 

@@ -4,6 +4,7 @@ Ours are written by structlog alone, for a worker writes one for each job; the l
 """
 
 import contextlib
+import json
 import logging.config
 import os
 import re
@@ -58,7 +59,9 @@ def dict_config(settings: Settings) -> dict[str, Any]:
         if as_json
         else [
             _printable,
-            structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=_print_traceback),
+            _harmless(
+                structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=_print_traceback),
+            ),
         ]
     )
     structlog.configure(
@@ -104,8 +107,32 @@ def _escaped(text: str) -> str:
     return CONTROL.sub(lambda found: INDENT if found[0] == "\n" else found[0].encode("unicode_escape").decode(), text)
 
 
+def safe_repr(value: object) -> str:
+    """For what a job has made: its class may have a __repr__ that fails."""
+    try:
+        return repr(value)
+    except Exception as error:
+        return f"<{type(value).__name__}, whose repr raises {type(error).__name__}>"
+
+
 def _as_json(_: Any, __: str, event: Any) -> str:
-    return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+    try:
+        return orjson.dumps(event, default=safe_repr, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # a number or a text that orjson refuses
+        return json.dumps({str(name): safe_repr(value) for name, value in event.items()})
+
+
+def _harmless(render: Any) -> Any:
+    """A processor after which a line that cannot be rendered is a line that says so."""
+
+    def processor(logger: Any, name: str, event: Any) -> Any:
+        shown = dict(event)
+        try:
+            return render(logger, name, event)
+        except Exception as error:
+            return f"{shown.get('event')} (what else it says cannot be shown: {type(error).__name__})"
+
+    return processor
 
 
 def _encode(_: Any, __: str, line: Any) -> bytes:

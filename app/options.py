@@ -5,6 +5,7 @@ function (app/function_options.py), so that a wrong one sets aside its function 
 """
 
 import functools
+import math
 import random
 import re
 import sys
@@ -57,12 +58,12 @@ class Retry(metaclass=_Deferred):
     not_on: type[BaseException] | tuple[type[BaseException], ...] = (Discard,)
 
     def waits(self) -> list[int]:
-        """The whole seconds to wait before each retry, as RQ stores them."""
+        """The whole seconds to wait before each retry, as RQ stores them: rounded up, for no attempt may be early."""
         if self.intervals is not None:
-            return [round(as_seconds(wait)) for wait in self.intervals]
+            return [math.ceil(as_seconds(wait)) for wait in self.intervals]
         initial, longest = as_seconds(self.initial), as_seconds(self.max_delay)
         plain = (min(initial * self.factor**n, longest) for n in range(self.max))
-        return [round(wait * (1 - self.jitter * random.random())) for wait in plain]  # noqa: S311 - not a secret
+        return [math.ceil(wait * (1 - self.jitter * random.random())) for wait in plain]  # noqa: S311 - not a secret
 
     def retries(self, error: BaseException) -> bool:
         return isinstance(error, self.on) and not isinstance(error, self.not_on)

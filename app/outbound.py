@@ -1,12 +1,9 @@
 """One HTTP request that cannot reach inside the network: every address is checked, and the checked one is asked."""
 
 import ipaddress
-import math
 import socket
-import time
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app import network, urls
 from app.options import Discard
@@ -89,20 +86,6 @@ def ask(
             if address == addresses[-1]:
                 raise
     raise ConnectionError(f"{host} has no address")
-
-
-def seconds_to_wait(retry_after: Any) -> float | None:
-    """What Retry-After says (RFC 9110, section 10.2.3): seconds or a date; None if it cannot be read."""
-    try:
-        seconds = float(retry_after)
-    except (TypeError, ValueError):
-        pass
-    else:
-        return max(0.0, seconds) if math.isfinite(seconds) else None
-    try:
-        return max(0.0, parsedate_to_datetime(str(retry_after)).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
 
 
 def plainly_private(url: str, allowed: str) -> bool:

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 
 import redis
 import structlog
+from rq.exceptions import DeserializationError
 
 from app import outcome
 from app.redis import job_key, moment, registry_key, results_key
-from app.serializer import JSON
+from app.serializer import JSON, Pickled
 from app.settings import get_settings
 
 FAILED = 2  # rq.results.Result.Type.FAILED (RQ 2.12)
@@ -26,7 +27,7 @@ def quarantine(
     """Fail a job for good, and its execution with it; returns the id to find it under: another if it is not UTF-8."""
     job_id = raw_id.decode(errors="backslashreplace").replace("\\", "_").replace(":", "_")
     now, keep = datetime.now(UTC), get_settings().failure_ttl
-    reason = f"UnreadableJob: {type(error).__name__}: {error}"
+    reason = f"UnreadableJob: {_why(error)}"
     raw_key = b"rq:job:" + raw_id
     fields = {
         "created_at": moment(now),
@@ -59,3 +60,9 @@ def quarantine(
         pipeline.execute()
     log.error("unreadable job set aside", job_id=job_id, queue=queue, reason=reason)
     return job_id
+
+
+def _why(error: Exception) -> str:
+    """RQ's DeserializationError says nothing itself: its cause does."""
+    cause = error.__cause__ if isinstance(error, DeserializationError) else error
+    return str(cause) if isinstance(cause, Pickled) else f"{type(cause).__name__}: {cause}"

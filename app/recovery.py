@@ -8,6 +8,7 @@ cannot beat either, and nobody is given up.
 """
 
 import hashlib
+import math
 import os
 import signal
 import time
@@ -132,15 +133,18 @@ def recover(
     return outcome
 
 
-def give_back(connection: redis.Redis, execution_ids: Sequence[str]) -> None:
-    """Queue the jobs of these executions again, in their order: they were claimed, but not begun."""
+def give_back(connection: redis.Redis, execution_ids: Sequence[str]) -> int:
+    """Queue the jobs of these executions again, in their order: they were claimed, but not begun. Returns how many."""
     if not execution_ids:
-        return
+        return 0
+    given = 0
     for queue in listing.queue_names(connection):
         found = {execution: job_id for job_id, execution in _executions(connection, queue)}
         for execution in reversed(execution_ids):
             if execution in found:
                 recover(connection, queue, found[execution], execution, NOT_BEGUN, lambda _: Outcome.RETURNED)
+                given += 1
+    return given
 
 
 def fence(connection: redis.Redis, worker_name: str) -> int:
@@ -301,7 +305,7 @@ def _wait(job: Raw) -> int:
     """Seconds before the next retry, as rq.job.Job.get_retry_interval (RQ 2.12)."""
     try:
         intervals: list[Any] = orjson.loads(job.get(b"retry_intervals", b"[]"))
-        return int(intervals[max(len(intervals) - retries_left(job), 0)]) if intervals else 0
+        return math.ceil(intervals[max(len(intervals) - retries_left(job), 0)]) if intervals else 0
     except (ValueError, TypeError, IndexError):
         return 0
 

@@ -14,6 +14,18 @@ from pydantic_core import to_jsonable_python
 OPTIONS = orjson.OPT_NON_STR_KEYS
 MAX_DEPTH = 64
 """How deep arrays and objects may be nested. orjson writes 254 levels, and an answer of the API adds some."""
+PICKLE = b"\x80"
+"""What a pickle begins with (its opcode PROTO, since protocol 2), and JSON never does."""
+
+
+class Pickled(ValueError):
+    """RQ's default serializer wrote this. A pickle runs code when it is read, so it is not."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "it was pickled, and Jobline reads JSON only: enqueue over the HTTP API, or with "
+            "rq.Queue(..., serializer=rq.serializers.JSONSerializer)"
+        )
 
 
 class JSON:
@@ -26,8 +38,13 @@ class JSON:
 
     @staticmethod
     def loads(data: bytes) -> Any:
-        """Raises ValueError for bytes that are not JSON, or nested too deep."""
-        value = orjson.loads(data)
+        """Raises ValueError for bytes that are not JSON: Pickled and TooDeep are such errors."""
+        try:
+            value = orjson.loads(data)
+        except ValueError:
+            if data[:1] == PICKLE:
+                raise Pickled from None
+            raise
         check_depth(data, value)
         return value
 

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeInt, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app import api_keys, signing, urls
+from app import api_keys, proxies, signing, urls
 from app.options import rate
 
 DAY = 86_400
@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=1, le=65535)
     allowed_hosts: str = ""
     """Comma-separated host names by which clients may reach the API, beside loopback names and HOST; `*`: any."""
+    trusted_proxies: str = ""
+    """Comma-separated addresses and networks of reverse proxies whose X-Forwarded-For and -Proto are believed."""
     data_dir: Path = Path(".data")
     workers: NonNegativeInt = 1
     queues: str = "high,default,low,webhooks"
@@ -104,6 +106,12 @@ class Settings(BaseSettings):
         if said:
             rate(said)
         return said
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_trusted_proxies(cls, networks: str) -> str:
+        proxies.parse(networks)
+        return networks
 
     @field_validator("api_keys")
     @classmethod

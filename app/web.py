@@ -3,12 +3,12 @@
 from typing import Any
 
 import redis
-from flask import Flask, Response, redirect
+from flask import Flask, Request, Response, redirect
 from flask.json.provider import JSONProvider
 from flask_openapi3 import Info, OpenAPI
 from flask_openapi3_swagger.plugins import RegisterPlugin as SwaggerUI
 
-from app import api_keys, dashboard, request_json, waiting
+from app import api_keys, dashboard, proxies, request_json, waiting
 from app.api import (
     audit,
     errors,
@@ -23,11 +23,12 @@ from app.api import (
     webhooks,
     workflows,
 )
-from app.api.auth import authorize
+from app.api.auth import authorize, check_scope
 from app.api.context import HARDENING, Answer, Context, asked, context
 from app.api.openapi import SECURITY
 from app.audit import Log
 from app.catalog import Catalog
+from app.errors import BadRequest
 from app.events import Hub
 from app.origin import OriginCheck
 from app.redis import connect
@@ -79,6 +80,7 @@ def create_app(
     )
     check = OriginCheck(settings).check
     app.before_request(lambda: check(asked().method, asked().headers))
+    app.before_request(check_scope)
     app.before_request(_take_json)
     errors.install(app)
     for module in (jobs, failures, workflows, streams, functions, schedules, queues, webhooks, audit, system):
@@ -88,18 +90,34 @@ def create_app(
     app.add_url_rule("/docs", "docs", lambda: redirect("/docs/swagger"))
     dashboard.mount(app, app.extensions["jobline"].redis, authorize)
     app.after_request(_finish)
+    if trusted := proxies.parse(settings.trusted_proxies):
+        app.wsgi_app = proxies.ForwardedClient(app.wsgi_app, trusted)  # type: ignore[method-assign]
     return app
 
 
 def _take_json() -> None:
-    """A body is JSON within its limit, or the request ends here: 413, 415 or 400."""
+    """A body is whole, within its limit, and JSON where one is read, or the request ends here: 413, 415 or 400."""
     request = asked()
-    if request.method in ("POST", "PUT", "PATCH") and request.path.startswith("/api/"):
+    if request.method in ("POST", "PUT", "PATCH", "DELETE") and request.path.startswith("/api/"):
         settings: Settings = context().settings
         bulk = request.path.endswith(("/jobs/bulk", "/workflows"))
         request.max_content_length = settings.bulk_body_limit if bulk else settings.body_limit
-        if request.get_data(cache=True):
+        body = request.get_data(cache=True)
+        if _is_cut_off(request, body):
+            raise BadRequest("The connection ended before the whole body came: nothing was done")
+        if body and request.method != "DELETE":
             request.get_json()
+
+
+def _is_cut_off(request: Request, body: bytes) -> bool:
+    """Whether fewer bytes came than were declared.
+
+    For a chunked body the server reports no error, and hands over the part that came. Cut JSON does not parse, so only
+    an empty part could be mistaken for a request without a body.
+    """
+    if request.content_length is not None:
+        return len(body) < request.content_length
+    return not body and request.headers.get("Transfer-Encoding", "").lower() == "chunked"
 
 
 def _finish(response: Response) -> Response:

@@ -15,6 +15,7 @@ from app import outbound, signing
 from app.errors import Invalid, NotFound
 from app.options import Discard, JobEvent, Retry, Webhook, WorkflowEvent
 from app.redis import DISABLED_WEBHOOKS
+from app.retry_after import parse as parse_retry_after
 from app.serializer import JSON, utc
 from app.settings import Settings, get_settings
 
@@ -23,6 +24,8 @@ QUEUE = "webhooks"
 ALLOWED_BY = "WEBHOOK_ALLOW_HOSTS"
 """The setting that names private hosts which may be told."""
 SECRET = "webhook_secret"  # noqa: S105 - the name of a field
+DELIVERY_SECRET = "delivery_secret"  # noqa: S105 - the name of a field
+"""Only deliveries have this field, from the outbox: the secret of their webhook, or '' for the service's."""
 TIMEOUT = 25  # seconds for one attempt, from the look-up of the name to the status of the answer
 SILENCE = 15.0  # seconds to connect, and between two parts of the answer
 HOURS = 3600
@@ -107,7 +110,7 @@ def deliver(url: str, told: dict[str, Any]) -> dict[str, Any]:
     from urllib3.exceptions import HTTPError
 
     job, began = get_current_job(), time.monotonic()
-    own = job.connection.hget(job.key, SECRET) if job else None
+    own = job.connection.hget(job.key, DELIVERY_SECRET) if job else None
     if own is None:
         raise Discard("Only what follows a job is delivered: say `webhook` when you enqueue one")
     place = outbound.parsed(url)
@@ -140,7 +143,7 @@ def _secrets(own: str) -> list[str]:
 
 
 def _bounded(retry_after: str | None) -> float | None:
-    seconds = outbound.seconds_to_wait(retry_after)
+    seconds = parse_retry_after(retry_after)
     return None if seconds is None else min(max(1.0, seconds), float(LADDER[-1]))
 
 

@@ -5,7 +5,7 @@ import re
 from flask import Response, g, request
 
 from app import audit
-from app.api.auth import authorize
+from app.api.auth import requires
 from app.api.context import asked, context, page
 from app.api.openapi import blueprint
 from app.api.schemas.audit import Audit, AuditQuery
@@ -18,9 +18,9 @@ api = blueprint("audit", "system", "/api/v1/audit")
 
 
 @api.get("", responses={200: Audit})
+@requires("admin")
 def list_audit(query: AuditQuery) -> Response:
     """Who changed what, newest first."""
-    authorize("admin")
     return page("entries", *audit.page(context().redis, **dict(query)))
 
 

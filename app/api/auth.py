@@ -1,12 +1,39 @@
-"""Who is calling, and may they: Bearer, or Basic with the key as password. Without configured keys everyone may."""
+"""Who is calling, and may they: Bearer, or Basic with the key as password. Without configured keys everyone may.
 
-from flask import g
+The scope of a route is checked before anything else of a request is looked at, its body included.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from flask import current_app, g
 from werkzeug.datastructures import Authorization
 
 from app import api_keys
 from app.api.context import asked, context
 from app.api.throttle import throttle
 from app.errors import Forbidden, Unauthorized
+
+View = TypeVar("View", bound=Callable[..., object])
+
+
+def requires(scope: str) -> Callable[[View], View]:
+    """Mark a route with the scope that its callers need."""
+
+    def mark(view: View) -> View:
+        view.scope = scope  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+def check_scope() -> None:
+    """Before each request: authorize it for the scope of its route, if the route needs one. Raises as `authorize`."""
+    request = asked()
+    if request.method != "OPTIONS":
+        scope = getattr(current_app.view_functions.get(request.endpoint or ""), "scope", None)
+        if scope:
+            authorize(scope)
 
 
 def authorize(scope: str) -> None:

@@ -3,7 +3,7 @@
 from flask import Response
 
 from app import failures
-from app.api.auth import authorize
+from app.api.auth import requires
 from app.api.context import answer, context
 from app.api.openapi import blueprint
 from app.api.schemas.failures import Failures, FailuresQuery
@@ -12,8 +12,8 @@ api = blueprint("failures", "jobs", "/api/v1/failures")
 
 
 @api.get("", responses={200: Failures})
+@requires("read")
 def list_failures(query: FailuresQuery) -> Response:
     """Failed jobs by function and type of error, most frequent first; of very many the newest are looked at."""
-    authorize("read")
     groups, complete = failures.groups(context().redis, **dict(query))
     return answer({"failures": groups, "complete": complete})

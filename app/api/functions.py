@@ -5,7 +5,7 @@ from dataclasses import asdict
 from flask import Response, request
 
 from app import queueing
-from app.api.auth import authorize
+from app.api.auth import requires
 from app.api.context import answer, context
 from app.api.jobs import accept
 from app.api.openapi import PREFER_ONCE, blueprint
@@ -20,22 +20,22 @@ api = blueprint("functions", "functions", "/api/v1/functions")
 
 
 @api.get("", responses={200: Functions})
+@requires("read")
 def list_functions() -> Response:
     """Every function that can be run: the public ones (no underscore) that are defined in a module of `jobs/`.
 
     Also the modules that do not import, and the functions that are set aside for their options or annotations.
     """
-    authorize("read")
     catalog = context().catalog.refresh()
-    found = [_as_json(function) for _, function in sorted(catalog.functions.items())]
+    found = [_as_json(function) for _, function in sorted(catalog.offered.items())]
     rejected = [asdict(one) for _, one in sorted(catalog.rejected.items())]
     return answer({"functions": found, "broken": catalog.broken, "rejected": rejected})
 
 
 @api.get("/<string:name>", responses={200: FunctionAnswer})
+@requires("read")
 def get_function(path: NamePath) -> Response:
     """One function, with the JSON Schema of its arguments and its result; 404 says why, if it is set aside."""
-    authorize("read")
     return answer(_as_json(context().catalog.get(path.name)))
 
 
@@ -44,9 +44,9 @@ def get_function(path: NamePath) -> Response:
     responses={200: JobDetail, 202: JobDetail},
     openapi_extensions=PREFER_ONCE,
 )
+@requires("enqueue")
 def call(path: NamePath) -> Response:
     """Enqueue a call of this function; the body is its arguments by name."""
-    authorize("enqueue")
     function = context().catalog.get(path.name)
     body = request.get_json()
     if not isinstance(body, dict):

@@ -9,7 +9,7 @@ from typing import Any, cast
 from flask import Response, request
 
 from app import amend, bulk, changes, job_state, listing, outcome, queueing, waiting, webhooks
-from app.api.auth import authorize
+from app.api.auth import requires
 from app.api.context import answer, context, note, page
 from app.api.once import answered, kept, once
 from app.api.openapi import ONCE, PREFER, PREFER_ONCE, blueprint
@@ -35,16 +35,16 @@ api = blueprint("jobs", "jobs", "/api/v1/jobs")
 
 
 @api.post("", responses={200: JobDetail, 202: JobDetail}, openapi_extensions=PREFER_ONCE)
+@requires("enqueue")
 def enqueue(body: JobBody) -> Response:
     """Enqueue a job."""
-    authorize("enqueue")
     return accept(new_job(body))
 
 
 @api.post("/bulk", responses={202: Ids}, openapi_extensions=ONCE)
+@requires("enqueue")
 def enqueue_bulk(body: BulkBody) -> Response:
     """Enqueue up to 10,000 jobs: all of them, or none."""
-    authorize("enqueue")
     jobs, errors = [], []
     for number, one in enumerate(body.jobs):
         try:
@@ -65,37 +65,37 @@ def enqueue_bulk(body: BulkBody) -> Response:
 
 
 @api.get("", responses={200: Jobs})
+@requires("read")
 def list_jobs(query: JobsQuery) -> Response:
     """Jobs, newest first: by when they were last queued, or else created. One queue and state has its own order."""
-    authorize("read")
     return page("jobs", *listing.jobs(context().redis, query, query.limit, query.cursor))
 
 
 @api.post("/requeue", responses={200: BulkRequeued})
+@requires("enqueue")
 def requeue_many(body: BulkRequeue) -> Response:
     """Put the failed jobs that a filter means back on their queues; a cursor goes on where the time was over."""
-    authorize("enqueue")
     return _bulk("requeue", "requeued", body)
 
 
 @api.post("/cancel", responses={200: BulkCanceled})
+@requires("enqueue")
 def cancel_many(body: BulkCancel) -> Response:
     """Cancel the jobs that a filter means, and stop those that run; a cursor goes on where the time was over."""
-    authorize("enqueue")
     return _bulk("cancel", "canceled", body)
 
 
 @api.post("/delete", responses={200: BulkDeleted})
+@requires("admin")
 def delete_many(body: BulkDelete) -> Response:
     """Remove the jobs that a filter means, but for those that run; a cursor goes on where the time was over."""
-    authorize("admin")
     return _bulk("delete", "deleted", body)
 
 
 @api.get("/<string:job_id>", responses={200: JobDetail, 304: None}, openapi_extensions=PREFER)
+@requires("read")
 def get_job(path: JobPath) -> Response:
     """A job; `Prefer: wait=N` waits up to N seconds (60 at most) for its end."""
-    authorize("read")
     job = _job_after(path.job_id, preferred_wait())
     answered = answer(job)
     answered.add_etag()
@@ -103,9 +103,9 @@ def get_job(path: JobPath) -> Response:
 
 
 @api.patch("/<string:job_id>", responses={200: JobDetail})
+@requires("enqueue")
 def amend_job(path: JobPath, body: AmendBody) -> Response:
     """Change when, where and how a job runs that has not started; a deferred one its queue and labels only."""
-    authorize("enqueue")
     said = {name: value for name, value in body if value is not None}
     at = _moment(said.pop("delay", None), said.pop("at", None))
     amend.before_start(context().redis, path.job_id, at=at, **said)
@@ -113,9 +113,9 @@ def amend_job(path: JobPath, body: AmendBody) -> Response:
 
 
 @api.post("/<string:job_id>/cancel", responses={200: JobDetail, 202: JobDetail})
+@requires("enqueue")
 def cancel(path: JobPath) -> Response:
     """Cancel a job that has not started, or stop the one that runs (202: its worker has been told)."""
-    authorize("enqueue")
     connection = context().redis
     changes.cancel(connection, path.job_id)
     outcome.follow_up(connection)
@@ -124,9 +124,9 @@ def cancel(path: JobPath) -> Response:
 
 
 @api.post("/<string:job_id>/requeue", responses={202: JobDetail})
+@requires("enqueue")
 def requeue(path: JobPath, body: RequeueBody) -> Response:
     """Put a failed, stopped or canceled job back on its queue; a body, which may be left out, changes its call."""
-    authorize("enqueue")
     found, retry = context(), body.retry.as_retry() if body.retry else None
     said = {**dict(body), "retry": retry}
     amend.requeue(found.redis, found.catalog, found.settings, path.job_id, **said)
@@ -134,9 +134,9 @@ def requeue(path: JobPath, body: RequeueBody) -> Response:
 
 
 @api.delete("/<string:job_id>", responses={204: None})
+@requires("admin")
 def delete(path: JobPath) -> Response:
     """Remove a job and what is kept of it; not while it runs."""
-    authorize("admin")
     changes.delete(context().redis, path.job_id)
     return Response(status=204)
 

@@ -101,7 +101,7 @@ def document(app: Flask, catalog: Catalog, secured: bool) -> dict[str, Any]:
     spec["paths"]["/api/v1/jobs/{job_id}/requeue"]["post"]["requestBody"]["required"] = False
     template = spec["paths"]["/api/v1/functions/{name}/jobs"]["post"]
     template["requestBody"] = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
-    for name, function in sorted(catalog.functions.items()):
+    for name, function in sorted(catalog.offered.items()):
         spec["paths"][f"/api/v1/functions/{name}/jobs"] = {"post": _operation(function, template, components)}
     return spec
 

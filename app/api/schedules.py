@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from flask import Response, request
 
 from app import job_state
-from app.api.auth import authorize
+from app.api.auth import requires
 from app.api.context import answer, context
 from app.api.openapi import blueprint
 from app.api.schemas.jobs import Job
@@ -26,9 +26,9 @@ api = blueprint("schedules", "schedules", "/api/v1/schedules")
 
 
 @api.get("", responses={200: Schedules})
+@requires("read")
 def list_schedules(query: SchedulesQuery) -> Response:
     """Schedules by name; entries of scheduler.py that are set aside; and what was found that is not ours to run."""
-    authorize("read")
     connection = context().redis
     names = store.names(connection, query.cursor or "", query.limit)
     found = [state for state in store.read(connection, names).values() if isinstance(state, State)]
@@ -38,23 +38,23 @@ def list_schedules(query: SchedulesQuery) -> Response:
 
 
 @api.post("/preview", responses={200: Preview})
+@requires("read")
 def preview(body: PreviewBody) -> Response:
     """What a rule means, and when it would run next; nothing is kept."""
-    authorize("read")
     return answer(_preview(body, datetime.now(UTC), None))
 
 
 @api.get("/<string:name>", responses={200: ScheduleAnswer})
+@requires("read")
 def get_schedule(path: NamePath) -> Response:
     """One schedule, with its next and its last runs."""
-    authorize("read")
     return _answer(path.name)
 
 
 @api.put("/<string:name>", responses={200: ScheduleAnswer, 201: ScheduleAnswer})
+@requires("admin")
 def put_schedule(path: NamePath, body: ScheduleBody) -> Response:
     """Make or replace a schedule (201: it is new). 409 for one that scheduler.py declares."""
-    authorize("admin")
     if not NAME.fullmatch(path.name):
         raise Invalid("The name does not fit", [{"detail": f"a name is {NAME.pattern}", "pointer": "#"}])
     found = context()
@@ -64,33 +64,33 @@ def put_schedule(path: NamePath, body: ScheduleBody) -> Response:
 
 
 @api.delete("/<string:name>", responses={204: None})
+@requires("admin")
 def delete_schedule(path: NamePath) -> Response:
     """Remove a schedule, and none of its runs. 409 for one that scheduler.py declares."""
-    authorize("admin")
     manage.delete(context().redis, path.name)
     return Response(status=204)
 
 
 @api.post("/<string:name>/pause", responses={200: ScheduleAnswer})
+@requires("admin")
 def pause(path: NamePath) -> Response:
     """Run it no more, until it is resumed."""
-    authorize("admin")
     manage.pause(context().redis, path.name)
     return _answer(path.name)
 
 
 @api.post("/<string:name>/resume", responses={200: ScheduleAnswer})
+@requires("admin")
 def resume(path: NamePath) -> Response:
     """Go on from now; what was due meanwhile is not run."""
-    authorize("admin")
     manage.resume(context().redis, path.name, datetime.now(UTC))
     return _answer(path.name)
 
 
 @api.post("/<string:name>/trigger", responses={202: Job})
+@requires("enqueue")
 def trigger(path: NamePath) -> Response:
     """Run it now, once; its clock goes on as it was."""
-    authorize("enqueue")
     found = context()
     job_id = manage.trigger(found.redis, path.name, found.catalog, found.settings, datetime.now(UTC))
     job = job_state.fetch(found.redis, [job_id])[0]

@@ -13,7 +13,7 @@ import redis
 from flask import Response, request
 
 from app import job_state
-from app.api.auth import authorize
+from app.api.auth import requires
 from app.api.context import context
 from app.api.openapi import EVENT_STREAM, blueprint
 from app.api.schemas.events import EventsQuery
@@ -55,9 +55,9 @@ class Feed(Protocol):
 
 
 @api.get("/jobs/<string:job_id>/events", responses={200: EVENT_STREAM, 204: None})
+@requires("read")
 def job_events(path: JobPath) -> Response:
     """What happens to a job, until its end: events status, progress and end."""
-    authorize("read")
     feed = JobFeed(context().redis, path.job_id)
     if feed.state()["status"] == "deleted":
         raise NotFound(f"No job {path.job_id!r}")
@@ -65,17 +65,17 @@ def job_events(path: JobPath) -> Response:
 
 
 @api.get("/workflows/<string:workflow_id>/events", responses={200: EVENT_STREAM, 204: None})
+@requires("read")
 def workflow_events(path: WorkflowPath) -> Response:
     """What happens to the jobs of a workflow, until its end: events job, progress and end."""
-    authorize("read")
     view.get(context().redis, path.workflow_id)
     return _stream(WorkflowFeed(context().redis, path.workflow_id))
 
 
 @api.get("/events", responses={200: EVENT_STREAM})
+@requires("read")
 def all_events(query: EventsQuery) -> Response:
     """What happens to all jobs, or to those of a queue or a function: event job."""
-    authorize("read")
     return _stream(WholeFeed(context().redis, query.queue, query.function))
 
 

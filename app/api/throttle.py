@@ -3,6 +3,7 @@
 Counted in fixed windows, over all API processes. The headers are those of draft-ietf-httpapi-ratelimit-headers-10.
 """
 
+import math
 import time
 
 from flask import Response, g, request
@@ -25,7 +26,7 @@ def throttle() -> None:
         pipeline.incr(key)
         pipeline.expire(key, int(window) + 1)
         count = int(pipeline.execute()[0])
-    left, resets_in = max(0, most - count), max(1, round(window - passed))
+    left, resets_in = max(0, most - count), max(1, math.ceil(window - passed))
     g.rate_limit = {
         "RateLimit-Policy": f'"requests";q={most};w={int(window)}',
         "RateLimit": f'"requests";r={left};t={resets_in}',

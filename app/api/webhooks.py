@@ -3,7 +3,7 @@
 from flask import Response
 
 from app import webhooks
-from app.api.auth import authorize
+from app.api.auth import requires
 from app.api.context import answer, context
 from app.api.openapi import blueprint
 from app.api.schemas.webhooks import DisabledWebhooks, WebhookQuery
@@ -12,15 +12,15 @@ api = blueprint("webhooks", "webhooks", "/api/v1/webhooks")
 
 
 @api.get("/disabled", responses={200: DisabledWebhooks})
+@requires("read")
 def list_disabled() -> Response:
     """The URLs that have answered 410 Gone in the last 30 days: nothing is delivered there."""
-    authorize("read")
     return answer({"disabled": webhooks.disabled(context().redis)})
 
 
 @api.delete("/disabled", responses={204: None})
+@requires("admin")
 def enable(query: WebhookQuery) -> Response:
     """Deliver to this URL again; what failed meanwhile can be requeued."""
-    authorize("admin")
     webhooks.enable(context().redis, query.url)
     return Response(status=204)

@@ -5,7 +5,7 @@ from typing import Any
 from flask import Response
 
 from app import outcome, webhooks
-from app.api.auth import authorize
+from app.api.auth import requires
 from app.api.context import answer, context, page
 from app.api.jobs import new_job, unserved
 from app.api.once import answered, kept, once
@@ -33,9 +33,9 @@ api = blueprint("workflows", "workflows", "/api/v1/workflows")
 
 
 @api.post("", responses={202: WorkflowSummary}, openapi_extensions=ONCE)
+@requires("enqueue")
 def submit(body: WorkflowBody) -> Response:
     """Submit a graph of jobs: all of it, or nothing."""
-    authorize("enqueue")
     nodes = [_node(one, f"#/jobs/{number}") for number, one in enumerate(body.jobs)]
     hooks = {name: said for name in HOOKS if (said := getattr(body, name))}
     ends = [Node(name, said.function, said.args, said.kwargs, pointer=f"#/{name}") for name, said in hooks.items()]
@@ -63,23 +63,23 @@ def submit(body: WorkflowBody) -> Response:
 
 
 @api.get("", responses={200: Workflows})
+@requires("read")
 def list_workflows(query: WorkflowsQuery) -> Response:
     """Workflows, newest first."""
-    authorize("read")
     return page("workflows", *view.list_(context().redis, query.limit, query.cursor, query.status, query.name))
 
 
 @api.get("/<string:workflow_id>", responses={200: Workflow})
+@requires("read")
 def get_workflow(path: WorkflowPath) -> Response:
     """The graph, and how each of its jobs stands."""
-    authorize("read")
     return answer(view.get(context().redis, path.workflow_id))
 
 
 @api.post("/<string:workflow_id>/cancel", responses={202: Workflow})
+@requires("enqueue")
 def cancel(path: WorkflowPath) -> Response:
     """Cancel what has not begun, and stop what runs."""
-    authorize("enqueue")
     connection = context().redis
     store.cancel(connection, path.workflow_id)
     outcome.follow_up(connection)

@@ -76,13 +76,14 @@ local function put_off(id, queue, limit, now, was_let_go)
   if limit[1] ~= 'breaker' then let_go(limit, now) end
 end
 
--- An execution is over: what waited for its place may begin. `limits`: JSON, as the job's hash has them.
+-- An execution is over: what waited for its place may begin. Sent again it changes nothing. `limits`: JSON, as the job's
+-- hash has them.
 local function release(limits, queue, id, execution)
   local now = clock()
   for _, limit in ipairs(cjson.decode(limits)) do
     if limit[1] == 'slots' then
-      redis.call('SREM', key(limit, 'held'), queue .. '|' .. id .. ':' .. execution)
-      if redis.call('EXISTS', key(limit, 'waiting')) == 1 then let_go(limit, now) end
+      local held = redis.call('SREM', key(limit, 'held'), queue .. '|' .. id .. ':' .. execution) == 1
+      if held and redis.call('EXISTS', key(limit, 'waiting')) == 1 then let_go(limit, now) end
     end
   end
 end

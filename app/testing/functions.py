@@ -13,15 +13,14 @@ from app.catalog import PACKAGE, Catalog, Function
 class KitCatalog(Catalog):
     """The functions of `jobs/`, as their modules hold them at the moment of each look-up; nothing is imported twice."""
 
-    def get(self, name: str) -> Function:
-        """Raises NotFound."""
+    def _find(self, name: str) -> Function:
         known, current = self.refresh().functions.get(name), _attribute(name)
         if known and known.call is current:
             return known
         if _is_mock(current) or (known and callable(current) and not _is_own_function(current, known)):
             return _replaced(name, known.call if known else _any_arguments, current)
         self._seen = None  # the module is new, or another than at the last look
-        return super().get(name)
+        return super()._find(name)
 
 
 def _replaced(name: str, original: Callable[..., Any], replacement: Callable[..., Any]) -> Function:

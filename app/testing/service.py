@@ -13,7 +13,7 @@ from typing import Any
 import time_machine
 from pydantic import SecretStr
 
-from app import api_keys, changes, limits, listing, network, outcome
+from app import api_keys, changes, coroutines, limits, listing, network, outcome
 from app.redis import registry_key
 from app.rq_parts import override_catalog
 from app.schedules import store
@@ -217,7 +217,10 @@ def run_jobs(
             network.replaced_by(collector),
             time_machine.travel(start, tick=False) as clock,
         ):
-            yield Jobs(clock, schedules, of_test, collector)
+            try:
+                yield Jobs(clock, schedules, of_test, collector)
+            finally:
+                coroutines.close()
 
 
 @contextlib.contextmanager

@@ -131,7 +131,7 @@ class Claims:
         self._later(CLAIM, self.command(queues, executions))
 
     def answer(self) -> list[Claimed] | Nothing | None:
-        """What `ask` has found; None if the line was cut, and whatever it claimed is given back. Raises as `claim`."""
+        """What `ask` has found, once; None if the line was cut and what it claimed given back. Raises as `claim`."""
         self._exchange(lambda: self._asked is None)
         found, self._found = self._found, None
         return found

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import redis
 import rq
 import structlog
 from rq import worker_registration
@@ -20,8 +21,9 @@ from rq.executions import Execution
 from rq.timeouts import UnixSignalDeathPenalty
 from rq.worker import DequeueStrategy
 
-from app import limits, recovery
+from app import coroutines, limits, recovery
 from app.catalog import name_of
+from app.coroutines import RING_AGAIN, Ring
 from app.recovery import Sweeper
 from app.redis import LEASES, registry_key
 from app.rq_parts import Job, Queue, catalog
@@ -40,7 +42,15 @@ log = structlog.get_logger("jobline.worker")
 
 
 class Alarm(UnixSignalDeathPenalty):
-    """RQ's, with one system call less each way, and none for a job without a timeout."""
+    """RQ's, with one system call less each way, and none for a job without a timeout; it reaches coroutines too."""
+
+    def handle_death_penalty(self, signum: int, frame: Any) -> None:  # noqa: ARG002 - RQ's signature
+        error = self._exception(f"Task exceeded maximum timeout value ({self._timeout} seconds)")
+        ring = coroutines.ring(error)
+        if ring is Ring.RAISE:
+            raise error
+        if ring is Ring.AGAIN:
+            signal.setitimer(signal.ITIMER_REAL, RING_AGAIN)
 
     def setup_death_penalty(self) -> None:
         if self._timeout > 0:
@@ -109,7 +119,9 @@ class Worker(rq.Worker):
             self._horse_pid = keeper.horse.pid
             keeper.watch()
             done += keeper.begun
-            if self.stop_requested or keeper.leaving not in (Leaving.DIED, Leaving.RECYCLED) or done == limits.jobs:
+            goes_on = keeper.leaving in (Leaving.DIED, Leaving.RECYCLED)
+            goes_on = goes_on or (keeper.leaving is Leaving.EMPTY and keeper.returned > 0)  # its queues are not empty
+            if self.stop_requested or not goes_on or done == limits.jobs:
                 self._say_why(keeper.leaving, limits, done)
                 return done
             backoff = 0.0 if keeper.begun else min(2 * backoff + 0.1, LONGEST_BACKOFF)
@@ -126,6 +138,8 @@ class Worker(rq.Worker):
         except BaseException:
             log.exception("the work horse fell")
             return 1
+        finally:
+            coroutines.close()
         return 0
 
     def _say_why(self, leaving: Leaving, limits: Limits, done: int) -> None:
@@ -237,7 +251,10 @@ class Worker(rq.Worker):
         if isinstance(job, Job):
             job.retry_by_options(exc_info[1])
             if function := catalog().functions.get(name_of(job.func_name)):
-                limits.failed(self.connection, function)
+                try:
+                    limits.failed(self.connection, function)
+                except redis.RedisError as error:
+                    log.warning("a failure is not counted by its breaker", error=f"{type(error).__name__}: {error}")
         super().handle_exception(job, *exc_info)
 
 

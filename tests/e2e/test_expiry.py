@@ -269,7 +269,10 @@ def use_schedules(client: FlaskClient) -> None:
 
 def pending(valkey: redis.Redis) -> list[bytes]:
     """Keys of what is still to be done."""
-    patterns = ("rq:wip:*", "rq:scheduled:*", "rq:queue:*", "jobline:limit*:waiting", "jobline:schedules:open_runs")
+    patterns = (
+        "rq:wip:*", "rq:scheduled:*", "rq:queue:*", "jobline:limit*:waiting", "jobline:schedules:open_runs",
+        "jobline:workflows:open",
+    )  # fmt: skip
     found = [key for pattern in patterns for key in valkey.keys(pattern) if key != f"rq:queue:{HELD}".encode()]
     return found + ([OUTBOX.encode()] if valkey.xlen(OUTBOX) else [])
 

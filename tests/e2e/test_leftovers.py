@@ -113,12 +113,13 @@ def test_the_success_of_a_job_that_was_deleted_while_it_ran_does_not_bring_it_ba
     assert not valkey.exists(f"rq:job:{job_id}", f"rq:results:{job_id}", "rq:finished:default")
 
 
-def test_progress_and_meta_of_a_job_that_is_gone_do_not_bring_it_back(client: FlaskClient, valkey: redis.Redis) -> None:
+def test_what_a_job_that_is_gone_saves_does_not_bring_it_back(client: FlaskClient, valkey: redis.Redis) -> None:
     job = Job.fetch(enqueued(client), connection=valkey)
-    job._save_progress({"current": 1})
-    assert json.loads(valkey.hget(job.key, "meta"))["progress"] == {"current": 1}
+    job.meta["mine"] = 1
+    job.save_meta()
+    assert json.loads(valkey.hget(job.key, "meta")) == {"mine": 1}
     valkey.delete(job.key)
-    job._save_progress({"current": 2})
+    job.save_meta()
     job.heartbeat(datetime.now(UTC), 60)
     assert not valkey.exists(job.key)
 

@@ -40,7 +40,8 @@ def test_these_are_all_the_commands() -> None:
         ["curl", "-s"],
         [".venv/bin/jobline", "jobs"],
         ["rq", "worker"],
-        ["API_KEYS='ci:admin:...'", "docker"],  # tests/e2e/test_deployment.py
+        ['REDIS_PASSWORD="$(openssl', "rand"],  # tests/e2e/test_deployment.py
+        ["docker", "compose"],  # tests/e2e/test_proxy.py
         [".venv/bin/python", "-m"],
     ]
 
@@ -90,7 +91,7 @@ def test_rq_worker(project: Project, valkey: redis.Redis, valkey_url: str) -> No
 
 
 def test_keys_new_prints_a_key_and_its_entry(tmp_path: Path) -> None:
-    key, entry = shell(COMMANDS[6], ROOT, DATA_DIR=str(tmp_path)).stdout.split()
+    key, entry = shell(COMMANDS[7], ROOT, DATA_DIR=str(tmp_path)).stdout.split()
     assert key.startswith("jl_")
     assert re.fullmatch(r"ci:enqueue\+read:[0-9a-f]{64}", entry)
     assert key not in entry

@@ -275,7 +275,8 @@ def test_the_secret_of_a_job_shows_nowhere_but_in_its_hash(
         kind = valkey.type(key)
         if kind == b"hash":
             fields = valkey.hgetall(key)
-            assert fields.pop(b"webhook_secret", b"") in (b"", OTHER_SECRET.encode())
+            for name in (b"webhook_secret", b"delivery_secret"):
+                assert fields.pop(name, b"") in (b"", OTHER_SECRET.encode())
             assert hidden not in str(fields)
         elif kind == b"stream":
             assert hidden not in str(valkey.xrange(key))
@@ -327,5 +328,5 @@ def test_ends_are_told_once_whoever_is_killed(
 
 
 def test_the_catalogue_has_the_delivery_with_its_timeout() -> None:
-    options = Catalog().get("webhooks.deliver").options
+    options = Catalog().by_path("jobs.webhooks.deliver").options
     assert (options.queue, options.timeout, options.idempotent) == ("webhooks", 25, True)

@@ -5,6 +5,7 @@ import json
 import logging
 import logging.config
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import structlog
@@ -52,3 +53,22 @@ def test_no_text_of_a_job_acts_on_the_terminal_or_looks_like_a_line_of_the_log(
     assert [line[:4] for line in lines if "all is well" in line] == ["    "] * 4
     assert any(r"\x1b[2J\r\x9b31m" in line for line in lines)
     assert any(r"\u202etxt" in line and "\tend" in line for line in lines)
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize("shape", ["json", "console"])
+@pytest.mark.parametrize(
+    "value", [2**70, "\ud800", Unshowable(), {1: Unshowable()}, float("nan")],
+    ids=["large number", "half a character", "no repr", "no repr within", "no number"],
+)  # fmt: skip
+def test_no_value_of_a_line_raises_where_it_is_logged(shape: Any, value: object) -> None:
+    config = log.dict_config(Settings(log_format=shape))
+    event: Any = {"event": "said", "value": value}
+    for processor in config["formatters"]["jobline"]["processors"][1:]:
+        event = processor(None, "info", event)
+    assert "said" in event
+    assert log._encode(None, "info", event)
