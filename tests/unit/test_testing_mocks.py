@@ -160,3 +160,19 @@ def test_a_mock_raises_what_the_job_raises(jobs: Jobs) -> None:
         with pytest.raises(ConnectionError, match="away"):
             jobs.run(raise_errors=True)
     assert job.status == "failed"
+
+
+def test_a_mock_from_before_the_first_look_takes_any_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "CATALOG", KitCatalog())
+    with patch("jobs.kitshop.charge", return_value="mocked") as charge, run_jobs() as jobs:
+        job = jobs.enqueue("kitshop.charge", "any", "thing")
+        jobs.run(raise_errors=True)
+        charge.assert_called_once_with("any", "thing")
+        assert job.result == "mocked"
+    with run_jobs() as jobs, pytest.raises(Refused, match="#/args/0"):
+        jobs.enqueue("kitshop.charge", "any", 5)
+
+
+def test_what_only_the_service_enqueues_is_refused_as_ever(jobs: Jobs) -> None:
+    with pytest.raises(Refused, match=r"webhooks\.deliver"):
+        jobs.enqueue("webhooks.deliver", "https://example.com/", {})
