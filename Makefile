@@ -11,7 +11,10 @@ run: install            ## start everything in the foreground
 	@exec .venv/bin/python -m app
 
 test: .venv/dev         ## the whole suite, real Valkey included
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 4 --maxschedchunk=1
+
+check: lint             ## what is quick: lint, types, unit and API tests
+	.venv/bin/python -m pytest -n 2 tests/unit tests/api
 
 lint: .venv/dev
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
@@ -36,7 +39,8 @@ lock:                   ## renew both lock files
 	@$(PIP) -r requirements-dev.lock
 	@touch $@
 
+# By its file and not -m app, which would load the package before Ctrl-C is handled.
 .venv/bin/jobline: | .venv/bin/python
-	@printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s/.venv/bin/python" -m app "$$@"\n' "$(CURDIR)" "$(CURDIR)" > $@ && chmod +x $@
+	@printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s/.venv/bin/python" -P "%s/app/__main__.py" "$$@"\n' "$(CURDIR)" "$(CURDIR)" "$(CURDIR)" > $@ && chmod +x $@
 
-.PHONY: run test lint bench install lock
+.PHONY: run test check lint bench install lock

@@ -1,6 +1,13 @@
 """`python -m app`: everything, for development; `... keys new NAME`; `... probe worker`; and the API's command line."""
 
+import os
+import signal
 import sys
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Ctrl-C while the rest loads: a KeyboardInterrupt would show a traceback, or be dropped by the import system
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
 from collections.abc import Callable
 from importlib import import_module
 

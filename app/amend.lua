@@ -12,6 +12,12 @@ if expected and (said[3] or '') ~= expected then return 'again' end
 local queue = ARGV[3] ~= '' and ARGV[3] or old
 local later = at ~= '' and at ~= 'now' and at
 
+-- It waits for no limit any more: the next claim asks again.
+local function forget_limit()
+  redis.call('LREM', 'jobline:limit:' .. said[6] .. ':waiting', 1, id)
+  redis.call('HDEL', job, 'waits_for')
+end
+
 local function push()
   redis.call('HSET', job, 'status', 'queued')
   redis.call('SADD', 'rq:queues', 'rq:queue:' .. queue)
@@ -31,6 +37,7 @@ if state == 'queued' then
     if redis.call('LREM', list, -1, id) == 0 then return 'started' end
     if later then
       redis.call('HDEL', job, 'enqueued_at')
+      if said[6] then forget_limit() end
       schedule(later)
     else
       push()
@@ -41,9 +48,8 @@ if state == 'queued' then
 elseif state == 'scheduled' then
   local due = redis.call('ZSCORE', 'rq:scheduled:' .. old, id)
   if not due then return 'started' end
-  if said[6] and (at ~= '' or queue ~= old) then -- it waits for no limit any more: the next claim asks again
-    redis.call('LREM', 'jobline:limit:' .. said[6] .. ':waiting', 1, id)
-    redis.call('HDEL', job, 'waits_for')
+  if said[6] and (at ~= '' or queue ~= old) then
+    forget_limit()
     if not later then at = 'now' end
   end
   redis.call('ZREM', 'rq:scheduled:' .. old, id)

@@ -1,9 +1,13 @@
 """The audit log: who changed what, on a Redis stream that keeps the last AUDIT_LIMIT entries, about.
 
-No argument of a job and no key is ever in it. It fails nothing: what cannot be written down is logged instead.
+No argument of a job and no key is ever in it. It fails no request: an entry that Redis does not take is logged, kept by
+this process, and written once Redis takes it.
 """
 
 import re
+import threading
+import time
+from collections import deque
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -13,10 +17,13 @@ import structlog
 
 from app.errors import BadRequest
 from app.redis import AUDIT
+from app.redis_errors import may_pass
 from app.serializer import JSON, utc
 
 READ_AT_MOST = 2000  # entries looked at for one page
 BATCH = 200
+MOST_LATE = 10_000  # entries that a process keeps while Redis takes none
+TRY_EVERY = 1.0  # seconds
 CURSOR = re.compile(r"\d{1,19}-\d{1,19}")
 
 log = structlog.get_logger("jobline.audit")
@@ -40,13 +47,46 @@ class Entry:
     """Counts, and which jobs were meant."""
 
 
-def record(connection: redis.Redis, entry: Entry, keep: int) -> None:
-    """Write it down. Never raises for what Redis says."""
-    fields = {**asdict(entry), "details": JSON.dumps(entry.details)}
-    try:
-        connection.xadd(AUDIT, fields, maxlen=keep, approximate=True)
-    except redis.RedisError as error:
-        log.warning("not in the audit log", error=type(error).__name__, **asdict(entry))
+class Log:
+    """Where one process writes its entries, in their order."""
+
+    def __init__(self, connection: redis.Redis, keep: int) -> None:
+        self.connection, self.keep = connection, keep
+        self._late: deque[dict[str, Any]] = deque(maxlen=MOST_LATE)
+        self._lock = threading.Lock()
+        """Held by the thread that writes late entries."""
+
+    def record(self, entry: Entry) -> None:
+        """Write an entry, now or later. Never raises for what Redis says."""
+        fields = {**asdict(entry), "details": JSON.dumps(entry.details)}
+        if not self._late:
+            try:
+                self._write(fields)
+            except redis.RedisError as error:
+                log.warning("not in the audit log yet", error=type(error).__name__, **asdict(entry))
+                if not may_pass(error):
+                    return
+            else:
+                return
+        self._late.append({**fields, "happened_at": utc(datetime.now(UTC))})
+        if self._lock.acquire(blocking=False):
+            threading.Thread(target=self._write_later, daemon=True).start()
+
+    def _write(self, fields: dict[str, Any]) -> None:
+        self.connection.xadd(AUDIT, fields, maxlen=self.keep, approximate=True)
+
+    def _write_later(self) -> None:
+        """Until all are written."""
+        while True:
+            while self._late:
+                try:
+                    self._write(self._late[0])
+                    self._late.popleft()
+                except redis.RedisError:
+                    time.sleep(TRY_EVERY)
+            self._lock.release()
+            if not self._late or not self._lock.acquire(blocking=False):  # one may have come meanwhile
+                return
 
 
 def page(
@@ -87,4 +127,10 @@ def _as_json(entry_id: str, fields: dict[bytes, bytes]) -> dict[str, Any]:
     said = {name.decode(): value.decode(errors="replace") for name, value in fields.items()}
     at = datetime.fromtimestamp(int(entry_id.partition("-")[0]) / 1000, UTC)
     details = JSON.loads(fields[b"details"])
-    return {"id": entry_id, "at": utc(at), **said, "status": int(said["status"]), "details": details}
+    return {
+        "id": entry_id,
+        "at": said.pop("happened_at", utc(at)),
+        **said,
+        "status": int(said["status"]),
+        "details": details,
+    }

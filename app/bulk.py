@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import redis
-from redis.exceptions import OutOfMemoryError, ReadOnlyError
 
 from app import changes, job_state, listing, sources
 from app.changes import Action
+from app.redis_errors import may_pass
 from app.selection import Selection
 from app.sources import REGISTRY_OF, Cursor
 
@@ -99,7 +99,7 @@ class Sender:
                 changes.change(pipeline, job_id, self.action)
             outcomes = pipeline.execute(raise_on_error=False)
         for outcome in outcomes:
-            if isinstance(outcome, OutOfMemoryError | ReadOnlyError):
+            if isinstance(outcome, redis.RedisError) and may_pass(outcome):
                 raise outcome
         slow = time.monotonic() - began > HELD_UP
         self._at_once = max(1, self._at_once // 2) if slow else min(2 * self._at_once, BATCH)

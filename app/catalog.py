@@ -1,192 +1,28 @@
-"""Which functions can be run as jobs, and whether arguments fit them.
+"""Which functions can be run as jobs.
 
 A function is public and defined in a module of `jobs/`; its name is `module.function`. A module that fails to
-import takes no other down: it is kept in `broken` with the reason.
+import takes no other down: it is kept in `broken` with the reason. A function that cannot be a job, for its options
+or its annotations, takes no other down either: it is kept in `rejected`.
 """
 
 import importlib
-import inspect
 import logging
 import pkgutil
 import sys
 import threading
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from pydantic import TypeAdapter
-from pydantic.errors import PydanticUserError
-from pydantic.experimental.arguments_schema import generate_arguments_schema
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
-from pydantic_core import ArgsKwargs, SchemaValidator, ValidationError
-
+from app.discovery import Rejected, functions_in
 from app.errors import Invalid, NotFound
-from app.options import Options, options_of
-from app.pointers import Place, below, place_in
+from app.function import PACKAGE, Arguments, Function
+from app.serializer import text_of
 
-PACKAGE = "jobs"
+__all__ = ["Arguments", "Catalog", "Function", "Rejected", "name_of"]
+
+OWN = ("webhooks.deliver",)
+"""Functions that only the service itself enqueues."""
 
 log = logging.getLogger(__name__)
-POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-
-Arguments = tuple[list[Any], dict[str, Any]]
-
-
-class JsonSchema(GenerateJsonSchema):
-    """An unannotated or unusual type is any JSON, rather than an error."""
-
-    ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}
-
-    def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:  # noqa: ARG002
-        return {}
-
-
-@dataclass(frozen=True)
-class Function:
-    """One function of the catalogue."""
-
-    name: str
-    call: Callable[..., Any]
-
-    @property
-    def module(self) -> str:
-        return self.name.partition(".")[0]
-
-    @property
-    def path(self) -> str:
-        """What RQ imports: `jobs.module.function`."""
-        return f"{PACKAGE}.{self.name}"
-
-    @property
-    def description(self) -> str:
-        return inspect.getdoc(self.call) or ""
-
-    @property
-    def options(self) -> Options:
-        return options_of(self.call)
-
-    @cached_property
-    def parameters(self) -> list[inspect.Parameter]:
-        return list(inspect.signature(self.call).parameters.values())
-
-    @cached_property
-    def _validator(self) -> SchemaValidator:
-        return SchemaValidator(generate_arguments_schema(self.call, schema_type="arguments"))
-
-    @cached_property
-    def schema(self) -> dict[str, Any]:
-        """JSON Schema of the arguments, as an object by parameter name."""
-        schema = JsonSchema().generate(generate_arguments_schema(self.call, schema_type="arguments-v3"))
-        if not any(p.kind is p.VAR_KEYWORD for p in self.parameters):
-            schema["additionalProperties"] = False
-        return schema
-
-    @cached_property
-    def result_schema(self) -> dict[str, Any]:
-        hint = inspect.signature(self.call, eval_str=True).return_annotation
-        if hint is inspect.Signature.empty:
-            return {}
-        mode: JsonSchemaMode = "serialization"
-        return TypeAdapter(hint).json_schema(mode=mode, schema_generator=JsonSchema)
-
-    def typed(self, args: list[Any], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Arguments from JSON as the types that the function names.
-
-        Raises:
-            pydantic_core.ValidationError: each error's loc is a position or a name.
-        """
-        return self._validator.validate_python(ArgsKwargs(tuple(args), kwargs))
-
-    def check(
-        self, args: list[Any], kwargs: dict[str, Any], pointer: str = "#", unknown: Collection[Place] = ()
-    ) -> None:
-        """Raises Invalid with pointers below `pointer`/args and `pointer`/kwargs.
-
-        What lies in, or around, the `unknown` places is known only when the job begins, and is checked then.
-        """
-        try:
-            self.typed(args, kwargs)
-        except ValidationError as error:
-            misfit = self._misfit(error, args, kwargs, lambda place: below(pointer, _part(place), *place), unknown)
-            if misfit.errors:
-                raise misfit from None
-
-    def by_name(self, body: dict[str, Any]) -> Arguments:
-        """An object of arguments by parameter name as positional and keyword arguments, checked.
-
-        Raises:
-            Invalid: with pointers into the object.
-        """
-        args, kwargs = self._split(body)
-        try:
-            self.typed(args, kwargs)
-        except ValidationError as error:
-            raise self._misfit(error, args, kwargs, lambda place: below("#", *self._named(place))) from None
-        return args, kwargs
-
-    def named(self, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """All arguments of a call that fits, by their names; defaults included."""
-        bound = inspect.Signature(self.parameters).bind(*args, **kwargs)
-        bound.apply_defaults()
-        return bound.arguments
-
-    def _misfit(
-        self,
-        error: ValidationError,
-        args: list[Any],
-        kwargs: dict[str, Any],
-        pointer: Callable[[Place], str],
-        unknown: Collection[Place] = (),
-    ) -> Invalid:
-        given: dict[Any, Any] = {**dict(enumerate(args)), **kwargs}
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        known = [(one["msg"], place_in(given, one)) for one in found if not _touches(one["loc"], unknown)]
-        errors = [{"detail": detail, "pointer": pointer(place)} for detail, place in known]
-        return Invalid(f"The arguments do not fit {self.name}", errors)
-
-    def _named(self, place: Place) -> Place:
-        """A place that begins with the name of a parameter, not its position."""
-        if place and isinstance(place[0], int):
-            return (*self._name_of(place[0]), *place[1:])
-        return place
-
-    def _split(self, body: dict[str, Any]) -> Arguments:
-        rest = dict(body)
-        args: list[Any] = []
-        variadic = next((p.name for p in self.parameters if p.kind is p.VAR_POSITIONAL), None)
-        extra = rest.pop(variadic, None) if variadic else None
-        if extra is not None and not isinstance(extra, list):
-            raise Invalid(
-                f"The arguments do not fit {self.name}",
-                [{"detail": "Input should be a list", "pointer": below("#", variadic)}],
-            )
-        for parameter in self.parameters:
-            if parameter.kind not in POSITIONAL or (not extra and parameter.kind is not parameter.POSITIONAL_ONLY):
-                break
-            if parameter.name not in rest:
-                if not extra or parameter.default is parameter.empty:
-                    break
-                args.append(parameter.default)
-                continue
-            args.append(rest.pop(parameter.name))
-        return args + list(extra or []), rest
-
-    def _name_of(self, position: int) -> Place:
-        named = [p.name for p in self.parameters if p.kind in POSITIONAL]
-        if position < len(named):
-            return (named[position],)
-        variadic = next((p.name for p in self.parameters if p.kind is p.VAR_POSITIONAL), "args")
-        return variadic, position - len(named)
-
-
-def _touches(place: Place, others: Collection[Place]) -> bool:
-    return any(all(a == b for a, b in zip(place, other, strict=False)) for other in others)
-
-
-def _part(place: Place) -> str:
-    return "args" if place and isinstance(place[0], int) else "kwargs"
 
 
 def name_of(path: str | None) -> str:
@@ -201,6 +37,7 @@ class Catalog:
         self.reload = reload
         self.functions: dict[str, Function] = {}
         self.broken: dict[str, str] = {}
+        self.rejected: dict[str, Rejected] = {}
         self._lock = threading.Lock()
         self._seen: dict[Path, int] | None = None
 
@@ -218,10 +55,22 @@ class Catalog:
         """Whether `refresh` would find something else."""
         return self.reload and self._seen is not None and _files() != self._seen
 
+    @property
+    def offered(self) -> dict[str, Function]:
+        """The functions that callers may enqueue."""
+        return {name: function for name, function in self.functions.items() if name not in OWN}
+
     def get(self, name: str) -> Function:
-        """Raises NotFound."""
+        """A function that callers may enqueue. Raises NotFound."""
+        if name in OWN:
+            raise NotFound(f"Function {name!r} is the service's own: no caller enqueues it")
+        return self._find(name)
+
+    def _find(self, name: str) -> Function:
         function = self.refresh().functions.get(name)
         if function is None:
+            if name in self.rejected:
+                raise NotFound(f"Function {name!r} is set aside: {self.rejected[name]}")
             module = name.partition(".")[0]
             why = f": module {module} does not import" if module in self.broken else ""
             raise NotFound(f"No function {name!r}{why}")
@@ -235,39 +84,31 @@ class Catalog:
             raise Invalid(error.detail, [{"detail": error.detail, "pointer": pointer}]) from None
 
     def by_path(self, path: str) -> Function:
-        """The function that RQ would import as `path`. Raises NotFound for one outside the catalogue."""
-        return self.get(name_of(path))
+        """The function that RQ would import as `path`, for a worker. Raises NotFound for one outside the catalogue."""
+        return self._find(name_of(path))
 
     def _discover(self) -> None:
         for name in [name for name in sys.modules if name.startswith(f"{PACKAGE}.")]:
             del sys.modules[name]
         importlib.invalidate_caches()
-        functions, broken = {}, {}
+        functions: dict[str, Function] = {}
+        broken: dict[str, str] = {}
+        rejected: dict[str, Rejected] = {}
         for found in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__):
             if found.name.startswith("_"):
                 continue
             try:
-                for function in _defined_in(importlib.import_module(f"{PACKAGE}.{found.name}")):
-                    functions[function.name] = function
+                usable, unusable = functions_in(importlib.import_module(f"{PACKAGE}.{found.name}"))
+                functions.update((function.name, function) for function in usable)
+                rejected.update((one.name, one) for one in unusable)
             except (Exception, SystemExit) as error:  # noqa: BLE001, RUF100 - author's code: anything can go wrong in it
-                broken[found.name] = f"{type(error).__name__}: {error}"
+                broken[text_of(found.name)] = f"{type(error).__name__}: {text_of(error)}"
                 log.exception("module %s of %s/ does not import", found.name, PACKAGE)
-        self.functions, self.broken = functions, broken
+        for one in rejected.values():
+            log.error("function %s is set aside: %s", one.name, one)
+        self.functions, self.broken, self.rejected = functions, broken, rejected
 
 
 def _files() -> dict[Path, int]:
     folders = importlib.import_module(PACKAGE).__path__
     return {path: path.stat().st_mtime_ns for folder in folders for path in Path(folder).rglob("*.py")}
-
-
-def _defined_in(module: Any) -> list[Function]:
-    functions = []
-    for name, value in inspect.getmembers(module, inspect.isfunction):
-        if value.__module__ == module.__name__ and not name.startswith("_"):
-            function = Function(f"{module.__name__.removeprefix(f'{PACKAGE}.')}.{name}", value)
-            try:
-                function.schema  # noqa: B018 - hints that cannot be checked break the module now, not at a call
-            except PydanticUserError as error:
-                raise TypeError(f"{name}: {error.message}") from error
-            functions.append(function)
-    return functions

@@ -12,6 +12,7 @@ from rq.command import send_command
 
 from app.errors import Conflict, NotFound
 from app.redis import ENDING, QUEUES, ended_key, job_key, moment, queue_key, registry_key, script
+from app.settings import get_settings
 
 Action = Literal["cancel", "requeue", "delete"]
 SCRIPTS: dict[Action, tuple[str, ...]] = {
@@ -84,8 +85,10 @@ def _change(connection: redis.Redis, job_id: str, action: Action, *more: Any) ->
 
 def change(connection: redis.Redis | Pipeline, job_id: str, action: Action, *more: Any) -> Any:
     """Cancel, requeue or delete a job, at once or as part of a pipeline: b"ok", the state that forbids it, or None if
-    there is no such job."""
+    there is no such job. `more`: what its script takes besides; of `cancel` a reason."""
     now = datetime.now(UTC)
+    if action == "cancel":
+        more = (get_settings().failure_ttl, *more)
     keys, args = [job_key(job_id), ended_key(job_id)], [job_id, moment(now), int(now.timestamp()), WAKE_FOR, *more]
     return script(connection, *SCRIPTS[action])(keys=keys, args=args)
 

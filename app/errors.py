@@ -39,6 +39,10 @@ class TooLarge(JoblineError):
     status, title = 413, "Content too large"
 
 
+class Misdirected(JoblineError):
+    status, title = 421, "Misdirected request"
+
+
 class Invalid(JoblineError):
     """`errors`: [{detail, pointer}], each pointer an RFC 6901 fragment into the request body."""
 

@@ -42,13 +42,9 @@ class Event:
         return int(self.place.partition("-")[0])
 
 
-def tell(
-    client: redis.Redis | Pipeline, ids: Sequence[str], of_queue: str, status: str, progress: object = None
-) -> None:
-    """As events.lua, for what is no script."""
+def tell(client: redis.Redis | Pipeline, ids: Sequence[str], of_queue: str, status: str) -> None:
+    """As events.lua, for what is no script. (Progress: app/worker/progress.lua.)"""
     said = {"ids": " ".join(ids), "queue": of_queue, "status": status}
-    if progress is not None:
-        said["progress"] = orjson.dumps(progress).decode()
     client.xadd(EVENTS, said, maxlen=MOST, nomkstream=True)
 
 
@@ -135,12 +131,15 @@ class Hub:
 
     def _latest(self) -> str:
         """The end of the stream, which is made if it is not there."""
-        with self.connection.pipeline() as pipeline:
-            if not self.connection.exists(EVENTS):
-                pipeline.xadd(EVENTS, {"ids": ""})
-            pipeline.expire(EVENTS, KEPT)
-            pipeline.xrevrange(EVENTS, count=1)
-            return str(pipeline.execute()[-1][0][0].decode())
+        while True:
+            with self.connection.pipeline() as pipeline:
+                if not self.connection.exists(EVENTS):
+                    pipeline.xadd(EVENTS, {"ids": ""})
+                pipeline.expire(EVENTS, KEPT)
+                pipeline.xrevrange(EVENTS, count=1)
+                found = pipeline.execute()[-1]
+            if found:  # else it ran out just now
+                return str(found[0][0].decode())
 
     def _read(self) -> None:
         """Until nobody listens."""

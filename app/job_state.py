@@ -18,6 +18,9 @@ from app.serializer import JSON, utc
 
 ENDED = ("finished", "failed", "stopped", "canceled")
 SUCCESSFUL = b"1"  # rq.results.Result.Type (RQ 2.12)
+RETRIED = b"4"
+LIMITS = {"rate": "rate_limit", "slots": "concurrency", "breaker": "breaker"}
+"""Kinds of limits, with which their ids begin, and their names in options."""
 OUTCOMES = {b"1": "finished", b"2": "failed", b"3": "stopped", b"4": "retried", b"5": "failed"}
 ATTEMPTS = 100  # shown at most; RQ keeps the last ten, and up to a node of the stream more
 EXCEPTION = re.compile(r"^(?P<type>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$", re.DOTALL)
@@ -54,6 +57,8 @@ def _add_due_times(connection: redis.Redis, jobs: list[dict[str, Any]]) -> None:
         for job, score in zip(jobs, pipeline.execute(), strict=True):
             if score is not None:
                 job["scheduled_for"] = utc(datetime.fromtimestamp(score, UTC))
+                if job["waiting_for"] and job["waiting_for"]["reason"] != "concurrency":
+                    job["waiting_for"]["until"] = job["scheduled_for"]
 
 
 def as_json(job_id: str, raw: Raw, result: Any = ()) -> dict[str, Any]:
@@ -83,6 +88,7 @@ def as_json(job_id: str, raw: Raw, result: Any = ()) -> dict[str, Any]:
         timeout=_int(raw.get(b"timeout")),
         worker=_text(raw.get(b"worker_name")) or None,
         webhook=_loads(raw.get(b"webhook")),
+        waiting_for=_waiting_for(raw, latest) if status == "scheduled" else None,
     )
 
 
@@ -108,6 +114,7 @@ def shape(
     result: Any = None,
     error: Any = None,
     worker: str | None = None,
+    waiting_for: dict[str, str | None] | None = None,
 ) -> dict[str, Any]:
     """A job in the HTTP contract; what may be left out is that of a job which has not begun."""
     tags = meta.get("tags")
@@ -122,6 +129,7 @@ def shape(
         "created_at": created_at,
         "enqueued_at": enqueued_at,
         "scheduled_for": meta.get("scheduled_for"),
+        "waiting_for": waiting_for,
         "started_at": started_at,
         "ended_at": ended_at,
         "attempts": attempts,
@@ -138,6 +146,21 @@ def shape(
         "webhook": webhook,
         "links": {"self": f"/api/v1/jobs/{job_id}", "dashboard": f"/dashboard/0/view/job/{job_id}"},
     }
+
+
+def _waiting_for(raw: Raw, latest: Raw) -> dict[str, str | None]:
+    """Why a job is scheduled: for a limit (app/limits/library.lua), for its retry, or because it was delayed."""
+    kind, _, name = (_text(raw.get(b"waits_for")) or "").partition(":")
+    if kind in LIMITS:
+        return waiting(LIMITS[kind], name.removesuffix(":"))
+    if latest.get(b"type") == RETRIED or (not latest and (_int(raw.get(b"attempts")) or raw.get(b"started_at"))):
+        return waiting("retry")  # a stock worker keeps no result of an attempt that is retried
+    return waiting("delay")
+
+
+def waiting(reason: str, name: str | None = None, until: str | None = None) -> dict[str, str | None]:
+    """What a scheduled job waits for, in the HTTP contract."""
+    return {"reason": reason, "name": name, "until": until}
 
 
 def _history(job: dict[str, Any], results: list[tuple[bytes, Raw]]) -> list[dict[str, Any]]:

@@ -3,9 +3,8 @@
 import re
 from typing import Any
 
-import orjson
-
 from app.errors import Invalid
+from app.serializer import JSON, text_of
 
 PLACE = re.compile(r"\{(\w+(?:\.\w+)*)\}")
 LONGEST = 200
@@ -20,12 +19,19 @@ def filled(key: str, named: dict[str, Any], pointer: str) -> str:
             if not isinstance(here, dict) or name not in here:
                 raise _bad_key(f"{found[1]!r} is no argument", pointer)
             here = here[name]
-        return here if isinstance(here, str) else orjson.dumps(here).decode()
+        return here if isinstance(here, str) else _text(here)
 
     text = PLACE.sub(value, key)
     if len(text) > LONGEST:
         raise _bad_key(f"it has {len(text)} characters with these arguments, the limit is {LONGEST}", pointer)
     return text
+
+
+def _text(value: object) -> str:
+    try:
+        return JSON.dumps(value).decode()
+    except TypeError:  # a default value that has no JSON form
+        return text_of(value)
 
 
 def _bad_key(detail: str, pointer: str) -> Invalid:

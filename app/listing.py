@@ -5,15 +5,12 @@ from typing import Any
 
 import redis
 
-from app import job_state, sources
+from app import merge
 from app.errors import NotFound
 from app.queues import paused
 from app.redis import QUEUES, WORKERS, queue_key, registry_key
 from app.selection import Selection
-from app.sources import REGISTRY_OF, Cursor, Source
-
-READ_AT_MOST = 2000  # jobs looked at for one page, however few pass the filter
-BATCH = 200  # jobs looked at in one round trip, once the first has not filled the page
+from app.sources import REGISTRY_OF, Source
 
 Job = dict[str, Any]
 
@@ -31,25 +28,13 @@ def sources_of(connection: redis.Redis, statuses: Iterable[str], queue: str | No
 def jobs(
     connection: redis.Redis, selection: Selection, limit: int, cursor: str | None = None
 ) -> tuple[list[Job], str | None]:
-    """A page of the jobs that are meant, and the cursor of the next page if there may be one.
+    """A page of the jobs that are meant, newest first, and the cursor of the next page if there may be one.
 
     Raises:
         BadRequest: a cursor that was not given out here.
     """
     statuses = [selection.status] if selection.status else REGISTRY_OF
-    page: list[Job] = []
-    read = 0
-    for source, place in sources.after(sources_of(connection, statuses, selection.queue), cursor):
-        for batch in source.batches(connection, place, limit, max(limit, BATCH)):
-            for job, (_, at) in zip(job_state.fetch(connection, [job_id for job_id, _ in batch]), batch, strict=True):
-                if job and selection.fits(job):
-                    page.append(job)
-                    if len(page) == limit:
-                        return page, str(Cursor(source, at))
-            read += len(batch)
-            if read >= READ_AT_MOST:
-                return page, str(Cursor(source, batch[-1][1]))
-    return page, None
+    return merge.page(connection, sources_of(connection, statuses, selection.queue), selection.fits, limit, cursor)
 
 
 def queues(connection: redis.Redis, names: list[str] | None = None) -> list[dict[str, Any]]:
@@ -88,6 +73,15 @@ def workers(connection: redis.Redis) -> list[dict[str, Any]]:
             pipeline.hgetall(key)
         raws = pipeline.execute()
     return list(_workers(keys, raws))
+
+
+def worker(connection: redis.Redis, name: str) -> dict[str, Any]:
+    """One worker. Raises NotFound: none of this name is registered."""
+    key = f"rq:worker:{name}".encode()
+    found = list(_workers([key], [connection.hgetall(key)])) if connection.sismember(WORKERS, key) else []
+    if not found:
+        raise NotFound(f"No worker {name!r}")
+    return found[0]
 
 
 def _workers(keys: list[bytes], raws: list[dict[bytes, bytes]]) -> Iterator[dict[str, Any]]:

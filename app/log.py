@@ -4,10 +4,13 @@ Ours are written by structlog alone, for a worker writes one for each job; the l
 """
 
 import contextlib
+import json
 import logging.config
 import os
+import re
 import sys
-from typing import Any
+from io import StringIO
+from typing import Any, TextIO
 
 import orjson
 import structlog
@@ -15,6 +18,9 @@ import structlog
 from app.settings import Settings
 
 STDOUT = 1
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Characters by which a text acts on a terminal: control codes but for the tab, line ends, changes of direction."""
+INDENT = "\n    "
 
 about: dict[str, Any] = {}
 """What every line of this process says: the job that its work horse runs."""
@@ -52,7 +58,10 @@ def dict_config(settings: Settings) -> dict[str, Any]:
         [structlog.processors.format_exc_info, _as_json]
         if as_json
         else [
-            structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback)
+            _printable,
+            _harmless(
+                structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=_print_traceback),
+            ),
         ]
     )
     structlog.configure(
@@ -83,8 +92,47 @@ def _about(_: Any, __: str, event: Any) -> Any:
     return about | event if about else event
 
 
+def _printable(_: Any, __: str, event: Any) -> Any:
+    """No text of a job's can move the cursor of a terminal, or begin a line as if it were one of the log."""
+    return {name: _escaped(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _print_traceback(output: TextIO, exc_info: Any) -> None:
+    buffer = StringIO()
+    structlog.dev.plain_traceback(buffer, exc_info)
+    output.write(INDENT.lstrip("\n") + _escaped(buffer.getvalue()))
+
+
+def _escaped(text: str) -> str:
+    return CONTROL.sub(lambda found: INDENT if found[0] == "\n" else found[0].encode("unicode_escape").decode(), text)
+
+
+def safe_repr(value: object) -> str:
+    """For what a job has made: its class may have a __repr__ that fails."""
+    try:
+        return repr(value)
+    except Exception as error:
+        return f"<{type(value).__name__}, whose repr raises {type(error).__name__}>"
+
+
 def _as_json(_: Any, __: str, event: Any) -> str:
-    return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+    try:
+        return orjson.dumps(event, default=safe_repr, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # a number or a text that orjson refuses
+        return json.dumps({str(name): safe_repr(value) for name, value in event.items()})
+
+
+def _harmless(render: Any) -> Any:
+    """A processor after which a line that cannot be rendered is a line that says so."""
+
+    def processor(logger: Any, name: str, event: Any) -> Any:
+        shown = dict(event)
+        try:
+            return render(logger, name, event)
+        except Exception as error:
+            return f"{shown.get('event')} (what else it says cannot be shown: {type(error).__name__})"
+
+    return processor
 
 
 def _encode(_: Any, __: str, line: Any) -> bytes:

@@ -5,10 +5,12 @@ for _, id in ipairs(due) do
   local job = 'rq:job:' .. id
   redis.call('ZREM', KEYS[1], id)
   if redis.call('TYPE', job).ok == 'hash' then
+    local said = redis.call('HMGET', job, 'ttl', 'enqueue_at_front', 'waits_for')
+    local ttl = tonumber(said[1] or '')
     redis.call('HSET', job, 'status', 'queued', 'enqueued_at', ARGV[2])
-    local ttl = tonumber(redis.call('HGET', job, 'ttl') or '')
     if ttl and ttl > 0 then redis.call('EXPIRE', job, ttl) end
-    if redis.call('HGET', job, 'enqueue_at_front') == '1' then
+    if said[3] and string.sub(said[3], 1, 8) == 'breaker:' then redis.call('HDEL', job, 'waits_for') end
+    if said[2] == '1' then
       redis.call('LPUSH', KEYS[2], id)
     else
       redis.call('RPUSH', KEYS[2], id)

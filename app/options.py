@@ -1,14 +1,38 @@
-"""What an author says about a function: the `@job` decorator, its options, and how a job is retried."""
+"""What an author says about a function: the `@job` decorator, its options, and how a job is retried.
 
+Nothing here raises while a module of `jobs/` is imported: the options are checked when the catalogue finds the
+function (app/function_options.py), so that a wrong one sets aside its function alone.
+"""
+
+import functools
+import math
 import random
 import re
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, overload
 
-from app import signing, urls
+from app.durations import Duration, as_seconds
 
 Function = TypeVar("Function", bound=Callable[..., object])
+
+
+class Misuse:
+    """What `Retry(...)`, `Limit(...)` and the like give for arguments that are not theirs; `problem` says why."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+
+
+class _Deferred(type):
+    """Makes a class that never raises for wrong arguments: it gives a Misuse instead."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(*args, **kwargs)
+        except TypeError as error:
+            return Misuse(str(error).replace(".__init__", ""))
 
 
 class Discard(Exception):
@@ -16,28 +40,30 @@ class Discard(Exception):
 
 
 @dataclass(frozen=True)
-class Retry:
-    """Try again `max` times, waiting `initial * factor**n` seconds, at most `longest`, or exactly `intervals`.
+class Retry(metaclass=_Deferred):
+    """Try again `max` times, waiting `initial * factor**n` seconds, at most `max_delay`, or exactly `intervals`.
 
+    Waits are seconds, text such as "1h30m", or timedeltas; the last interval holds for all retries that follow it.
     `jitter` is the share of each wait that is random (0: none, 1: from nothing to all of it). With `on`, only these
     exceptions are retried; never those in `not_on`.
     """
 
     max: int
-    initial: float = 1
+    initial: Duration = 1
     factor: float = 2
-    longest: float = 3600
+    max_delay: Duration = 3600
     jitter: float = 0.5
-    intervals: tuple[float, ...] | None = None
-    on: tuple[type[BaseException], ...] = (Exception,)
-    not_on: tuple[type[BaseException], ...] = (Discard,)
+    intervals: Iterable[Duration] | None = None
+    on: type[BaseException] | tuple[type[BaseException], ...] = (Exception,)
+    not_on: type[BaseException] | tuple[type[BaseException], ...] = (Discard,)
 
     def waits(self) -> list[int]:
-        """The whole seconds to wait before each retry, as RQ stores them."""
+        """The whole seconds to wait before each retry, as RQ stores them: rounded up, for no attempt may be early."""
         if self.intervals is not None:
-            return [round(wait) for wait in self.intervals]
-        plain = (min(self.initial * self.factor**n, self.longest) for n in range(self.max))
-        return [round(wait * (1 - self.jitter * random.random())) for wait in plain]  # noqa: S311 - not a secret
+            return [math.ceil(as_seconds(wait)) for wait in self.intervals]
+        initial, longest = as_seconds(self.initial), as_seconds(self.max_delay)
+        plain = (min(initial * self.factor**n, longest) for n in range(self.max))
+        return [math.ceil(wait * (1 - self.jitter * random.random())) for wait in plain]  # noqa: S311 - not a secret
 
     def retries(self, error: BaseException) -> bool:
         return isinstance(error, self.on) and not isinstance(error, self.not_on)
@@ -56,7 +82,7 @@ def rate(text: str) -> tuple[int, float]:
 
 
 @dataclass(frozen=True)
-class Limit:
+class Limit(metaclass=_Deferred):
     """How many jobs begin in a time (`rate_limit="100/m"`) or run at once (`concurrency=2`), over all workers.
 
     Counted for the function, or for its queue (`by`); with a `key` such as "{user_id}", for each value of it.
@@ -68,27 +94,31 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class Breaker:
-    """After `failures` failed attempts in `window` seconds, no job of the function begins for `cool_down` seconds."""
+class Breaker(metaclass=_Deferred):
+    """After `failures` failed attempts within `window`, no job of the function begins for as long as `cool_down`.
+
+    Both are seconds, text such as "1h30m", or timedeltas.
+    """
 
     failures: int
-    window: float = 60
-    cool_down: float = 60
+    window: Duration = 60
+    cool_down: Duration = 60
 
 
 @dataclass(frozen=True)
-class Unique:
+class Unique(metaclass=_Deferred):
     """No second job of the function with the same arguments, while there is one that has not ended.
 
-    `by` names the arguments that count, or is a key such as "{user.id}"; None: all of them.
+    `by` names the arguments that count, or is a key such as "{user.id}"; None: all of them. `during` is the time in
+    which a job counts: while it waits, or also while it runs. After `ttl` (seconds, text such as "1h30m", or a
+    timedelta) a second one is taken all the same; None: after 30 days. `on_conflict` is what the caller gets: the job
+    that is there, or an error; or that job gives way, if it has not begun.
     """
 
     by: tuple[str, ...] | str | None = None
     during: Literal["queued", "queued_or_running"] = "queued_or_running"
-    lasts: float | None = None
-    """Seconds after which a second one is taken all the same."""
+    ttl: Duration | None = None
     on_conflict: Literal["return", "reject", "replace"] = "return"
-    """The caller gets the job that is there, or an error; or it gives way, if it has not begun."""
 
 
 JobEvent = Literal["job.finished", "job.failed", "job.stopped", "job.canceled"]
@@ -99,25 +129,12 @@ LONGEST_URL = 2000
 
 
 @dataclass(frozen=True)
-class Webhook:
-    """Where ends are told, and which of them; signed with `secret`, else with WEBHOOK_SECRET.
-
-    Raises:
-        ValueError: it is no http or https URL without a user name, no such event, or no such secret (app/signing.py).
-    """
+class Webhook(metaclass=_Deferred):
+    """Where ends are told, and which of them; signed with `secret`, else with WEBHOOK_SECRET."""
 
     url: str
     events: tuple[JobEvent | WorkflowEvent, ...] = JOB_EVENTS
     secret: str = field(default="", repr=False)
-
-    def __post_init__(self) -> None:
-        urls.parsed(self.url)
-        if len(self.url) > LONGEST_URL or re.search(r"[\x00-\x20\x7f]", self.url):
-            raise ValueError(f"the URL of a webhook has at most {LONGEST_URL} characters, and no space among them")
-        known = JOB_EVENTS, WORKFLOW_EVENTS
-        if not self.events or not any(set(self.events) <= set(some) for some in known):
-            raise ValueError(f"the events of a webhook are some of {' or of '.join(map(', '.join, known))}")
-        signing.parse(self.secret)
 
     def shown(self) -> dict[str, object]:
         """Without the secret."""
@@ -126,7 +143,7 @@ class Webhook:
 
 @dataclass(frozen=True)
 class Options:
-    """Defaults for the jobs of one function; seconds. None: the service's own default."""
+    """Defaults for the jobs of one function, checked; seconds. None: the service's own default."""
 
     queue: str = "default"
     timeout: int | None = None
@@ -144,17 +161,29 @@ class Options:
     """It may be run again from the start: so it is when a worker dies while it runs."""
 
 
-DEFAULTS = Options()
+@dataclass(frozen=True)
+class Declared:
+    """What `@job` attaches to a function: its arguments as they were given, unchecked, and where that was."""
+
+    options: dict[str, object] = field(repr=False)
+    misplaced: tuple[object, ...] = field(repr=False)
+    """Positional arguments: there are none to give."""
+    module: str = ""
+    file: str = ""
+    line: int = 0
 
 
+@overload
+def job(function: Function, /) -> Function: ...
+@overload
 def job(
     *,
     queue: str = "default",
-    timeout: int | None = None,
-    ttl: int | None = None,
-    result_ttl: int | None = None,
-    failure_ttl: int | None = None,
-    retry: Retry | None = None,
+    timeout: Duration | None = None,
+    ttl: Duration | None = None,
+    result_ttl: Duration | None = None,
+    failure_ttl: Duration | None = None,
+    retry: int | Retry | None = None,
     tags: Iterable[str] = (),
     rate_limit: str | Limit | None = None,
     concurrency: int | Limit | None = None,
@@ -162,24 +191,34 @@ def job(
     unique: Unique | None = None,
     webhook: Webhook | None = None,
     idempotent: bool = False,
-) -> Callable[[Function], Function]:
-    """Attach options to a function, and return the function itself. Raises ValueError for a rate that is none."""
-    if rate_limit is not None:
-        rate_limit = rate_limit if isinstance(rate_limit, Limit) else Limit(rate_limit)
-        rate(str(rate_limit.most))
-    if isinstance(concurrency, int):
-        concurrency = Limit(concurrency)
-    options = Options(
-        queue, timeout, ttl, result_ttl, failure_ttl, retry, tuple(tags),
-        rate_limit, concurrency, breaker, unique, webhook, idempotent,
-    )  # fmt: skip
+) -> Callable[[Function], Function]: ...
+def job(*function: Any, **options: Any) -> Any:
+    """Attach options to a function, and return the function itself: `@job`, or `@job(queue="low", timeout="10m")`.
 
-    def attach(function: Function) -> Function:
-        function.jobline_options = options  # type: ignore[attr-defined]
-        return function
-
-    return attach
+    Durations are seconds, text such as "1h30m", or timedeltas; `retry=3` is `Retry(max=3)`. What is wrong raises
+    nothing: the catalogue sets the function aside, and says why.
+    """
+    frame = sys._getframe(1)
+    place = str(frame.f_globals.get("__name__", "")), frame.f_code.co_filename, frame.f_lineno
+    if len(function) == 1 and callable(function[0]):
+        return _attach(function[0], Declared(options, (), *place))
+    return functools.partial(_attach, declared=Declared(options, function, *place))
 
 
-def options_of(function: Callable[..., object]) -> Options:
-    return getattr(function, "jobline_options", DEFAULTS)
+def _attach(function: Any, declared: Declared) -> Any:
+    try:
+        function.jobline_options = declared
+    except (AttributeError, TypeError):  # a method or a builtin: no job, as the catalogue will say of what wraps it
+        if callable(function):
+            function = functools.partial(function)
+            function.jobline_options = declared
+    return function
+
+
+def declared_for(function: object) -> Declared | None:
+    """What `@job` has attached to a function."""
+    try:
+        found = vars(function).get("jobline_options")
+    except Exception:  # an author's object: it may answer to anything in its own way
+        return None
+    return found if isinstance(found, Declared) else None

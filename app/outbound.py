@@ -1,12 +1,9 @@
 """One HTTP request that cannot reach inside the network: every address is checked, and the checked one is asked."""
 
 import ipaddress
-import math
 import socket
-import time
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app import urls
 from app.options import Discard
@@ -18,6 +15,16 @@ if TYPE_CHECKING:
 
 GLOBAL_IPV6 = ipaddress.ip_network("2000::/3")
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+NOT_PUBLIC = [
+    ipaddress.ip_network(text)
+    for text in (
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+        "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24",
+        "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3", "2001::/23", "2001:db8::/32", "3fff::/20",
+        "168.63.129.16/32",  # Azure's platform services, which answer on every machine there
+    )
+]  # fmt: skip
+"""The IANA registries of special-purpose addresses: what Python calls global differs between its versions."""
 
 
 def parsed(url: str) -> "Url":
@@ -79,20 +86,6 @@ def ask(
     raise ConnectionError(f"{host} has no address")
 
 
-def seconds_to_wait(retry_after: Any) -> float | None:
-    """What Retry-After says (RFC 9110, section 10.2.3): seconds or a date; None if it cannot be read."""
-    try:
-        seconds = float(retry_after)
-    except (TypeError, ValueError):
-        pass
-    else:
-        return max(0.0, seconds) if math.isfinite(seconds) else None
-    try:
-        return max(0.0, parsedate_to_datetime(str(retry_after)).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
-
-
 def plainly_private(url: str, allowed: str) -> bool:
     """Whether a URL names a private address or localhost, and `allowed` does not; nothing is looked up."""
     host = parsed(url).host or ""
@@ -129,7 +122,10 @@ def _is_public(text: str) -> bool:
         if address in NAT64:
             inner = ipaddress.IPv4Address(address.packed[-4:])
         if inner is None:
-            return address.is_global and address in GLOBAL_IPV6
+            return address.is_global and address in GLOBAL_IPV6 and not _is_special(address)
         address = inner
-    # is_global leaves out loopback, private, link-local, shared and unspecified ones
-    return address.is_global and not (address.is_multicast or address.is_reserved)
+    return address.is_global and not _is_special(address)
+
+
+def _is_special(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return any(address in network for network in NOT_PUBLIC)

@@ -101,5 +101,5 @@ def _delivery(entry: str, raw: Raw, kind: str, ended: dict[str, Any]) -> NewJob 
         retry_waits=webhooks.waits(),
         meta={"tags": ["webhook"]},
         description=f"{event} of {kind} {ended_id}",
-        ours={webhooks.SECRET: raw.get(webhooks.SECRET.encode(), b"")},
+        ours={webhooks.DELIVERY_SECRET: raw.get(webhooks.SECRET.encode(), b"")},
     )  # fmt: skip

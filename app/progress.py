@@ -1,38 +1,34 @@
 """How far a running job is: `progress.update(...)` and `progress.track(rows)`.
 
-Outside a worker both do nothing, so that a function is called and tested as a plain one. In a worker the job's meta
-carries `progress`, written at most twice a second, and at once when it is complete.
+Outside a worker both do nothing, so that a function is called and tested as a plain one. In a worker the latest report
+is sent twice a second at most, by a thread (app/worker/reporter.py): a report neither fails the job nor holds it up.
 """
 
-import time
+import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Row = TypeVar("Row")
-Sink = Callable[[dict[str, object]], None]
+Sink = Callable[[Any, Any, Any], None]
 
-WRITE_EVERY = 0.5
+MAX_MESSAGE = 4096  # characters
+MAX_EXACT = 2**53  # a larger whole number is no longer exact in every reader of JSON
 
+latest: tuple[str, dict[str, Any]] = "", {}
+"""The job whose progress this process has sent last, and the report."""
 _sink: Sink | None = None
-_written_at = 0.0
 
 
 def report_to(sink: Sink | None) -> None:
-    """Where reports go while a job runs; the worker sets it before, and clears it after, each job."""
-    global _sink, _written_at
-    _sink, _written_at = sink, 0.0
+    """Set where reports go: `sink` gets the arguments of `update`, and must neither raise nor wait."""
+    global _sink
+    _sink = sink
 
 
 def update(current: float, total: float | None = None, message: str | None = None) -> None:
     """Say how far the job is: `current` of `total`, and what it is doing."""
-    global _written_at
-    if _sink is None:
-        return
-    now, complete = time.monotonic(), total is not None and current >= total
-    if complete or now - _written_at >= WRITE_EVERY:
-        _written_at = now
-        percent = round(100 * current / total, 1) if total else None
-        _sink({"current": current, "total": total, "percent": percent, "message": message})
+    if _sink is not None:
+        _sink(current, total, message)
 
 
 def track(rows: Iterable[Row], total: int | None = None, message: str | None = None) -> Iterator[Row]:
@@ -42,3 +38,26 @@ def track(rows: Iterable[Row], total: int | None = None, message: str | None = N
     for number, row in enumerate(rows, 1):
         yield row
         update(number, total, message)
+
+
+def report(current: Any, total: Any, message: Any) -> dict[str, Any] | None:
+    """What is kept of the arguments of `update`; None if `current` is no finite number.
+
+    A `total` that is none becomes null. `percent` is from 0 to 100, and null unless the total is more than 0.
+    """
+    done, whole = _number(current), _number(total)
+    if done is None:
+        return None
+    percent = round(min(100.0, max(0.0, 100 * (done / whole))), 1) if whole and whole > 0 else None
+    text = None if message is None else str(message)[:MAX_MESSAGE].encode(errors="replace").decode()
+    return {"current": done, "total": whole, "percent": percent, "message": text}
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, int) and abs(value) <= MAX_EXACT:
+        return int(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None

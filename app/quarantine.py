@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 
 import redis
 import structlog
+from rq.exceptions import DeserializationError
 
 from app import outcome
 from app.redis import job_key, moment, registry_key, results_key
-from app.serializer import JSON
+from app.serializer import JSON, Pickled
 from app.settings import get_settings
 
 FAILED = 2  # rq.results.Result.Type.FAILED (RQ 2.12)
@@ -26,7 +27,7 @@ def quarantine(
     """Fail a job for good, and its execution with it; returns the id to find it under: another if it is not UTF-8."""
     job_id = raw_id.decode(errors="backslashreplace").replace("\\", "_").replace(":", "_")
     now, keep = datetime.now(UTC), get_settings().failure_ttl
-    reason = f"UnreadableJob: {type(error).__name__}: {error}"
+    reason = f"UnreadableJob: {_why(error)}"
     raw_key = b"rq:job:" + raw_id
     fields = {
         "created_at": moment(now),
@@ -45,13 +46,13 @@ def quarantine(
         if connection.exists(raw_key):
             outcome.note(pipeline, raw_key, job_id, "failed", now, **result)
             pipeline.rename(raw_key, kept)
-            pipeline.expire(kept, keep)
         pipeline.hset(key, mapping=fields)
-        pipeline.expire(key, keep)
         pipeline.delete(results_key(job_id))
         pipeline.xadd(results_key(job_id), result)
-        pipeline.expire(results_key(job_id), keep)
-        pipeline.zadd(registry_key("failed", queue), {job_id: int(now.timestamp()) + keep})
+        pipeline.zadd(registry_key("failed", queue), {job_id: keep if keep < 0 else int(now.timestamp()) + keep})
+        if keep >= 0:
+            for one in (kept, key, results_key(job_id)):
+                pipeline.expire(one, keep)
         if execution_id:
             execution = execution_id.encode()
             pipeline.zrem(registry_key("wip", queue), raw_id + b":" + execution)
@@ -59,3 +60,9 @@ def quarantine(
         pipeline.execute()
     log.error("unreadable job set aside", job_id=job_id, queue=queue, reason=reason)
     return job_id
+
+
+def _why(error: Exception) -> str:
+    """RQ's DeserializationError says nothing itself: its cause does."""
+    cause = error.__cause__ if isinstance(error, DeserializationError) else error
+    return str(cause) if isinstance(cause, Pickled) else f"{type(cause).__name__}: {cause}"

@@ -55,6 +55,8 @@ class NewJob:
     at: datetime | None = None
     retry_waits: list[int] | None = None
     depends_on: list[str] = field(default_factory=list)
+    waits_for: list[str] = field(default_factory=list)
+    """Those of `depends_on` that have not finished: nothing would remove what is noted of the others."""
     at_front: bool = False
     meta: dict[str, Any] = field(default_factory=dict)
     limits: Held = field(default_factory=list)
@@ -230,7 +232,7 @@ def _unique(
                 new = [one for one in new if one.id != holder[0]]
                 changes.change(pipeline, holder[0], "delete")
             holder_of[job.lock.key] = job.id, job.status.encode()
-            pipeline.set(job.lock.key, job.id, px=job.lock.lasts)
+            pipeline.set(job.lock.key, job.id, px=job.lock.ttl)
         ids.append(job.id)
         new.append(job)
     return ids, new
@@ -244,7 +246,8 @@ def _place(jobs: list[NewJob], status_of: dict[str, bytes | None]) -> None:
                 pointer = f"#/jobs/{number}/depends_on/{place}" if len(jobs) > 1 else f"#/depends_on/{place}"
                 detail = f"job {parent!r} {gone}: nothing can wait for it"
                 raise Invalid("A job to depend on cannot finish", [{"detail": detail, "pointer": pointer}])
-        if any(status_of.get(parent) != b"finished" for parent in job.depends_on):
+        job.waits_for = [parent for parent in job.depends_on if status_of.get(parent) != b"finished"]
+        if job.waits_for:
             job.status = "deferred"
         elif job.at and job.at > datetime.now(UTC):
             job.status = "scheduled"
@@ -263,8 +266,9 @@ def write(pipeline: Pipeline, jobs: Sequence[NewJob]) -> None:
         if job.status == "deferred":
             pipeline.zadd(registry_key("deferred", job.queue), {job.id: int(job.created_at.timestamp())})
             for parent in job.depends_on:
-                pipeline.sadd(f"{job_key(parent)}:dependents", job.id)
                 pipeline.sadd(f"rq:job::{job.id}:dependencies", parent)  # two colons: as RQ names it
+            for parent in job.waits_for:
+                pipeline.sadd(f"{job_key(parent)}:dependents", job.id)
         elif job.status == "scheduled":
             assert job.at is not None
             pipeline.zadd(registry_key("scheduled", job.queue), {job.id: math.ceil(job.at.timestamp())})
@@ -324,7 +328,10 @@ def prepare(
 
 
 def check_size(settings: Settings, args: list[Any], kwargs: dict[str, Any]) -> None:
-    """Raises TooLarge: the arguments exceed ARGUMENTS_LIMIT."""
-    size = len(JSON.dumps([args, kwargs]))
+    """Raises TooLarge: the arguments exceed ARGUMENTS_LIMIT. Invalid: a default among them has no JSON form."""
+    try:
+        size = len(JSON.dumps([args, kwargs]))
+    except TypeError as error:
+        raise Invalid("The arguments have no JSON form", [{"detail": str(error), "pointer": "#"}]) from None
     if size > settings.arguments_limit:
         raise TooLarge(f"The arguments are {size} bytes, the limit is {settings.arguments_limit}")

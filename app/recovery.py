@@ -3,9 +3,12 @@
 Each worker has a lease, a count in `jobline:leases` that its parent moves every RENEW_EVERY seconds. Whoever sweeps
 (every worker, and the scheduler process) gives a worker up when it saw the same count in LOOKS looks, SWEEP_EVERY
 seconds apart: no clocks of two machines are compared, and an outage of Redis, or a machine that slept, gives up nobody.
+A sweeper begins each look with a write: while Redis takes none (its memory or disk is full, it is a replica), workers
+cannot beat either, and nobody is given up.
 """
 
 import hashlib
+import math
 import os
 import signal
 import time
@@ -19,7 +22,7 @@ from typing import Any
 import orjson
 import redis
 import structlog
-from rq.exceptions import AbandonedJobError
+from rq.exceptions import AbandonedJobError, NoSuchJobError
 from rq.timeouts import UnixSignalDeathPenalty
 
 from app import job_state, limits, listing
@@ -34,7 +37,10 @@ RENEW_EVERY = 3.0  # seconds
 SWEEP_EVERY = 2.5
 LOOKS = 5
 MOST_LOSSES = 3  # an idempotent job that took so many workers with it fails
+EXECUTION_LIVES = 90.0  # seconds without a heartbeat, as claims.KEEP
 CHILD_LIVES = 120.0  # seconds
+WORKER_KEPT = 480  # seconds, as RQ 2.12 keeps the hash of a worker; its next beat sets the time anew
+MARK = 12  # characters of an execution's id that say whose it is
 NOT_BEGUN = "claimed, but not begun"
 LOST = "WorkerLost: the worker died while it ran this job"
 
@@ -77,8 +83,8 @@ def retries_left(job: Raw) -> int:
 
 
 def mark_of(worker_name: str) -> str:
-    """Twelve hexadecimal digits, with which the ids of all executions of a worker begin."""
-    return hashlib.sha256(worker_name.encode()).hexdigest()[:12]
+    """MARK hexadecimal digits, with which the ids of all executions of a worker begin."""
+    return hashlib.sha256(worker_name.encode()).hexdigest()[:MARK]
 
 
 def held_by(connection: redis.Redis, worker_name: str) -> list[tuple[str, str, str]]:
@@ -107,7 +113,7 @@ def recover(
         quarantine(connection, job_id.encode(), queue, error)
         job = {}
     now, outcome = datetime.now(UTC), decide(job)
-    settled = script(connection, *ENDING, "recover")(
+    settled = script(connection, "limits/library", *ENDING, "recover")(
         keys=[registry_key("wip", queue), job_key(job_id), results_key(job_id)],
         args=[
             queue, job_id, execution_id, outcome, moment(now), now.timestamp(),
@@ -127,20 +133,27 @@ def recover(
     return outcome
 
 
-def give_back(connection: redis.Redis, execution_ids: Sequence[str]) -> None:
-    """Queue the jobs of these executions again, in their order: they were claimed, but not begun."""
+def give_back(connection: redis.Redis, execution_ids: Sequence[str]) -> int:
+    """Queue the jobs of these executions again, in their order: they were claimed, but not begun. Returns how many."""
     if not execution_ids:
-        return
+        return 0
+    given = 0
     for queue in listing.queue_names(connection):
         found = {execution: job_id for job_id, execution in _executions(connection, queue)}
         for execution in reversed(execution_ids):
             if execution in found:
                 recover(connection, queue, found[execution], execution, NOT_BEGUN, lambda _: Outcome.RETURNED)
+                given += 1
+    return given
 
 
 def fence(connection: redis.Redis, worker_name: str) -> int:
     """A new number for a worker's claims: those with an older one that are still on their way claim nothing."""
-    return int(connection.hincrby(f"rq:worker:{worker_name}", "fence", 1))
+    key = f"rq:worker:{worker_name}"
+    with connection.pipeline() as pipeline:
+        pipeline.hincrby(key, "fence", 1)
+        pipeline.expire(key, WORKER_KEPT)  # the worker may have been given up, and its hash be gone
+        return int(pipeline.execute()[0])
 
 
 class Sweeper:
@@ -149,6 +162,9 @@ class Sweeper:
     def __init__(self, connection: redis.Redis) -> None:
         self.connection = connection
         self._seen: dict[str, tuple[float, int]] = {}
+        """Live workers: the count of their lease, and in how many looks it has not moved."""
+        self._overdue: dict[bytes, tuple[float, float]] = {}
+        """Executions of live workers past their time: the score, and when (time.monotonic) it was first seen."""
         self._next_at = 0.0
 
     def sweep(self) -> None:
@@ -162,14 +178,16 @@ class Sweeper:
         self._next_at = time.monotonic() + SWEEP_EVERY
         reap()
         try:
+            self.connection.zadd(LEASES, {"": 0}, xx=True)  # changes nothing, and is refused as any write is
             counts = {name.decode(): count for name, count in self.connection.zrange(LEASES, 0, -1, withscores=True)}
             self._seen = {name: (count, self._looks(name, count)) for name, count in counts.items()}
-            for name, (_, looks) in self._seen.items():
+            for name, (_, looks) in list(self._seen.items()):
                 if looks > LOOKS:
                     self._bury(name)
             self._expire()
         except redis.RedisError:
             self._seen.clear()
+            self._overdue.clear()
             raise
 
     def _looks(self, name: str, count: float) -> int:
@@ -181,14 +199,27 @@ class Sweeper:
         for queue, job_id, execution in held_by(self.connection, name):
             self._lose(queue, job_id, execution)
         forget(self.connection, name)
+        self._seen.pop(name, None)
         log.warning("worker lost", worker=name)
 
     def _expire(self) -> None:
-        """Executions that have outlived RQ's own lease: those of stock workers that died."""
-        now = time.time()
+        """Recover executions past the time that RQ gives them: those of stock workers that died.
+
+        A live worker of ours renews its own. Its clock, or Redis's, may have jumped: then the time is over, and the job
+        still runs. So they are recovered only if they are not renewed for as long by this process's monotonic clock.
+        """
+        live = {mark_of(name) for name in self._seen}
+        now, monotonic, overdue = time.time(), time.monotonic(), dict[bytes, tuple[float, float]]()
         for queue in listing.queue_names(self.connection):
-            for member in self.connection.zrangebyscore(registry_key("wip", queue), 0, now):
-                self._lose(queue, *_parts(member))
+            for member, score in self.connection.zrangebyscore(registry_key("wip", queue), 0, now, withscores=True):
+                job_id, execution = _parts(member)
+                known, since = self._overdue.get(member, (score, monotonic))
+                since = since if known == score else monotonic
+                if execution[:MARK] in live and monotonic - since < EXECUTION_LIVES:
+                    overdue[member] = score, since
+                else:
+                    self._lose(queue, job_id, execution)
+        self._overdue = overdue
 
     def _lose(self, queue: str, job_id: str, execution: str) -> None:
         recover(self.connection, queue, job_id, execution, LOST, policy)
@@ -246,7 +277,10 @@ def wait_for_children() -> None:
 
 def _follow(connection: redis.Redis, job_id: str, outcome: Outcome, reason: str) -> None:
     """What RQ 2.12 does after a job failed for good: dependents that allow it, callbacks, webhooks."""
-    job = Job.fetch(job_id, connection=connection)
+    try:
+        job = Job.fetch(job_id, connection=connection)
+    except NoSuchJobError:  # its failure_ttl is 0
+        return
     Queue(job.origin, connection=connection).enqueue_dependents(job)
     if outcome is Outcome.STOPPED:
         if job.stopped_callback:
@@ -271,7 +305,7 @@ def _wait(job: Raw) -> int:
     """Seconds before the next retry, as rq.job.Job.get_retry_interval (RQ 2.12)."""
     try:
         intervals: list[Any] = orjson.loads(job.get(b"retry_intervals", b"[]"))
-        return int(intervals[max(len(intervals) - retries_left(job), 0)]) if intervals else 0
+        return math.ceil(intervals[max(len(intervals) - retries_left(job), 0)]) if intervals else 0
     except (ValueError, TypeError, IndexError):
         return 0
 

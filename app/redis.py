@@ -14,6 +14,7 @@ from redis.commands.core import Script
 from redis.retry import Retry
 
 from app import embedded
+from app.pools import Pool, WaitingPool
 from app.settings import Settings
 from app.wire import Wires, pack
 
@@ -50,6 +51,10 @@ WORKFLOWS = "jobline:workflows"
 WORKFLOWS_OPEN = "jobline:workflows:open"
 WORKFLOWS_STOPPING = "jobline:workflows:stopping"
 """Those that stop for a failure, and have jobs on queues still."""
+BROKEN_SCHEDULES = "jobline:schedules:broken"
+"""Schedules that are kept and cannot run, and why."""
+REJECTED_SCHEDULES = "jobline:schedules:rejected"
+"""JSON: the entries of scheduler.py that are no schedules, and why; there is none while all are right."""
 QUARANTINED = "jobline:schedules:quarantined"
 """Entries of rq-scheduler's set that are not ours to run, and why."""
 
@@ -68,18 +73,21 @@ class Client(redis.Redis):
 
 
 def connect(settings: Settings, socket_timeout: float = SOCKET_TIMEOUT) -> Client:
-    """Connections for short commands are shared, and waited for; those that may block for long are not."""
+    """Connections for short commands are shared, and waited for; those that may block for long are not.
+
+    Each is opened when it is needed, and closed when it is not.
+    """
     said: dict[str, Any] = {
         "socket_timeout": socket_timeout,
         "socket_connect_timeout": SOCKET_TIMEOUT,
         "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
         "health_check_interval": 30,
     }
-    many = redis.ConnectionPool.from_url(url(settings), max_connections=MOST_WAITING, **said)
+    many = Pool.from_url(url(settings), max_connections=MOST_WAITING, **said)
     if socket_timeout > SOCKET_TIMEOUT:
         client = Client.from_pool(many)
     else:
-        few = redis.BlockingConnectionPool.from_url(url(settings), max_connections=MOST_SHARED, timeout=5, **said)
+        few = WaitingPool.from_url(url(settings), max_connections=MOST_SHARED, timeout=5, **said)
         client = Client.from_pool(few)
     client.wires = Wires(redis.Redis.from_pool(many), MOST_SHARED, SOCKET_TIMEOUT)
     return client

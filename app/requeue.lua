@@ -14,8 +14,10 @@ if ARGV[5] and ARGV[5] ~= '' then
   queue = ARGV[5]
 end
 redis.call('HSET', KEYS[1], 'origin', queue, 'status', 'queued', 'enqueued_at', ARGV[2], 'started_at', '', 'ended_at', '', 'worker_name', '')
-redis.call('HDEL', KEYS[1], 'exc_info')
-redis.call('PERSIST', KEYS[1])
+local waited_for = redis.call('HGET', KEYS[1], 'waits_for') -- it was canceled while it waited
+if waited_for then redis.call('LREM', 'jobline:limit:' .. waited_for .. ':waiting', 1, id) end
+redis.call('HDEL', KEYS[1], 'exc_info', 'reason', 'waits_for')
+for _, key in ipairs({ KEYS[1], KEYS[1] .. ':dependents', 'rq:job::' .. id .. ':dependencies' }) do redis.call('PERSIST', key) end
 local ttl = tonumber(redis.call('HGET', KEYS[1], 'ttl') or '')
 if ttl then redis.call('EXPIRE', KEYS[1], ttl) end
 redis.call('DEL', KEYS[2])

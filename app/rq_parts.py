@@ -1,25 +1,34 @@
 """RQ's Job and Queue on JSON and the catalogue: what workers, the scheduler and the dashboard make of RQ 2.12's own."""
 
 import asyncio
+import math
+import time
 import zlib
 from base64 import b64encode
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+import redis
 import rq
 from rq.job import JobStatus
 from rq.results import Result
+from rq.utils import utcformat
 
-from app import events, job_state, outcome, progress
+from app import coroutines, events, job_state, log, outcome, progress, retry_after
 from app.catalog import Catalog, name_of
-from app.options import Discard, Retry
-from app.outbound import seconds_to_wait
+from app.function_options import checked_retry
+from app.options import Discard, Misuse, Retry
 from app.quarantine import FAILED
-from app.redis import QUEUES, registry_key
+from app.redis import QUEUES, registry_key, script
+from app.redis_errors import may_pass
 from app.serializer import JSON
 from app.settings import get_settings
 from app.workflows.results import with_results
+
+RETRY = (Retry, Misuse)
+"""What a function returns that asks to be tried again, rightly or wrongly said."""
+WAIT_FOR_REDIS = 0.5  # seconds
 
 
 @cache
@@ -72,27 +81,60 @@ class Job(rq.job.Job):
         self.__dict__.update(known)
         return getattr(self, name)
 
+    @property
+    def attempt(self) -> int | None:
+        """The number of the attempt that this process runs, from 1; None for a job that it does not run."""
+        found: int | None = log.about.get("attempt") if log.about.get("job_id") == self.id else None
+        return found
+
     def _execute(self) -> Any:
         """Raises NotFound for a function outside the catalogue, ValidationError for arguments that do not fit."""
         function = catalog().by_path(self.func_name or "")
         given, named = list(self.args), self.kwargs
         if self.follow and b"workflow" in self.follow:
-            given, named = with_results(self.connection, self.id, given, named)
+            given, named = self._with_results(given, named)
         args, kwargs = function.typed(given, named)
-        progress.report_to(self._save_progress)
-        try:
-            result = function.call(*args, **kwargs)
-            result = asyncio.run(result) if asyncio.iscoroutine(result) else result
-        finally:
-            progress.report_to(None)
-        if isinstance(result, Retry):
-            return rq.Retry(result.max, result.waits())
+        result = function.call(*args, **kwargs)
+        result = coroutines.run(result) if asyncio.iscoroutine(result) else result
+        if isinstance(result, RETRY):
+            retry = checked_retry(result)
+            return rq.Retry(retry.max, retry.waits())
         return result
 
-    def _save_progress(self, report: dict[str, object]) -> None:
-        self.meta["progress"] = report
-        self.save_meta()
-        events.tell(self.connection, [self.id], self.origin, "progress", report)
+    def _with_results(self, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Waits for Redis while it is away, as long as the timeout lets it."""
+        while True:
+            try:
+                args, kwargs = with_results(self.connection, self.id, args, kwargs)
+            except redis.RedisError as error:
+                if not may_pass(error):
+                    raise
+                time.sleep(WAIT_FOR_REDIS)
+            else:
+                return args, kwargs
+
+    def heartbeat(self, timestamp: datetime, ttl: int, pipeline: Any = None, xx: bool = False) -> None:
+        """As RQ 2.12's, but it does not bring back a job that is gone."""
+        if pipeline is not None:
+            super().heartbeat(timestamp, ttl, pipeline, xx)
+            return
+        self.last_heartbeat = timestamp
+        script(self.connection, "update")(keys=[self.key], args=["last_heartbeat", utcformat(timestamp)])
+
+    def to_dict(self, include_meta: bool = True, include_result: bool = True) -> Any:
+        self._keep_progress()
+        return super().to_dict(include_meta, include_result)
+
+    def save_meta(self) -> None:
+        """As RQ 2.12's, but it does not bring back a job that is gone."""
+        self._keep_progress()
+        script(self.connection, "update")(keys=[self.key], args=["meta", self.serializer.dumps(self.meta)])
+
+    def _keep_progress(self) -> None:
+        """Its meta in Redis has a progress that this copy of it may not have: it must not be lost with a save."""
+        job_id, report = progress.latest
+        if job_id == self._id and isinstance(self.meta, dict):
+            self.meta["progress"] = report
 
     def retry_by_options(self, error: BaseException) -> None:
         """Decide on its retry by what the exception and its function's options say."""
@@ -100,7 +142,7 @@ class Job(rq.job.Job):
         retry = function.options.retry if function else None
         if isinstance(error, Discard) or (retry and not retry.retries(error)):
             self.retries_left = 0
-        self.retry_after = _retry_after(error)
+        self.retry_after = retry_after.of(error)
 
     def retry(self, queue: rq.Queue, pipeline: Any) -> None:
         """RQ's own keeps nothing of an attempt that failed and is retried: ours keeps it as one that asked for it."""
@@ -112,6 +154,11 @@ class Job(rq.job.Job):
     def restore(self, raw_data: Any) -> None:
         super().restore(raw_data)
         self.follow = raw_data.get(b"follow")
+        meta: Any = self.__dict__["meta"]
+        if isinstance(meta, dict) and isinstance(meta.get("unserialized"), bytes):
+            self.__dict__[
+                "meta"
+            ] = {}  # RQ put the bytes there that it could not read; what is empty is not written back
 
     def set_status(self, status: JobStatus, pipeline: Any = None) -> None:
         """RQ's own way ends a job in the transaction that sets its status."""
@@ -121,8 +168,8 @@ class Job(rq.job.Job):
             self._note_end(status, pipeline)
 
     def cleanup(self, ttl: int | None = None, pipeline: Any = None, remove_from_queue: bool = True) -> None:
-        """With a `ttl` of 0 it has ended well, and is deleted without a status."""
-        if self.follow and ttl == 0:
+        """A success with a `ttl` of 0 is deleted without a status; a failure has had its own."""
+        if self.follow and ttl == 0 and self._status == JobStatus.FINISHED:
             self._note_end(JobStatus.FINISHED, pipeline)
         super().cleanup(ttl, pipeline, remove_from_queue)
 
@@ -134,19 +181,9 @@ class Job(rq.job.Job):
             result = {"type": FAILED, "exc_string": b64encode(zlib.compress(self.reason.encode()))}
         outcome.note(pipeline, self.key, self.id, status, self.ended_at, **result)
 
-    def get_retry_interval(self) -> int:
-        return super().get_retry_interval() if self.retry_after is None else round(self.retry_after)
-
-
-def _retry_after(error: BaseException) -> float | None:
-    """Seconds: the exception's own `retry_after`, or the header of its HTTP response (RFC 9110, section 10.2.3)."""
-    wait: Any = getattr(error, "retry_after", None)
-    headers = getattr(getattr(error, "response", None), "headers", None)
-    if wait is None and headers is not None:
-        wait = headers.get("Retry-After")
-    if isinstance(wait, timedelta):
-        wait = wait.total_seconds()
-    return seconds_to_wait(wait)
+    def get_retry_interval(self) -> float:
+        """Seconds. RQ adds them to the time; `Queue.schedule_job` rounds the sum up, so that no attempt is early."""
+        return float(super().get_retry_interval()) if self.retry_after is None else self.retry_after
 
 
 class Queue(rq.Queue):
@@ -158,10 +195,16 @@ class Queue(rq.Queue):
         super().__init__(*args, **{**kwargs, "serializer": JSON})
 
     def schedule_job(self, job: Any, datetime: datetime, pipeline: Any = None, unique: bool = False) -> Any:
-        """RQ 2.12 writes the registry beside the pipeline: a worker that dies between them holds a job that goes on."""
+        """As RQ 2.12's, but never early, and all in the pipeline.
+
+        RQ cuts the score in its registry to whole seconds; and it writes the registry beside the pipeline, so that a
+        worker which dies between the two holds a job that goes on.
+        """
+        score = math.ceil(datetime.timestamp())
         if pipeline is None or unique:
-            return super().schedule_job(job, datetime, pipeline, unique)
+            return super().schedule_job(job, datetime.fromtimestamp(score, UTC), pipeline, unique)
         pipeline.sadd(QUEUES, self.key)
         self._persist_job(job, pipeline, status=JobStatus.SCHEDULED)
-        pipeline.zadd(registry_key("scheduled", self.name), {job.id: int(datetime.timestamp())})
+        pipeline.hdel(job.key, "waits_for")  # it waits for its retry
+        pipeline.zadd(registry_key("scheduled", self.name), {job.id: score})
         return job

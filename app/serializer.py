@@ -1,8 +1,10 @@
 """JSON for everything that goes through Redis: what RQ's own `json` serializer reads, written by orjson.
 
-Dates, UUIDs, dataclasses, Decimals, sets, enums and pydantic models serialise; a pickle is never read.
+Dates, UUIDs, dataclasses, Decimals, sets, enums and pydantic models serialise; a pickle is never read. Nothing that is
+read is nested more than MAX_DEPTH deep.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +12,20 @@ import orjson
 from pydantic_core import to_jsonable_python
 
 OPTIONS = orjson.OPT_NON_STR_KEYS
+MAX_DEPTH = 64
+"""How deep arrays and objects may be nested. orjson writes 254 levels, and an answer of the API adds some."""
+PICKLE = b"\x80"
+"""What a pickle begins with (its opcode PROTO, since protocol 2), and JSON never does."""
+
+
+class Pickled(ValueError):
+    """RQ's default serializer wrote this. A pickle runs code when it is read, so it is not."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "it was pickled, and Jobline reads JSON only: enqueue over the HTTP API, or with "
+            "rq.Queue(..., serializer=rq.serializers.JSONSerializer)"
+        )
 
 
 class JSON:
@@ -22,13 +38,80 @@ class JSON:
 
     @staticmethod
     def loads(data: bytes) -> Any:
-        """Raises ValueError for bytes that are not JSON."""
-        return orjson.loads(data)
+        """Raises ValueError for bytes that are not JSON: Pickled and TooDeep are such errors."""
+        try:
+            value = orjson.loads(data)
+        except ValueError:
+            if data[:1] == PICKLE:
+                raise Pickled from None
+            raise
+        check_depth(data, value)
+        return value
+
+
+class TooDeep(ValueError):
+    """JSON with more than MAX_DEPTH levels of arrays and objects."""
+
+
+def check_depth(data: bytes, value: Any) -> None:
+    """Raises TooDeep for a `value` that is nested more than MAX_DEPTH deep; `data` is its JSON."""
+    if not may_be_deep(data):
+        return
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [child for parent in level if isinstance(parent, dict | list) for child in _children(parent)]
+        if not level:
+            return
+    raise TooDeep(f"nested more than {MAX_DEPTH} deep")
+
+
+def may_be_deep(data: bytes) -> bool:
+    """Whether JSON has enough brackets for it."""
+    return data.count(b"[") + data.count(b"{") > MAX_DEPTH
+
+
+def _children(parent: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return parent.values() if isinstance(parent, dict) else parent
 
 
 def utc(moment: datetime) -> str:
     """RFC 3339, as answers and meta have it; `moment` is UTC."""
     return moment.isoformat().replace("+00:00", "Z")
+
+
+def text_of(value: object) -> str:
+    """A string, or what an object says of itself, in characters that JSON can hold."""
+    try:
+        text = str(value)
+    except Exception:  # an author's object may fail to show itself
+        text = f"<{type(value).__name__}>"
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def storable(value: Any) -> Any:
+    """A JSON document without those parts that JSON cannot hold, such as a default value beyond 64 bits."""
+    return value if _has_json_form(value) else _pruned(value)
+
+
+def _pruned(value: Any) -> Any:
+    if isinstance(value, dict):
+        parts = ((text_of(key), part) for key, part in value.items())
+        return {key: _pruned(part) for key, part in parts if _is_nested(part) or _has_json_form(part)}
+    if isinstance(value, list | tuple):
+        return [_pruned(part) for part in value if _is_nested(part) or _has_json_form(part)]
+    return text_of(value) if isinstance(value, str) else value
+
+
+def _is_nested(value: object) -> bool:
+    return isinstance(value, dict | list | tuple | str)
+
+
+def _has_json_form(value: object) -> bool:
+    try:
+        JSON.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def _jsonable(value: object) -> object:

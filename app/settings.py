@@ -12,8 +12,8 @@ from typing import Literal
 from pydantic import Field, NonNegativeInt, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app import api_keys, signing
-from app.options import Webhook, rate
+from app import api_keys, proxies, signing, urls
+from app.options import rate
 
 DAY = 86_400
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -28,6 +28,10 @@ class Settings(BaseSettings):
     """Where Redis or Valkey is; unset: the embedded server that runs on DATA_DIR."""
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
+    allowed_hosts: str = ""
+    """Comma-separated host names by which clients may reach the API, beside loopback names and HOST; `*`: any."""
+    trusted_proxies: str = ""
+    """Comma-separated addresses and networks of reverse proxies whose X-Forwarded-For and -Proto are believed."""
     data_dir: Path = Path(".data")
     workers: NonNegativeInt = 1
     queues: str = "high,default,low,webhooks"
@@ -38,6 +42,8 @@ class Settings(BaseSettings):
 
     storage_dir: Path | None = None
     """The one folder that jobs read and write files in; default DATA_DIR/storage."""
+    storage_limit: PositiveInt = 10 * 1024**3
+    """Bytes of all files in storage together; a job that would exceed it fails."""
     database_url: SecretStr | None = None
     """A SQLAlchemy URL; default: SQLite in DATA_DIR."""
     smtp_url: SecretStr | None = None
@@ -99,6 +105,12 @@ class Settings(BaseSettings):
             rate(said)
         return said
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_trusted_proxies(cls, networks: str) -> str:
+        proxies.parse(networks)
+        return networks
+
     @field_validator("api_keys")
     @classmethod
     def _check_api_keys(cls, entries: SecretStr) -> SecretStr:
@@ -108,7 +120,7 @@ class Settings(BaseSettings):
     @field_validator("webhook_url")
     @classmethod
     def _check_webhook_url(cls, url: str | None) -> str | None:
-        return url and Webhook(url).url
+        return url and urls.webhook(url)
 
     @field_validator("webhook_secret")
     @classmethod

@@ -1,4 +1,4 @@
-"""Where jobs lie: each queue's list and registries, laid end to end, each newest first; and cursors into them.
+"""Where jobs lie: the list and the registries of each queue, each newest first; and cursors into them, laid end to end.
 
 A cursor says which list or registry, and the last job seen there; it holds although queues come and jobs go meanwhile.
 """
@@ -8,9 +8,11 @@ import binascii
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 import redis
+from redis.client import Pipeline
 
 from app.errors import BadRequest
 from app.redis import queue_key, registry_key, script
@@ -48,10 +50,25 @@ class Source:
         """Up to `count` ids after a place, newest first, each with its own place."""
         if self.registry == "queued":
             return self._from_list(connection, place, count)
+        return self.entries(self.ask(connection, place, count))
+
+    def looks_up(self, place: Place | None) -> bool:
+        """Whether a place must be found first: then `ask` is not enough, and `after` does it."""
+        return self.registry == "queued" and place is not None
+
+    def ask(self, connection: redis.Redis | Pipeline, place: Place | None, count: int) -> Any:
+        """As `after`, at once or as part of a pipeline; what Redis answers is for `entries`."""
+        if self.registry == "queued":
+            return connection.lrange(queue_key(self.queue), -count, -1)
         score, last = place or ("", "")
         key, args = registry_key(self.registry, self.queue), [score, last.encode("latin-1"), count]
-        found = script(connection, "page")(keys=[key], args=args)
-        return [_entry(member, score.decode()) for member, score in zip(found[::2], found[1::2], strict=True)]
+        return script(connection, "page")(keys=[key], args=args)
+
+    def entries(self, answer: Any) -> list[tuple[str, Place]]:
+        """What `ask` was answered."""
+        if self.registry == "queued":
+            return [_entry(member, str(n)) for n, member in enumerate(reversed(answer), 1)]
+        return [_entry(member, score.decode()) for member, score in zip(answer[::2], answer[1::2], strict=True)]
 
     def _from_list(self, connection: redis.Redis, place: Place | None, count: int) -> list[tuple[str, Place]]:
         key, end = queue_key(self.queue), 0
@@ -101,11 +118,16 @@ class Cursor:
         """Raises BadRequest for a cursor that was not given out here."""
         try:
             registry, queue, place = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-            if registry not in ORDER or not isinstance(queue, str) or not isinstance(place, list | None):
-                raise TypeError(registry)
-            return cls(Source(registry, queue), _place(registry, *place) if place else None)
+            return cls(*parse_source(registry, queue, place))
         except (ValueError, TypeError, binascii.Error):
             raise BadRequest("The cursor is not one of ours") from None
+
+
+def parse_source(registry: Any, queue: Any, place: Any) -> tuple[Source, Place | None]:
+    """A source and a place in it, as a cursor has them. Raises ValueError or TypeError for what is none."""
+    if registry not in ORDER or not isinstance(queue, str) or not isinstance(place, list | None):
+        raise TypeError(registry)
+    return Source(registry, queue), _place(registry, *place) if place else None
 
 
 def _entry(member: bytes, first: str) -> tuple[str, Place]:

@@ -136,9 +136,7 @@ def _redis(settings: Settings, data_dir: Path, parts: list[Part]) -> str:
     """The URL of Redis; the embedded server is started if none is set."""
     if settings.redis_url:
         return settings.redis_url.get_secret_value()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = embedded.choose_port(data_dir)
     part = Part("valkey", embedded.command(data_dir, port), dict(os.environ))
     parts.append(part)
     _remember(data_dir, parts)

@@ -10,9 +10,11 @@ from typing import Any
 import orjson
 
 from app.catalog import Function
+from app.durations import as_seconds
 from app.errors import Invalid
 from app.keys import filled
 from app.options import Unique
+from app.serializer import text_of
 
 WAITING = (b"queued", b"scheduled", b"deferred", b"created")
 KEPT = 30 * 86_400  # seconds that a lock is known, if it says nothing
@@ -30,9 +32,9 @@ class Lock:
         return status in WAITING or (status == b"started" and self.rule.during == "queued_or_running")
 
     @property
-    def lasts(self) -> int:
+    def ttl(self) -> int:
         """Milliseconds."""
-        return int(1000 * (self.rule.lasts or KEPT))
+        return int(1000 * as_seconds(self.rule.ttl or KEPT))
 
 
 def lock(function: Function, args: list[Any], kwargs: dict[str, Any], rule: Unique, pointer: str) -> Lock:
@@ -42,8 +44,15 @@ def lock(function: Function, args: list[Any], kwargs: dict[str, Any], rule: Uniq
         counted: object = filled(rule.by, named, f"{pointer}/unique/by")
     else:
         counted = {name: _value(named, name, pointer) for name in (named if rule.by is None else rule.by)}
-    digest = hashlib.sha256(orjson.dumps(counted, option=orjson.OPT_SORT_KEYS, default=str)).hexdigest()
+    digest = hashlib.sha256(_bytes(counted)).hexdigest()
     return Lock(f"jobline:unique:{function.name}:{digest[:32]}", rule)
+
+
+def _bytes(counted: object) -> bytes:
+    try:
+        return orjson.dumps(counted, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
+    except TypeError:  # a default value that has no JSON form
+        return text_of(counted).encode()
 
 
 def _value(named: dict[str, Any], name: str, pointer: str) -> Any:

@@ -1,9 +1,12 @@
 """What is a URL of the web."""
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from urllib3.util import Url
+
+MAX_WEBHOOK_LENGTH = 2000
 
 
 def parsed(url: str) -> "Url":
@@ -18,3 +21,11 @@ def parsed(url: str) -> "Url":
     if place.scheme not in ("http", "https") or not place.host or place.auth:
         raise ValueError("Only http:// and https:// URLs without a user name are asked")
     return place
+
+
+def webhook(url: str) -> str:
+    """The URL itself. Raises ValueError: no webhook can be there."""
+    parsed(url)
+    if len(url) > MAX_WEBHOOK_LENGTH or re.search(r"[\x00-\x20\x7f]", url):
+        raise ValueError(f"the URL of a webhook has at most {MAX_WEBHOOK_LENGTH} characters, and no space among them")
+    return url

@@ -3,12 +3,12 @@
 from typing import Any
 
 import redis
-from flask import Flask, Response, redirect
+from flask import Flask, Request, Response, redirect
 from flask.json.provider import JSONProvider
 from flask_openapi3 import Info, OpenAPI
 from flask_openapi3_swagger.plugins import RegisterPlugin as SwaggerUI
 
-from app import api_keys, dashboard, waiting
+from app import api_keys, dashboard, proxies, request_json, waiting
 from app.api import (
     audit,
     errors,
@@ -26,10 +26,14 @@ from app.api import (
 from app.api.auth import authorize, check_scope
 from app.api.context import HARDENING, Answer, Context, asked, context
 from app.api.openapi import SECURITY
+from app.audit import Log
 from app.catalog import Catalog
+from app.errors import BadRequest
 from app.events import Hub
+from app.origin import OriginCheck
 from app.redis import connect
 from app.serializer import JSON
+from app.served import ServedQueues
 from app.settings import Settings, get_settings
 
 
@@ -38,13 +42,19 @@ class _Json(JSONProvider):
         return JSON.dumps(obj).decode()
 
     def loads(self, s: str | bytes, **_: Any) -> Any:
-        return JSON.loads(s)  # type: ignore[arg-type]
+        return request_json.loads(s.encode() if isinstance(s, str) else s)
 
 
 def create_app(
-    settings: Settings | None = None, connection: redis.Redis | None = None, catalog: Catalog | None = None
+    settings: Settings | None = None,
+    connection: redis.Redis | None = None,
+    catalog: Catalog | None = None,
+    has_workers: bool = True,
 ) -> Flask:
-    """The application on these settings; `connection` and `catalog` are for tests."""
+    """The application on these settings; `connection` and `catalog` are for tests.
+
+    `has_workers=False`: the caller runs the jobs of all queues itself, and is not warned that nobody does.
+    """
     settings = settings or get_settings()
     app = OpenAPI(
         "app",
@@ -56,15 +66,20 @@ def create_app(
     )
     app.json = _Json(app)
     keys = api_keys.parse(settings.api_keys.get_secret_value())
+    client = connection or connect(settings)
     blocking = connection or connect(settings, socket_timeout=waiting.LONGEST + 5)
     app.extensions["jobline"] = Context(
         settings,
-        connection or connect(settings),
+        client,
         blocking,
         catalog or Catalog(reload=settings.reload),
         keys,
         Hub(blocking, settings.event_streams),
+        ServedQueues(client, enabled=has_workers),
+        Log(client, settings.audit_limit),
     )
+    check = OriginCheck(settings).check
+    app.before_request(lambda: check(asked().method, asked().headers))
     app.before_request(check_scope)
     app.before_request(_take_json)
     errors.install(app)
@@ -75,18 +90,34 @@ def create_app(
     app.add_url_rule("/docs", "docs", lambda: redirect("/docs/swagger"))
     dashboard.mount(app, app.extensions["jobline"].redis, authorize)
     app.after_request(_finish)
+    if trusted := proxies.parse(settings.trusted_proxies):
+        app.wsgi_app = proxies.ForwardedClient(app.wsgi_app, trusted)  # type: ignore[method-assign]
     return app
 
 
 def _take_json() -> None:
-    """A body is JSON within its limit, or the request ends here: 413, 415 or 400."""
+    """A body is whole, within its limit, and JSON where one is read, or the request ends here: 413, 415 or 400."""
     request = asked()
-    if request.method in ("POST", "PUT", "PATCH") and request.path.startswith("/api/"):
+    if request.method in ("POST", "PUT", "PATCH", "DELETE") and request.path.startswith("/api/"):
         settings: Settings = context().settings
         bulk = request.path.endswith(("/jobs/bulk", "/workflows"))
         request.max_content_length = settings.bulk_body_limit if bulk else settings.body_limit
-        if request.get_data(cache=True):
+        body = request.get_data(cache=True)
+        if _is_cut_off(request, body):
+            raise BadRequest("The connection ended before the whole body came: nothing was done")
+        if body and request.method != "DELETE":
             request.get_json()
+
+
+def _is_cut_off(request: Request, body: bytes) -> bool:
+    """Whether fewer bytes came than were declared.
+
+    For a chunked body the server reports no error, and hands over the part that came. Cut JSON does not parse, so only
+    an empty part could be mistaken for a request without a body.
+    """
+    if request.content_length is not None:
+        return len(body) < request.content_length
+    return not body and request.headers.get("Transfer-Encoding", "").lower() == "chunked"
 
 
 def _finish(response: Response) -> Response:

@@ -15,12 +15,15 @@ from app import outbound, signing
 from app.errors import Invalid, NotFound
 from app.options import Discard, JobEvent, Retry, Webhook, WorkflowEvent
 from app.redis import DISABLED_WEBHOOKS
+from app.retry_after import parse as parse_retry_after
 from app.serializer import JSON, utc
 from app.settings import Settings, get_settings
 
 DELIVER = "jobs.webhooks.deliver"
 QUEUE = "webhooks"
 SECRET = "webhook_secret"  # noqa: S105 - the name of a field
+DELIVERY_SECRET = "delivery_secret"  # noqa: S105 - the name of a field
+"""Only deliveries have this field, from the outbox: the secret of their webhook, or '' for the service's."""
 TIMEOUT = 25  # seconds for one attempt, from the look-up of the name to the status of the answer
 SILENCE = 15.0  # seconds to connect, and between two parts of the answer
 HOURS = 3600
@@ -105,7 +108,7 @@ def deliver(url: str, told: dict[str, Any]) -> dict[str, Any]:
     from urllib3.exceptions import HTTPError
 
     job, began = get_current_job(), time.monotonic()
-    own = job.connection.hget(job.key, SECRET) if job else None
+    own = job.connection.hget(job.key, DELIVERY_SECRET) if job else None
     if own is None:
         raise Discard("Only what follows a job is delivered: say `webhook` when you enqueue one")
     place = outbound.parsed(url)
@@ -138,7 +141,7 @@ def _secrets(own: str) -> list[str]:
 
 
 def _bounded(retry_after: str | None) -> float | None:
-    seconds = outbound.seconds_to_wait(retry_after)
+    seconds = parse_retry_after(retry_after)
     return None if seconds is None else min(max(1.0, seconds), float(LADDER[-1]))
 
 
@@ -150,6 +153,7 @@ def _disable(connection: redis.Redis, url: str) -> None:
     with connection.pipeline() as pipeline:
         pipeline.zremrangebyscore(DISABLED_WEBHOOKS, "-inf", _oldest())
         pipeline.zadd(DISABLED_WEBHOOKS, {url: time.time()})
+        pipeline.expire(DISABLED_WEBHOOKS, DISABLED_FOR)
         pipeline.execute()
 
 

@@ -4,20 +4,22 @@ The client's own way costs more than the commands of a short job: packing, pooli
 uses a wire knows what was sent and not answered, and sends it again after `connect`.
 """
 
+import os
+import time
 from builtins import TimeoutError as SocketTimeout
 from queue import Empty, SimpleQueue
 from typing import Any
 
 import hiredis
 import redis
-from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, ResponseError, TimeoutError
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError, ResponseError, TimeoutError
+from redis.retry import Retry
+
+from app import pools
+from app.redis_errors import refused_for_now
 
 ANSWER_WITHIN = 10.0  # seconds
-TRANSIENT = (ConnectionError, TimeoutError, OutOfMemoryError, ReadOnlyError)
-"""What may be over at the next try."""
-
-_KINDS: dict[str, type[ResponseError]] = {"OOM": OutOfMemoryError, "READONLY": ReadOnlyError}
-_AWAY = ("LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "NOSCRIPT", "TRYAGAIN", "UNBLOCKED")
 
 
 def pack(*words: str | bytes | float) -> bytes:
@@ -26,11 +28,13 @@ def pack(*words: str | bytes | float) -> bytes:
 
 
 class Wire:
-    """One connection, used by one thread."""
+    """One connection, used by one thread. Unless it is `patient`, `connect` tries once, and not for long."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, patient: bool = True) -> None:
         self._pool = client.connection_pool
         self._connection = self._pool.get_connection()
+        if not patient:  # RQ's worker lets its connections wait for minutes
+            self._connection.retry, self._connection.socket_timeout = Retry(NoBackoff(), 0), ANSWER_WITHIN
         self._use()
 
     def _use(self) -> None:
@@ -68,8 +72,8 @@ class Wire:
         """The next answer, as bytes, int, None or a list of these.
 
         Raises:
-            ConnectionError, TimeoutError: none came.
-            ResponseError: the answer is an error; one of TRANSIENT where it may pass.
+            ConnectionError, TimeoutError: none came, or Redis refuses the command for now.
+            ResponseError: any other error.
         """
         answer = self._reader.gets()
         while answer is self:
@@ -84,19 +88,29 @@ class Wire:
             self._reader.feed(received)
             answer = self._reader.gets()
         if isinstance(answer, hiredis.ReplyError):
-            kind = str(answer).partition(" ")[0]
-            raise ConnectionError(str(answer)) if kind in _AWAY else _KINDS.get(kind, ResponseError)(str(answer))
+            reply = str(answer)
+            passing = refused_for_now(reply) or reply.startswith("NOSCRIPT")
+            raise ConnectionError(reply) if passing else ResponseError(reply)
         return answer
 
 
 class Wires:
-    """As many wires as are used at once, `most` of them; `client` is one whose connections nobody else takes."""
+    """As many wires as are used at once, `most` of them; `client` is one whose connections nobody else takes.
+
+    The one that was used last is used next; one that is idle for IDLE_SECONDS is closed.
+    """
 
     def __init__(self, client: redis.Redis, most: int, patience: float) -> None:
-        self._client, self._patience = client, patience
-        self._free: SimpleQueue[Wire | None] = SimpleQueue()
-        for _ in range(most):
-            self._free.put(None)
+        self._client, self._most, self._patience = client, most, patience
+        self._begin()
+
+    def _begin(self) -> None:
+        """Without any wire; also in a process that was forked, which must not speak on the wires of another."""
+        self._pid, self._look_at = os.getpid(), 0.0
+        self._free = list[tuple[Wire, float]]()  # each with when it was used last
+        self._permits: SimpleQueue[None] = SimpleQueue()  # a semaphore, and faster than one
+        for _ in range(self._most):
+            self._permits.put(None)
 
     def ask(self, command: bytes) -> Any:
         """A command's answer.
@@ -106,21 +120,49 @@ class Wires:
                 the command may have been carried out.
             TimeoutError, ResponseError: as `Wire.read`.
         """
+        if self._pid != os.getpid():
+            self._begin()
+        permits = self._permits
         try:
-            wire = self._free.get(timeout=self._patience)
+            permits.get(timeout=self._patience)
         except Empty:
             raise ConnectionError("no connection came free") from None
-        fit = None
         try:
-            wire = wire or Wire(self._client)
+            return self._ask(command)
+        finally:
+            permits.put(None)
+
+    def _ask(self, command: bytes) -> Any:
+        try:
+            wire = self._free.pop()[0]
+        except IndexError:
+            wire = Wire(self._client)
+        fit = False
+        try:
             wire.send(command)
             answer = wire.read()
-            fit = wire
+            fit = True
         except ResponseError:
-            fit = wire
+            fit = True
             raise
         finally:
-            if wire and wire is not fit:
+            if fit:
+                now = time.monotonic()
+                self._free.append((wire, now))
+                if now >= self._look_at:
+                    self._close_idle(now)
+            else:
                 wire.close()
-            self._free.put(fit)
         return answer
+
+    def _close_idle(self, now: float) -> None:
+        self._look_at = now + pools.LOOK_EVERY
+        while True:
+            try:
+                oldest = self._free.pop(0)
+            except IndexError:
+                return
+            if now - oldest[1] < pools.IDLE_SECONDS:
+                self._free.insert(0, oldest)
+                return
+            oldest[0].close()

@@ -25,6 +25,8 @@ def target(relative: str) -> Path:
         found = storage.create(relative)
     except storage.OutsideStorage as error:
         raise Discard(str(error)) from None
+    except (FileExistsError, NotADirectoryError):
+        raise Discard(f"{relative!r} lies below a file, not in a folder") from None
     if found.is_dir():
         raise Discard(f"{relative!r} is a folder")
     return found
@@ -32,10 +34,18 @@ def target(relative: str) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to: it takes that name once complete, and is removed after an error."""
+    """A file beside `path` to write to: it takes that name once complete, and is removed after an error.
+
+    Raises:
+        Discard: the files in storage exceed STORAGE_LIMIT, before or with this one.
+    """
     partial = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
+        storage.check_limit()
         yield partial
+        storage.check_limit()
         partial.replace(path)
+    except storage.StorageFull as error:
+        raise Discard(str(error)) from None
     finally:
         partial.unlink(missing_ok=True)

@@ -16,13 +16,14 @@ REDIRECT_LIMIT = 5
 TRANSIENT = (408, 425, 429)
 HEADERS = ("content-type", "last-modified", "etag", "date")
 CHUNK = 64 * 1024
+MAX_BYTES = 1024**3
 
 
 @job(timeout=600, retry=Retry(max=5, initial=2, on=(OSError,)))
 def fetch(
     url: AnyHttpUrl,
     timeout: Annotated[float, Field(gt=0, le=300)] = 10,
-    max_bytes: Annotated[int, Field(gt=0)] = 10_000_000,
+    max_bytes: Annotated[int, Field(gt=0, le=MAX_BYTES)] = 10_000_000,
     save_as: str | None = None,
 ) -> dict[str, Any]:
     """GET a URL, and return its text, or save it under a path of storage (better for more than a few kB).

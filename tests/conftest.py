@@ -1,6 +1,8 @@
 """What every test may use: a fast fake Redis, a real Valkey, settings, and the application on either."""
 
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -15,11 +17,12 @@ import fakeredis
 import pytest
 import redis
 
-from app import embedded, job_state
+from app import catalog, embedded, function, job_state
 from app.settings import Settings, get_settings
 from tests.receiver import Receiver, listening
 
 ROOT = Path(__file__).parent.parent
+pytest_plugins = ["tests.plugin"]
 
 
 def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
@@ -32,10 +35,15 @@ def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
     raise AssertionError(f"not so after {seconds} s")
 
 
+PORTS = range(20_000, 32_000)
+"""Below those that systems give to outgoing connections, which could take a port before its server binds it."""
+
+
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    while True:
+        with socket.socket() as found, contextlib.suppress(OSError):
+            found.bind(("127.0.0.1", random.choice(PORTS)))
+            return int(found.getsockname()[1])
 
 
 @pytest.fixture(autouse=True)
@@ -118,6 +126,20 @@ def receiver() -> Iterator[Receiver]:
     """Where webhooks arrive."""
     with listening() as found:
         yield found
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty package that the catalogue looks into, in place of `jobs/`."""
+    folder = tmp_path / "sample"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    for module in (catalog, function):
+        monkeypatch.setattr(module, "PACKAGE", "sample")
+    yield folder
+    for name in [name for name in sys.modules if name.partition(".")[0] == "sample"]:
+        del sys.modules[name]
 
 
 RQ_WORKER = ("-m", "rq.cli", "worker", "-w", "app.worker.Worker", "-c", "app.worker_config")

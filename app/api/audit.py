@@ -40,7 +40,7 @@ def write_down(response: Response) -> None:
             address=request.remote_addr or "",
             details=g.get("noted", {}),
         )
-        audit.record(context().redis, entry, settings.audit_limit)
+        context().audit.record(entry)
 
 
 def _target(response: Response) -> str:

@@ -8,10 +8,12 @@ from urllib.parse import urlencode
 from flask import Request, Response, current_app, g, request
 from redis import Redis
 
+from app import audit
 from app.api_keys import ApiKey
 from app.catalog import Catalog
 from app.events import Hub
 from app.serializer import JSON
+from app.served import ServedQueues
 from app.settings import Settings
 
 
@@ -24,6 +26,8 @@ class Context:
     catalog: Catalog
     keys: list[ApiKey]
     events: Hub
+    served: ServedQueues
+    audit: audit.Log
 
 
 def context() -> Context:

@@ -6,13 +6,12 @@ from typing import Any
 import orjson
 from flask import Flask, Response, request
 from pydantic import ValidationError
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
 from app.errors import Invalid, JoblineError, TooManyRequests, Unauthorized, Unavailable
 from app.pointers import below, place_in
+from app.redis_errors import may_pass
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +19,7 @@ log = logging.getLogger(__name__)
 def install(app: Flask) -> None:
     app.register_error_handler(JoblineError, render)
     app.register_error_handler(HTTPException, _from_werkzeug)
-    app.register_error_handler(RedisConnectionError, _redis_is_away)
-    app.register_error_handler(RedisTimeoutError, _redis_is_away)
-    app.register_error_handler(ReadOnlyError, _redis_is_away)
-    app.register_error_handler(OutOfMemoryError, _redis_is_away)
+    app.register_error_handler(RedisError, _from_redis)
     app.register_error_handler(Exception, _unforeseen)
 
 
@@ -63,9 +59,11 @@ def _from_werkzeug(error: HTTPException) -> Response:
     return response
 
 
-def _redis_is_away(error: RedisError) -> Response:
+def _from_redis(error: RedisError) -> Response:
+    if not may_pass(error):
+        return _unforeseen(error)
     log.warning("redis is away: %s", type(error).__name__)
-    return render(Unavailable("Redis does not answer"))
+    return render(Unavailable("Redis does not answer, or takes no writes"))
 
 
 def _unforeseen(error: Exception) -> Response:

@@ -22,16 +22,20 @@ api = blueprint("functions", "functions", "/api/v1/functions")
 @api.get("", responses={200: Functions})
 @requires("read")
 def list_functions() -> Response:
-    """Every function that can be run, and the modules that do not import."""
+    """Every function that can be run: the public ones (no underscore) that are defined in a module of `jobs/`.
+
+    Also the modules that do not import, and the functions that are set aside for their options or annotations.
+    """
     catalog = context().catalog.refresh()
-    found = [_as_json(function) for _, function in sorted(catalog.functions.items())]
-    return answer({"functions": found, "broken": catalog.broken})
+    found = [_as_json(function) for _, function in sorted(catalog.offered.items())]
+    rejected = [asdict(one) for _, one in sorted(catalog.rejected.items())]
+    return answer({"functions": found, "broken": catalog.broken, "rejected": rejected})
 
 
 @api.get("/<string:name>", responses={200: FunctionAnswer})
 @requires("read")
 def get_function(path: NamePath) -> Response:
-    """One function, with the JSON Schema of its arguments and its result."""
+    """One function, with the JSON Schema of its arguments and its result; 404 says why, if it is set aside."""
     return answer(_as_json(context().catalog.get(path.name)))
 
 
@@ -67,7 +71,7 @@ def _as_json(function: Function) -> dict[str, object]:
             "rate_limit": options.rate_limit and asdict(options.rate_limit),
             "concurrency": options.concurrency and asdict(options.concurrency),
             "breaker": options.breaker and asdict(options.breaker),
-            "unique": options.unique and asdict(options.unique),
+            "unique": options.unique and {**asdict(options.unique), "lasts": options.unique.ttl},
             "tags": options.tags,
             "webhook": options.webhook.shown() if options.webhook else None,
             "idempotent": options.idempotent,

@@ -1,15 +1,14 @@
 """/jobs: enqueue one or many, list, look, wait, change, cancel, requeue, delete."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, cast
 
 from flask import Response, request
-from pydantic import BaseModel
 
-from app import amend, bulk, changes, job_state, listing, outcome, queueing, waiting
+from app import amend, bulk, changes, job_state, listing, outcome, queueing, waiting, webhooks
 from app.api.auth import requires
 from app.api.context import answer, context, note, page
 from app.api.once import answered, kept, once
@@ -18,9 +17,8 @@ from app.api.schemas.bulk import Bulk, BulkCancel, BulkCanceled, BulkDelete, Bul
 from app.api.schemas.jobs import AmendBody, BulkBody, Ids, JobBody, JobDetail, JobPath, Jobs, JobsQuery, RequeueBody
 from app.catalog import name_of
 from app.errors import Invalid, NotFound
-from app.fields import ConcurrencyBody, RateBody
+from app.fields import as_limit
 from app.idempotency import Receipt
-from app.options import Limit
 from app.pointers import Place
 from app.queueing import NewJob
 from app.redis import moment
@@ -56,11 +54,12 @@ def enqueue_bulk(body: BulkBody) -> Response:
     if errors:
         raise Invalid("No job was enqueued", errors)
     note(jobs=len(jobs))
+    warned = unserved(jobs)
 
     def act(receipt: Receipt | None) -> Response:
         if receipt:
-            receipt.answer = lambda ids: kept({"ids": ids}, 202)
-        return answer({"ids": queueing.enqueue(context().redis, jobs, receipt)}, 202)
+            receipt.answer = lambda ids: kept({"ids": ids, **warned}, 202)
+        return answer({"ids": queueing.enqueue(context().redis, jobs, receipt), **warned}, 202)
 
     return once(act)
 
@@ -68,7 +67,7 @@ def enqueue_bulk(body: BulkBody) -> Response:
 @api.get("", responses={200: Jobs})
 @requires("read")
 def list_jobs(query: JobsQuery) -> Response:
-    """Jobs, newest first in each queue and state."""
+    """Jobs, newest first: by when they were last queued, or else created. One queue and state has its own order."""
     return page("jobs", *listing.jobs(context().redis, query, query.limit, query.cursor))
 
 
@@ -156,18 +155,12 @@ def new_job(body: JobBody, pointer: str = "#", unknown: Collection[Place] = ()) 
         at=at,
         named=body.id is not None,
         retry=body.retry.as_retry() if body.retry else None,
-        rate_limit=_limit(body.rate_limit),
-        concurrency=_limit(body.concurrency),
+        rate_limit=as_limit(body.rate_limit),
+        concurrency=as_limit(body.concurrency),
         unique=body.unique.as_unique() if body.unique else None,
         webhook=body.webhook.as_webhook() if body.webhook else None,
         **body.model_dump(exclude=SPOKEN_FOR),
     )
-
-
-def _limit(said: str | int | RateBody | ConcurrencyBody | None) -> Limit | None:
-    if isinstance(said, BaseModel):
-        return Limit(**said.model_dump())
-    return Limit(said) if said else None
 
 
 def accept(job: NewJob) -> Response:
@@ -184,6 +177,8 @@ def accept(job: NewJob) -> Response:
             return answered(begun(), 202)
         state = _job_after(job_id, wait)
         status = 200 if job_id != job.id or state["status"] in job_state.ENDED else 202
+        if status == 202:
+            state |= unserved([job])
         if receipt:
             receipt.keep(kept(state, status))
         return answered(state, status)
@@ -212,7 +207,17 @@ def _state(job: NewJob) -> dict[str, Any]:
     )
     if job.status == "scheduled" and job.at:
         state["scheduled_for"] = utc(job.at)
-    return {**state, "history": []}
+        state["waiting_for"] = job_state.waiting("delay", until=state["scheduled_for"])
+    return {**state, "history": [], **unserved([job])}
+
+
+def unserved(jobs: Iterable[NewJob], delivers: bool = False) -> dict[str, list[str]]:
+    """`warnings` of new jobs: queues that no worker serves, theirs or that of the deliveries of webhooks."""
+    queues = dict[str, None]()
+    for job in jobs:
+        queues[job.queue] = None
+        delivers = delivers or "webhook" in job.ours
+    return context().served.warnings([*queues, webhooks.QUEUE] if delivers else queues)
 
 
 def preferred_wait() -> int:

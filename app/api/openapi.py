@@ -1,6 +1,7 @@
 """The OpenAPI 3.1 document: the routes, as flask-openapi3 collects them, and each function's own typed body."""
 
 import copy
+import re
 from typing import Any
 
 from flask import Flask
@@ -100,17 +101,18 @@ def document(app: Flask, catalog: Catalog, secured: bool) -> dict[str, Any]:
     spec["paths"]["/api/v1/jobs/{job_id}/requeue"]["post"]["requestBody"]["required"] = False
     template = spec["paths"]["/api/v1/functions/{name}/jobs"]["post"]
     template["requestBody"] = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
-    for name, function in sorted(catalog.functions.items()):
+    for name, function in sorted(catalog.offered.items()):
         spec["paths"][f"/api/v1/functions/{name}/jobs"] = {"post": _operation(function, template, components)}
     return spec
 
 
 def _operation(function: Function, template: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
-    schema = _moved(function.schema, components, f"{function.name}.")
+    ascii_name = re.sub(r"[^A-Za-z0-9._-]", lambda found: f"{ord(found[0]):x}", function.name)
+    schema = _moved(function.schema, components, f"{ascii_name}.")
     summary, _, description = function.description.partition("\n")
     operation = {
         **template,
-        "operationId": f"call_{function.name.replace('.', '_')}",
+        "operationId": f"call_{ascii_name.replace('.', '_')}",
         "summary": summary or function.name,
         "description": description.strip(),
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
@@ -128,11 +130,11 @@ def _moved(schema: dict[str, Any], components: dict[str, Any], prefix: str = "")
 
 
 def _renamed(value: Any, prefix: str) -> Any:
+    """With its references (of `$ref`, and of a discriminator's mapping) as they are after the move."""
     if isinstance(value, dict):
-        return {
-            key: REF + prefix + item.removeprefix("#/$defs/")
-            if key == "$ref" and isinstance(item, str) and item.startswith("#/$defs/")
-            else _renamed(item, prefix)
-            for key, item in value.items()
-        }
-    return [_renamed(item, prefix) for item in value] if isinstance(value, list) else value
+        return {key: _renamed(item, prefix) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_renamed(item, prefix) for item in value]
+    if isinstance(value, str) and value.startswith("#/$defs/"):
+        return REF + prefix + value.removeprefix("#/$defs/")
+    return value

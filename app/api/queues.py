@@ -1,12 +1,14 @@
 """/queues: look, pause, resume, empty; and /workers."""
 
+from typing import Any
+
 from flask import Response
 
 from app import listing, queues
 from app.api.auth import requires
 from app.api.context import answer, context
 from app.api.openapi import blueprint
-from app.api.schemas.queues import Deleted, Queue, QueuePath, Queues, Workers
+from app.api.schemas.queues import Deleted, Queue, QueuePath, Queues, Worker, Workers
 from app.api.schemas.system import NamePath
 
 api = blueprint("queues", "queues", "/api/v1")
@@ -16,14 +18,14 @@ api = blueprint("queues", "queues", "/api/v1")
 @requires("read")
 def list_queues() -> Response:
     """Every queue with its counts."""
-    return answer({"queues": listing.queues(context().redis)})
+    return answer({"queues": context().served.of_queues(listing.queues(context().redis))})
 
 
 @api.get("/queues/<string:name>", responses={200: Queue})
 @requires("read")
 def get_queue(path: NamePath) -> Response:
     """One queue with its counts."""
-    return answer(listing.queue(context().redis, path.name))
+    return _shown(listing.queue(context().redis, path.name))
 
 
 @api.post("/queues/<string:name>/pause", responses={200: Queue})
@@ -31,7 +33,7 @@ def get_queue(path: NamePath) -> Response:
 def pause(path: QueuePath) -> Response:
     """Accept jobs, and run none."""
     queues.pause(context().redis, path.name)
-    return answer(listing.queues(context().redis, [path.name])[0])
+    return _shown(listing.queues(context().redis, [path.name])[0])
 
 
 @api.post("/queues/<string:name>/resume", responses={200: Queue})
@@ -39,7 +41,7 @@ def pause(path: QueuePath) -> Response:
 def resume(path: QueuePath) -> Response:
     """Run jobs again."""
     queues.resume(context().redis, path.name)
-    return answer(listing.queues(context().redis, [path.name])[0])
+    return _shown(listing.queues(context().redis, [path.name])[0])
 
 
 @api.post("/queues/<string:name>/empty", responses={200: Deleted})
@@ -55,3 +57,14 @@ def empty(path: QueuePath) -> Response:
 def list_workers() -> Response:
     """The workers that are registered."""
     return answer({"workers": listing.workers(context().redis)})
+
+
+@api.get("/workers/<string:name>", responses={200: Worker})
+@requires("read")
+def get_worker(path: NamePath) -> Response:
+    """One worker."""
+    return answer(listing.worker(context().redis, path.name))
+
+
+def _shown(queue: dict[str, Any]) -> Response:
+    return answer(context().served.of_queues([queue])[0])

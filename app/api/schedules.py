@@ -28,12 +28,13 @@ api = blueprint("schedules", "schedules", "/api/v1/schedules")
 @api.get("", responses={200: Schedules})
 @requires("read")
 def list_schedules(query: SchedulesQuery) -> Response:
-    """Schedules by name, and what was found among them that is not ours to run."""
+    """Schedules by name; entries of scheduler.py that are set aside; and what was found that is not ours to run."""
     connection = context().redis
     names = store.names(connection, query.cursor or "", query.limit)
     found = [state for state in store.read(connection, names).values() if isinstance(state, State)]
     cursor = names[-1] if len(names) == query.limit else None
-    return answer({"schedules": _as_json(found), "next_cursor": cursor, "quarantined": store.quarantined(connection)})
+    others = {"quarantined": store.quarantined(connection), "rejected": store.rejected(connection)}
+    return answer({"schedules": _as_json(found), "next_cursor": cursor, **others})
 
 
 @api.post("/preview", responses={200: Preview})

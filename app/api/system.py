@@ -6,6 +6,7 @@ from app import health
 from app.api.context import answer, context
 from app.api.openapi import PROBLEMS, blueprint, document
 from app.api.schemas.system import Health
+from app.schedules import store
 
 api = blueprint("system", "system", "")
 pages = Blueprint("pages", __name__, template_folder="templates")
@@ -19,10 +20,19 @@ def livez() -> Response:
 
 @api.get("/readyz", responses={200: Health, 503: PROBLEMS[503]})
 def readyz() -> Response:
-    """Redis answers, how old the scheduler's last move is, and modules that do not import. 503 while Redis is away."""
+    """Redis answers, how old the scheduler's last move is, and what is set aside. 503 while Redis is away.
+
+    `degraded`: there are modules that do not import, or functions or schedules that are set aside.
+    """
     context().redis.ping()
-    broken, age = context().catalog.refresh().broken, health.scheduler_age(context().redis)
-    return answer({"status": "degraded" if broken else "ok", "redis": "ok", "scheduler": age, "broken": broken})
+    catalog, age = context().catalog.refresh(), health.scheduler_age(context().redis)
+    set_aside = {
+        "broken": catalog.broken,
+        "rejected_functions": {name: str(one) for name, one in catalog.rejected.items()},
+        "rejected_schedules": store.set_aside(context().redis),
+    }
+    status = "degraded" if any(set_aside.values()) else "ok"
+    return answer({"status": status, "redis": "ok", "scheduler": age, **set_aside})
 
 
 @pages.get("/openapi.json")

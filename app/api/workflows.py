@@ -7,7 +7,7 @@ from flask import Response
 from app import outcome, webhooks
 from app.api.auth import requires
 from app.api.context import answer, context, page
-from app.api.jobs import new_job
+from app.api.jobs import new_job, unserved
 from app.api.once import answered, kept, once
 from app.api.openapi import ONCE, blueprint
 from app.api.schemas.workflows import (
@@ -51,11 +51,13 @@ def submit(body: WorkflowBody) -> Response:
         settings.result_ttl, settings.failure_ttl, webhook,
     )  # fmt: skip
 
+    warned = unserved((job for _, jobs in made for job in jobs), delivers=webhook is not None)
+
     def act(receipt: Receipt | None) -> Response:
         if receipt:
-            receipt.answer = lambda _: kept(flow.summary(), 202)
+            receipt.answer = lambda _: kept({**flow.summary(), **warned}, 202)
         store.create(context().redis, flow, receipt)
-        return answered(flow.summary(), 202)
+        return answered({**flow.summary(), **warned}, 202)
 
     return once(act)
 

@@ -7,8 +7,7 @@ from typing import Any
 import click
 
 from app.cli.client import Answer, Client
-
-INTERRUPTED = 130  # as a shell has it
+from app.cli.interrupt import INTERRUPTED, interruptible
 
 EXIT_CODES = """\b
 Exit codes:
@@ -54,7 +53,8 @@ class Command(click.Command):
         url, key_file, as_json = (ctx.params.pop(name) for name in ("url", "key_file", "as_json"))
         ctx.obj = Api(Client(url, key_file), as_json)
         try:
-            return super().invoke(ctx)
+            with interruptible():
+                return super().invoke(ctx)
         except (KeyboardInterrupt, click.Abort):
             ctx.exit(INTERRUPTED)
 

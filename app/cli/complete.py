@@ -24,4 +24,5 @@ def _names(resource: str, field: str = "name") -> Completer:
 
 
 functions, queues, schedules = _names("functions"), _names("queues"), _names("schedules")
+workers = _names("workers")
 jobs, workflows = _names("jobs", "id"), _names("workflows", "id")

@@ -17,7 +17,7 @@ def group() -> None:
 @group.command("list")
 @click.pass_obj
 def list_functions(api: Api) -> None:
-    """Every function, and the modules that do not import."""
+    """Every function, the modules that do not import, and the functions that are set aside."""
     api.show(api.call("GET", "functions"), _table)
 
 
@@ -34,6 +34,8 @@ def _table(found: Any) -> None:
     table(("name", "queue", "description"), rows)
     for module, reason in found["broken"].items():
         say(f"{plain(module)} does not import: {plain(reason)}")
+    for one in found["rejected"]:
+        say(f"{plain(one['name'])} is set aside: {plain(one['file'])}:{one['line']}: {plain(one['reason'])}")
 
 
 def _show(function: Any) -> None:
@@ -53,6 +55,8 @@ def _show(function: Any) -> None:
 
 def _type(schema: Any) -> str:
     """A JSON Schema in a word, if there is one for it."""
+    if not isinstance(schema, dict):
+        return "any"
     if "anyOf" in schema:
         return " or ".join(_type(one) for one in schema["anyOf"])
     if "enum" in schema:

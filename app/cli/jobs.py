@@ -6,15 +6,14 @@ from typing import Any
 import click
 import orjson
 
-from app.cli import arguments, complete, follow
+from app.cli import arguments, complete, follow, job_views
 from app.cli.client import Answer
 from app.cli.command import EXIT_CODES, Api, Resource
-from app.cli.output import block, details, moment, more, say, table
+from app.cli.output import details, say
 from app.job_state import ENDED
 from app.selection import STATES
 
 JOB = click.argument("job_id", shell_complete=complete.jobs)
-COLUMNS = ("id", "function", "status", "queue", "created")
 
 HOW = arguments.options(
     click.option("--queue", shell_complete=complete.queues),
@@ -87,7 +86,7 @@ def enqueue(
     answer = api.call("POST", "jobs", body=body)
     if until_ended:
         _end(api, follow.wait(api, answer.json["id"], timeout))
-    api.show(answer, _show)
+    api.show(answer, job_views.show)
 
 
 @group.command()
@@ -107,7 +106,7 @@ def watch(api: Api, job_ids: tuple[str, ...], timeout: float | None) -> None:
     """Show how far jobs are, until all have ended; exit with 1 if one did not finish. --json: `{"jobs": [...]}`."""
     answers = follow.watch(api, list(job_ids), timeout)
     together = Answer(f'{{"jobs":[{",".join(a.text for a in answers)}]}}', {"jobs": [a.json for a in answers]})
-    api.show(together, _table)
+    api.show(together, job_views.table)
     sys.exit(follow.exit_code(together.json["jobs"]))
 
 
@@ -117,8 +116,8 @@ def watch(api: Api, job_ids: tuple[str, ...], timeout: float | None) -> None:
 @click.option("--cursor", help="Of the next page, as the last one named it.")
 @click.pass_obj
 def list_jobs(api: Api, **query: Any) -> None:
-    """Jobs, newest first in each queue and state."""
-    api.show(api.call("GET", "jobs", query=query), _page)
+    """Jobs, newest first."""
+    api.show(api.call("GET", "jobs", query=query), job_views.page)
 
 
 @group.command()
@@ -126,7 +125,7 @@ def list_jobs(api: Api, **query: Any) -> None:
 @click.pass_obj
 def show(api: Api, job_id: str) -> None:
     """A job, with its result or its error."""
-    api.show(api.call("GET", "jobs", job_id), _show)
+    api.show(api.call("GET", "jobs", job_id), job_views.show)
 
 
 @group.command()
@@ -136,7 +135,9 @@ def show(api: Api, job_id: str) -> None:
 @click.pass_obj
 def change(api: Api, job_id: str, others: tuple[str, ...], **how: Any) -> None:
     """Change when, where and how a job runs that has not started; tags that are given replace all that it has."""
-    api.show(api.call("PATCH", "jobs", job_id, body={**_how(**how), **arguments.named(others, "--option")}), _show)
+    api.show(
+        api.call("PATCH", "jobs", job_id, body={**_how(**how), **arguments.named(others, "--option")}), job_views.show
+    )
 
 
 @group.command()
@@ -146,7 +147,7 @@ def cancel(api: Api, job_id: str | None, **which: Any) -> None:
     """Cancel a job that has not started, or stop the one that runs; without an ID all that a filter means."""
     meant = _meant(job_id, which)
     if job_id:
-        api.show(api.call("POST", "jobs", job_id, "cancel"), _show)
+        api.show(api.call("POST", "jobs", job_id, "cancel"), job_views.show)
     else:
         api.show(_to_all(api, "cancel", meant), details)
 
@@ -176,7 +177,7 @@ def requeue(
     if job_id:
         changed |= arguments.said(queue=which.pop("queue"))
         _meant(job_id, which)
-        api.show(api.call("POST", "jobs", job_id, "requeue", body=changed or None), _show)
+        api.show(api.call("POST", "jobs", job_id, "requeue", body=changed or None), job_views.show)
     elif changed:
         raise click.UsageError("arguments, a timeout and retries are for one job: give its ID")
     else:
@@ -243,24 +244,5 @@ def _to_all(api: Api, action: str, meant: dict[str, Any]) -> Answer:
 
 def _end(api: Api, answer: Answer) -> None:
     """Show a job that has ended, and exit by how."""
-    api.show(answer, _show)
+    api.show(answer, job_views.show)
     sys.exit(follow.exit_code([answer.json]))
-
-
-def _page(found: Any) -> None:
-    _table(found)
-    more(found)
-
-
-def _table(found: Any) -> None:
-    jobs = found["jobs"]
-    table(COLUMNS, ((j["id"], j["function"], j["status"], j["queue"], moment(j["created_at"])) for j in jobs))
-
-
-def _show(job: Any) -> None:
-    error = job["error"] or {}
-    moments = {name.removesuffix("_at"): moment(job[name]) for name in job if name.endswith("_at")}
-    others = {name: value for name, value in job.items() if not name.endswith("_at") and name not in ("error", "links")}
-    details({**others, "error": f"{error['type']}: {error['message']}" if error else None, **moments})
-    if error.get("traceback"):
-        block(error["traceback"])

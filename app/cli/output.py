@@ -31,6 +31,12 @@ def say(message: str) -> None:
     click.echo(message, err=True)
 
 
+def warn(answer: Any) -> None:
+    """Say what the API warns of."""
+    for warning in answer.get("warnings", ()):
+        say(f"Warning: {plain(warning)}")
+
+
 def plain(value: Any) -> str:
     """Any JSON value in one line; without what would steer a terminal."""
     if value is None:

@@ -6,7 +6,7 @@ import click
 
 from app.cli import complete
 from app.cli.command import EXIT_CODES, Api, Resource
-from app.cli.output import say, table
+from app.cli.output import say, table, warn
 
 COUNTS = ("queued", "started", "scheduled", "deferred", "failed", "finished", "canceled")
 QUEUE = click.argument("name", shell_complete=complete.queues)
@@ -66,3 +66,5 @@ def _table(queues: list[Any]) -> None:
         for queue in queues
     )
     table(("name", "", *COUNTS), rows)
+    for queue in queues:
+        warn(queue)

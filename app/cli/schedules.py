@@ -120,6 +120,8 @@ def _page(found: Any) -> None:
         for one in found["schedules"]
     )  # fmt: skip
     table(("name", "function", "rule", "next", "", "reason"), rows)
+    for entry in found["rejected"]:
+        say(f"{plain(entry['name'])} is set aside: {plain(entry['reason'])}")
     for entry in found["quarantined"]:
         say(f"{plain(entry['id'])} is not run: {plain(entry['reason'])}")
     more(found)

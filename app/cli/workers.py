@@ -1,11 +1,12 @@
-"""`workers`: who runs jobs."""
+"""`workers`: list, show."""
 
 from typing import Any
 
 import click
 
+from app.cli import complete
 from app.cli.command import EXIT_CODES, Api, Resource
-from app.cli.output import moment, table
+from app.cli.output import details, moment, table
 
 
 @click.group(cls=Resource, epilog=EXIT_CODES)
@@ -18,6 +19,19 @@ def group() -> None:
 def list_workers(api: Api) -> None:
     """The workers that are registered."""
     api.show(api.call("GET", "workers"), _table)
+
+
+@group.command()
+@click.argument("name", shell_complete=complete.workers)
+@click.pass_obj
+def show(api: Api, name: str) -> None:
+    """One worker, with what it runs now."""
+    api.show(api.call("GET", "workers", name), _one)
+
+
+def _one(worker: Any) -> None:
+    moments = {"birth": moment(worker["birth"]), "last_heartbeat": moment(worker["last_heartbeat"])}
+    details({**worker, "queues": ",".join(worker["queues"]), **moments})
 
 
 def _table(found: Any) -> None:

@@ -7,7 +7,7 @@ import click
 
 from app.cli import arguments, complete, follow
 from app.cli.command import EXIT_CODES, Api, Resource
-from app.cli.output import details, moment, more, plain, table
+from app.cli.output import details, moment, more, plain, table, warn
 
 WORKFLOW = click.argument("workflow_id", shell_complete=complete.workflows)
 
@@ -76,6 +76,7 @@ def _summary(workflow: Any) -> None:
     known = {name: workflow[name] for name in ("id", "name", "status")}
     moments = {name: moment(workflow[f"{name}_at"]) for name in ("created", "ended")}
     details({**known, "jobs": _ended(workflow["counts"]), **moments})
+    warn(workflow)
 
 
 def _show(workflow: Any) -> None:

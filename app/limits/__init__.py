@@ -5,6 +5,7 @@ of the limit that it waits for (library.lua). It comes back to the head of its q
 that held it ends (release.lua), or when its time has come (look.lua, by the leading scheduler). It spends no retry.
 """
 
+import secrets
 from typing import Any
 
 import redis
@@ -62,4 +63,5 @@ def failed(connection: redis.Redis, function: Function) -> None:
     breaker = function.options.breaker
     if breaker:
         keys = [f"jobline:breaker:{function.name}:failures", f"jobline:breaker:{function.name}:open"]
-        script(connection, "limits/failed")(keys=keys, args=[breaker.failures, breaker.window, breaker.cool_down])
+        args = [breaker.failures, breaker.window, breaker.cool_down, secrets.token_hex(8)]
+        script(connection, "limits/failed")(keys=keys, args=args)

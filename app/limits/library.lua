@@ -1,8 +1,9 @@
 -- Limits, for the scripts that begin with this library. A limit is { kind, id, most, window }, its keys are
 -- jobline:limit:ID:starts (rate: the times of the last `most` starts, the newest first), :held (slots: queue, job and
 -- execution of those that run), :waiting (jobs that were put off, in order), :let_go (those of them that are on their
--- queue again, with a place kept for each), and in jobline:limits:waiting when to look at a limit that is waited for.
-local LOOK_AGAIN, FALL_BACK = 1, 600 -- seconds
+-- queue again, with a place kept for each), and in jobline:limits:waiting when to look at a limit that has either of these.
+-- The field `waits_for` of a job's hash is the id of the limit that it waits for, or breaker:function:NAME.
+local LOOK_AGAIN, LET_GO_LOOK, FALL_BACK = 1, 5, 600 -- seconds
 local PEERS = 100 -- jobs of a queue that are read to find the last one that was let go
 local WAITING = 'jobline:limits:waiting'
 
@@ -45,11 +46,12 @@ local function let_go(limit, now)
     local id = redis.call('LPOP', waiting)
     if not id then break end
     local job = 'rq:job:' .. id
-    local queue = redis.call('HGET', job, 'origin')
+    local said = redis.call('HMGET', job, 'origin', 'waits_for')
+    local queue = said[1]
+    if said[2] == limit[2] then redis.call('HDEL', job, 'waits_for') end -- it is in the list no more
     if queue and redis.call('ZREM', 'rq:scheduled:' .. queue, id) == 1 then -- else it was canceled meanwhile
       redis.call('HSET', job, 'status', 'queued')
       tell(id, queue, 'queued')
-      redis.call('HDEL', job, 'waits_for')
       places[#places + 1] = { 'rq:queue:' .. queue, id }
     end
   end
@@ -67,6 +69,8 @@ local function let_go(limit, now)
   if redis.call('EXISTS', waiting) == 1 then
     if redis.call('EXISTS', gone) == 1 then next_at = math.min(next_at, now + LOOK_AGAIN) end -- a place may be given up
     redis.call('ZADD', WAITING, next_at, cjson.encode(limit))
+  elseif redis.call('EXISTS', gone) == 1 then -- one of these may never begin: it was deleted, or its ttl ran out
+    redis.call('ZADD', WAITING, now + LET_GO_LOOK, cjson.encode(limit))
   else
     redis.call('ZREM', WAITING, cjson.encode(limit))
   end
@@ -78,6 +82,7 @@ local function put_off(id, queue, limit, now, was_let_go)
   redis.call('HSET', job, 'status', 'scheduled')
   if limit[1] == 'breaker' then
     at = now + (redis.call('PTTL', 'jobline:breaker:' .. limit[2] .. ':open') + 1) / 1000 -- it is open in that millisecond
+    redis.call('HSET', job, 'waits_for', 'breaker:function:' .. limit[2])
   else
     if redis.call('HGET', job, 'waits_for') ~= limit[2] then -- else it is in the list already
       redis.call('HSET', job, 'waits_for', limit[2])
@@ -90,6 +95,18 @@ local function put_off(id, queue, limit, now, was_let_go)
   redis.call('ZADD', 'rq:scheduled:' .. queue, at, id)
   tell(id, queue, 'scheduled')
   if limit[1] ~= 'breaker' then let_go(limit, now) end
+end
+
+-- An execution is over: what waited for its place may begin. Sent again it changes nothing. `limits`: JSON, as the job's
+-- hash has them.
+local function release(limits, queue, id, execution)
+  local now = clock()
+  for _, limit in ipairs(cjson.decode(limits)) do
+    if limit[1] == 'slots' then
+      local held = redis.call('SREM', key(limit, 'held'), queue .. '|' .. id .. ':' .. execution) == 1
+      if held and redis.call('EXISTS', key(limit, 'waiting')) == 1 then let_go(limit, now) end
+    end
+  end
 end
 
 -- Whether a job that was taken from its queue may begin as this execution; else it is put off.

@@ -1,8 +1,2 @@
--- An execution is over: what waited for its place may begin. ARGV: limits (JSON), queue, job's id, execution's id.
-local now = clock()
-for _, limit in ipairs(cjson.decode(ARGV[1])) do
-  if limit[1] == 'slots' then
-    redis.call('SREM', key(limit, 'held'), ARGV[2] .. '|' .. ARGV[3] .. ':' .. ARGV[4])
-    if redis.call('EXISTS', key(limit, 'waiting')) == 1 then let_go(limit, now) end
-  end
-end
+-- An execution is over. ARGV: limits (JSON), queue, job's id, execution's id.
+release(ARGV[1], ARGV[2], ARGV[3], ARGV[4])

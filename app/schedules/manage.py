@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Any
 
 import redis
-from pydantic import ValidationError
 from redis.client import Pipeline
 
 from app import queueing
@@ -15,7 +14,7 @@ from app.schedules import store
 from app.schedules.rule import Schedule, When
 from app.schedules.state import State
 from app.schedules.store import PREFIX, Found
-from app.serializer import utc
+from app.serializer import text_of, utc
 from app.settings import Settings
 
 
@@ -124,21 +123,14 @@ def shown_to_rq(schedule: Schedule, catalog: Catalog, settings: Settings) -> New
     )  # fmt: skip
 
 
-def checked(said: dict[str, Any]) -> Schedule:
-    """A declared schedule. Raises ValueError in words."""
-    try:
-        return Schedule.model_validate(said)
-    except ValidationError as error:
-        places = [(".".join(map(str, item["loc"])), item["msg"]) for item in error.errors()]
-        raise ValueError("; ".join(f"{place}: {message}" if place else message for place, message in places)) from None
-
-
 def shown_or_why(schedule: Schedule, catalog: Catalog, settings: Settings) -> NewJob | str:
     """As `shown_to_rq`, or why it could not run."""
     try:
         return shown_to_rq(schedule, catalog, settings)
     except JoblineError as error:
         return "; ".join(item["detail"] for item in error.errors or []) or error.detail
+    except Exception as error:  # an author's types and values: anything can go wrong in them
+        return f"{type(error).__name__}: {text_of(error)}"
 
 
 def _said(schedule: Schedule) -> dict[str, Any]:

@@ -23,9 +23,11 @@ from app.recovery import Sweeper
 from app.redis import SCHEDULER_WAKE, SCHEDULERS
 from app.rq_parts import Job, Queue
 from app.schedules.lease import Lease, LeaseLost
+from app.schedules.leftovers import Leftovers
 from app.schedules.orphans import Orphans
 from app.schedules.reconcile import Reconciler
 from app.schedules.runner import Runner
+from app.served import UnservedQueues
 from app.settings import Settings
 from app.wake import Wake
 from app.workflows import store as workflows
@@ -65,6 +67,7 @@ class Scheduler(RQScheduler):
         self.runner = Runner(connection, settings, catalog, self.lease)
         self.reconciler = Reconciler(connection, catalog, settings, self.lease)
         self.sweeper, self.orphans = Sweeper(connection), Orphans(connection)
+        self.leftovers, self.unserved = Leftovers(connection, clock), UnservedQueues(connection)
         self._stop = self._born = self._reconciled = False
         self._beat_at = self._look_at = 0.0
         self._looks = 0
@@ -122,6 +125,8 @@ class Scheduler(RQScheduler):
             self._looks += 1
             workflows.sweep(self.connection, self._looks)
             self.orphans.look(self._now())
+            self.leftovers.look()
+            self.unserved.look()
         until_limit = limits.look(self.connection)
         due, following = self.runner.run_due(self._now())
         if due:

@@ -1,6 +1,7 @@
-"""Stores what is declared, and looks anew at what could not run. A bad entry is reported, and stops no other."""
+"""Stores what is declared, and looks anew at what could not run. A bad entry is set aside, and stops no other."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ from app.catalog import Catalog
 from app.queueing import NewJob
 from app.redis import batches
 from app.schedules import manage, store
+from app.schedules.declared import RejectedSchedule, read
 from app.schedules.lease import Lease
 from app.schedules.rule import Schedule
 from app.schedules.state import State
@@ -36,30 +38,23 @@ class Reconciler:
             LeaseLost, redis.RedisError
         """
         names: set[str] = set()
-        for some in batches(declared, BATCH):
-            schedules = self._readable(some, names)
+        rejected: list[RejectedSchedule] = []
+        for some in batches(read(declared), BATCH):
+            rejected += [one for one in some if isinstance(one, RejectedSchedule)]
+            schedules = {one.name: one for one in some if isinstance(one, Schedule)}
+            names |= schedules.keys()
             self._transact(list(schedules), partial(self._put, schedules=schedules, now=now))
+        for one in rejected:
+            log.error("a declared schedule is set aside", schedule=one.name, function=one.function, reason=one.reason)
+        self._transact([], lambda _, pipeline: store.write_rejected(pipeline, [asdict(one) for one in rejected]))
+        why = {one.name: one.reason for one in rejected}
         others = (name for name in store.all_names(self.connection) if name not in names)
         for batch in batches(others, BATCH):
-            self._transact(batch, partial(self._check, now=now))
+            self._transact(batch, partial(self._check, now=now, rejected=why))
 
     def _transact(self, names: list[str], how: Callable[[dict[str, Found], Pipeline], None]) -> None:
         self.lease.hold()
         store.transact(self.connection, names, how, self.lease, self._notes)
-
-    def _readable(self, declared: Iterable[dict[str, Any]], names: set[str]) -> dict[str, Schedule]:
-        """By name; their names are added to `names`."""
-        found: dict[str, Schedule] = {}
-        for said in declared:
-            try:
-                schedule = manage.checked(said)
-                if schedule.name in names:
-                    raise ValueError("two schedules have this name: give them names")
-                names.add(schedule.name)
-                found[schedule.name] = schedule
-            except ValueError as error:
-                log.error("a declared schedule is refused", schedule=str(said.get("name")), reason=str(error))  # noqa: TRY400 - the reason is enough
-        return found
 
     def _put(self, found: dict[str, Found], pipeline: Pipeline, schedules: dict[str, Schedule], now: datetime) -> None:
         states: list[State] = []
@@ -76,9 +71,12 @@ class Reconciler:
                 jobs.append(shown)
         store.write(pipeline, states, shown=jobs)
 
-    def _check(self, found: dict[str, Found], pipeline: Pipeline, now: datetime) -> None:
+    def _check(self, found: dict[str, Found], pipeline: Pipeline, now: datetime, rejected: dict[str, str]) -> None:
         for name, state in found.items():
-            if isinstance(state, State) and state.declared:
+            if isinstance(state, State) and state.declared and name in rejected:
+                state.set_aside(rejected[name])
+                store.write(pipeline, [state])
+            elif isinstance(state, State) and state.declared:
                 store.erase(pipeline, name)
                 self._notes.add(log.info, "a schedule is declared no longer", name)
             elif isinstance(state, State):

@@ -1,14 +1,17 @@
 """A schedule as data: when, what, and what to do when runs overlap, are missed or fail. Checked when it is made."""
 
+import functools
 import re
 import zlib
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, ParamSpec
 from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from app.fields import LONGEST, Duration, Flag, Instant, QueueName, RetryBody, Seconds, Strict, Wait, seconds
+from app.durations import Duration, seconds
+from app.fields import LONGEST, DurationText, Flag, Instant, QueueName, RetryBody, Seconds, Strict, Wait
 from app.schedules.timing import Cron, Interval, Once, Timing, parse_cron
 from app.serializer import utc
 
@@ -17,7 +20,7 @@ CatchUp = Literal["none", "one", "all"]
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 _Every = Annotated[float, Field(ge=0.1, le=LONGEST, allow_inf_nan=False, description="Seconds")]
-Every = Annotated[_Every, BeforeValidator(seconds, json_schema_input_type=_Every | Duration)]
+Every = Annotated[_Every, BeforeValidator(seconds, json_schema_input_type=_Every | DurationText)]
 
 
 class When(Strict):
@@ -133,25 +136,70 @@ class Schedule(Rule):
         return due.timestamp() + share * self.jitter
 
 
-def cron(expression: str, function: str, *, name: str | None = None, **said: Any) -> dict[str, Any]:
-    """`cron("0 2 * * *", "maintenance.clean", timezone="Europe/Berlin")`; the name is the function's if none is given.
+MISUSE = "misuse"
+"""In an entry that could not be made: what is wrong with the call."""
+P = ParamSpec("P")
 
-    What else may be said: the fields of Rule.
+
+def _deferred(make: Callable[P, dict[str, Any]]) -> Callable[P, dict[str, Any]]:
+    """Makes a function give an entry with the reason for a wrong call: an exception would stop all schedules."""
+
+    @functools.wraps(make)
+    def made(*args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
+        try:
+            return make(*args, **kwargs)
+        except (TypeError, ValueError, OverflowError) as error:
+            return {"name": kwargs.get("name"), "function": kwargs.get("function"), MISUSE: str(error)}
+
+    return made
+
+
+@_deferred
+def cron(expression: str, function: str, *, name: str | None = None, **rule: Any) -> dict[str, Any]:
+    """A schedule by a cron expression: `cron("0 2 * * *", "maintenance.clean", timezone="Europe/Berlin")`.
+
+    Args:
+        expression: five fields, six with the seconds first, or a macro such as @daily; in `timezone`, else UTC.
+        function: its name in the catalogue, `module.function`.
+        name: 1 to 128 letters, digits, _, . and -; the function's name if it is not given.
+        rule: `args` (a list) and `kwargs` (a dict), the arguments of the function; `queue`, `timeout`, `retry`,
+            `jitter`, `overlap`, `catch_up`, `catch_up_window`, `start`, `end`, `max_runs`, `pause_on_failure`,
+            `paused`, `description`: the fields of `PUT /schedules/{name}`. Durations are seconds or text like "1h30m".
+
+    Raises nothing: an entry that is wrong is set aside with the reason when the scheduler reads it.
     """
-    return {"name": name or function, "function": function, "cron": expression, **said}
+    return {"name": name, "function": function, "cron": expression, **rule}
 
 
+@_deferred
 def every(
-    function: str, *, name: str | None = None, seconds: float = 0, minutes: float = 0, hours: float = 0, **said: Any
+    function: str,
+    interval: Duration | None = None,
+    *,
+    name: str | None = None,
+    seconds: float = 0,
+    minutes: float = 0,
+    hours: float = 0,
+    **rule: Any,
 ) -> dict[str, Any]:
-    """`every("feeds.fetch", minutes=5)`."""
-    interval = timedelta(hours=hours, minutes=minutes, seconds=seconds).total_seconds()
-    return {"name": name or function, "function": function, "interval": interval, **said}
+    """A schedule by an interval: `every("feeds.fetch", minutes=5)`, or `every("feeds.fetch", "1h30m")`.
+
+    `interval` is seconds, text such as "1h30m", or a timedelta; or it is the sum of `seconds`, `minutes` and `hours`.
+    The rest is as with `cron`.
+    """
+    parts = timedelta(hours=hours, minutes=minutes, seconds=seconds).total_seconds()
+    if interval is not None and parts:
+        raise ValueError("give interval, or seconds, minutes and hours, not both")
+    return {"name": name, "function": function, "interval": parts if interval is None else interval, **rule}
 
 
-def once(at: datetime | str, function: str, *, name: str | None = None, **said: Any) -> dict[str, Any]:
-    """`once("2027-01-01T00:00:00Z", "greetings.send")`."""
-    return {"name": name or function, "function": function, "at": at, **said}
+@_deferred
+def once(at: datetime | str, function: str, *, name: str | None = None, **rule: Any) -> dict[str, Any]:
+    """A schedule that runs once: `once("2027-01-01T00:00:00Z", "greetings.send")`.
+
+    `at` is a datetime with a time zone, or RFC 3339 text. The rest is as with `cron`.
+    """
+    return {"name": name, "function": function, "at": at, **rule}
 
 
 def _spelled(seconds: float) -> str:

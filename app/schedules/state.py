@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from pydantic import BaseModel
+from pydantic import BaseModel, PrivateAttr
 from pydantic_core import from_json
 
 from app.schedules.rule import Schedule
@@ -45,6 +45,12 @@ class State(BaseModel):
     """The due moment of the run that waits until the last one is over."""
     last_runs: list[Run] = []
     """The newest first."""
+    _mended: bool = PrivateAttr(False)
+
+    @property
+    def mended(self) -> bool:
+        """Whether it was broken when it was read, and is no more."""
+        return self._mended
 
     @property
     def name(self) -> str:
@@ -52,6 +58,7 @@ class State(BaseModel):
 
     def resume(self, now: datetime) -> None:
         """Go on from now: what was due while it was paused is not missed."""
+        self._mended = bool(self.broken)
         self.paused = self.broken = ""
         self.failures_in_a_row = 0
         self.first = self.first or self.schedule.first(now)

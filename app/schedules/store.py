@@ -16,7 +16,16 @@ from rq_scheduler import Scheduler as RQScheduler
 from app import queueing
 from app.errors import Conflict, NotFound
 from app.queueing import NewJob
-from app.redis import OPEN_RUNS, QUARANTINED, SCHEDULER_WAKE, SCHEDULES, job_key, schedule_key
+from app.redis import (
+    BROKEN_SCHEDULES,
+    OPEN_RUNS,
+    QUARANTINED,
+    REJECTED_SCHEDULES,
+    SCHEDULER_WAKE,
+    SCHEDULES,
+    job_key,
+    schedule_key,
+)
 from app.schedules.lease import Lease
 from app.schedules.state import State, Unreadable
 
@@ -32,7 +41,10 @@ Found = State | Unreadable | None
 
 def get(connection: redis.Redis, name: str) -> State:
     """Raises NotFound; Conflict if it is unreadable."""
-    return _there(name, read(connection, [name])[name])
+    found = read(connection, [name])[name]
+    if found is None and (why := {one["name"]: one["reason"] for one in rejected(connection)}.get(name)):
+        raise NotFound(f"Schedule {name!r} is set aside: {why}")
+    return _there(name, found)
 
 
 def read(connection: redis.Redis, names: Sequence[str]) -> dict[str, Found]:
@@ -153,6 +165,12 @@ def write(
     silent = [PREFIX + state.name for state in states if not state.due]
     if states:
         pipeline.zadd(SCHEDULES, {state.name: 0 for state in states})
+    broken = {state.name: state.broken for state in states if state.broken}
+    mended = [state.name for state in states if state.mended and not state.broken]
+    if broken:
+        pipeline.hset(BROKEN_SCHEDULES, mapping=broken)
+    if mended:
+        pipeline.hdel(BROKEN_SCHEDULES, *mended)
     if alarms:
         pipeline.zadd(ALARMS, alarms)
     if silent:
@@ -165,7 +183,28 @@ def erase(pipeline: Pipeline, name: str) -> None:
     """A schedule, and not the runs that it has made."""
     pipeline.zrem(ALARMS, PREFIX + name)
     pipeline.zrem(SCHEDULES, name)
+    pipeline.hdel(BROKEN_SCHEDULES, name)
     pipeline.delete(schedule_key(name), job_key(PREFIX + name))
+
+
+def write_rejected(pipeline: Pipeline, entries: Sequence[dict[str, Any]]) -> None:
+    """All entries that scheduler.py declares and that are no schedules: [{name, function, reason}]."""
+    if entries:
+        pipeline.set(REJECTED_SCHEDULES, orjson.dumps(entries))
+    else:
+        pipeline.delete(REJECTED_SCHEDULES)
+
+
+def rejected(connection: redis.Redis) -> list[dict[str, Any]]:
+    """As they were written."""
+    found: list[dict[str, Any]] = orjson.loads(connection.get(REJECTED_SCHEDULES) or b"[]")
+    return found
+
+
+def set_aside(connection: redis.Redis) -> dict[str, str]:
+    """Why schedules do not run that are kept, or declared, by name."""
+    broken = {name.decode(): why.decode() for name, why in connection.hgetall(BROKEN_SCHEDULES).items()}
+    return {**broken, **{one["name"]: one["reason"] for one in rejected(connection)}}
 
 
 def quarantine(connection: redis.Redis, entry: bytes, due: float, why: str) -> None:

@@ -15,8 +15,10 @@ import redis
 from redis.exceptions import ResponseError
 from rq.timeouts import TimerDeathPenalty
 
+from app import coroutines
+from app.coroutines import RING_AGAIN, Ring
 from app.wire import Wire
-from app.worker import Worker, bells, claims
+from app.worker import Worker, bells, claims, reporter
 from app.worker.board import Board
 from app.worker.box import Box
 from app.worker.horse import Horse, Limits
@@ -63,17 +65,37 @@ class _Worker(Worker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if threading.current_thread() is not threading.main_thread():
-            self.death_penalty_class = TimerDeathPenalty  # an alarm rings in the main thread alone
+            self.death_penalty_class = _Timer  # an alarm rings in the main thread alone
 
     def handle_exception(self, job: Any, *exc_info: Any) -> None:
         self.errors.append((job.id, exc_info[1]))
         super().handle_exception(job, *exc_info)
 
 
+class _Timer(TimerDeathPenalty):
+    """RQ's, which reaches coroutines too."""
+
+    over = False
+
+    def handle_death_penalty(self) -> None:
+        ring = coroutines.ring(self._exception(), self._target_thread_id)
+        if self.over:
+            return
+        if ring is Ring.RAISE:
+            super().handle_death_penalty()
+        elif ring is Ring.AGAIN:
+            self._timer = threading.Timer(RING_AGAIN, self.handle_death_penalty)
+            self._timer.start()
+
+    def cancel_death_penalty(self) -> None:
+        self.over = True
+        super().cancel_death_penalty()
+
+
 class _Wire(Wire):
     """The horse's line to a Redis that is in this process."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, patient: bool = True) -> None:  # noqa: ARG002 - as Wire
         self._client, self._answers = client, deque[Any]()
 
     def send(self, commands: bytes) -> None:
@@ -85,6 +107,9 @@ class _Wire(Wire):
             except ResponseError as error:
                 self._answers.append(error)
 
+    def close(self) -> None:
+        pass
+
     def read(self) -> Any:
         answer = self._answers.popleft()
         if isinstance(answer, ResponseError):
@@ -94,7 +119,7 @@ class _Wire(Wire):
 
 @contextlib.contextmanager
 def _wires() -> Iterator[None]:
-    with patch.object(claims, "Wire", _Wire), patch.object(bells, "Wire", _Wire):
+    with patch.object(claims, "Wire", _Wire), patch.object(bells, "Wire", _Wire), patch.object(reporter, "Wire", _Wire):
         yield
 
 

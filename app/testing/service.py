@@ -11,7 +11,7 @@ from typing import Any
 import time_machine
 from pydantic import SecretStr
 
-from app import changes, limits, listing, outcome, rq_parts
+from app import changes, coroutines, limits, listing, outcome, rq_parts
 from app.redis import registry_key
 from app.schedules import store
 from app.schedules.lease import Lease
@@ -56,7 +56,7 @@ class Jobs:
         self._clock, self._catalog = clock, rq_parts.catalog()
         self.settings = get_settings().model_copy(update={"api_keys": SecretStr("")})
         self.redis = in_process.Redis(self)
-        self.client = create_app(self.settings, self.redis, self._catalog).test_client()
+        self.client = create_app(self.settings, self.redis, self._catalog, has_workers=False).test_client()
         with self._leading() as lease:
             Reconciler(self.redis, self._catalog, self.settings, lease).reconcile(schedules, datetime.now(UTC))
 
@@ -145,5 +145,8 @@ def run_jobs(at: datetime | None = None, schedules: Iterable[dict[str, Any]] = (
     `schedules`: as SCHEDULES in scheduler.py.
     """
     start = at or datetime.now(UTC).replace(microsecond=0)  # RQ delays jobs to whole seconds
-    with time_machine.travel(start, tick=False) as clock:
-        yield Jobs(clock, schedules)
+    try:
+        with time_machine.travel(start, tick=False) as clock:
+            yield Jobs(clock, schedules)
+    finally:
+        coroutines.close()

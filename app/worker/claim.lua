@@ -11,11 +11,11 @@ local worker, leases, name, keep = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2])
 local is = redis.call('HMGET', worker, 'state', 'fence')
 if (ARGV[4] == '1' and is[1] ~= 'idle') or (tonumber(is[2] or 0) > tonumber(ARGV[3])) then return 'busy' end
 if redis.call('EXISTS', 'rq:suspended') == 1 then
-  redis.call('HSET', worker, 'state', 'suspended')
+  if is[1] then redis.call('HSET', worker, 'state', 'suspended') end -- else it was given up: nothing would remove its hash
   return 'suspended'
 end
 if not redis.call('ZSCORE', leases, name) then
-  redis.call('HSET', worker, 'state', 'started')
+  if is[1] then redis.call('HSET', worker, 'state', 'started') end
   return 'unleased'
 end
 
@@ -48,7 +48,7 @@ for n = 3, #KEYS do
         left_off = left_off - 1
       else
         redis.call('ZADD', 'rq:wip:' .. queue, until_, id .. ':' .. execution)
-        if fields.err then fields = {} elseif fields[13] then redis.call('PERSIST', job) end
+        if fields.err then fields = {} elseif fields[13] or fields[11] then redis.call('PERSIST', job) end
         claimed[#claimed + 1] = { n - 2, id, execution, unpack(fields, 1, 15) }
         left = limits and 0 or left - 1
       end

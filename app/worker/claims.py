@@ -20,7 +20,7 @@ from redis.exceptions import ResponseError
 
 from app import recovery
 from app.redis import ENDING, LEASES, moment, source
-from app.wire import TRANSIENT, Wire, pack
+from app.wire import Wire, pack
 
 KEEP = 90  # seconds that an execution stays registered without a heartbeat, as RQ 2.12 keeps it while a job runs
 CLAIM = "a claim"  # in a job's place among what is not answered
@@ -104,8 +104,8 @@ class Claims:
 
     @property
     def asked(self) -> bool:
-        """Whether a claim is under way."""
-        return self._asked is not None
+        """Whether a claim is under way, or its answer has not been taken: `settle` may have read it."""
+        return self._asked is not None or self._found is not None
 
     def claim(self, queues: list[str], executions: list[str]) -> list[Claimed] | Nothing:
         """Up to as many jobs of one queue as executions are named, or why there is none.
@@ -129,9 +129,10 @@ class Claims:
         self._later(CLAIM, self.command(queues, executions))
 
     def answer(self) -> list[Claimed] | Nothing | None:
-        """What `ask` has found; None if the line was cut, and whatever it claimed is given back. Raises as `claim`."""
+        """What `ask` has found, once; None if the line was cut and what it claimed given back. Raises as `claim`."""
         self._exchange(lambda: self._asked is None)
-        return self._found
+        found, self._found = self._found, None
+        return found
 
     def command(self, queues: list[str], executions: list[str], only_if_idle: bool = False) -> bytes:
         """The claim of as many jobs as executions are named."""
@@ -198,7 +199,7 @@ class Claims:
                     self._take_answer(self._unanswered[0][0])
                     self._unanswered.popleft()
                     self._sent_again = max(0, self._sent_again - 1)
-            except TRANSIENT as error:
+            except (redis.ConnectionError, redis.TimeoutError) as error:
                 log.warning("redis is away", error=f"{type(error).__name__}: {error}", again_in=wait)
                 if self.give_up():
                     raise
@@ -214,8 +215,6 @@ class Claims:
             elif answer == 0 and not self._sent_again:
                 log.warning("too late: the job was taken from this worker", job_id=what)
         except ResponseError as error:
-            if isinstance(error, TRANSIENT):
-                raise
             log.error("redis refuses a report", job_id=what, error=str(error))  # noqa: TRY400 - a key of a wrong type: it never passes
 
     def _mend(self) -> None:

@@ -12,23 +12,23 @@ import threading
 import time
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import redis
 import rq
 import structlog
-from rq.job import _job_stack
-from rq.timeouts import JobTimeoutException
 
-from app import log, outcome, recovery
+from app import log, outcome, progress, recovery
 from app.catalog import name_of
 from app.quarantine import quarantine
 from app.rq_parts import Job, Queue, catalog
 from app.settings import get_settings
+from app.worker.attempt import Attempt
 from app.worker.board import Board, Leaving
 from app.worker.box import Box
 from app.worker.claims import Claimed, Claims, Finished, Nothing
 from app.worker.intake import Intake
+from app.worker.reporter import Reporter
 from app.worker.rq_way import RqWay
 
 if TYPE_CHECKING:
@@ -39,10 +39,6 @@ MOST_THREADS = 32  # left behind by jobs, before a fresh horse takes over
 DATE = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")  # what rq.utils.utcparse (RQ 2.12) takes
 
 logger = structlog.get_logger("jobline.worker")
-
-
-class ResultTooLarge(Exception):
-    """The result exceeds RESULT_LIMIT."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +59,22 @@ class Horse:
         self.settings, self.connection = get_settings(), worker.connection
         self.claims = Claims(self.connection, worker.name, give_up=self._give_up)
         self.intake = Intake(worker, self.claims, box, parent.fileno(), one_by_one=limits.jobs is not None)
-        self.rq_way = RqWay(worker, self.claims, give_up=self._give_up)
+        self.reporter = Reporter(self.connection)
+        self.attempt = Attempt(worker, self.reporter)
+        self.rq_way = RqWay(worker, self.claims, self.attempt, give_up=self._give_up)
         self.performed, self.idle_since = 0, time.monotonic()
         self.threads, self.memory = threading.active_count(), _memory()
 
     def run(self) -> Leaving:
         """Work until there is a reason to leave."""
+        progress.report_to(self.reporter.update)
+        try:
+            return self._work()
+        finally:
+            progress.report_to(None)
+            self.reporter.close()
+
+    def _work(self) -> Leaving:
         leaving: Leaving | None = None
         while not leaving:
             next_one = self.intake.next()
@@ -148,6 +154,8 @@ class Horse:
             self.board.show(claimed.queue, claimed.id, claimed.execution_id, timeout)
         except ValueError as error:  # UnicodeDecodeError is one
             quarantine(self.connection, claimed.raw_id, claimed.queue, error, claimed.execution_id)
+            if claimed.limits:
+                self.claims.releases(claimed)
             return
         now = time.time()
         self.intake.begins(now)
@@ -156,8 +164,8 @@ class Horse:
         job = self._plain(claimed)
         if job is None:
             self.rq_way.run(claimed, now)
-        elif not self._run(job, claimed, timeout, now):
-            self.rq_way.end(job, claimed, now)
+        else:
+            self._run(job, claimed, timeout, now)
         if claimed.limits:
             self.claims.releases(claimed)
         if claimed.follow and (b"webhook" in claimed.follow or b"outbox" in claimed.follow):
@@ -188,33 +196,18 @@ class Horse:
         except (zlib.error, ValueError, TypeError):
             return None  # RQ's own way reads older forms too, and fails the rest with its reason
 
-    def _run(self, job: Job, claimed: Claimed, timeout: int, started_at: float) -> bool:
-        """Whether it succeeded; else RQ's own way follows."""
-        _job_stack.push(job)
-        try:
-            log.about["function"] = name_of(job.func_name)
-            with self.worker.death_penalty_class(timeout, JobTimeoutException, job_id=job.id):
-                job.outcome = job._execute()
-            if isinstance(job.outcome, rq.Retry):
-                return False
-            result = None if job.outcome is None else self._dumped(job.outcome)
-        except BaseException as error:
-            job.outcome = error
-            return False
-        finally:
-            _job_stack.pop()
+    def _run(self, job: Job, claimed: Claimed, timeout: int, started_at: float) -> None:
+        """A plain job; what is no plain success is ended RQ's own way."""
+        log.about["function"] = name_of(job.func_name)
+        error = self.attempt.run(job, claimed, timeout)
         ended_at = time.time()
+        self.reporter.settle()
+        if error is not None or isinstance(job.outcome, rq.Retry):
+            self.rq_way.end(job, claimed, started_at, error)
+            return
         ttl = int(claimed.result_ttl) if claimed.result_ttl else self.worker.default_result_ttl
-        self.claims.ended(Finished(claimed, result, ttl, started_at, ended_at))
+        self.claims.ended(Finished(claimed, self.attempt.result, ttl, started_at, ended_at))
         logger.info("job finished", seconds=round(ended_at - started_at, 6))
-        return True
-
-    def _dumped(self, result: Any) -> bytes:
-        """Raises TypeError for what has no JSON form, and ResultTooLarge."""
-        dumped: bytes = self.worker.serializer.dumps(result)
-        if len(dumped) > self.settings.result_limit:
-            raise ResultTooLarge(f"the result is {len(dumped)} bytes, RESULT_LIMIT is {self.settings.result_limit}")
-        return dumped
 
 
 def _memory() -> int:

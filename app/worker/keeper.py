@@ -62,6 +62,8 @@ class Keeper:
         self._grace_ends_at = 0.0
         self._not_held: Running | None = None
         self._to_give_back: dict[str, int] = {}  # executions, and how many times still
+        self.returned = 0
+        """How many jobs went back to their queues: the horse may have left when it saw those empty."""
         self.horse = HorseProcess(life)
 
     @property
@@ -197,11 +199,12 @@ class Keeper:
                 self.worker.increment_failed_job_count()
             else:  # not begun; or ended, and its end was lost on the way
                 recovery.recover(self.connection, queue, job_id, execution, recovery.LOST, recovery.policy)
+                self.returned += 1
 
     def _empty_box(self) -> None:
         self._to_give_back |= dict.fromkeys(self.horse.box.take_all(), 2)
 
     def _give_back(self) -> None:
         """What the horse had claimed and not begun; twice, as a claim may still have been under way."""
-        recovery.give_back(self.connection, list(self._to_give_back))
+        self.returned += recovery.give_back(self.connection, list(self._to_give_back))
         self._to_give_back = {execution: times - 1 for execution, times in self._to_give_back.items() if times > 1}

@@ -7,23 +7,28 @@ import random
 import signal
 import socket
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import redis
 import rq
 import structlog
+from rq import worker_registration
 from rq.command import parse_payload
 from rq.defaults import DEFAULT_LOGGING_DATE_FORMAT, DEFAULT_LOGGING_FORMAT
 from rq.executions import Execution
 from rq.timeouts import UnixSignalDeathPenalty
 from rq.worker import DequeueStrategy
 
-from app import limits, recovery
+from app import coroutines, limits, recovery
 from app.catalog import name_of
+from app.coroutines import RING_AGAIN, Ring
 from app.recovery import Sweeper
 from app.redis import LEASES, registry_key
 from app.rq_parts import Job, Queue, catalog
 from app.serializer import JSON
+from app.settings import get_settings
 from app.wake import Wake
 from app.worker.board import Board, Leaving
 from app.worker.box import Box
@@ -36,7 +41,15 @@ log = structlog.get_logger("jobline.worker")
 
 
 class Alarm(UnixSignalDeathPenalty):
-    """RQ's, with one system call less each way, and none for a job without a timeout."""
+    """RQ's, with one system call less each way, and none for a job without a timeout; it reaches coroutines too."""
+
+    def handle_death_penalty(self, signum: int, frame: Any) -> None:  # noqa: ARG002 - RQ's signature
+        error = self._exception(f"Task exceeded maximum timeout value ({self._timeout} seconds)")
+        ring = coroutines.ring(error)
+        if ring is Ring.RAISE:
+            raise error
+        if ring is Ring.AGAIN:
+            signal.setitimer(signal.ITIMER_REAL, RING_AGAIN)
 
     def setup_death_penalty(self) -> None:
         if self._timeout > 0:
@@ -104,7 +117,9 @@ class Worker(rq.Worker):
             self._horse_pid = keeper.horse.pid
             keeper.watch()
             done += keeper.begun
-            if self.stop_requested or keeper.leaving not in (Leaving.DIED, Leaving.RECYCLED) or done == limits.jobs:
+            goes_on = keeper.leaving in (Leaving.DIED, Leaving.RECYCLED)
+            goes_on = goes_on or (keeper.leaving is Leaving.EMPTY and keeper.returned > 0)  # its queues are not empty
+            if self.stop_requested or not goes_on or done == limits.jobs:
                 self._say_why(keeper.leaving, limits, done)
                 return done
             backoff = 0.0 if keeper.begun else min(2 * backoff + 0.1, LONGEST_BACKOFF)
@@ -121,6 +136,8 @@ class Worker(rq.Worker):
         except BaseException:
             log.exception("the work horse fell")
             return 1
+        finally:
+            coroutines.close()
         return 0
 
     def _say_why(self, leaving: Leaving, limits: Limits, done: int) -> None:
@@ -164,6 +181,20 @@ class Worker(rq.Worker):
         horse.wait()
         return horse.pid, horse.status, None
 
+    def clean_registries(self) -> None:
+        """As rq.Worker.clean_registries (RQ 2.12), but for the started registry, which is the sweeper's.
+
+        RQ goes by wall time there, and settles an execution in several steps, while a sweeper may settle it too.
+        """
+        for queue in self.queues:
+            if queue.acquire_maintenance_lock():
+                for registry in (queue.finished_job_registry, queue.failed_job_registry, queue.deferred_job_registry):
+                    registry.cleanup()
+                worker_registration.clean_worker_registry(queue)
+                queue.intermediate_queue.cleanup(self, queue)
+                queue.release_maintenance_lock()
+        self.last_cleaned_at = datetime.now(UTC)
+
     def register_birth(self) -> None:
         super().register_birth()
         self.connection.zincrby(LEASES, 1, self.name)
@@ -184,6 +215,7 @@ class Worker(rq.Worker):
 
     def handle_job_failure(self, job: Any, queue: Any, started_job_registry: Any = None, exc_string: str = "") -> None:
         if self._still_holds(job):
+            _set_failure_ttl(job)
             job.reason = exc_string
             job.failed_attempt = {
                 "exc_string": exc_string,
@@ -196,19 +228,35 @@ class Worker(rq.Worker):
 
     def handle_job_retry(self, job: Any, queue: Any, *args: Any, **kwargs: Any) -> None:
         if self._still_holds(job):
+            _set_failure_ttl(job)
             super().handle_job_retry(job, queue, *args, **kwargs)
 
     def _still_holds(self, job: Any) -> bool:
-        """Whether its execution is still ours to end: one that was recovered meanwhile is another worker's."""
+        """Whether its execution is still ours to end: one that was recovered meanwhile is another worker's.
+
+        Nor is that of a job which was deleted: RQ's writes would make its keys anew, and nothing would remove them.
+        """
         if self.execution is None:
             return True
-        member = f"{job.id}:{self.execution.id}"
-        return self.connection.zscore(registry_key("wip", job.origin), member) is not None
+        with self.connection.pipeline(transaction=False) as pipeline:
+            pipeline.zscore(registry_key("wip", job.origin), f"{job.id}:{self.execution.id}")
+            pipeline.exists(job.key)
+            score, exists = pipeline.execute()
+        return score is not None and bool(exists)
 
     def handle_exception(self, job: Any, *exc_info: Any) -> None:
         """RQ calls this just before it decides on a retry."""
         if isinstance(job, Job):
             job.retry_by_options(exc_info[1])
             if function := catalog().functions.get(name_of(job.func_name)):
-                limits.failed(self.connection, function)
+                try:
+                    limits.failed(self.connection, function)
+                except redis.RedisError as error:
+                    log.warning("a failure is not counted by its breaker", error=f"{type(error).__name__}: {error}")
         super().handle_exception(job, *exc_info)
+
+
+def _set_failure_ttl(job: Any) -> None:
+    """RQ 2.12 keeps the results of a failed job for ever, if it was enqueued without a failure_ttl."""
+    if job.failure_ttl is None:
+        job.failure_ttl = get_settings().failure_ttl

@@ -41,7 +41,7 @@ local function open(flow, node, now, gone)
     redis.call('ZREM', 'rq:deferred:' .. is[1], id)
     if is[4] then
       redis.call('HSET', job, 'status', 'scheduled')
-      redis.call('ZADD', 'rq:scheduled:' .. is[1], now.seconds + tonumber(is[4]), id)
+      redis.call('ZADD', 'rq:scheduled:' .. is[1], math.ceil(now.exact + tonumber(is[4])), id)
       return
     end
     redis.call('HSET', job, 'status', 'queued', 'enqueued_at', now.text)
@@ -67,12 +67,14 @@ local function drop(flow, node, reason, now)
   each_member(flow, node, function(member)
     local id = flow.id .. '-' .. member
     local job = 'rq:job:' .. id
-    local queue = redis.call('HGET', job, 'origin')
+    local is = redis.call('HMGET', job, 'origin', 'failure_ttl')
+    local queue, lasts = is[1], tonumber(is[2] or nil)
     redis.call('HSET', flow.key .. ':ended', member, 'canceled')
     if keep then redis.call('HSET', flow.key .. ':results', member, '') end
     canceled = canceled + 1
     if queue then
       redis.call('HSET', job, 'status', 'canceled', 'ended_at', now.text, 'reason', reason)
+      if lasts and lasts >= 0 then redis.call('EXPIRE', job, math.max(lasts, 60)) end
       redis.call('ZREM', 'rq:deferred:' .. queue, id)
       redis.call('ZADD', 'rq:canceled:' .. queue, now.seconds, id)
       tell(id, queue, 'canceled')
@@ -165,7 +167,7 @@ local function advance(id, status, value)
   local node = node_of(member)
   local state = get(flow, 'state:' .. node)
   if not state or redis.call('HSETNX', flow.key .. ':ended', member, status) == 0 or HOOKS[node] then return end
-  local now = { seconds = tonumber(time[1]), text = get(flow, 'created_at') }
+  local now = { seconds = tonumber(time[1]), exact = tonumber(time[1]) + tonumber(time[2]) / 1000000, text = get(flow, 'created_at') }
   local clock = redis.call('HGET', 'rq:job:' .. id, 'ended_at')
   if clock and clock ~= '' then now.text = clock end
   redis.call('HINCRBY', flow.key, 'count:' .. status, 1)

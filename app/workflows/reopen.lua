@@ -5,12 +5,14 @@ local function wait_again(flow, node)
   each_member(flow, node, function(member)
     local id = flow.id .. '-' .. member
     local job = 'rq:job:' .. id
-    local queue = redis.call('HGET', job, 'origin')
+    local said = redis.call('HMGET', job, 'origin', 'waits_for')
+    local queue = said[1]
+    if said[2] then redis.call('LREM', 'jobline:limit:' .. said[2] .. ':waiting', 1, id) end
     redis.call('HDEL', flow.key .. ':ended', member)
     canceled = canceled + 1
     if queue then
       redis.call('HSET', job, 'status', 'deferred', 'ended_at', '')
-      redis.call('HDEL', job, 'reason')
+      redis.call('HDEL', job, 'reason', 'waits_for')
       redis.call('PERSIST', job)
       redis.call('ZREM', 'rq:canceled:' .. queue, id)
       redis.call('ZADD', 'rq:deferred:' .. queue, redis.call('TIME')[1], id)

@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from app import api_keys, audit
 from app.settings import Settings
 from app.web import create_app
+from tests.conftest import until
 from tests.failed import fail
 
 JOBS = "/api/v1/jobs"
@@ -131,6 +132,24 @@ def test_it_is_capped(valkey: redis.Redis) -> None:
 def test_a_log_that_cannot_be_written_fails_nothing(client: FlaskClient, valkey: redis.Redis) -> None:
     valkey.set("jobline:audit", "no stream")
     assert client.post(f"{JOBS}/cancel", json={"queue": "low"}, headers=OPS).status_code == 200
+
+
+def test_what_redis_does_not_take_is_written_once_it_does(
+    client: FlaskClient, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "TRY_EVERY", 0.01)
+    valkey.config_set("maxmemory", "1")
+    try:
+        for queue in ("a", "b", "c"):
+            assert client.post(f"{JOBS}/cancel", json={"queue": queue}, headers=OPS).status_code == 200
+        assert valkey.xlen("jobline:audit") == 0
+    finally:
+        valkey.config_set("maxmemory", "0")
+    client.post(f"{JOBS}/cancel", json={"queue": "d"}, headers=OPS)
+    until(lambda: valkey.xlen("jobline:audit") == 4)
+    found = entries(client)
+    assert [entry["details"]["queue"] for entry in found] == ["d", "c", "b", "a"]
+    assert sorted(entry["at"] for entry in found) == [entry["at"] for entry in reversed(found)]
 
 
 def test_redis_away_is_still_the_answer() -> None:

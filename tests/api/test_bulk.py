@@ -191,8 +191,8 @@ def test_a_page_goes_on_although_its_last_job_is_gone(client: FlaskClient, valke
 def test_a_rare_job_is_found_by_pages_that_read_so_much_and_no_more(
     client: FlaskClient, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.listing.READ_AT_MOST", 100)
-    monkeypatch.setattr("app.listing.BATCH", 50)
+    monkeypatch.setattr("app.merge.READ_AT_MOST", 100)
+    monkeypatch.setattr("app.merge.BATCH", 50)
     fail(valkey, "rare", args=("needle",), ago=timedelta(hours=1))
     fail(valkey, *(f"job-{n}" for n in range(300)))
     first = client.get(f"{JOBS}?status=failed&q=needle&limit=1").get_json()

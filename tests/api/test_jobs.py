@@ -1,5 +1,7 @@
 """The contract of /jobs and /functions, on a fake Redis."""
 
+from typing import Any
+
 import fakeredis
 import pytest
 from flask.testing import FlaskClient
@@ -11,7 +13,7 @@ from app.web import create_app
 
 @pytest.fixture
 def client(fake: fakeredis.FakeRedis) -> FlaskClient:
-    return create_app(Settings(), fake).test_client()
+    return create_app(Settings(), fake, has_workers=False).test_client()
 
 
 def test_a_call_by_arguments_is_accepted(client: FlaskClient) -> None:
@@ -168,3 +170,27 @@ def test_without_keys_only_loopback() -> None:
 
 def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hunter2" not in repr(Settings(redis_url="redis://:hunter2@host/0", smtp_url="smtp://a:hunter2@host"))
+
+
+@pytest.mark.parametrize(
+    ("options", "pointer"),
+    [
+        ({"retry": {"max": 2, "backoff": {"max": 5, "max_delay": 6}}}, "#/retry/backoff"),
+        ({"unique": {"while": "queued", "during": "queued_or_running"}}, "#/unique"),
+        ({"unique": {"for": 5, "ttl": "6s"}}, "#/unique"),
+        ({"retry": {"max": True}}, "#/retry/max"),
+    ],
+)
+def test_an_old_name_and_the_new_one_may_not_differ(client: FlaskClient, options: dict[str, Any], pointer: str) -> None:
+    answer = client.post("/api/v1/jobs", json={"function": "demo.add", "args": [1, 2], **options})
+    assert answer.status_code == 422
+    assert [error["pointer"] for error in answer.get_json()["errors"]] == [pointer]
+
+
+@pytest.mark.parametrize("backoff", [{"max": 5}, {"max_delay": "5s"}, {"max": 5, "max_delay": 5}])
+def test_the_longest_wait_has_an_old_name(
+    client: FlaskClient, fake: fakeredis.FakeRedis, backoff: dict[str, Any]
+) -> None:
+    retry = {"max": 4, "backoff": {"initial": 3, "factor": 2, "jitter": 0, **backoff}}
+    job = client.post("/api/v1/jobs", json={"function": "demo.add", "args": [1, 2], "retry": retry}).get_json()
+    assert fake.hget(f"rq:job:{job['id']}", "retry_intervals") == b"[3,5,5,5]"

@@ -61,3 +61,14 @@ def test_the_docs_page_loads_nothing_from_elsewhere(fake: fakeredis.FakeRedis) -
     assert page.status_code == 200
     assert "https://" not in page.get_data(as_text=True)
     assert client.get("/docs/swagger/js/swagger-ui-bundle.js").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("schema", "old_name", "name"),
+    [("UniqueBody", "while", "during"), ("UniqueBody", "for", "ttl"), ("Backoff", "max", "max_delay")],
+)
+def test_old_names_are_marked(fake: fakeredis.FakeRedis, schema: str, old_name: str, name: str) -> None:
+    spec = create_app(Settings(), fake).test_client().get("/openapi.json").get_json()
+    fields = spec["components"]["schemas"][schema]["properties"]
+    assert (fields[old_name]["deprecated"], fields[old_name]["description"]) == (True, f"Use `{name}`")
+    assert "deprecated" not in fields[name]

@@ -7,9 +7,10 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from app import api_keys
-from app.catalog import Catalog
-from app.schedules import every
+from app import Limit, api_keys, job
+from app.catalog import Catalog, Function
+from app.cli import schedules as commands
+from app.schedules import cron, every
 from app.schedules.process import Scheduler
 from app.settings import Settings
 from app.web import create_app
@@ -29,7 +30,9 @@ def test_a_schedule_is_put_and_looked_at(client: FlaskClient) -> None:
     schedule = answer.get_json()
     assert (answer.status_code, answer.headers["Location"]) == (201, f"{PATH}/nightly")
     assert client.get(f"{PATH}/nightly").get_json() == schedule
-    assert client.get(PATH).get_json() == {"schedules": [schedule], "next_cursor": None, "quarantined": []}
+    assert client.get(PATH).get_json() == {
+        "schedules": [schedule], "next_cursor": None, "quarantined": [], "rejected": [],
+    }  # fmt: skip
     assert schedule["text"] == "At 02:30 AM, Monday through Friday (Europe/Berlin)"
     assert (schedule["timezone"], schedule["jitter"], schedule["declared"]) == ("Europe/Berlin", 60, False)
     assert schedule["counts"] == {"runs": 0, "skips": 0, "misses": 0, "failures": 0}
@@ -39,6 +42,14 @@ def test_a_schedule_is_put_and_looked_at(client: FlaskClient) -> None:
         assert local == utc
         assert (local.hour, local.minute, local.weekday() < 5) == (2, 30, True)
     assert client.put(f"{PATH}/nightly", json={**rule, "jitter": 0}).status_code == 200
+
+
+@pytest.mark.parametrize("word", ["max_delay", "max"])
+def test_a_schedule_s_retry_is_shown_by_its_names_old_and_new(client: FlaskClient, word: str) -> None:
+    rule = {**RULE, "interval": 60, "retry": {"max": 2, "backoff": {word: "5m"}}}
+    assert client.put(f"{PATH}/s", json=rule).status_code == 201
+    backoff = client.get(f"{PATH}/s").get_json()["retry"]["backoff"]
+    assert backoff == {"initial": 1, "factor": 2, "max_delay": 300, "max": 300, "jitter": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -104,6 +115,80 @@ def test_a_declared_schedule_is_not_for_the_api_to_change(client: FlaskClient, v
     assert client.put(f"{PATH}/s", json={**RULE, "interval": 5}).status_code == 409
     assert client.delete(f"{PATH}/s").status_code == 409
     assert client.post(f"{PATH}/s/pause").status_code == 200
+
+
+def test_bad_entries_are_shown_with_the_reason_until_they_are_mended(
+    client: FlaskClient, valkey: redis.Redis, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = every("demo.add", name="good", minutes=5, args=[1, 2])
+
+    def reconcile(*declared: Any) -> None:
+        scheduler = Scheduler(valkey, Settings(), Catalog(), declared)
+        scheduler.step()
+        scheduler.lease.release()
+
+    entries = [
+        cron("0 2 * * mno", "demo.add", name="typo", args=[1, 2]),
+        every("demo.add", name="unfit", minutes=5, args=["x", 2]),
+        cron("@daily"),  # type: ignore[call-arg]
+        5,
+    ]
+    reconcile(*entries, good)
+    reasons = {
+        "typo": "cron: no cron expression",
+        "unfit": "Input should be a valid integer",
+        "entry 3": "cron() missing 1 required positional argument",
+        "entry 4": "an entry is made by cron, every or once",
+    }
+    listed = client.get(PATH).get_json()
+    told = {one["name"]: one["reason"] for one in (*listed["rejected"], *listed["schedules"]) if one["reason"]}
+    assert told.keys() == reasons.keys()
+    assert all(reasons[name] in told[name] for name in told)
+    ready = client.get("/readyz").get_json()
+    assert (ready["status"], ready["rejected_schedules"]) == ("degraded", told)
+    assert "is set aside: cron: no cron expression" in client.get(f"{PATH}/typo").get_json()["detail"]
+    assert client.get(f"{PATH}/good").get_json()["next_runs"]
+    commands._page(listed)
+    assert "typo is set aside: cron: no cron expression" in capsys.readouterr().err
+    reconcile(good)
+    assert client.get(PATH).get_json()["rejected"] == []
+    assert client.get("/readyz").get_json()["status"] == "ok"
+    assert not valkey.exists("jobline:schedules:rejected", "jobline:schedules:broken")
+
+
+def test_a_schedule_that_is_declared_wrongly_keeps_what_is_known_of_it(
+    client: FlaskClient, valkey: redis.Redis
+) -> None:
+    def reconcile(expression: str) -> dict[str, Any]:
+        scheduler = Scheduler(valkey, Settings(), Catalog(), [cron(expression, "demo.add", name="s", args=[1, 2])])
+        scheduler.step()
+        scheduler.lease.release()
+        found: dict[str, Any] = client.get(f"{PATH}/s").get_json()
+        return found
+
+    reconcile("@daily")
+    client.post(f"{PATH}/s/trigger")
+    wrong = reconcile("@dayly")
+    assert (wrong["counts"]["runs"], wrong["next_runs"]) == (1, [])
+    assert "no cron expression" in wrong["reason"]
+    mended = reconcile("@daily")
+    assert (mended["counts"]["runs"], len(mended["next_runs"]), mended["reason"]) == (1, 10, None)
+    assert client.get("/readyz").get_json()["status"] == "ok"
+
+
+def test_a_schedule_whose_arguments_fit_no_longer_is_not_triggered(client: FlaskClient, valkey: redis.Redis) -> None:
+    client.put(f"{PATH}/s", json={**RULE, "interval": 60})
+    rule = valkey.hget("jobline:schedule:s", "rule")
+    valkey.hset("jobline:schedule:s", "rule", rule.replace(b'"args":[1,2]', b'"args":[1,2,3]'))
+    found = client.application.extensions["jobline"].catalog
+    found.refresh().functions["demo.add"] = Function("demo.add", limited)
+    answer = client.post(f"{PATH}/s/trigger")
+    assert (answer.status_code, answer.get_json()["detail"]) == (422, "The arguments do not fit demo.add")
+
+
+@job(concurrency=Limit(1, key="{a}"))
+def limited(a: int, b: int) -> int:
+    return a + b
 
 
 def test_pages_of_schedules(client: FlaskClient) -> None:

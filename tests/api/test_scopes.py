@@ -51,6 +51,7 @@ API = {
     "GET /webhooks/disabled": "read",
     "DELETE /webhooks/disabled": "admin",
     "GET /workers": "read",
+    "GET /workers/<string:name>": "read",
     "GET /workflows": "read",
     "POST /workflows": "enqueue",
     "GET /workflows/<string:workflow_id>": "read",

@@ -53,13 +53,14 @@ def test_the_way_is_free_once_it_has_ended(client: FlaskClient, valkey: redis.Re
     assert put(client, [1, 2]).json["id"] != first.json["id"]
 
 
+@pytest.mark.parametrize("word", ["during", "while"])
 @pytest.mark.parametrize(("during", "same"), [("queued", False), ("queued_or_running", True)])
 def test_a_job_that_runs_counts_if_it_is_said_so(
-    client: FlaskClient, valkey: redis.Redis, during: str, same: bool
+    client: FlaskClient, valkey: redis.Redis, during: str, same: bool, word: str
 ) -> None:
-    first = put(client, [1, 2], **{"while": during})
+    first = put(client, [1, 2], **{word: during})
     valkey.hset(f"rq:job:{first.json['id']}", "status", "started")
-    second = put(client, [1, 2], **{"while": during})
+    second = put(client, [1, 2], **{word: during})
     assert (second.json["id"] == first.json["id"]) is same
 
 
@@ -72,8 +73,9 @@ def test_some_arguments_may_count(client: FlaskClient) -> None:
     assert (wrong.status_code, wrong.json["errors"][0]["pointer"]) == (422, "#/unique/by")
 
 
-def test_it_may_count_for_a_time(client: FlaskClient, valkey: redis.Redis) -> None:
-    put(client, [1, 2], **{"for": 60})
+@pytest.mark.parametrize("word", ["ttl", "for"])
+def test_it_may_count_for_a_time(client: FlaskClient, valkey: redis.Redis, word: str) -> None:
+    put(client, [1, 2], **{word: 60})
     [lock] = valkey.keys("jobline:unique:*")
     assert 59_000 < valkey.pttl(lock) <= 60_000
 

@@ -1,6 +1,7 @@
 """In a real browser: markup in a job runs on the stock dashboard, and is text on ours."""
 
 import pickle
+import shutil
 import threading
 import zlib
 
@@ -14,16 +15,17 @@ from werkzeug.serving import make_server
 
 SHOWN = 'onerror="window.pwned=1"'
 FLAGS = "headless=new no-sandbox disable-gpu disable-background-networking disable-component-update disable-sync"
+pytestmark = pytest.mark.needs("browser")
 PAGES = ["job/failed", "job/finished", "workers", "jobs/default/queued/8/asc/1", "jobs/default/failed/8/asc/1"]
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
+    options.binary_location = shutil.which("chromium")
     for flag in [*FLAGS.split(), "no-first-run", f"user-data-dir={tmp_path_factory.mktemp('profile')}"]:
         options.add_argument(f"--{flag}")
-    driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
+    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
     yield driver
     driver.quit()
 

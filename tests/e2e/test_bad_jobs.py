@@ -79,6 +79,12 @@ def poison() -> None:
 
 def pid() -> int:
     return os.getpid()
+
+def deep(levels):
+    value = 1
+    for _ in range(levels):
+        value = [value]
+    return value
 """
 
 
@@ -92,6 +98,7 @@ def pid() -> int:
         (["exits"], "3"),
         (["large", 10_000_000], "the result is 10000002 bytes, RESULT_LIMIT is 1048576"),
         (["odd"], "Type is not JSON serializable: object"),
+        (["deep", 65], "nested more than 64 deep"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

@@ -62,6 +62,7 @@ def _smoke(what: str, *options: str) -> dict[str, list[dict[str, Any]]]:
     return rows
 
 
+@pytest.mark.needs("wrk")
 def test_every_job_of_an_accepted_request_is_in_redis_for_us_and_for_those_beside_us() -> None:
     rows = _smoke("load", "--peers", "jobline,flask,raw")
     assert list(rows) == ["jobline 2", "flask + rq 2", "limit 2"]
@@ -86,12 +87,14 @@ def test_a_workflow_that_is_refused_is_no_graph_that_ended(small: lab.Lab, monke
         graphs.measure(small, graphs.ROWS[0])
 
 
+@pytest.mark.needs("wrk")
 def test_a_refused_request_is_failed_and_counts_for_nothing(small: lab.Lab) -> None:
     figures = load.measure(small, _service(small, "every_other_fails", EVERY_OTHER_FAILS))
     assert figures["failed"] == pytest.approx(figures["accepted"], abs=4)
     assert figures["accepted"] > 0
 
 
+@pytest.mark.needs("wrk")
 def test_a_service_that_accepts_and_queues_nothing_is_found_out(small: lab.Lab) -> None:
     with pytest.raises(RuntimeError, match=r"\{0\} jobs are in Redis, of \d+ that were accepted"):
         load.measure(small, _service(small, "none_is_queued", NONE_IS_QUEUED))

@@ -34,8 +34,8 @@ READER, READ = api_keys.new("reader", ["read"])
 
 
 @contextlib.contextmanager
-def serve(settings: Settings, connection: redis.Redis) -> Iterator[str]:
-    app = create_app(settings, connection)
+def serve(settings: Settings, connection: redis.Redis, has_workers: bool = False) -> Iterator[str]:
+    app = create_app(settings, connection, has_workers=has_workers)
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     with pytest.MonkeyPatch.context() as quick:
@@ -215,7 +215,10 @@ def test_a_job_that_waits_is_changed() -> None:
     assert re.search(r"^status +queued$", run("jobs", "change", "mine", "--delay", "0").stdout, re.MULTILINE)
     answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2", "--id", "last", "--queue", "low")
     answer("jobs", "change", "last", "--at-front")
-    assert [job["id"] for job in answer("jobs", "list", "--queue", "low")["jobs"]] == ["mine", "last"]
+    assert [job["id"] for job in answer("jobs", "list", "--queue", "low", "--status", "queued")["jobs"]] == [
+        "mine",
+        "last",
+    ]
     nothing = run("jobs", "change", "mine", "--json")
     assert (nothing.exit_code, nothing.stdout) == (3, "")
     assert "say what is to be changed" in nothing.stderr
@@ -347,6 +350,62 @@ def test_functions_queues_and_workers() -> None:
     assert answer("queues", "resume", "low")["paused"] is False
     assert answer("queues", "empty", "low") == {"deleted": 1}
     assert answer("workers", "list") == {"workers": []}
+
+
+@pytest.mark.usefixtures("api", "worker")
+def test_one_worker_is_shown_by_its_name() -> None:
+    [worker] = until(lambda: answer("workers", "list")["workers"])
+    shown = answer("workers", "show", worker["name"])
+    assert (shown["name"], shown["pid"], shown["queues"]) == (worker["name"], worker["pid"], worker["queues"])
+    assert re.search(
+        r"^queues +high,default,low,webhooks$", run("workers", "show", worker["name"]).stdout, re.MULTILINE
+    )
+    missing = run("workers", "show", "nobody")
+    assert (missing.exit_code, missing.stdout, missing.stderr) == (3, "", "Error: No worker 'nobody'\n")
+
+
+def test_a_queue_that_no_worker_serves_is_warned_of_beside_the_output(valkey: redis.Redis) -> None:
+    said = 'Warning: no worker takes jobs from queue "x"\n'
+    with serve(Settings(), valkey, has_workers=True) as url:
+        enqueued = run("jobs", "enqueue", "demo.add", "a:=1", "b:=2", "--queue", "x", "--url", url)
+        assert (enqueued.exit_code, enqueued.stderr) == (0, said)
+        assert run("queues", "list", "--url", url).stderr == said
+        assert run("queues", "show", "x", "--url", url).stderr == said
+        graph = json.dumps({"jobs": [{"name": "a", "function": "demo.add", "args": [1, 2], "queue": "x"}]})
+        assert run("workflows", "submit", "-", "--url", url, stdin=graph).stderr == said
+        printed = run("queues", "show", "x", "--url", url, "--json")
+        assert (json.loads(printed.stdout)["warnings"], printed.stderr) == ([said[9:-1]], "")
+
+
+def test_each_attempt_is_a_line(api: str, project: Project) -> None:
+    job_id = answer("jobs", "enqueue", "demo.fail", "message=one\nlast line", "-o", 'retry:={"max":1,"intervals":[0]}')[
+        "id"
+    ]
+    project.work()
+    lines = run("jobs", "show", job_id).stdout.splitlines()
+    title = next(number for number, line in enumerate(lines) if line.startswith("ATTEMPT"))
+    assert lines[title].split() == ["ATTEMPT", "STARTED", "SECONDS", "WORKER", "OUTCOME", "ERROR"]
+    when = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ +\d+\.\d{3}"
+    second, first = lines[title + 1 :]
+    assert re.fullmatch(rf"2 +{when} +\w+ +failed +last line", second)
+    assert re.fullmatch(rf"1 +{when} +\w+ +retried +last line", first)
+    assert not [line for line in lines if line.startswith("history")]
+
+
+@pytest.mark.usefixtures("api")
+def test_what_a_job_waits_for_is_shown() -> None:
+    job_id = answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2", "--at", "2099-01-01T00:00:00Z")["id"]
+    said = r" +delay until 2099-01-01 00:00:00Z$"
+    assert re.search(rf"^waits for{said}", run("jobs", "show", job_id).stdout, re.MULTILINE)
+    assert re.search(rf"^{job_id}.*Z{said}", run("jobs", "list").stdout, re.MULTILINE)
+
+
+@pytest.mark.usefixtures("api")
+def test_jobs_are_listed_newest_first_across_queues_and_states() -> None:
+    for job_id, words in (("one", ["--queue", "low"]), ("two", ["--queue", "high"]), ("three", ["--delay", "1h"])):
+        answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2", "--id", job_id, *words)
+    answer("jobs", "cancel", "two")
+    assert [line.split()[0] for line in run("jobs", "list").stdout.splitlines()] == ["ID", "three", "two", "one"]
 
 
 @pytest.mark.usefixtures("api")

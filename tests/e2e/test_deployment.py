@@ -1,4 +1,4 @@
-"""docker-compose.yml: every command and health check, as written, runs."""
+"""docker-compose.yml: every command and health check, as written, runs; those of nginx in test_proxy.py."""
 
 import os
 import shlex
@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import redis
 import yaml
 
-from app import api_keys
+from app import api_keys, embedded
+from tests.compose import interpolate
 from tests.conftest import ROOT, Project, free_port, until
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -47,3 +49,33 @@ def test_each_command_runs_and_its_health_check_passes(
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
+
+
+def test_valkey_wants_its_password_and_does_not_show_it(tmp_path: Path) -> None:
+    password, port = "b5c1e0", free_port()
+    (tmp_path / "valkey-server").symlink_to(embedded.binary())
+    shell, flag, script = SERVICES["valkey"]["command"]
+    command = interpolate(script).replace("/tmp/", f"{tmp_path}/").strip() + f" --port {port} --bind 127.0.0.1"
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    for name, value in SERVICES["valkey"]["environment"].items():
+        env[name] = interpolate(value, REDIS_PASSWORD=password)
+    process = subprocess.Popen([shell, flag, command], cwd=tmp_path, env=env, stdout=subprocess.DEVNULL)
+    try:
+        url = interpolate(SERVICES["worker"]["environment"]["REDIS_URL"], REDIS_PASSWORD=password)
+        connection = redis.Redis.from_url(url.replace("valkey:6379", f"127.0.0.1:{port}"))
+        until(lambda: _answers(connection))
+        assert connection.config_get("maxmemory*")["maxmemory-policy"] == "noeviction"
+        assert connection.config_get("maxmemory")["maxmemory"] == str(2 * 1024**3)
+        with pytest.raises(redis.AuthenticationError):
+            redis.Redis(port=port).ping()
+        assert password not in " ".join(psutil.Process(process.pid).cmdline())
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+def _answers(connection: redis.Redis) -> bool:
+    try:
+        return bool(connection.ping())
+    except redis.ConnectionError:
+        return False

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import pytest
 import redis
 
-from app import changes, limits, queueing
+from app import changes, limits, options, queueing
 from app.catalog import Catalog, Function
-from app.options import Breaker, Limit, Options
+from app.options import Limit, Retry
 from app.redis import LEASES
 from app.settings import Settings
 from app.web import create_app
@@ -27,6 +27,11 @@ def note(path: str, user: str, seconds: float = 0) -> None:
     time.sleep(seconds)
     with open(path, "a") as file:
         file.write(f"{user} {began} {time.time()}\\n")
+
+
+def flaky(path: str, user: str) -> None:
+    note(path, user)
+    raise ConnectionError("no")
 
 
 @job(breaker=Breaker(failures=3, window=60, cool_down=2))
@@ -109,6 +114,27 @@ def test_a_rate_is_exact_in_every_window(project: Project, valkey: redis.Redis) 
     assert taken[-1][1] - taken[0][0] < 3.5
 
 
+@pytest.mark.parametrize(
+    ("rate", "wait", "least", "most"),
+    [("1/3s", 1, 3, 5), ("1/2s", 4, 4, 7), ("2/30s", 1, 1, 4)],
+    ids=["for room", "for its own time, the later one", "for its own time, with room left"],
+)
+def test_a_retry_waits_for_its_time_and_for_room_and_no_longer(
+    crew: list[object], project: Project, valkey: redis.Redis, rate: str, wait: int, least: float, most: float
+) -> None:
+    """Each attempt counts."""
+
+    def flaky(path: str, user: str) -> None: ...
+
+    said = {"rate_limit": Limit(rate), "retry": Retry(1, intervals=(wait,))}
+    args = [str(project.folder / "notes"), "it"]
+    job = queueing.prepare(Function("limited.flaky", flaky), Settings(), args, {}, **said)
+    queueing.enqueue(valkey, [job])
+    until(lambda: status(valkey, job.id) == "failed")
+    first, second = (began for _, began, _ in runs(project))
+    assert least - 0.1 < second - first < most  # a job begins some time after its claim, which is what counts
+
+
 def test_no_more_run_at_once_than_the_concurrency_says_and_no_fewer(
     crew: list[object], project: Project, valkey: redis.Redis
 ) -> None:
@@ -186,9 +212,9 @@ def test_a_breaker_puts_jobs_off_and_lets_them_go_again(
 ) -> None:
     path = str(project.folder / "notes")
 
+    @options.job(breaker=options.Breaker(3, 60, 2))
     def call(path: str) -> None: ...
 
-    call.jobline_options = Options(breaker=Breaker(3, 60, 2))  # type: ignore[attr-defined]
     function = Function(f"limited.{name}", call)
     jobs = [queueing.prepare(function, Settings(), [path], {}) for _ in range(8)]
     for job in jobs[:3]:

@@ -38,6 +38,13 @@ def failed(job, connection, *exc_info) -> None:
     connection.set("failed", str(exc_info[1]))
 
 
+def fails() -> None:
+    raise ValueError from None
+
+
+def succeeded(job, connection, result) -> None: ...
+
+
 def dies_as_it_fails() -> None:
     def die(*_) -> None:
         os.kill(os.getppid(), signal.SIGKILL)
@@ -223,6 +230,24 @@ def test_redis_killed_and_restarted(tmp_path: Path, server: Server, started: Sta
     assert server.connection.zcard("rq:wip:default") == 0
 
 
+@pytest.mark.parametrize("other", ["fails", "has a callback"])
+def test_jobs_claimed_ahead_of_one_that_is_not_plain_are_run(
+    project: Project, valkey: redis.Redis, started: Started, other: str
+) -> None:
+    """What ends it waits for all answers of Redis, and so reads that of the claim that is under way."""
+    project.write("notes", SOURCE)
+    worker(project, started, "default")
+    for number in range(300):
+        if number % 10:
+            put(valkey, "default", str(number), "note", os.devnull, str(number))
+        elif other == "fails":
+            put(valkey, "default", str(number), "fails")
+        else:
+            put(valkey, "default", str(number), "note", os.devnull, "", on_success=rq.Callback("jobs.notes.succeeded"))
+    until(lambda: valkey.zcard("rq:finished:default") + valkey.zcard("rq:failed:default") == 300)
+    assert valkey.zcard("rq:wip:default") == 0
+
+
 def test_what_a_held_up_horse_has_claimed_goes_back(project: Project, valkey: redis.Redis, started: Started) -> None:
     project.write("notes", SOURCE)
     log = str(project.folder / "log")
@@ -239,3 +264,17 @@ def test_what_a_held_up_horse_has_claimed_goes_back(project: Project, valkey: re
     worker(project, started, "default")
     until(lambda: all(status(valkey, job_id) == "finished" for job_id in after))
     assert status(valkey, "long") == "started"
+
+
+def test_jobs_that_fail_hold_up_none_that_were_claimed_with_them(
+    project: Project, valkey: redis.Redis, started: Started
+) -> None:
+    """What waits for such an end reads the answer of the next claim too, whose jobs are to be run."""
+    project.write("mixed", "def job(n: int) -> int:\n    if n % 10 == 9:\n        raise ValueError\n    return n\n")
+    queue = rq.Queue("default", connection=valkey, serializer=JSONSerializer)
+    for number in range(200):
+        queue.enqueue("jobs.mixed.job", number, job_id=str(number))
+    worker(project, started, "default")
+    until(lambda: valkey.zcard("rq:finished:default") + valkey.zcard("rq:failed:default") == 200, 20)
+    assert valkey.zcard("rq:failed:default") == 20
+    assert valkey.zcard("rq:wip:default") == 0

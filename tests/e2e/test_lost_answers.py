@@ -1,17 +1,21 @@
-"""A connection that breaks after Redis did what it was told, and before it could say so: nothing is done twice."""
+"""A connection that breaks after Redis did what it was told, and before it could say so: all is done, and done once."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import redis
 from redis.connection import AbstractConnection
 
-from app.queueing import enqueue, prepare
+from app import changes
+from app.options import Unique
+from app.queueing import NewJob, Receipt, enqueue, prepare
 from app.redis import connect
 from app.schedules import manage
 from app.settings import Settings
+from app.unique import Lock
+from app.wire import Wire
 from tests.e2e.test_scheduler import NOON, SECOND, Time, act
 
 
@@ -24,64 +28,126 @@ def world(valkey: redis.Redis) -> Iterator[Time]:
 
 
 class Answers:
-    """Those of Redis, of which one is lost."""
+    """Those of Redis, on any connection and any wire, of which one is lost."""
 
     def __init__(self, lost: int) -> None:
         self.left = lost
+        self.was_lost = ""
 
     @contextlib.contextmanager
     def read(self) -> Iterator[None]:
-        read = AbstractConnection.read_response
+        """While it is so. What is done may give up with redis.RedisError."""
+        from_connection, from_wire = AbstractConnection.read_response, Wire.read
 
         def read_or_lose(connection: AbstractConnection, *args: Any, **options: Any) -> Any:
-            self.left -= 1
-            answer = read(connection, *args, **options)
-            if self.left == -1:
+            answer = from_connection(connection, *args, **options)
+            if self._is_lost("connection"):
                 connection.disconnect()
                 raise redis.ConnectionError
             return answer
 
-        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(redis.RedisError):
+        def read_wire_or_lose(wire: Wire) -> Any:
+            answer = from_wire(wire)
+            if self._is_lost("wire"):
+                wire.cut()
+                raise redis.ConnectionError
+            return answer
+
+        with pytest.MonkeyPatch.context() as patch:
             patch.setattr(AbstractConnection, "read_response", read_or_lose)
+            patch.setattr(Wire, "read", read_wire_or_lose)
             yield
 
+    def _is_lost(self, where: str) -> bool:
+        self.left -= 1
+        if self.left == -1:
+            self.was_lost = where
+        return self.left == -1
 
-def each_lost(world: Time) -> Iterator[Answers]:
-    """For each answer in its turn, on an empty Redis; at last none is."""
-    number = 0
+
+def each_lost(world: Time, *wanted: str) -> Iterator[Answers]:
+    """For each answer in its turn, on an empty Redis; at last none is. `wanted`: where some of them are to be lost."""
+    lost = []
     while True:
         world.valkey.flushdb()
         world.clock.now = NOON
-        answers = Answers(number)
+        answers = Answers(len(lost))
         yield answers
-        if answers.left >= 0:
+        if not answers.was_lost:
             break
-        number += 1
-    assert number >= 1
+        lost.append(answers.was_lost)
+    assert set(wanted) <= set(lost)
 
 
 def test_a_due_moment_is_run_once(world: Time) -> None:
-    for answers in each_lost(world):
+    for answers in each_lost(world, "connection", "wire"):
         world.put(interval=10)
         scheduler = world.scheduler()
         world.clock.now += 10 * SECOND
-        with answers.read():
+        with answers.read(), contextlib.suppress(redis.RedisError):
             act(scheduler)
         act(scheduler)
         assert world.due() == [10]
 
 
 def test_a_trigger_is_run_once(world: Time) -> None:
-    for answers in each_lost(world):
+    for answers in each_lost(world, "connection"):
         world.put(interval=60)
         with answers.read():
             manage.trigger(world.valkey, "s", world.catalog, Settings(), NOON)
-        assert len(world.runs()) <= 1
+        assert len(world.runs()) == 1
 
 
-def test_a_job_is_queued_once(world: Time) -> None:
-    for answers in each_lost(world):
-        job = prepare(world.catalog.get("demo.add"), Settings(), [1, 2], {})
+def plain(world: Time) -> NewJob:
+    return prepared(world)
+
+
+def named(world: Time) -> NewJob:
+    return prepared(world, id="job")
+
+
+def unique(world: Time) -> NewJob:
+    job = prepared(world)
+    job.lock = Lock("jobline:unique:test", Unique(on_conflict="reject"))
+    return job
+
+
+def prepared(world: Time, **said: Any) -> NewJob:
+    return prepare(world.catalog.get("demo.add"), Settings(), [1, 2], {}, **said)
+
+
+class Kept:
+    """What is written beside the job."""
+
+    key, kept = "receipt", 60
+
+    def claim(self) -> None:
+        """It is free."""
+
+    def judge(self, held: bytes | None) -> None:
+        assert held in (None, b"job")
+
+    def value(self, ids: list[str]) -> bytes:
+        return b"job"
+
+
+@pytest.mark.parametrize("receipt", [None, Kept()], ids=["", "with a receipt"])
+@pytest.mark.parametrize(("make", "way"), [(plain, "wire"), (named, "connection"), (unique, "connection")])
+def test_a_job_is_queued_once(world: Time, make: Callable[[Time], NewJob], way: str, receipt: Receipt | None) -> None:
+    for answers in each_lost(world, way):
+        job = make(world)
         with answers.read():
-            enqueue(world.valkey, [job])
-        assert len(world.runs()) <= 1
+            assert enqueue(world.valkey, [job], receipt) == [job.id]
+        assert [run["id"] for run in world.runs()] == [job.id]
+
+
+@pytest.mark.parametrize("action", ["cancel", "requeue", "delete"])
+def test_a_change_is_made_once(world: Time, action: changes.Action) -> None:
+    for answers in each_lost(world, "wire"):
+        enqueue(world.valkey, [prepared(world, id="job")])
+        if action == "requeue":
+            changes.cancel(world.valkey, "job")
+        with answers.read():
+            changes.change(world.valkey, "job", action)
+        places = [world.valkey.lrange("rq:queue:default", 0, -1), world.valkey.zrange("rq:canceled:default", 0, -1)]
+        assert places == {"cancel": [[], [b"job"]], "requeue": [[b"job"], []], "delete": [[], []]}[action]

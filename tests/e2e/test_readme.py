@@ -19,7 +19,7 @@ from app.rq_parts import catalog
 from app.settings import Settings
 from app.testing import run_jobs
 from app.web import create_app
-from tests.conftest import ROOT, Project, free_port, until
+from tests.conftest import ROOT, Project, free_port, status, until
 from tests.receiver import SECRET
 
 README = (ROOT / "README.md").read_text()
@@ -41,7 +41,8 @@ def test_these_are_all_the_commands() -> None:
         ["curl", "-s"],
         [".venv/bin/jobline", "jobs"],
         ["rq", "worker"],
-        ["API_KEYS='ci:admin:...'", "docker"],  # tests/e2e/test_deployment.py
+        ['REDIS_PASSWORD="$(openssl', "rand"],  # tests/e2e/test_deployment.py
+        ["docker", "compose"],  # tests/e2e/test_proxy.py
         [".venv/bin/python", "-m"],
     ]
 
@@ -83,11 +84,15 @@ def test_make_test_runs_the_suite() -> None:
 
 
 def test_rq_worker(project: Project, valkey: redis.Redis, valkey_url: str) -> None:
+    client = create_app(Settings(), valkey).test_client()
+    jobs = [{"function": "demo.add", "args": [1, 2], "queue": name} for name in Settings().queue_names]
+    ids = client.post("/api/v1/jobs/bulk", json={"jobs": jobs}).get_json()["ids"]
     shell(f"{COMMANDS[4]} --burst", project.folder, REDIS_URL=valkey_url)
+    assert [status(valkey, job_id) for job_id in ids] == ["finished"] * 4, "webhooks too"
 
 
 def test_keys_new_prints_a_key_and_its_entry(tmp_path: Path) -> None:
-    key, entry = shell(COMMANDS[6], ROOT, DATA_DIR=str(tmp_path)).stdout.split()
+    key, entry = shell(COMMANDS[7], ROOT, DATA_DIR=str(tmp_path)).stdout.split()
     assert key.startswith("jl_")
     assert re.fullmatch(r"ci:enqueue\+read:[0-9a-f]{64}", entry)
     assert key not in entry

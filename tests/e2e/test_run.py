@@ -4,6 +4,7 @@ import json
 import signal
 import socket
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,13 +88,25 @@ def test_it_runs_a_job_picks_up_a_new_one_and_leaves_nothing(run: Run) -> None:
 def test_a_killed_run_leaves_nothing_in_the_way_and_its_data(run: Run) -> None:
     run.wait()
     job_id = run.call("demo.add", a=1, b=2)["id"]
-    left = run.family()
+    left, address = run.family(), (run.data / "redis.url").read_text()
     run.process.kill()
     run.process.wait()
     run.start()
     run.wait()
+    assert (run.data / "redis.url").read_text() == address
     assert not any(alive(process) for process in left)
     assert run.get(f"/api/v1/jobs/{job_id}")["result"] == 3
+
+
+def test_valkey_has_the_same_address_at_the_next_start_which_rq_info_takes(run: Run) -> None:
+    run.wait()
+    address = (run.data / "redis.url").read_text()
+    run.process.send_signal(signal.SIGINT)
+    assert run.process.wait(40) == 0
+    run.start()
+    run.wait_for(address.encode())  # it is printed
+    command = [sys.executable, "-m", "rq.cli", "info", "--url", address]
+    assert subprocess.run(command, check=False, timeout=30, stdout=subprocess.DEVNULL).returncode == 0
 
 
 def test_a_second_run_on_the_same_data_says_so(run: Run) -> None:

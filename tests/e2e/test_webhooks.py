@@ -16,7 +16,7 @@ from rq.command import send_stop_job_command
 
 from app import changes, job_state, outcome, queueing
 from app.catalog import Catalog, Function
-from app.options import Options, Webhook
+from app.options import Webhook
 from app.queueing import NewJob
 from app.serializer import JSON
 from app.settings import Settings
@@ -98,7 +98,6 @@ def worker(project: Project, started: Started, *queues: str) -> subprocess.Popen
 def prepared(name: str, url: str, *args: object, secret: str = "", **said: Any) -> NewJob:
     def call() -> None: ...
 
-    call.jobline_options = Options()  # type: ignore[attr-defined]
     webhook = Webhook(url, secret=secret)
     return queueing.prepare(Function(f"kinds.{name}", call), Settings(), list(args), {}, webhook=webhook, **said)
 
@@ -276,7 +275,8 @@ def test_the_secret_of_a_job_shows_nowhere_but_in_its_hash(
         kind = valkey.type(key)
         if kind == b"hash":
             fields = valkey.hgetall(key)
-            assert fields.pop(b"webhook_secret", b"") in (b"", OTHER_SECRET.encode())
+            for name in (b"webhook_secret", b"delivery_secret"):
+                assert fields.pop(name, b"") in (b"", OTHER_SECRET.encode())
             assert hidden not in str(fields)
         elif kind == b"stream":
             assert hidden not in str(valkey.xrange(key))
@@ -328,5 +328,5 @@ def test_ends_are_told_once_whoever_is_killed(
 
 
 def test_the_catalogue_has_the_delivery_with_its_timeout() -> None:
-    options = Catalog().get("webhooks.deliver").options
+    options = Catalog().by_path("jobs.webhooks.deliver").options
     assert (options.queue, options.timeout, options.idempotent) == ("webhooks", 25, True)

@@ -255,3 +255,77 @@ def test_a_queue_whose_key_is_no_list_holds_no_other_up(project: Project, valkey
     finally:
         process.terminate()
         process.communicate(timeout=10)
+
+
+SLOW_TO_GIVE_BACK = """
+import sys, time
+from app import recovery
+
+give_back = recovery.give_back
+
+
+def late(connection, executions):
+    if executions:
+        time.sleep(0.5)
+    return give_back(connection, executions)
+
+
+recovery.give_back = late
+from rq.cli import main
+
+sys.argv = ["rq", "worker", "-w", "app.worker.Worker", "-c", "app.worker_config", "--burst"]
+main()
+"""
+
+
+def test_a_burst_runs_what_was_on_its_way_back_to_the_queue(project: Project, valkey: redis.Redis) -> None:
+    """While a job holds the horse up, those behind it go back; the horse must not leave before they are there."""
+    for number in range(40):
+        put(valkey, f"before-{number}", "jobs.demo.add", 1, 2)
+    put(valkey, "long", "jobs.demo.sleep", 0.2)
+    for number in range(10):
+        put(valkey, f"after-{number}", "jobs.demo.add", 1, 2)
+    output, _ = project.start("-c", SLOW_TO_GIVE_BACK).communicate(timeout=60)
+    assert valkey.lrange(queue_key("default"), 0, -1) == [], output.decode()
+    assert valkey.zcard("rq:finished:default") == 51
+
+
+def test_a_failure_makes_the_worker_forget_no_job_that_it_claimed_meanwhile(
+    project: Project, valkey: redis.Redis
+) -> None:
+    project.write("fickle", 'def odd(n: int) -> None:\n    if n % 5 == 0:\n        raise ValueError("no")\n')
+    ids = [f"job-{n}" for n in range(200)]
+    for n, job_id in enumerate(ids):
+        put(valkey, job_id, "jobs.fickle.odd", n)
+    project.work()
+    assert {status(valkey, job_id) for job_id in ids} == {"finished", "failed"}
+
+
+ATTEMPTS = """
+from rq import get_current_job
+
+
+def numbered() -> list[object]:
+    job = get_current_job()
+    if job.attempt < 3:
+        raise ValueError(job.attempt)
+    return [job.attempt, job.meta, job.attempt]
+
+
+def called(job, connection, result) -> None:
+    connection.set("attempt", job.attempt)
+"""
+
+
+def test_a_job_knows_the_number_of_its_attempt(project: Project, valkey: redis.Redis) -> None:
+    project.write("attempts", ATTEMPTS)
+    queue = rq.Queue("default", connection=valkey, serializer=JSONSerializer)
+    queue.enqueue("jobs.attempts.numbered", job_id="job", retry=rq.Retry(3), meta={"mine": 7})
+    queue.enqueue(
+        "jobs.attempts.numbered", job_id="called", retry=rq.Retry(3), on_success=rq.Callback("jobs.attempts.called")
+    )
+    project.work()
+    assert state(valkey, "job")["result"] == [3, {"mine": 7}, 3]
+    assert state(valkey, "called")["result"] == [3, {}, 3]
+    assert valkey.get("attempt") == b"3"
+    assert rq.job.Job.fetch("job", connection=valkey, serializer=JSONSerializer).meta == {"mine": 7}

@@ -25,7 +25,7 @@ def query(storage: Path, sql: str) -> list[Any]:
 def reports() -> Iterator[list[dict[str, Any]]]:
     """What jobs say about their progress."""
     found: list[dict[str, Any]] = []
-    progress.report_to(found.append)
+    progress.report_to(lambda *said: found.append(progress.report(*said) or {}))
     yield found
     progress.report_to(None)
 

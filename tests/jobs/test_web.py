@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app import Discard
-from app.options import options_of
+from app.function_options import options_of
 from app.outbound import _is_public
 from jobs.web import fetch
 
@@ -168,7 +168,9 @@ def test_a_redirect_to_a_private_address_is_refused(base: str) -> None:
         "127.0.0.1", "127.1", "2130706433", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254",
         "100.64.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "[::]", "[::1]", "[fe80::1]", "[fc00::1]",
         "[fec0::1]", "[ff02::1]", "[::ffff:127.0.0.1]", "[::ffff:10.0.0.1]", "[::127.0.0.1]", "[64:ff9b::7f00:1]",
-        "[2002:7f00:1::]", "[2001::1]",
+        "[2002:7f00:1::]", "[2001::1]", "192.0.0.1", "192.0.0.170", "192.88.99.1", "198.51.100.1", "100.100.100.200",
+        "168.63.129.16", "[::ffff:168.63.129.16]", "[64:ff9b::a83f:8110]", "[fd00:ec2::254]", "[2001:db8::1]",
+        "[3fff::1]", "[5f00::1]",
     ],
 )  # fmt: skip
 def test_an_address_that_is_not_public_is_refused(host: str) -> None:

@@ -37,7 +37,7 @@ def attempt(fake: redis.Redis) -> Callable[..., Any]:
     def make(url: str, job_id: str = "msg_1", secret: str = "", **fields: str) -> Any:
         job = NewJob(
             webhooks.DELIVER, [url, TOLD], {}, webhooks.QUEUE, 25, 500, 500, id=job_id,
-            ours={webhooks.SECRET: secret, **fields},
+            ours={webhooks.DELIVERY_SECRET: secret, **fields},
         )  # fmt: skip
         enqueue(fake, [job])
         _job_stack.push(Job.fetch(job_id, connection=fake))

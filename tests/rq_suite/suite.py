@@ -77,8 +77,11 @@ def source() -> Path:
     """The source distribution that requirements.lock names: from the cache, or downloaded into it."""
     archive = CACHE / f"rq-{VERSION}.tar.gz"
     if not archive.exists():
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        subprocess.run([*pip, "--no-binary", "rq", "--dest", str(CACHE), f"rq=={VERSION}"], check=True)
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=CACHE) as folder:  # another process may be doing the same
+            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+            subprocess.run([*pip, "--no-binary", "rq", "--dest", folder, f"rq=={VERSION}"], check=True)
+            (Path(folder) / archive.name).replace(archive)
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     assert digest in (ROOT / "requirements.lock").read_text(), f"requirements.lock does not name this {archive}"
     return archive

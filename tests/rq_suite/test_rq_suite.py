@@ -1,30 +1,15 @@
 """RQ 2.12's own tests fail under our worker exactly where expected_failures.txt says, and why."""
 
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-
 import pytest
 
 from tests.rq_suite import suite
 
 EXPECTED = suite.expected_failures()
-Outcomes = dict[str, "Future[suite.Outcome]"]
-
-
-@pytest.fixture(scope="module")
-def outcomes() -> Iterator[Outcomes]:
-    """Two files at a time: most tests sleep."""
-    suite.source()
-    lanes = ThreadPoolExecutor(2)
-    yield {file: lanes.submit(suite.run, file) for file in suite.FILES}
-    lanes.shutdown(wait=False, cancel_futures=True)
-    suite.end_all()
-    lanes.shutdown()
 
 
 @pytest.mark.parametrize("file", suite.FILES)
-def test_rq_s_tests_fail_only_where_expected(file: str, outcomes: Outcomes) -> None:
-    outcome = outcomes[file].result()
+def test_rq_s_tests_fail_only_where_expected(file: str) -> None:
+    outcome = suite.run(file)
     expected = {test for test in EXPECTED if test.startswith(f"{file}::")}
 
     wrong = [

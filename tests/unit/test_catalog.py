@@ -1,12 +1,9 @@
 """What the catalogue finds, and how it checks arguments."""
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from app import catalog as catalog_module
 from app.catalog import Catalog
 from app.errors import Invalid, NotFound
 
@@ -33,16 +30,9 @@ def _private(): ...
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    folder = tmp_path / "sample"
-    folder.mkdir()
-    (folder / "__init__.py").touch()
-    (folder / "one.py").write_text(MODULE)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(catalog_module, "PACKAGE", "sample")
-    yield folder
-    for name in [name for name in sys.modules if name.partition(".")[0] == "sample"]:
-        del sys.modules[name]
+def package(package: Path) -> Path:
+    (package / "one.py").write_text(MODULE)
+    return package
 
 
 def test_public_functions_defined_in_a_module_are_found(package: Path) -> None:

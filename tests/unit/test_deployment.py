@@ -1,6 +1,8 @@
 """The deployment files as text: valid by the compose specification, commands that exist."""
 
+import ipaddress
 import json
+import re
 import shlex
 import shutil
 import sys
@@ -11,12 +13,18 @@ import jsonschema
 import pytest
 import yaml
 
+from app import server, waiting
+from app.settings import Settings
+from tests.compose import interpolate
 from tests.conftest import ROOT
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+TLS: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "tls.yml").read_text())
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 DURATION = {"type": "string", "pattern": r"^(\d+(us|ms|s|m|h))+$"}
 WORDS = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+SIZE = {"type": "string", "pattern": r"^(\$\{[A-Z_]+:-\d+[mg]\}|\d+[mg])$"}
+NAMED_VOLUME, FILE = r"[a-z]+:/[\w/]+", r"(\./deploy/[\w.-]+|\$\{TLS_DIR:\?[^}]+\}):/etc/nginx/[\w.]+:ro"
 
 
 def closed(properties: dict[str, Any], *required: str) -> dict[str, Any]:
@@ -39,19 +47,56 @@ SERVICE = closed(
             "test",
         ),
         "deploy": closed({"replicas": {"type": "integer", "minimum": 1}}),
-        "volumes": {"type": "array", "items": {"type": "string", "pattern": "^[a-z]+:/"}, "uniqueItems": True},
-        "ports": {"type": "array", "items": {"type": "string", "pattern": r"^([\d.]+:)?\d+:\d+$"}, "uniqueItems": True},
+        "volumes": {
+            "type": "array",
+            "items": {"type": "string", "pattern": f"^({NAMED_VOLUME}|{FILE})$"},
+            "uniqueItems": True,
+        },
+        "ports": {
+            "type": "array",
+            "items": {"type": "string", "pattern": r"^\$\{BIND:-127\.0\.0\.1\}:\$\{PORT:-\d+\}:\d+$"},
+            "uniqueItems": True,
+        },
         "restart": {"enum": ["no", "always", "on-failure", "unless-stopped"]},
         "stop_grace_period": DURATION,
+        "user": {"type": "string"},
+        "read_only": {"type": "boolean"},
+        "cap_drop": WORDS,
+        "security_opt": WORDS,
+        "tmpfs": {"type": "array", "items": {"type": "string", "pattern": r"^/tmp:size=\d+[mg],mode=1777$"}},
+        "mem_limit": SIZE,
+        "pids_limit": {"type": "integer", "minimum": 1},
+        "logging": closed(
+            {"driver": {"const": "json-file"}, "options": closed({"max-size": SIZE, "max-file": {"type": "string"}})},
+            "driver",
+            "options",
+        ),
+        "networks": {
+            "anyOf": [
+                WORDS,
+                {
+                    "type": "object",
+                    "additionalProperties": {
+                        "anyOf": [{"type": "null"}, closed({"ipv4_address": {"type": "string"}}, "ipv4_address")]
+                    },
+                },
+            ]
+        },
     },
-    "command",
-    "healthcheck",
-    "restart",
+)
+NETWORK = closed(
+    {
+        "internal": {"type": "boolean"},
+        "ipam": closed(
+            {"config": {"type": "array", "items": closed({"subnet": {"type": "string"}}, "subnet")}}, "config"
+        ),
+    }
 )
 SCHEMA = {
     **closed(
         {
             "services": {"type": "object", "additionalProperties": SERVICE},
+            "networks": {"type": "object", "additionalProperties": {"anyOf": [{"type": "null"}, NETWORK]}},
             "volumes": {"type": "object", "additionalProperties": {"type": ["object", "null"]}},
         },
         "services",
@@ -64,19 +109,88 @@ def words(command: str | list[str]) -> list[str]:
     return shlex.split(command.replace("()", "\\(\\)")) if isinstance(command, str) else command
 
 
-def test_compose_is_valid() -> None:
+@pytest.mark.parametrize("document", [COMPOSE, TLS], ids=["docker-compose.yml", "tls.yml"])
+def test_compose_is_valid(document: dict[str, Any]) -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    jsonschema.validate(COMPOSE, SCHEMA)
+    jsonschema.validate(document, SCHEMA)
 
 
-def test_what_is_waited_for_has_a_health_check_and_volumes_are_declared() -> None:
+def test_what_is_named_is_there() -> None:
     for service in COMPOSE["services"].values():
+        assert {"command", "healthcheck", "restart"} <= set(service)
         assert ("image" in service) != ("build" in service)
         for needed in service.get("depends_on", {}):
             assert "healthcheck" in COMPOSE["services"][needed]
         for volume in service["volumes"]:
-            assert volume.partition(":")[0] in COMPOSE["volumes"]
+            source = volume.partition(":")[0]
+            assert source in COMPOSE["volumes"] or (ROOT / source).is_file()
+        assert set(service["networks"]) <= set(COMPOSE["networks"])
     assert COMPOSE["services"]["worker"]["deploy"]["replicas"] == 2
+
+
+def test_tls_replaces_what_nginx_listens_on_and_nothing_else() -> None:
+    mounted = {volume.split(":")[1]: volume for volume in COMPOSE["services"]["proxy"]["volumes"]}
+    listen, certificates = TLS["services"]["proxy"]["volumes"]
+    assert (ROOT / listen.split(":")[0]).is_file()
+    assert listen.split(":")[1] in mounted
+    folder = interpolate(certificates, TLS_DIR="/certificates").split(":")[1]
+    assert f"{folder}/tls.key" in (ROOT / "deploy" / "listen-tls.conf").read_text()
+    assert {name: set(service) for name, service in TLS["services"].items()} == {"proxy": {"volumes"}}
+
+
+@pytest.mark.parametrize("name", sorted(COMPOSE["services"]))
+def test_every_service_is_confined(name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "build" in service or service["user"] not in ("", "root", "0")  # the Dockerfile names its user
+    assert {"mem_limit", "pids_limit", "tmpfs"} <= set(service)
+    assert service["logging"]["options"] == {"max-size": "10m", "max-file": "5"}
+
+
+def test_only_the_proxy_is_published_and_only_workers_reach_out() -> None:
+    networks = {name: set(service["networks"]) for name, service in COMPOSE["services"].items()}
+    assert {name for name, service in COMPOSE["services"].items() if "ports" in service} == {"proxy"}
+    assert {name for name, network in COMPOSE["networks"].items() if (network or {}).get("internal")} == {
+        "redis",
+        "proxy",
+    }
+    assert networks == {
+        "valkey": {"redis"},
+        "api": {"redis", "proxy"},
+        "proxy": {"proxy", "public"},
+        "worker": {"redis", "outgoing"},
+        "scheduler": {"redis"},
+    }
+
+
+def test_the_api_believes_the_proxy_and_nobody_else() -> None:
+    services = COMPOSE["services"]
+    [network] = COMPOSE["networks"]["proxy"]["ipam"]["config"]
+    proxy, api = (services[name]["networks"]["proxy"]["ipv4_address"] for name in ("proxy", "api"))
+    assert services["api"]["environment"]["TRUSTED_PROXIES"] == proxy
+    addresses = [ipaddress.ip_address(interpolate(address)) for address in (proxy, api)]
+    assert len(set(addresses)) == 2
+    for address in addresses:
+        assert address in ipaddress.ip_network(interpolate(network["subnet"]))
+
+
+def test_the_api_may_have_all_its_threads() -> None:
+    threads = Settings().event_streams + waiting.MOST + server.SHORT
+    assert COMPOSE["services"]["api"]["pids_limit"] > 4 * threads
+
+
+def test_no_secret_has_a_default_and_none_is_written_down() -> None:
+    """Without one the start fails, and says how to make it."""
+    text = (ROOT / "docker-compose.yml").read_text() + (ROOT / "deploy" / "tls.yml").read_text()
+    for name in ("REDIS_PASSWORD", "API_KEYS", "TLS_DIR"):
+        uses = re.findall(rf"\$\{{{name}([^}}]*)}}", text)
+        assert uses
+        assert all(re.match(r":\?\w", use) for use in uses), name
+    assert COMPOSE["services"]["worker"]["environment"]["REDIS_URL"].startswith("redis://:${REDIS_PASSWORD:?")
+    with pytest.raises(ValueError, match="openssl rand"):
+        interpolate(COMPOSE["services"]["valkey"]["environment"]["REDISCLI_AUTH"])
 
 
 def test_a_misspelt_key_would_be_found() -> None:
@@ -88,14 +202,21 @@ def test_a_misspelt_key_would_be_found() -> None:
 def test_every_command_names_a_program_that_exists() -> None:
     last = next(line for line in reversed(DOCKERFILE.splitlines()) if line.startswith("CMD "))
     commands = [words(service["command"]) for service in COMPOSE["services"].values()]
-    for program in {command[0] for command in [*commands, json.loads(last.removeprefix("CMD "))]} - {"valkey-server"}:
+    for program in {command[0] for command in [*commands, json.loads(last.removeprefix("CMD "))]} - {"nginx"}:
         assert (Path(sys.executable).parent / program).exists() or shutil.which(program), program
 
 
 def test_valkey_neither_evicts_nor_forgets() -> None:
-    options = words(COMPOSE["services"]["valkey"]["command"])
+    options = interpolate(COMPOSE["services"]["valkey"]["command"][-1]).split()
     assert options[options.index("--maxmemory-policy") + 1] == "noeviction"
     assert options[options.index("--appendonly") + 1] == "yes"
+
+
+def test_valkey_refuses_writes_before_its_container_is_out_of_memory() -> None:
+    service = COMPOSE["services"]["valkey"]
+    options = interpolate(service["command"][-1]).split()
+    assert options[options.index("--maxmemory") + 1] == "2gb"
+    assert interpolate(service["mem_limit"]) == "4g"
 
 
 def test_an_open_api_cannot_be_started_by_mistake() -> None:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -49,3 +50,25 @@ def test_its_url_is_known_only_while_the_file_names_it(tmp_path: Path) -> None:
     assert embedded.url(tmp_path) == "redis://127.0.0.1:6400/0"
     embedded.url_file(tmp_path).write_text("")
     assert embedded.url(tmp_path) is None
+
+
+def test_its_port_stays_the_same_from_start_to_start(tmp_path: Path) -> None:
+    port = embedded.choose_port(tmp_path)
+    assert 0 < port < 65536
+    assert [embedded.choose_port(tmp_path) for _ in range(3)] == [port] * 3
+
+
+def test_a_port_that_somebody_else_has_is_changed_for_good(tmp_path: Path) -> None:
+    first = embedded.choose_port(tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", first))
+        taken.listen()
+        second = embedded.choose_port(tmp_path)
+        assert second != first
+    assert embedded.choose_port(tmp_path) == second
+
+
+@pytest.mark.parametrize("said", ["", "soon", "-1", "70000"])
+def test_a_port_that_cannot_be_read_is_chosen_anew(tmp_path: Path, said: str) -> None:
+    (tmp_path / "valkey.port").write_text(said)
+    assert 0 < embedded.choose_port(tmp_path) < 65536

@@ -9,10 +9,11 @@ import pytest
 import redis
 
 from app import changes, limits, queueing
-from app.catalog import Catalog
-from app.options import Breaker, Limit, Options
+from app.catalog import Catalog, Function
+from app.options import Breaker, Limit, job
 from app.queueing import NewJob
 from app.redis import LEASES
+from app.rq_parts import catalog
 from app.settings import Settings
 from app.testing import Jobs, run_jobs
 from app.worker.claims import Claimed, Claims
@@ -115,11 +116,15 @@ def test_a_job_that_is_canceled_while_it_waits_takes_no_turn(jobs: Jobs) -> None
     assert left(jobs.redis) == []
 
 
+@job(breaker=Breaker(3, window=60, cool_down=30))
+def breaks(message: str) -> None:
+    raise RuntimeError(message)
+
+
 @pytest.fixture
-def fragile(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def fragile(monkeypatch: pytest.MonkeyPatch) -> None:
     """demo.fail has a breaker: three failures in a minute, and no job of it begins for 30 seconds."""
-    call = jobs._catalog.get("demo.fail").call
-    monkeypatch.setattr(call, "jobline_options", Options(breaker=Breaker(3, window=60, cool_down=30)), raising=False)
+    monkeypatch.setitem(catalog().refresh().functions, "demo.fail", Function("demo.fail", breaks))
 
 
 def fail_at(jobs: Jobs, *moments: float) -> list[str]:
@@ -211,6 +216,14 @@ def enqueue(connection: redis.Redis, *job_ids: str, most: int = 1, **said: Any) 
     queueing.enqueue(connection, [new(job_id, concurrency=Limit(most), **said) for job_id in job_ids])
 
 
+def look_now(connection: redis.Redis) -> float:
+    """As the scheduler does when the time of each limit has come."""
+    waiting = "jobline:limits:waiting"
+    for limit in connection.zrange(waiting, 0, -1):
+        connection.zadd(waiting, {limit: 0})
+    return limits.look(connection)
+
+
 def queued(connection: redis.Redis) -> list[str]:
     return [job_id.decode() for job_id in connection.lrange(QUEUE, 0, -1)]
 
@@ -230,6 +243,7 @@ def test_so_many_run_at_once_and_the_next_in_the_order_of_their_coming(valkey: r
     assert [hands.take(), hands.take(), hands.take()] == ["d", "e", None]
     for name in "de":
         hands.end(name)
+    assert look_now(valkey) == 3600
     assert left(valkey) == []
 
 
@@ -285,7 +299,7 @@ def test_the_turn_of_a_job_that_is_gone_is_the_next_one_s(valkey: redis.Redis, h
     until(lambda: limits.look(valkey) > 3000 or queued(valkey) == ["e"], 5)
     assert hands.take() == "e"
     hands.end("e")
-    assert limits.look(valkey) == 3600
+    assert look_now(valkey) == 3600
     assert left(valkey) == []
 
 
@@ -310,7 +324,7 @@ def test_what_one_limit_refuses_uses_up_no_other(valkey: redis.Redis, hands: Han
     assert hands.take() is None  # two have begun in this hour
     assert valkey.scard("jobline:limit:slots:function:demo.add::held") == 0
     assert valkey.zscore("rq:scheduled:default", "c") > time.time() + 3500
-    assert limits.look(valkey) > 3000
+    assert look_now(valkey) > 3000
 
 
 def test_the_end_of_one_execution_frees_the_place_of_no_other(valkey: redis.Redis, hands: Hands) -> None:

@@ -49,7 +49,7 @@ def test_an_end_is_followed_by_one_delivery(fake: redis.Redis) -> None:
     assert message["data"] == job_state.fetch(fake, [job_id])[0]
     assert message["timestamp"] == message["data"]["ended_at"]
     assert message["data"]["webhook"] == {"url": URL, "events": list(JOB_EVENTS)}
-    assert fake.hget(f"rq:job:{delivery['id']}", "webhook_secret").decode() == OTHER_SECRET
+    assert fake.hget(f"rq:job:{delivery['id']}", "delivery_secret").decode() == OTHER_SECRET
     assert OTHER_SECRET not in str(delivery)
     assert "." not in delivery["id"]
 

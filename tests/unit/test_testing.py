@@ -18,8 +18,11 @@ from app.testing import Jobs, Refused, run_jobs
 from tests.conftest import ROOT
 
 SOURCE = """
+import asyncio
 import time
 from datetime import UTC, date, datetime
+
+from rq.timeouts import JobTimeoutException
 
 from app import Discard, Retry, job, progress
 
@@ -58,6 +61,25 @@ def stuck() -> None:
 def count() -> None:
     for _ in progress.track(range(3)):
         pass
+
+
+@job(timeout=1)
+async def patient(busy: bool = False) -> str:
+    try:
+        while busy:
+            pass
+        await asyncio.sleep(20)
+    except JobTimeoutException:
+        await asyncio.sleep(0)
+        return "a part of it"
+
+
+loops = []
+
+
+async def on_a_loop() -> int:
+    loops.append(asyncio.get_running_loop())
+    return len(set(loops))
 """
 START = datetime(2027, 1, 1, tzinfo=UTC)
 
@@ -255,6 +277,31 @@ def test_it_works_in_another_thread_too() -> None:
     thread.start()
     thread.join(30)
     assert results == [3]
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_timeout_is_raised_where_a_coroutine_awaits_in_any_thread(jobs: Jobs, busy: bool) -> None:
+    results: list[object] = []
+
+    def test(*_: object) -> None:
+        with run_jobs() as found:
+            job = found.enqueue("kinds.patient", busy)
+            found.run()
+            results.append(job.result)
+
+    thread = threading.Thread(target=test)
+    thread.start()
+    thread.join(30)
+    job = jobs.enqueue("kinds.patient", busy)
+    jobs.run()
+    assert [*results, job.result] == ["a part of it"] * 2
+
+
+def test_coroutines_run_on_one_loop_until_the_test_ends(jobs: Jobs) -> None:
+    for _ in range(3):
+        job = jobs.enqueue("kinds.on_a_loop")
+        jobs.run()
+        assert job.result == 1
 
 
 def test_two_tests_share_nothing() -> None:

@@ -1,6 +1,6 @@
 """Who changed what."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -20,7 +20,7 @@ class AuditEntry(BaseModel):
     at: str
     actor: str
     action: str
-    method: str
+    method: Literal["POST", "PUT", "PATCH", "DELETE"]
     route: str
     target: str = Field(description="The id or name in the path, or of what was made")
     status: int

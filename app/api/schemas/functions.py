@@ -1,10 +1,31 @@
 """What can be called."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
 from app.api.schemas.jobs import Webhook
+
+
+class Limit(BaseModel):
+    """How many jobs begin in a time (`most` is a rate), or run at once (`most` is a number)."""
+
+    most: int | str
+    by: Literal["function", "queue"]
+    key: str | None
+
+
+class Breaker(BaseModel):
+    failures: int
+    window: float
+    cool_down: float
+
+
+class Unique(BaseModel):
+    by: list[str] | str | None
+    during: Literal["queued", "queued_or_running"]
+    lasts: float | None
+    on_conflict: Literal["return", "reject", "replace"]
 
 
 class FunctionOptions(BaseModel):
@@ -14,10 +35,10 @@ class FunctionOptions(BaseModel):
     result_ttl: int | None
     failure_ttl: int | None
     max_retries: int
-    rate_limit: dict[str, Any] | None
-    concurrency: dict[str, Any] | None
-    breaker: dict[str, Any] | None
-    unique: dict[str, Any] | None
+    rate_limit: Limit | None
+    concurrency: Limit | None
+    breaker: Breaker | None
+    unique: Unique | None
     tags: list[str]
     webhook: Webhook | None
     idempotent: bool
@@ -32,6 +53,16 @@ class Function(BaseModel):
     result: dict[str, Any]
 
 
+class RejectedFunction(BaseModel):
+    """A function that is set aside: it cannot be run until its options or annotations are mended."""
+
+    name: str
+    file: str
+    line: int
+    reason: str
+
+
 class Functions(BaseModel):
     functions: list[Function]
     broken: dict[str, str] = Field(description="Modules that do not import, and why")
+    rejected: list[RejectedFunction] = Field(description="Functions that are set aside, and why")

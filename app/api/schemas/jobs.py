@@ -4,46 +4,24 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from app.fields import (
-    ConcurrencyBody,
-    Flag,
-    Id,
-    Instant,
-    Keep,
-    QueueName,
-    Rate,
-    RateBody,
-    RetryBody,
-    Seconds,
-    Share,
-    Strict,
-    Tag,
-    UniqueBody,
-    Wait,
-    WebhookBody,
-)
+from app.fields import CallOptions, Flag, Id, Instant, QueueName, RetryBody, Seconds, Strict, Tag, Wait
+from app.options import JobEvent, WorkflowEvent
 from app.selection import Selection
 
+JobStatus = Literal[
+    "created", "queued", "deferred", "scheduled", "started", "finished", "failed", "stopped", "canceled"
+]
+"""RQ's states of a job."""
 
-class JobOptions(Strict):
+
+class JobOptions(CallOptions):
     """What may be said of a job besides its call; what is not said is the function's own, or the service's default."""
 
-    queue: QueueName | None = None
     id: Id | None = None
     delay: Wait | None = None
     at: Instant | None = None
-    timeout: Seconds | None = None
-    ttl: Seconds | None = None
-    result_ttl: Keep | None = None
-    failure_ttl: Keep | None = None
-    retry: RetryBody | None = None
-    rate_limit: Rate | RateBody | None = Field(None, description="How many such jobs begin in a time")
-    concurrency: Share | ConcurrencyBody | None = Field(None, description="How many such jobs run at once")
-    unique: UniqueBody | None = None
-    webhook: WebhookBody | None = None
     depends_on: Annotated[list[Id], Field(max_length=1000)] = Field(default_factory=list)
     at_front: Flag = False
-    tags: Annotated[list[Tag], Field(max_length=32)] = Field(default_factory=list)
     description: Annotated[str, Field(max_length=1000)] | None = None
 
     @model_validator(mode="after")
@@ -127,7 +105,24 @@ class Links(BaseModel):
 
 class Webhook(BaseModel):
     url: str
-    events: list[str]
+    events: list[JobEvent | WorkflowEvent]
+
+
+class WaitingFor(BaseModel):
+    """Why a job is `scheduled`."""
+
+    reason: Literal["delay", "retry", "rate_limit", "concurrency", "breaker"] = Field(
+        description="It was delayed, waits for its next attempt, or is held back by a limit or an open breaker"
+    )
+    name: str | None = Field(
+        description="Of the limit or breaker: `function:NAME` or `queue:NAME`, then `:` and the value of its key; "
+        "null for delay and retry",
+        examples=["function:billing.charge:42"],
+    )
+    until: str | None = Field(
+        description="When it is queued again: the due time of a delay or a retry, the end of an open breaker, an "
+        "estimate for a rate limit; null for concurrency, which depends on when other jobs end"
+    )
 
 
 class Job(BaseModel):
@@ -138,11 +133,12 @@ class Job(BaseModel):
     args: list[Any]
     kwargs: dict[str, Any]
     queue: str | None
-    status: str
+    status: JobStatus
     description: str | None
     created_at: str | None
     enqueued_at: str | None
     scheduled_for: str | None
+    waiting_for: WaitingFor | None = Field(description="Why it is scheduled; null in any other state")
     started_at: str | None
     ended_at: str | None
     attempts: int
@@ -177,6 +173,11 @@ class Attempt(BaseModel):
 class JobDetail(Job):
     history: list[Attempt] = Field(description="Its attempts that have ended, newest first: the last ten, or more")
 
+    warnings: list[str] = Field(
+        default_factory=list,
+        description="Of an enqueue: queues from which no worker takes jobs; left out if there is none",
+    )
+
 
 class Jobs(BaseModel):
     jobs: list[Job]
@@ -185,3 +186,6 @@ class Jobs(BaseModel):
 
 class Ids(BaseModel):
     ids: list[str]
+    warnings: list[str] = Field(
+        default_factory=list, description="Queues from which no worker takes jobs; left out if there is none"
+    )

@@ -1,6 +1,8 @@
 """Queues and workers."""
 
-from pydantic import BaseModel
+from typing import Literal
+
+from pydantic import BaseModel, Field
 
 from app.fields import QueueName
 
@@ -19,6 +21,9 @@ class Queue(BaseModel):
     name: str
     counts: Counts
     paused: bool
+    warnings: list[str] = Field(
+        default_factory=list, description="Jobs are there, and no worker takes them; left out if there is none"
+    )
 
 
 class QueuePath(BaseModel):
@@ -35,7 +40,7 @@ class Queues(BaseModel):
 
 class Worker(BaseModel):
     name: str
-    state: str
+    state: Literal["started", "suspended", "busy", "idle", "?"]
     queues: list[str]
     current_job: str | None
     hostname: str | None

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from app.api.schemas.jobs import JobStatus
 from app.fields import Strict
 from app.schedules.rule import CatchUp, Overlap, Rule, When
 
@@ -34,7 +35,7 @@ class Preview(BaseModel):
 class ScheduledRun(BaseModel):
     job_id: str
     scheduled_for: str
-    status: str
+    status: JobStatus
 
 
 class ScheduleCounts(BaseModel):
@@ -80,7 +81,16 @@ class ForeignEntry(BaseModel):
     due: float
 
 
+class RejectedSchedule(BaseModel):
+    """An entry of scheduler.py that is set aside: it does not run until it is mended."""
+
+    name: str = Field(description="Its own, else its function's, else its place in the list")
+    function: str | None
+    reason: str
+
+
 class Schedules(BaseModel):
     schedules: list[Schedule]
     next_cursor: str | None
     quarantined: list[ForeignEntry] = Field(description="Entries of a plain rq-scheduler, which are not run")
+    rejected: list[RejectedSchedule] = Field(description="Entries of scheduler.py that are set aside, and why")

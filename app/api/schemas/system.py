@@ -1,5 +1,7 @@
 """What all resources share."""
 
+from typing import Literal
+
 from pydantic import BaseModel, Field
 
 
@@ -8,12 +10,14 @@ class NamePath(BaseModel):
 
 
 class Health(BaseModel):
-    status: str
-    redis: str | None = None
+    status: Literal["ok", "degraded"]
+    redis: Literal["ok"] | None = None
     scheduler: float | None = Field(
         None, description="Seconds since the scheduler that leads has moved; null: none does"
     )
-    broken: dict[str, str] | None = None
+    broken: dict[str, str] | None = Field(None, description="Modules that do not import, and why")
+    rejected_functions: dict[str, str] | None = Field(None, description="Functions that are set aside: where, and why")
+    rejected_schedules: dict[str, str] | None = Field(None, description="Schedules that are set aside, and why")
 
 
 class ProblemItem(BaseModel):

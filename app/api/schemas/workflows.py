@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from app.api.schemas.jobs import JobBody, JobError, Webhook
+from app.api.schemas.jobs import JobBody, JobError, JobStatus, Webhook
 from app.fields import Flag, NodeName, Strict, WorkflowWebhookBody
 
 
@@ -76,6 +76,10 @@ class WorkflowSummary(BaseModel):
     counts: WorkflowCounts
     webhook: Webhook | None
     links: SelfLink
+    warnings: list[str] = Field(
+        default_factory=list,
+        description="When it is submitted: queues from which no worker takes jobs; left out if there is none",
+    )
 
 
 class Need(BaseModel):
@@ -87,7 +91,7 @@ class WorkflowJob(BaseModel):
     name: str
     id: str
     function: str
-    status: str
+    status: JobStatus
     result: Any = Field(description="Of the jobs that nothing comes after")
     error: JobError | None
     after: list[Need]

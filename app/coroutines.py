@@ -1,0 +1,171 @@
+"""Runs the coroutines of `async def` jobs: on one event loop, kept between jobs, with timeouts that reach the job.
+
+What a job opens on the loop, such as a pool of connections, the next job may use. Tasks that it leaves behind are
+cancelled. A timeout is raised in the job where it awaits, so that it may catch it, and await while it tidies up.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import enum
+import inspect
+import threading
+import types
+from collections.abc import Coroutine, Generator
+from typing import Any
+
+import structlog
+
+RING_AGAIN = 0.1  # seconds for the loop to pass a timeout on, before what holds it up is interrupted
+CANCEL_WITHIN = 1.0  # seconds for tasks that were left behind to end
+CLOSE_WITHIN = 2.0  # seconds for async generators to end
+
+log = structlog.get_logger("jobline.worker")
+
+_loops: dict[int, asyncio.AbstractEventLoop] = {}  # by thread: tests run jobs in any
+_runs: dict[int, "_Run"] = {}
+
+
+class Ring(enum.Enum):
+    """What an alarm has to do."""
+
+    RAISE = enum.auto()
+    """Raise its exception, in the thread of the job."""
+    AGAIN = enum.auto()
+    """Ring again after RING_AGAIN: the job has not been told yet."""
+    DONE = enum.auto()
+
+
+def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a job's coroutine to its end, on this thread's loop; what it returns or raises."""
+    thread = threading.get_ident()
+    loop = _loops.get(thread)
+    if loop is None:
+        loop = _loops[thread] = asyncio.new_event_loop()
+    _runs[thread] = job = _Run(coroutine, loop)
+    try:
+        return job.result()
+    finally:
+        job.over = True
+        try:
+            _cancel_what_is_left(thread, loop)
+        finally:
+            del _runs[thread]
+            with contextlib.suppress(RuntimeError):  # it refuses
+                coroutine.close()
+
+
+def ring(error: BaseException, thread: int | None = None) -> Ring:
+    """The timeout of the job that runs in this thread is over; from another thread, name the job's.
+
+    RAISE if no coroutine runs there, or if code of the job holds the loop up.
+    """
+    job = _runs.get(thread or threading.get_ident())
+    return job.ring(error, at_once=thread is None) if job else Ring.RAISE
+
+
+def close() -> None:
+    """Close this thread's loop, after its async generators have ended."""
+    loop = _loops.pop(threading.get_ident(), None)
+    if loop is None:
+        return
+    try:
+        loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), CLOSE_WITHIN))
+    except Exception as error:
+        log.warning("async generators were left open", error=type(error).__name__)
+    finally:
+        loop.close()
+
+
+class _Run:
+    """One job's coroutine, driven step by step as the main task of the loop."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> None:
+        self.coroutine, self.loop = coroutine, loop
+        self.over = False
+        self._inside = False  # whether a step of the coroutine is being made
+        self._alarm: BaseException | None = None
+        self._told = self._raised_elsewhere = False
+        self._task = loop.create_task(self._main(), context=contextvars.copy_context())
+
+    def result(self) -> Any:
+        try:
+            return self.loop.run_until_complete(self._task)
+        except asyncio.CancelledError:
+            if self._alarm is None or self._told:
+                raise
+            raise self._alarm from None  # it rang before the first step
+        finally:
+            if self._task.done() and not self._task.cancelled():
+                self._task.exception()  # it is known: asyncio need not complain that nobody has asked
+
+    def ring(self, error: BaseException, at_once: bool) -> Ring:
+        """`at_once`: this is the thread of the job, so that what is raised here is raised in the code that runs."""
+        if self.over or self._told:
+            return Ring.DONE
+        rang_before, self._alarm = self._alarm is not None, error
+        if self._inside and (at_once or rang_before):
+            self._told = True
+            return Ring.RAISE
+        if not rang_before:
+            self.loop.call_soon_threadsafe(self._cancel)
+        elif not self._raised_elsewhere and asyncio.current_task(self.loop):
+            self._raised_elsewhere = True  # another task of the job does not let the loop go on
+            return Ring.RAISE
+        return Ring.AGAIN
+
+    def _cancel(self) -> None:
+        """On the loop."""
+        if not self._told:
+            self._task.cancel()
+
+    async def _main(self) -> Any:
+        return await self._steps()
+
+    @types.coroutine
+    def _steps(self) -> Generator[Any, Any, Any]:
+        """Await the coroutine; what is raised here while it waits is raised in it."""
+        value: Any = None
+        error: BaseException | None = None
+        while True:
+            try:
+                self._inside = True
+                waits_for = self.coroutine.throw(error) if error else self.coroutine.send(value)
+                self._inside = False
+                error = None
+                value = yield waits_for
+            except StopIteration as end:
+                return end.value
+            except GeneratorExit:
+                raise
+            except BaseException as raised:
+                if inspect.getcoroutinestate(self.coroutine) == inspect.CORO_CLOSED:
+                    raise
+                error = self._meant_by(raised)
+            finally:
+                self._inside = False
+
+    def _meant_by(self, raised: BaseException) -> BaseException:
+        """The cancellation that an alarm has made stands for its exception."""
+        if isinstance(raised, asyncio.CancelledError) and self._alarm and not self._told:
+            self._told = True
+            self._task.uncancel()
+            return self._alarm
+        return raised
+
+
+def _cancel_what_is_left(thread: int, loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel the tasks that a job leaves behind: nobody would look at their end. One that refuses costs the loop."""
+    left = asyncio.all_tasks(loop)
+    if not left:
+        return
+    for task in left:
+        task.cancel()
+    loop.run_until_complete(asyncio.wait(left, timeout=CANCEL_WITHIN))
+    log.warning("tasks that the job has left behind are cancelled", tasks=sorted(task.get_name() for task in left)[:10])
+    for task in left:
+        if task.done() and not task.cancelled() and task.exception():
+            log.warning("a cancelled task has failed", error=type(task.exception()).__name__)
+    if not all(task.done() for task in left):
+        log.error("a task does not end when it is cancelled: the next job gets another event loop")
+        del _loops[thread]

@@ -1,0 +1,30 @@
+"""Durations: seconds, text such as "1h30m", or a timedelta. The one parser, for requests and for authors."""
+
+import re
+from datetime import timedelta
+
+Duration = float | str | timedelta
+UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+DURATION = re.compile(r"(?:[0-9]+[dhms])+")
+
+
+def seconds(value: object) -> object:
+    """A duration in seconds; anything that is neither text, a timedelta nor a bool as it is.
+
+    Raises:
+        ValueError: the text is no duration, or it is a bool.
+    """
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, str):
+        if not DURATION.fullmatch(value):
+            raise ValueError('Input should be seconds, or a duration such as "1h30m"')
+        return sum(int(number) * UNITS[unit] for number, unit in re.findall(r"([0-9]+)([dhms])", value))
+    if isinstance(value, bool):
+        raise ValueError("Input should be seconds, or a duration")  # noqa: TRY004 - what pydantic reports
+    return value
+
+
+def as_seconds(value: Duration) -> float:
+    """Raises ValueError, TypeError."""
+    return float(seconds(value))  # type: ignore[arg-type]

@@ -1,0 +1,41 @@
+"""Which errors of Redis may pass: then the API answers 503, and workers and schedulers try again."""
+
+import re
+
+from redis.exceptions import (
+    ClusterDownError,
+    ConnectionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    TimeoutError,
+    TryAgainError,
+)
+
+CODES = (
+    "BUSY",  # a script runs for too long
+    "CLUSTERDOWN",
+    "LOADING",  # it has just started
+    "MASTERDOWN",
+    "MISCONF",  # the disk is full, or fails
+    "NOREPLICAS",
+    "OOM",  # maxmemory is reached
+    "READONLY",  # a replica, after a failover
+    "TRYAGAIN",
+    "UNBLOCKED",
+)
+"""With which Redis refuses a command that it may take later."""
+_CODE = re.compile(rf"(?:^|caused error: |: -)(?:{'|'.join(CODES)})\b")
+# at the beginning, or behind what redis-py says of a pipeline, or Redis 6.2 of a script
+_KNOWN = (ConnectionError, TimeoutError, ClusterDownError, OutOfMemoryError, ReadOnlyError, TryAgainError)
+# redis-py takes the code off the messages of these
+
+
+def may_pass(error: RedisError) -> bool:
+    """Whether the same command may succeed later."""
+    return isinstance(error, _KNOWN) or refused_for_now(str(error))
+
+
+def refused_for_now(reply: str) -> bool:
+    """Whether an error reply, as Redis sends it, has one of the CODES."""
+    return bool(_CODE.search(reply))

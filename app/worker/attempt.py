@@ -1,0 +1,54 @@
+"""One attempt at a job: its function is called, within its timeout, and nothing is written to Redis."""
+
+from typing import TYPE_CHECKING, Any
+
+import rq
+from rq.job import _job_stack
+from rq.timeouts import JobTimeoutException
+
+from app.rq_parts import Job
+from app.serializer import JSON, may_be_deep
+from app.settings import get_settings
+from app.worker.claims import Claimed
+from app.worker.reporter import Reporter
+
+if TYPE_CHECKING:
+    from app.worker.parent import Worker
+
+
+class ResultTooLarge(Exception):
+    """The result exceeds RESULT_LIMIT."""
+
+
+class Attempt:
+    """How one work horse runs a job; `result` is that of the last one in JSON, None for no result."""
+
+    def __init__(self, worker: "Worker", reporter: Reporter) -> None:
+        self.worker, self.reporter = worker, reporter
+        self.limit = get_settings().result_limit
+        self.result: bytes | None = None
+
+    def run(self, job: Job, claimed: Claimed, timeout: int) -> BaseException | None:
+        """What the job raised. None: it returned `job.outcome`, whose JSON is `result` unless it is a `Retry`."""
+        self.result, self.reporter.running = None, claimed
+        _job_stack.push(job)
+        try:
+            with self.worker.death_penalty_class(timeout, JobTimeoutException, job_id=job.id):
+                job.outcome = job._execute()
+            if job.outcome is not None and not isinstance(job.outcome, rq.Retry):
+                self.result = self._dumped(job.outcome)
+        except BaseException as error:
+            return error
+        finally:
+            _job_stack.pop()
+            self.reporter.running = None
+        return None
+
+    def _dumped(self, result: Any) -> bytes:
+        """Raises TypeError for what has no JSON form, ResultTooLarge and TooDeep."""
+        dumped: bytes = self.worker.serializer.dumps(result)
+        if may_be_deep(dumped):
+            JSON.loads(dumped)
+        if len(dumped) > self.limit:
+            raise ResultTooLarge(f"the result is {len(dumped)} bytes, RESULT_LIMIT is {self.limit}")
+        return dumped

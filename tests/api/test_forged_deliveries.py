@@ -1,0 +1,90 @@
+"""Deliveries of webhooks are the service's own: whoever may enqueue makes none, by no way, and changes none."""
+
+from typing import Any
+
+import pytest
+import redis
+from flask.testing import FlaskClient
+
+from app import changes, outcome, webhooks
+from app.catalog import Catalog
+from app.settings import Settings
+from app.web import create_app
+from tests.receiver import OTHER_SECRET, SECRET
+
+URL = "https://example.com/hook"
+FORGED = {"function": "webhooks.deliver", "args": [URL, {"type": "job.finished", "data": {"id": "FORGED"}}]}
+NODE = {"name": "a", "function": "demo.add", "args": [1, 2]}
+
+
+@pytest.fixture
+def client(fake: redis.Redis) -> FlaskClient:
+    return create_app(Settings(webhook_secret=SECRET), fake).test_client()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "pointer"),
+    [
+        ("POST", "/jobs", FORGED, "#/function"),
+        ("POST", "/jobs", {**FORGED, "webhook": {"url": URL, "secret": OTHER_SECRET}}, "#/function"),
+        ("POST", "/jobs/bulk", {"jobs": [{"function": "demo.add", "args": [1, 2]}, FORGED]}, "#/jobs/1/function"),
+        ("POST", "/workflows", {"jobs": [{"name": "a", **FORGED}]}, "#/jobs/0/function"),
+        ("POST", "/workflows", {"jobs": [NODE], "on_complete": FORGED}, "#/on_complete/function"),
+        ("PUT", "/schedules/s", {**FORGED, "interval": 1}, "#/function"),
+        ("POST", "/functions/webhooks.deliver/jobs", {"url": URL, "message": {}}, None),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_no_caller_enqueues_one(
+    client: FlaskClient, fake: redis.Redis, method: str, path: str, body: Any, pointer: str | None
+) -> None:
+    answer = client.open(f"/api/v1{path}", method=method, json=body)
+    assert answer.status_code == (422 if pointer else 404)
+    assert "the service's own" in answer.text
+    if pointer:
+        assert [error["pointer"] for error in answer.get_json()["errors"]] == [pointer]
+    assert not fake.keys("rq:job:*")
+
+
+def test_one_that_is_pending_is_requeued_as_it_was_only(client: FlaskClient, fake: redis.Redis) -> None:
+    made = {
+        "function": "demo.add",
+        "args": [1, 2],
+        "webhook": {"url": URL, "secret": OTHER_SECRET, "events": ["job.canceled"]},
+    }
+    job_id = client.post("/api/v1/jobs", json=made).get_json()["id"]
+    client.post(f"/api/v1/jobs/{job_id}/cancel")
+    outcome.follow_up(fake)
+    (delivery,) = (key.decode() for key in fake.lrange("rq:queue:webhooks", 0, -1))
+    before = fake.hget(f"rq:job:{delivery}", "data")
+    client.post(f"/api/v1/jobs/{delivery}/cancel")
+    for change in ({"args": FORGED["args"]}, {"kwargs": {"url": URL, "message": {}}, "args": []}):
+        answer = client.post(f"/api/v1/jobs/{delivery}/requeue", json=change)
+        assert (answer.status_code, "the service's own" in answer.text) == (422, True)
+    assert client.post(f"/api/v1/jobs/{delivery}/requeue").status_code == 202
+    assert fake.hget(f"rq:job:{delivery}", "data") == before
+
+
+@pytest.mark.parametrize("secret", [" ", ",", " , ", "\t"])
+def test_a_blank_secret_is_none(client: FlaskClient, secret: str) -> None:
+    answer = client.post("/api/v1/jobs", json={**FORGED, "function": "demo.add", "args": [1, 2],
+                                                "webhook": {"url": URL, "secret": secret}})  # fmt: skip
+    assert (answer.status_code, answer.get_json()["errors"][0]["pointer"]) == (422, "#/webhook/secret")
+
+
+def test_what_marks_a_delivery_is_no_field_of_another_job(client: FlaskClient, fake: redis.Redis) -> None:
+    """A webhook of a caller's own secret is kept with the job: it must not make a delivery of it."""
+    body = {"function": "demo.add", "args": [1, 2], "webhook": {"url": URL, "secret": OTHER_SECRET}}
+    job_id = client.post("/api/v1/jobs", json=body).get_json()["id"]
+    assert fake.hget(f"rq:job:{job_id}", webhooks.SECRET) == OTHER_SECRET.encode()
+    assert not fake.hexists(f"rq:job:{job_id}", webhooks.DELIVERY_SECRET)
+    changes.delete(fake, job_id)
+
+
+def test_it_is_not_among_the_functions_and_workers_find_it(client: FlaskClient) -> None:
+    names = [function["name"] for function in client.get("/api/v1/functions").get_json()["functions"]]
+    assert "demo.add" in names
+    assert "webhooks.deliver" not in names
+    assert client.get("/api/v1/functions/webhooks.deliver").status_code == 404
+    assert "/api/v1/functions/webhooks.deliver/jobs" not in client.get("/openapi.json").get_json()["paths"]
+    assert Catalog().by_path(webhooks.DELIVER).name == "webhooks.deliver"

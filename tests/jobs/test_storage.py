@@ -1,0 +1,75 @@
+"""The storage folder: what is written in it stays in it, is closed to others, and is bounded."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app import Discard, get_settings
+from app import storage as files
+from jobs._files import replacing, target
+
+
+@pytest.fixture
+def missing(storage: Path) -> Path:
+    """The storage folder, which is not there yet."""
+    storage.rmdir()
+    return storage
+
+
+@pytest.mark.parametrize("path", ["", ".", "./", "a/..", "..", "../other", "/etc/passwd"])
+def test_a_path_that_names_no_file_in_it_is_refused_before_anything_is_made(missing: Path, path: str) -> None:
+    with pytest.raises(Discard, match="storage folder"):
+        target(path)
+    assert not missing.exists()
+
+
+@pytest.mark.parametrize("path", ["a/b", "a/b/c"])
+def test_a_path_below_a_file_is_refused(storage: Path, path: str) -> None:
+    (storage / "a").write_text("a file")
+    with pytest.raises(Discard, match="below a file"):
+        target(path)
+
+
+def test_its_folders_are_closed_to_other_users(missing: Path) -> None:
+    with replacing(target("reports/one.txt")) as partial:
+        partial.write_text("x")
+    assert [oct(folder.stat().st_mode & 0o777) for folder in (missing, missing / "reports")] == ["0o700", "0o700"]
+
+
+def test_a_file_that_would_exceed_the_limit_is_not_kept(storage: Path, setting: Callable[..., None]) -> None:
+    setting(STORAGE_LIMIT="1000")
+    (storage / "old").write_bytes(b"x" * 600)
+    with replacing(target("fits")) as partial:
+        partial.write_bytes(b"x" * 400)
+    (storage / "fits").unlink()
+    with (
+        pytest.raises(Discard, match="the files in storage are 1001 bytes, STORAGE_LIMIT is 1000"),
+        replacing(target("a/new")) as partial,
+    ):
+        partial.write_bytes(b"x" * 401)
+    assert sorted(path.name for path in storage.rglob("*") if path.is_file()) == ["old"]
+
+
+def test_nothing_is_begun_where_there_is_no_room(storage: Path, setting: Callable[..., None]) -> None:
+    setting(STORAGE_LIMIT="10")
+    (storage / "old").write_bytes(b"x" * 11)
+    begun = []
+    with pytest.raises(Discard, match="STORAGE_LIMIT"), replacing(target("new")) as partial:
+        begun.append(partial)
+    assert begun == []
+
+
+def test_a_link_out_of_it_counts_as_a_link(storage: Path, tmp_path: Path, setting: Callable[..., None]) -> None:
+    setting(STORAGE_LIMIT="500")
+    (tmp_path / "large").write_bytes(b"x" * 1000)
+    (storage / "link").symlink_to(tmp_path / "large")
+    files.check_limit()
+
+
+def test_what_is_fetched_has_a_ceiling() -> None:
+    from app.catalog import Catalog
+
+    schema = Catalog().get("web.fetch").schema
+    assert schema["properties"]["max_bytes"]["maximum"] == 1024**3
+    assert get_settings().storage_limit == 10 * 1024**3

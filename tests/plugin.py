@@ -1,0 +1,53 @@
+"""Pytest hooks: tests that need a program which is not installed are not run, and are counted in a closing line."""
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+PROGRAMS = {"browser": ("chromium", "chromedriver"), "wrk": ("wrk",), "nginx": ("nginx",)}
+"""What a test that is marked `needs(what)` needs on PATH."""
+PACKAGES = {"browser": "chromium and chromium-driver", "wrk": "wrk", "nginx": "nginx-light"}
+"""Debian's names of the packages with these programs."""
+SLOWEST_FIRST = ("rq_suite", "e2e", "api", "dashboard", "jobs")
+"""Folders of tests, so that the processes of a parallel run end at about the same time."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--run-all", action="store_true", help="fail if any test was not run")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=_order)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("needs"):
+        what = marker.args[0]
+        if not all(map(shutil.which, PROGRAMS[what])):
+            pytest.skip(f"{what}: install {PACKAGES[what]}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for reason, count in sorted(_not_run(terminalreporter).items()):
+        what, _, install = reason.partition(": ")
+        terminalreporter.write_line(f"{count} {what} tests were not run: {install}", yellow=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption("--run-all") and reporter and _not_run(reporter) and not session.exitstatus:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    yield
+
+
+def _not_run(reporter: pytest.TerminalReporter) -> Counter[str]:
+    """How many tests were skipped, by the reason."""
+    return Counter(report.longrepr[2].removeprefix("Skipped: ") for report in reporter.stats.get("skipped", []))
+
+
+def _order(item: pytest.Item) -> int:
+    folder = item.path.parent.name
+    return SLOWEST_FIRST.index(folder) if folder in SLOWEST_FIRST else len(SLOWEST_FIRST)

@@ -1,0 +1,97 @@
+"""A worker without a process: it registers, and its scripts are called one by one."""
+
+import time
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+import redis
+from rq.worker import WorkerStatus
+
+from app import queueing
+from app.catalog import Catalog
+from app.redis import LEASES, moment, script
+from app.settings import get_settings
+from app.worker import Worker
+from app.worker.claims import KEEP, Claimed, Claims, Finished, Nothing
+
+CATALOG = Catalog()
+
+
+ARGUMENTS: dict[str, list[Any]] = {"demo.add": [1, 2], "demo.fail": ["no"]}
+
+
+def put(connection: redis.Redis, job_id: str, function: str = "demo.add", *args: Any, **said: Any) -> str:
+    """Enqueue a job; its id."""
+    called = list(args) or ARGUMENTS[function]
+    job = queueing.prepare(CATALOG.get(function), get_settings(), called, {}, id=job_id, **said)
+    return queueing.enqueue(connection, [job])[0]
+
+
+class Hand:
+    """One worker's. `client` sends the scripts of its horse, and `connection` all else."""
+
+    def __init__(
+        self, connection: redis.Redis, name: str = "w", queues: tuple[str, ...] = ("default",), client: Any = None
+    ) -> None:
+        self.connection, self.name, self.queues = connection, name, list(queues)
+        self.worker = Worker(self.queues, name=name, connection=connection)
+        self.worker.register_birth()
+        self.worker.set_state(WorkerStatus.STARTED)
+        tries = count()
+        self.claims = Claims(connection if client is None else client, name, give_up=lambda: next(tries) > 20)
+
+    @property
+    def key(self) -> str:
+        return f"rq:worker:{self.name}"
+
+    def ask(self, wanted: int = 1) -> list[Claimed] | Nothing:
+        found = self.claims.claim(self.queues, self.claims.new_executions(wanted))
+        for one in found if isinstance(found, list) else []:
+            one.id = one.raw_id.decode()
+        return found
+
+    def claim(self, wanted: int = 1) -> list[Claimed]:
+        found = self.ask(wanted)
+        assert isinstance(found, list)
+        return found
+
+    def begin(self, claimed: Claimed, now: float | None = None) -> None:
+        self.claims.begins(claimed, time.time() if now is None else now)
+        self.claims.settle()
+
+    def finish(
+        self, claimed: Claimed, result: bytes | None = b"3", ttl: int | None = None, ran: float = 0.001
+    ) -> Finished:
+        """After it ran for `ran` seconds."""
+        now = time.time()
+        ttl = int(claimed.result_ttl or 500) if ttl is None else ttl
+        finished = Finished(claimed, result, ttl, now - ran, now)
+        self.claims.ended(finished)
+        self.claims.settle()
+        return finished
+
+    def release(self, claimed: Claimed) -> None:
+        self.claims.releases(claimed)
+        self.claims.settle()
+
+    def beat(self, claimed: Claimed | None = None, ran: float = 5.0, now: float | None = None) -> list[int]:
+        """As the parent does, whose horse has run the job for `ran` seconds."""
+        return beat(self.connection, self.name, claimed, ran, now)
+
+    def run(self, wanted: int = 1) -> list[Claimed]:
+        """Claim jobs, and begin the first."""
+        claimed = self.claim(wanted)
+        self.begin(claimed[0])
+        return claimed
+
+
+def beat(
+    connection: redis.Redis, name: str, claimed: Claimed | None = None, ran: float = 5.0, now: float | None = None
+) -> list[int]:
+    at = datetime.fromtimestamp(now or time.time(), UTC)
+    args: list[Any] = [name, moment(at), 480, 1]
+    if claimed:
+        args += [claimed.queue, claimed.raw_id, claimed.execution_id, at.timestamp(), KEEP, ran]
+    answer: list[int] = script(connection, "worker/beat")(keys=[f"rq:worker:{name}", LEASES], args=args)
+    return answer

@@ -1,0 +1,380 @@
+"""What becomes of a job whose execution is lost, and which executions are."""
+
+import time
+import zlib
+from base64 import b64decode
+
+import pytest
+import redis
+from rq.job import Callback, Dependency, Job
+
+from app import job_state, recovery
+from app.options import JOB_EVENTS, Webhook
+from app.recovery import LOST, Outcome, Sweeper
+from app.rq_parts import Queue
+from app.worker.claims import Claimed
+from tests.conftest import status, until
+from tests.invariants import broken
+from tests.receiver import SECRET
+from tests.scripts.hand import Hand, put
+from tests.scripts.test_life import events, fields, listen, near
+
+
+def recover(connection: redis.Redis, job: Claimed, to: Outcome) -> None:
+    assert recovery.recover(connection, job.queue, job.id, job.execution_id, LOST, lambda _: to) is to
+    recovery.wait_for_children()
+    assert broken(connection) == []
+    assert connection.zcard(f"rq:wip:{job.queue}") == 0
+    assert connection.keys("rq:execution*") == []
+
+
+def lost(connection: redis.Redis, to: Outcome, **said: object) -> Claimed:
+    """A job that ran for 5 s, and others behind it in its queue."""
+    put(connection, "job", **said)
+    hand = Hand(connection)
+    [job] = hand.run()
+    hand.beat(job)
+    put(connection, "next")
+    listen(connection)
+    recover(connection, job, to)
+    return job
+
+
+def attempts(connection: redis.Redis) -> list[bytes]:
+    return [entry[b"type"] for _, entry in connection.xrange("rq:results:job")]
+
+
+@pytest.mark.parametrize(("outcome", "losses"), [(Outcome.RETURNED, None), (Outcome.AGAIN, b"1")])
+def test_it_is_at_the_front_of_its_queue_again(valkey: redis.Redis, outcome: Outcome, losses: bytes | None) -> None:
+    lost(valkey, outcome, ttl=60, retry_waits=[1])
+    assert valkey.lrange("rq:queue:default", 0, -1) == [b"job", b"next"]
+    said = fields(valkey, "rq:job:job")
+    assert (said["status"], said["worker_name"], said["started_at"], said["retries_left"]) == ("queued", "", "", "1")
+    assert valkey.hget("rq:job:job", "losses") == losses
+    assert 58 <= valkey.ttl("rq:job:job") <= 60
+    assert events(valkey) == [("job", "default", "queued")]
+    assert attempts(valkey) == [b"4"]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.RETURNED, Outcome.AGAIN, Outcome.RETRIED])
+def test_its_queue_is_known_again(valkey: redis.Redis, outcome: Outcome) -> None:
+    put(valkey, "job", retry_waits=[0])
+    [job] = Hand(valkey).run()
+    valkey.srem("rq:queues", "rq:queue:default")  # as when somebody deleted it meanwhile
+    recover(valkey, job, outcome)
+    assert valkey.sismember("rq:queues", "rq:queue:default")
+
+
+def note_failure(job: Job, connection: redis.Redis, *error: object) -> None:
+    connection.rpush("called", f"failed {job.id} {error[1]}")
+
+
+def note_stop(job: Job, connection: redis.Redis) -> None:
+    connection.rpush("called", f"stopped {job.id}")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "called"),
+    [(Outcome.FAILED, [f"failed job {LOST}".encode()]), (Outcome.STOPPED, [b"stopped job"]), (Outcome.RETURNED, [])],
+)
+def test_its_callbacks_are_called_and_who_waits_for_a_failure_is_queued(
+    valkey: redis.Redis, outcome: Outcome, called: list[bytes]
+) -> None:
+    queue = Queue("default", connection=valkey)
+    parent = queue.enqueue(
+        "jobs.demo.add", 1, 2, job_id="job", on_failure=Callback(note_failure), on_stopped=Callback(note_stop),
+    )  # fmt: skip
+    queue.enqueue("jobs.demo.add", 1, 2, job_id="child", depends_on=Dependency([parent], allow_failure=True))
+    [job] = Hand(valkey).run()
+    recovery.recover(valkey, "default", "job", job.execution_id, LOST, lambda _: outcome)
+    recovery.wait_for_children()
+    assert valkey.lrange("called", 0, -1) == called
+    assert status(valkey, "child") == ("queued" if outcome is Outcome.FAILED else "deferred")
+
+
+def test_each_loss_is_counted(valkey: redis.Redis) -> None:
+    put(valkey, "job")
+    hand = Hand(valkey)
+    for count in (b"1", b"2"):
+        [job] = hand.run()
+        recover(valkey, job, Outcome.AGAIN)
+        assert valkey.hget("rq:job:job", "losses") == count
+
+
+def test_what_was_not_begun_has_no_attempt(valkey: redis.Redis) -> None:
+    put(valkey, "job")
+    [job] = Hand(valkey).claim()
+    recover(valkey, job, Outcome.RETURNED)
+    assert valkey.keys("rq:results:*") == []
+
+
+@pytest.mark.parametrize(("at_front", "order"), [(None, [b"next", b"job"]), ("1", [b"job", b"next"])])
+def test_it_is_retried_at_once(valkey: redis.Redis, at_front: str | None, order: list[bytes]) -> None:
+    put(valkey, "job", retry_waits=[0, 0], ttl=60)
+    if at_front:
+        valkey.hset("rq:job:job", "enqueue_at_front_on_retry", at_front)
+    hand = Hand(valkey)
+    [job] = hand.run()
+    put(valkey, "next")
+    now = time.time()
+    recover(valkey, job, Outcome.RETRIED)
+    assert valkey.lrange("rq:queue:default", 0, -1) == order
+    said = fields(valkey, "rq:job:job")
+    assert (said["status"], said["retries_left"], said["worker_name"]) == ("queued", "1", "")
+    assert abs(time.time() - now) < 60
+    assert said["enqueued_at"] > said["created_at"]
+    assert 58 <= valkey.ttl("rq:job:job") <= 60
+
+
+def test_it_is_retried_later(valkey: redis.Redis) -> None:
+    lost(valkey, Outcome.RETRIED, retry_waits=[60, 90])
+    assert abs(float(valkey.zscore("rq:scheduled:default", "job")) - time.time() - 60) <= 2
+    assert valkey.hget("rq:job:job", "retries_left") == b"1"
+    assert events(valkey) == [("job", "default", "scheduled")]
+    assert attempts(valkey) == [b"4"]
+    assert valkey.ttl("rq:results:job") > 0
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.STOPPED])
+def test_it_is_a_dead_letter(valkey: redis.Redis, outcome: Outcome) -> None:
+    began = time.time()
+    job = lost(valkey, outcome, failure_ttl=600)
+    ended = time.time()
+    said = fields(valkey, "rq:job:job")
+    assert said["status"] == outcome.value
+    assert near(said["started_at"], began) or began < ended
+    [(_, entry)] = valkey.xrange("rq:results:job")
+    assert zlib.decompress(b64decode(entry[b"exc_string"])).decode() == LOST
+    assert (entry[b"type"], entry[b"worker_name"]) == (b"2", b"w")
+    assert entry[b"execution_id"] == job.execution_id.encode()
+    started_at, ended_at = float(entry[b"execution_started_at"]), float(entry[b"execution_ended_at"])
+    assert began <= started_at <= ended_at <= ended
+    assert near(said["started_at"], started_at)
+    assert near(said["ended_at"], ended_at)
+    assert 598 <= valkey.ttl("rq:job:job") <= 600
+    assert 598 <= valkey.ttl("rq:results:job") <= 600
+    assert events(valkey) == [("job", "default", outcome.value)]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.STOPPED])
+def test_a_dead_letter_may_be_kept_for_ever(valkey: redis.Redis, outcome: Outcome) -> None:
+    valkey.xadd("rq:results:job", {"type": 4})
+    valkey.expire("rq:results:job", 60)
+    lost(valkey, outcome, failure_ttl=-1)
+    assert valkey.ttl("rq:job:job") == valkey.ttl("rq:results:job") == -1
+
+
+def test_what_hangs_on_a_dead_letter_expires_with_it(valkey: redis.Redis) -> None:
+    put(valkey, "parent")
+    hand = Hand(valkey)
+    [parent] = hand.run()
+    put(valkey, "job", depends_on=["parent"], failure_ttl=600)
+    hand.finish(parent)
+    [job] = hand.run()
+    put(valkey, "child", depends_on=["job"])
+    valkey.persist("rq:job::job:dependencies")
+    recover(valkey, job, Outcome.FAILED)
+    assert valkey.hget("rq:job:child", "status") == b"deferred"
+    for key in ("rq:job:job", "rq:job:job:dependents", "rq:job::job:dependencies"):
+        assert 598 <= valkey.ttl(key) <= 600
+
+
+@pytest.mark.parametrize(
+    ("outcome", "event"),
+    [
+        (Outcome.RETURNED, None), (Outcome.AGAIN, None), (Outcome.RETRIED, None),
+        (Outcome.FAILED, "job.failed"), (Outcome.STOPPED, "job.stopped"),
+    ],
+)  # fmt: skip
+def test_its_end_is_followed_by_what_it_asks_for(
+    valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch, outcome: Outcome, event: str | None
+) -> None:
+    monkeypatch.setenv("WEBHOOK_SECRET", SECRET)
+    put(valkey, "job", webhook=Webhook("https://example.com/hook", JOB_EVENTS), retry_waits=[0])
+    [job] = Hand(valkey).run()
+    recover(valkey, job, outcome)
+    following = [job_id.decode() for job_id in valkey.lrange("rq:queue:webhooks", 0, -1)]
+    told = [found["args"][1] for found in job_state.fetch(valkey, following) if found]
+    assert [(message["type"], message["data"]["id"]) for message in told] == ([(event, "job")] if event else [])
+    if event:
+        assert told[0]["data"]["error"]["message"] == "the worker died while it ran this job"
+
+
+def test_a_job_that_is_gone_is_no_job_again(valkey: redis.Redis) -> None:
+    put(valkey, "job")
+    [job] = Hand(valkey).run()
+    valkey.delete("rq:job:job")
+    listen(valkey)
+    recover(valkey, job, Outcome.FAILED)
+    assert (valkey.keys("*job:job*"), valkey.keys("rq:results:*"), events(valkey)) == ([], [], [])
+
+
+def test_jobs_are_given_back_in_their_order(valkey: redis.Redis) -> None:
+    for job_id in "abcd":
+        put(valkey, job_id)
+    put(valkey, "other", queue="other")
+    mine, others = Hand(valkey), Hand(valkey, "other", ("other",))
+    claimed, kept = mine.claim(2) + mine.claim(1), others.claim()
+    recovery.give_back(valkey, [one.execution_id for one in claimed[:2]])
+    assert valkey.lrange("rq:queue:default", 0, -1) == [b"a", b"b", b"d"]
+    assert [entry[:2] for entry in recovery.held_by(valkey, "w")] == [("default", "c")]
+    assert recovery.held_by(valkey, "other") == [("other", "other", kept[0].execution_id)]
+    assert broken(valkey) == []
+
+
+IDEMPOTENT = {b"data": zlib.compress(b'["jobs.patient.idempotent",null,[],{}]')}
+
+
+class Options:
+    idempotent = True
+
+
+class Function:
+    options = Options
+
+
+@pytest.mark.parametrize(
+    ("job", "outcome"),
+    [
+        ({}, Outcome.FAILED),
+        ({b"status": b"queued"}, Outcome.RETURNED),
+        ({b"status": b"queued", b"retries_left": b"1"}, Outcome.RETURNED),
+        ({b"status": b"started", b"retries_left": b"1"}, Outcome.RETRIED),
+        ({b"status": b"started", b"retries_left": b"1", **IDEMPOTENT}, Outcome.RETRIED),
+        ({b"status": b"started", b"retries_left": b"0"}, Outcome.FAILED),
+        ({b"status": b"started", b"retries_left": b"many"}, Outcome.FAILED),
+        ({b"status": b"started", **IDEMPOTENT}, Outcome.AGAIN),
+        ({b"status": b"started", b"losses": b"1", **IDEMPOTENT}, Outcome.AGAIN),
+        ({b"status": b"started", b"losses": b"2", **IDEMPOTENT}, Outcome.FAILED),
+        ({b"status": b"started", b"retries_left": b"0", b"losses": b"9", **IDEMPOTENT}, Outcome.FAILED),
+    ],
+    ids=str,
+)
+def test_the_policy(monkeypatch: pytest.MonkeyPatch, job: dict[bytes, bytes], outcome: Outcome) -> None:
+    monkeypatch.setattr(recovery, "_function", lambda job: Function if b"data" in job else None)
+    assert recovery.policy(job) is outcome
+
+
+@pytest.mark.parametrize(
+    ("intervals", "left", "wait"),
+    [
+        (b"[60,90]", b"2", 60), (b"[60,90]", b"1", 90), (b"[60,90]", b"5", 60), (b"[60]", b"3", 60),
+        (b"[60]", b"1", 60), (b"[60,90]", b"0", 0), (b"[]", b"1", 0), (None, b"1", 0), (b"nothing", b"1", 0),
+        (b'["a"]', b"1", 0),
+    ],
+)  # fmt: skip
+def test_the_wait_before_a_retry(intervals: bytes | None, left: bytes, wait: int) -> None:
+    job = {b"retries_left": left} | ({b"retry_intervals": intervals} if intervals else {})
+    assert recovery._wait(job) == wait
+
+
+@pytest.fixture
+def sweeper(valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Sweeper:
+    monkeypatch.setattr(recovery, "SWEEP_EVERY", 0.0)
+    return Sweeper(valkey)
+
+
+def test_a_worker_that_beats_no_more_is_given_up(valkey: redis.Redis, sweeper: Sweeper) -> None:
+    put(valkey, "job")
+    put(valkey, "claimed")
+    dead, alive = Hand(valkey, "dead", ("default", "other")), Hand(valkey, "alive")
+    dead.run()
+    dead.claim()
+    for _ in range(recovery.LOOKS):
+        alive.beat()
+        sweeper.sweep()
+        assert (status(valkey, "job"), valkey.zcard("rq:wip:default")) == ("started", 2)
+    alive.beat()
+    sweeper.sweep()
+    assert status(valkey, "job") == "failed"
+    assert valkey.lrange("rq:queue:default", 0, -1) == [b"claimed"]
+    assert valkey.zrange("jobline:leases", 0, -1) == [b"alive"]
+    assert valkey.smembers("rq:workers") == valkey.smembers("rq:workers:default") == {b"rq:worker:alive"}
+    assert not valkey.exists("rq:worker:dead", "rq:workers:other")
+    recovery.wait_for_children()
+    assert broken(valkey) == []
+
+
+def test_a_worker_that_beats_now_and_then_is_not_given_up(valkey: redis.Redis, sweeper: Sweeper) -> None:
+    put(valkey, "job")
+    hand = Hand(valkey)
+    hand.run()
+    for _ in range(4):
+        for _ in range(recovery.LOOKS):
+            sweeper.sweep()
+        hand.beat()
+        sweeper.sweep()
+    assert status(valkey, "job") == "started"
+
+
+def test_an_outage_gives_up_nobody(valkey: redis.Redis, sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(valkey, "job")
+    Hand(valkey).run()
+    for _ in range(recovery.LOOKS):
+        sweeper.sweep()
+    with monkeypatch.context() as patch:
+        patch.setattr(sweeper.connection, "zrange", _away)
+        with pytest.raises(redis.ConnectionError):
+            sweeper.sweep()
+    sweeper.sweep()
+    assert status(valkey, "job") == "started"
+
+
+def _away(*_: object, **__: object) -> None:
+    raise redis.ConnectionError
+
+
+def test_looks_have_a_time_between_them(valkey: redis.Redis) -> None:
+    put(valkey, "job")
+    Hand(valkey).run()
+    sweeper = Sweeper(valkey)
+    for _ in range(recovery.LOOKS + 5):
+        sweeper.sweep()
+    assert status(valkey, "job") == "started"
+
+
+def test_an_execution_of_no_live_worker_is_lost_when_its_lease_is_over(valkey: redis.Redis) -> None:
+    for job_id in ("early", "late", "alive"):
+        put(valkey, job_id)
+    stock, ours = Hand(valkey, "stock"), Hand(valkey, "ours")
+    early, late, alive = stock.run()[0], stock.run()[0], ours.run()[0]
+    valkey.zrem("jobline:leases", "stock")
+    now = time.time()
+    scores = ((early, now - 1), (late, now + 30), (alive, now - 1))
+    valkey.zadd("rq:wip:default", {f"{job.id}:{job.execution_id}": score for job, score in scores})
+    sweeper = Sweeper(valkey)
+    sweeper.sweep()
+    recovery.wait_for_children()
+    assert [status(valkey, job_id) for job_id in ("early", "late", "alive")] == ["failed", "started", "started"]
+    ours.beat(alive)
+    assert float(valkey.zscore("rq:wip:default", f"alive:{alive.execution_id}")) > now + 60
+
+
+def test_a_child_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "CHILD_LIVES", 1.0)
+    began = time.monotonic()
+    recovery.in_child(lambda: time.sleep(60))
+    until(lambda: recovery.reap() or not recovery._children, 10)
+    assert time.monotonic() - began > 0.9
+
+
+def test_a_job_that_cannot_be_read_is_set_aside(valkey: redis.Redis) -> None:
+    put(valkey, "job")
+    [job] = Hand(valkey).run()
+    valkey.delete("rq:job:job")
+    valkey.set("rq:job:job", "text")
+    recovery.recover(valkey, "default", "job", job.execution_id, LOST, recovery.policy)
+    recovery.wait_for_children()
+    assert status(valkey, "job") == "failed"
+    assert valkey.get("jobline:unreadable:job") == b"text"
+    assert valkey.ttl("jobline:unreadable:job") > 0
+    assert valkey.zcard("rq:wip:default") == 0
+
+
+def test_an_id_may_have_a_colon(valkey: redis.Redis) -> None:
+    put(valkey, "a:b")
+    [job] = Hand(valkey).run()
+    assert recovery.held_by(valkey, "w") == [("default", "a:b", job.execution_id)]
+    recovery.give_back(valkey, [job.execution_id])
+    assert valkey.lrange("rq:queue:default", 0, -1) == [b"a:b"]
+    assert broken(valkey) == []

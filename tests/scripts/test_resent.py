@@ -1,0 +1,412 @@
+"""A script that is sent again, for its answer was lost, changes nothing. Each script has an entry here."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from app import amend, changes, job, limits, outcome, queueing, queues, recovery
+from app import redis as our_redis
+from app.catalog import Function
+from app.options import JOB_EVENTS, Breaker, Limit, Webhook
+from app.recovery import Outcome
+from app.redis import ENDING, moment, script, source
+from app.rq_parts import Job
+from app.schedules.orphans import Orphans
+from app.settings import get_settings
+from app.sources import Source
+from app.testing import in_process
+from app.web import create_app
+from app.worker.claims import Claimed, Nothing
+from app.workflows import store
+from tests.contents import Contents, changed, contents
+from tests.invariants import broken
+from tests.receiver import SECRET
+from tests.scripts.hand import CATALOG, Hand, put
+
+WORKFLOW = ("workflows/library",)
+LIMITS = ("limits/library",)
+EVAL = ("EVAL", "EVALSHA")
+Scene = Callable[["Resent"], None]
+
+SCENES: dict[str, tuple[tuple[str, ...], Scene]] = {}
+"""What sends a script: its name with those of its libraries, and the scene."""
+CLAIM = (*LIMITS, "worker/claim")
+"""Not in the table: sent again it would claim other jobs, so that it never is; see test_claims.py."""
+
+
+class Resent(redis.Redis):
+    """Sends one script twice, and notes what Redis held before, after the first and after the second."""
+
+    sha = ""
+    sent: list[tuple[Contents, Contents, Contents]]
+
+    def execute_command(self, *words: Any, **options: Any) -> Any:
+        if not self.sha or _text(words[0]) not in EVAL or _sha(words) != self.sha:
+            return super().execute_command(*words, **options)
+        before = contents(self)
+        answer = super().execute_command(*words, **options)
+        first, wrong = contents(self), broken(self)
+        time.sleep(0.002)  # a key that is given its expiry again expires later
+        super().execute_command(*words, **options)
+        self.sent.append((before, first, contents(self)))
+        assert wrong == []
+        return answer
+
+
+def _text(word: Any) -> str:
+    return word.decode() if isinstance(word, bytes) else str(word)
+
+
+def _sha(words: tuple[Any, ...]) -> str:
+    return hashlib.sha1(_text(words[1]).encode()).hexdigest() if _text(words[0]) == "EVAL" else _text(words[1])
+
+
+def sends(*names: str) -> Callable[[Scene], Scene]:
+    def note(scene: Scene) -> Scene:
+        SCENES[scene.__name__] = names, scene
+        return scene
+
+    return note
+
+
+@sends("enqueue")
+def enqueued(client: Resent) -> None:
+    jobs = [prepared(), prepared(at_front=True), prepared(ttl=60), prepared(at=later())]
+    queueing.enqueue(client, jobs)
+
+
+@sends("delete")
+def a_queued_job_deleted(client: Resent) -> None:
+    put(client, "job")
+    changes.delete(client, "job")
+
+
+@sends("delete")
+def a_failed_job_deleted(client: Resent) -> None:
+    failed(client)
+    changes.delete(client, "job")
+
+
+@sends("empty")
+def a_queue_emptied(client: Resent) -> None:
+    for job_id in "abc":
+        put(client, job_id)
+    queues.empty(client, "default")
+
+
+@sends(*ENDING, "cancel")
+def a_queued_job_canceled(client: Resent) -> None:
+    put(client, "job", webhook=HOOK)
+    changes.cancel(client, "job")
+
+
+@sends(*ENDING, "cancel")
+def a_scheduled_job_canceled(client: Resent) -> None:
+    put(client, "job", at=later())
+    changes.cancel(client, "job")
+
+
+@sends(*ENDING, "cancel")
+def a_job_of_a_workflow_canceled(client: Resent) -> None:
+    flow = workflow(client)
+    changes.cancel(client, f"{flow}-one")
+
+
+@sends(*changes.SCRIPTS["requeue"])
+def a_failed_job_requeued(client: Resent) -> None:
+    failed(client)
+    amend.requeue(client, CATALOG, get_settings(), "job", queue="other", timeout=7)
+
+
+@sends(*changes.SCRIPTS["requeue"])
+def a_job_of_a_workflow_requeued(client: Resent) -> None:
+    flow = workflow(client)
+    changes.cancel(client, f"{flow}-one")
+    changes.requeue(client, f"{flow}-one")
+
+
+@sends("move_due")
+def delayed_jobs_moved(client: Resent) -> None:
+    for job_id, at_front in (("job", False), ("front", True)):
+        put(client, job_id, at=later(), at_front=at_front, ttl=90)
+    assert changes.move_due(client, "default", later() + timedelta(seconds=2)) == 2
+
+
+@sends("move", "amend")
+def a_queued_job_put_in_front(client: Resent) -> None:
+    put(client, "other")
+    put(client, "job")
+    amend.before_start(client, "job", at_front=True)
+
+
+@sends("move", "amend")
+def a_queued_job_put_off(client: Resent) -> None:
+    put(client, "job", concurrency=Limit(1, by="queue"))
+    amend.before_start(client, "job", at=later(), queue="other", tags=["red"], timeout=7)
+
+
+@sends("move", "amend")
+def a_scheduled_job_changed(client: Resent) -> None:
+    put(client, "other")
+    put(client, "job", at=later(), ttl=60)
+    amend.before_start(client, "job", at=datetime.now(UTC), queue="other", description="now")
+
+
+@sends("page")
+def a_list_read(client: Resent) -> None:
+    failed(client)
+    assert [job_id for job_id, _ in Source("failed", "default").after(client, None, 10)] == ["job"]
+
+
+@sends("update")
+def a_beat_of_a_job(client: Resent) -> None:
+    put(client, "job")
+    Hand(client).run()
+    Job.fetch("job", connection=client).heartbeat(datetime.now(UTC), 60)
+
+
+@sends("schedules/forget")
+def a_member_whose_key_is_gone(client: Resent) -> None:
+    put(client, "job")
+    changes.cancel(client, "job")
+    put(client, "gone")
+    changes.cancel(client, "gone")
+    client.delete("rq:job:gone")
+    script(client, "schedules/forget")(keys=["rq:canceled:default"], args=["rq:job:", "job", "gone"])
+
+
+@sends("schedules/remove")
+def a_key_of_a_job_that_is_gone(client: Resent) -> None:
+    put(client, "job")
+    client.sadd("rq:job:gone:dependents", "child")
+    client.sadd("rq:job:job:dependents", "child")
+    keys = ["rq:job:gone:dependents", "rq:job:job:dependents"]
+    script(client, "schedules/remove")(keys=keys, args=["rq:job:gone", "rq:job:job"])
+
+
+@sends("schedules/put_back")
+def an_orphan_put_back(client: Resent) -> None:
+    put(client, "job")
+    client.lrem("rq:queue:default", 0, "job")
+    orphans = Orphans(client)
+    orphans._seen["job"] = 0.0
+    orphans._put_back("job")
+
+
+@sends(*ENDING, "note_end")
+def an_end_noted(client: Resent) -> None:
+    put(client, "job", webhook=HOOK)
+    [job] = Hand(client).run()
+    client.hset("rq:job:job", mapping={"status": "failed", "ended_at": moment(datetime.now(UTC))})
+    client.zrem("rq:wip:default", f"job:{job.execution_id}")
+    client.zadd("rq:failed:default", {"job": time.time() + FAILURE_TTL})
+    client.expire("rq:job:job", FAILURE_TTL)
+    with client.pipeline() as pipeline:
+        outcome.note(pipeline, "rq:job:job", "job", "finished", datetime.now(UTC))
+        [(words, options)] = pipeline.command_stack
+    client.execute_command(*words, **options)
+
+
+@sends("worker/begin")
+def a_beginning(client: Resent) -> None:
+    put(client, "job")
+    Hand(client, client=client).run()
+
+
+@sends(*ENDING, "worker/finish")
+def an_end(client: Resent) -> None:
+    put(client, "job", webhook=HOOK)
+    for child, said in {"child": {}, "front": {"at_front": True}, "dies": {"ttl": 60}}.items():
+        put(client, child, depends_on=["job"], **said)
+    hand = Hand(client, client=client)
+    [job] = hand.run()
+    hand.beat(job)
+    hand.finish(job, ran=5)
+
+
+@sends(*ENDING, "worker/finish")
+def an_end_of_a_job_that_was_requeued(client: Resent) -> None:
+    failed(client, result_ttl=-1)
+    changes.requeue(client, "job")
+    hand = Hand(client, "v", client=client)
+    hand.finish(hand.run()[0], None, ttl=-1)
+
+
+@sends(*ENDING, "worker/finish")
+def an_end_of_a_job_that_was_deleted(client: Resent) -> None:
+    put(client, "job")
+    hand = Hand(client, client=client)
+    [job] = hand.run()
+    client.delete("rq:job:job")
+    hand.finish(job)
+
+
+@sends(*ENDING, "worker/finish")
+def an_end_in_a_workflow(client: Resent) -> None:
+    workflow(client)
+    hand = Hand(client, client=client)
+    hand.finish(hand.run()[0])
+
+
+@sends("worker/beat")
+def a_beat(client: Resent) -> None:
+    put(client, "job")
+    hand = Hand(client)
+    hand.beat(hand.run()[0], now=time.time())
+
+
+@sends(*LIMITS, *ENDING, "recover")
+def a_job_returned(client: Resent) -> None:
+    recovered(client, Outcome.RETURNED)
+
+
+@sends(*LIMITS, *ENDING, "recover")
+def a_job_run_again(client: Resent) -> None:
+    recovered(client, Outcome.AGAIN)
+
+
+@sends(*LIMITS, *ENDING, "recover")
+def a_job_retried(client: Resent) -> None:
+    recovered(client, Outcome.RETRIED, retry_waits=[0, 0])
+
+
+@sends(*LIMITS, *ENDING, "recover")
+def a_job_retried_later(client: Resent) -> None:
+    recovered(client, Outcome.RETRIED, retry_waits=[60, 90])
+
+
+@sends(*LIMITS, *ENDING, "recover")
+def a_job_failed(client: Resent) -> None:
+    recovered(client, Outcome.FAILED)
+
+
+@sends(*LIMITS, *ENDING, "recover")
+def a_job_stopped(client: Resent) -> None:
+    recovered(client, Outcome.STOPPED)
+
+
+@sends("limits/failed")
+def a_failure_counted(client: Resent) -> None:
+    @job(breaker=Breaker(failures=2, window=60, cool_down=30))
+    def fragile() -> None: ...
+
+    for _ in range(3):
+        limits.failed(client, Function("demo.add", fragile))
+
+
+@sends(*LIMITS, "limits/release")
+def a_place_released(client: Resent) -> None:
+    hand, job = limited(client)
+    hand.finish(job)
+    hand.release(job)
+
+
+@sends(*LIMITS, "limits/look")
+def a_place_found_free(client: Resent) -> None:
+    hand, job = limited(client)
+    hand.finish(job)
+    client.zadd("jobline:limits:waiting", dict.fromkeys(client.zrange("jobline:limits:waiting", 0, -1), 1))
+    limits.look(client)
+
+
+@sends(*WORKFLOW, "workflows/cancel")
+def a_workflow_canceled(client: Resent) -> None:
+    store.cancel(client, workflow(client))
+
+
+@sends(*WORKFLOW, "workflows/advance")
+def an_end_that_nobody_told(client: Resent) -> None:
+    flow = workflow(client)
+    client.delete(f"rq:job:{flow}-one")
+    client.delete("rq:queue:default")
+    store.sweep(client, 0, parts=1)
+
+
+FAILURE_TTL = 30 * 86_400  # seconds
+HOOK = Webhook("https://example.com/hook", JOB_EVENTS)
+
+
+def later() -> datetime:
+    return datetime.now(UTC) + timedelta(hours=1)
+
+
+def prepared(**said: Any) -> queueing.NewJob:
+    return queueing.prepare(CATALOG.get("demo.add"), get_settings(), [1, 2], {}, **said)
+
+
+def recovered(client: Resent, to: Outcome, **said: Any) -> None:
+    put(client, "job", webhook=HOOK, **said)
+    hand = Hand(client)
+    [job] = hand.run()
+    hand.beat(job)
+    recovery.recover(client, "default", "job", job.execution_id, recovery.LOST, lambda _: to)
+    recovery.wait_for_children()
+
+
+def failed(client: Resent, **said: Any) -> None:
+    """By a worker that is lost."""
+    put(client, "job", **said)
+    hand = Hand(client)
+    [job] = hand.run()
+    recovery.recover(client, "default", "job", job.execution_id, recovery.LOST, lambda _: Outcome.FAILED)
+    recovery.wait_for_children()
+
+
+def limited(client: Resent) -> tuple[Hand, Claimed]:
+    """A job that runs, and two that wait for its place."""
+    for job_id in ("job", "second", "third"):
+        put(client, job_id, concurrency=Limit(1))
+    hand = Hand(client, client=client)
+    [job] = hand.run()
+    assert hand.ask() is Nothing.EMPTY
+    client.hset(hand.key, "state", "busy")
+    return hand, job
+
+
+def workflow(client: Resent) -> str:
+    """Of two jobs, one after the other; its id."""
+    jobs = [
+        {"name": "one", "function": "demo.add", "args": [1, 2]},
+        {"name": "two", "function": "demo.add", "args": [{"$result": "one"}, 2], "after": ["one"]},
+    ]
+    hook = {"function": "demo.add", "args": [1, 2]}
+    body = {"jobs": jobs, "on_complete": hook, "webhook": {"url": HOOK.url}}
+    answer = create_app(connection=client, catalog=CATALOG).test_client().post("/api/v1/workflows", json=body)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json["id"])
+
+
+@pytest.fixture
+def client(valkey: redis.Redis, valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> Resent:
+    monkeypatch.setenv("WEBHOOK_SECRET", SECRET)
+    client = Resent.from_url(valkey_url)
+    client.xadd("jobline:events", {"ids": "", "queue": "", "status": ""})  # somebody listens
+    with in_process._wires():
+        yield client
+    client.close()
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_the_second_changes_nothing(client: Resent, name: str) -> None:
+    names, scene = SCENES[name]
+    client.sha, client.sent = hashlib.sha1(source(*names).encode()).hexdigest(), []
+    scene(client)
+    assert client.sent, "the scene does not send the script"
+    for before, first, second in client.sent:
+        if names == ("worker/beat",):  # a sign of life as good as the first
+            assert set(changed(first, second, slack=1000)) == {"jobline:leases"}
+        else:
+            assert changed(first, second) == {}
+        assert bool(changed(before, first)) is (names != ("page",))
+
+
+def test_every_script_has_an_entry() -> None:
+    folder = Path(our_redis.__file__).parent
+    there = {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.lua")}
+    assert there == {name for names, _ in SCENES.values() for name in names} | {"events", *CLAIM}

@@ -1,0 +1,276 @@
+"""The work horse in this process: what it runs, and when and how it leaves."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import redis
+from rq.suspension import suspend
+
+from app import changes, job_state, recovery
+from app.options import Limit
+from app.settings import get_settings
+from app.testing import in_process
+from app.worker import horse as module
+from app.worker import intake
+from app.worker.board import Board, Leaving
+from app.worker.box import Box
+from app.worker.horse import Horse, Limits
+from tests.conftest import status, until
+from tests.contents import Contents, changed, contents
+from tests.invariants import broken
+from tests.scripts.hand import Hand, put
+
+BURST = Limits(burst=True)
+
+
+class Stable:
+    """One horse, and its parent's ends of what they share."""
+
+    def __init__(self, connection: redis.Redis, box: Box, line: tuple[socket.socket, socket.socket]) -> None:
+        self.hand, self.board, self.box, self.line = Hand(connection), Board(), box, line
+
+    def run(self, limits: Limits = BURST) -> Leaving:
+        self.horse = Horse(self.hand.worker, self.board, self.box, self.line[1], limits)
+        with in_process._alarm_kept():
+            leaving = self.horse.run()
+        assert broken(self.hand.connection) == []
+        return leaving
+
+
+@pytest.fixture
+def stable(valkey: redis.Redis) -> Iterator[Stable]:
+    line = socket.socketpair()
+    with contextlib.closing(Box()) as box, line[0], line[1]:
+        yield Stable(valkey, box, line)
+
+
+def statuses(connection: redis.Redis, *job_ids: str) -> list[str]:
+    return [status(connection, job_id) for job_id in job_ids]
+
+
+def test_a_burst_runs_all_that_there_is(valkey: redis.Redis, stable: Stable) -> None:
+    ids = [put(valkey, str(number), "demo.fail" if number % 7 == 6 else "demo.add") for number in range(60)]
+    assert stable.run() is Leaving.EMPTY
+    assert statuses(valkey, *ids) == ["failed" if number % 7 == 6 else "finished" for number in range(60)]
+    assert stable.horse.performed == stable.board.begun == 60
+    assert stable.board.running is None
+    jobs = [job for job in job_state.fetch(valkey, ids) if job]
+    assert [job["started_at"] for job in jobs] == sorted(job["started_at"] for job in jobs)
+    assert {job["attempts"] for job in jobs} == {1}
+    assert {job["worker"] for job in jobs} == {"w"}
+
+
+def test_results_and_errors_are_kept(valkey: redis.Redis, stable: Stable) -> None:
+    put(valkey, "good", result_ttl=100)
+    put(valkey, "bad", "demo.fail", failure_ttl=200)
+    stable.run()
+    good, bad = job_state.fetch(valkey, ["good", "bad"])
+    assert good
+    assert bad
+    assert (good["result"], bad["error"]["type"], bad["error"]["message"]) == (3, "RuntimeError", "no")
+    assert 98 <= valkey.ttl("rq:results:good") <= 100
+    assert 198 <= valkey.ttl("rq:results:bad") <= 200
+
+
+def test_a_result_that_is_too_large_is_a_failure(
+    valkey: redis.Redis, stable: Stable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESULT_LIMIT", "2")
+    get_settings.cache_clear()
+    put(valkey, "fits", "demo.add", 50, 49)
+    put(valkey, "too-large", "demo.add", 50, 50)
+    stable.run()
+    job = job_state.fetch(valkey, ["too-large"])[0]
+    assert job
+    assert status(valkey, "fits") == "finished"
+    assert "the result is 3 bytes, RESULT_LIMIT is 2" in job["error"]["message"]
+
+
+def test_it_leaves_when_all_is_suspended(valkey: redis.Redis, stable: Stable) -> None:
+    put(valkey, "job")
+    suspend(valkey)
+    assert stable.run() is Leaving.SUSPENDED
+    assert status(valkey, "job") == "queued"
+
+
+def test_it_does_not_leave_before_it_has_a_lease_again(valkey: redis.Redis, stable: Stable) -> None:
+    put(valkey, "job")
+    valkey.zrem("jobline:leases", "w")
+    threading.Timer(0.3, lambda: valkey.zincrby("jobline:leases", 1, "w")).start()
+    assert stable.run() is Leaving.EMPTY
+    assert status(valkey, "job") == "finished"
+
+
+@pytest.mark.parametrize("burst", [True, False])
+def test_it_runs_so_many_jobs_and_no_more(valkey: redis.Redis, stable: Stable, burst: bool) -> None:
+    ids = [put(valkey, str(number)) for number in range(5)]
+    assert stable.run(Limits(burst=burst, jobs=3)) is Leaving.ENOUGH
+    assert statuses(valkey, *ids) == ["finished"] * 3 + ["queued"] * 2
+    assert valkey.lrange("rq:queue:default", 0, -1) == [b"3", b"4"]
+
+
+def test_it_leaves_when_it_was_idle_for_long(
+    valkey: redis.Redis, stable: Stable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_EVERY", 0.1)
+    threading.Timer(0.5, lambda: put(valkey, "job")).start()
+    began = time.monotonic()
+    assert stable.run(Limits(idle=1)) is Leaving.IDLE
+    assert status(valkey, "job") == "finished"
+    assert 1.4 < time.monotonic() - began < 5
+
+
+def test_it_finishes_its_job_when_it_is_to_stop_and_gives_the_others_back(
+    valkey: redis.Redis, stable: Stable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "BATCH_TIME", 1.0)
+    ids = [put(valkey, str(number)) for number in range(100)]
+    show = stable.board.show
+
+    def show_and_stop(*words: Any) -> None:
+        show(*words)
+        if stable.board.begun > 10 and stable.horse.intake._stowed:
+            stable.board.order_to_stop()
+
+    monkeypatch.setattr(stable.board, "show", show_and_stop)
+    assert stable.run(Limits()) is Leaving.STOPPED
+    done = stable.board.begun
+    assert 10 < done < 99
+    assert statuses(valkey, *ids) == ["finished"] * done + ["queued"] * (100 - done)
+    assert valkey.lrange("rq:queue:default", 0, -1) == [job_id.encode() for job_id in ids[done:]]
+    assert valkey.zcard("rq:wip:default") == 0
+
+
+def test_it_leaves_when_its_parent_is_gone(
+    valkey: redis.Redis, stable: Stable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_EVERY", 0.1)
+    stable.line[0].close()
+    assert stable.run(Limits()) is Leaving.STOPPED
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "done"), [("HORSE_JOBS", "4", 4), ("HORSE_GROWTH", "1", 30), ("HORSE_JOBS", "100", 30)]
+)
+def test_it_is_replaced_when_it_has_done_enough(
+    valkey: redis.Redis, stable: Stable, monkeypatch: pytest.MonkeyPatch, name: str, value: str, done: int
+) -> None:
+    monkeypatch.setenv(name, value)
+    get_settings.cache_clear()
+    monkeypatch.setattr(module, "_memory", lambda: 1000 + 2 * (stable.board.begun // 30))
+    ids = [put(valkey, str(number)) for number in range(40)]
+    expected = Leaving.EMPTY if (name, value) == ("HORSE_JOBS", "100") else Leaving.RECYCLED
+    assert stable.run() is expected
+    done = 40 if expected is Leaving.EMPTY else done
+    assert statuses(valkey, *ids) == ["finished"] * done + ["queued"] * (40 - done)
+
+
+def test_it_is_replaced_when_the_functions_have_changed(
+    valkey: redis.Redis, stable: Stable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Changed:
+        def stale(self) -> bool:
+            return True
+
+    put(valkey, "job")
+    put(valkey, "next")
+    monkeypatch.setattr(module, "catalog", Changed)
+    assert stable.run() is Leaving.RECYCLED
+    assert valkey.lrange("rq:queue:default", 0, -1) == [b"job", b"next"]
+    assert valkey.hget("rq:job:job", "attempts") is None
+
+
+def test_a_timeout_is_raised_in_the_job(valkey: redis.Redis, stable: Stable) -> None:
+    put(valkey, "job", "demo.sleep", 30, timeout=1)
+    put(valkey, "next")
+    stable.run()
+    found = job_state.fetch(valkey, ["job"])[0]
+    assert found
+    assert found["error"]["type"] == "rq.timeouts.JobTimeoutException"
+    assert status(valkey, "next") == "finished"
+
+
+def test_its_place_is_free_when_it_has_ended(valkey: redis.Redis, stable: Stable) -> None:
+    put(valkey, "first", concurrency=Limit(1))
+    put(valkey, "bad", "demo.fail", concurrency=Limit(1, by="queue"))
+    put(valkey, "second", concurrency=Limit(1, by="queue"))
+    put(valkey, "third", concurrency=Limit(1))
+    stable.run()
+    assert statuses(valkey, "first", "bad", "second", "third") == ["finished", "failed", "finished", "finished"]
+    assert valkey.keys("jobline:limit:*:held") == []
+
+
+def test_a_job_that_is_deleted_while_it_runs_leaves_nothing(valkey: redis.Redis, stable: Stable) -> None:
+    put(valkey, "job", "demo.sleep", 0.3)
+
+    def delete() -> None:
+        until(lambda: status(valkey, "job") == "started")
+        valkey.delete("rq:job:job")
+
+    threading.Thread(target=delete).start()
+    stable.run()
+    assert valkey.keys("*job:job*") == valkey.keys("rq:results:*") == []
+
+
+def test_a_job_that_was_canceled_before_it_was_claimed_is_not_run(valkey: redis.Redis, stable: Stable) -> None:
+    put(valkey, "job")
+    changes.cancel(valkey, "job")
+    stable.run()
+    assert (status(valkey, "job"), stable.horse.performed) == ("canceled", 0)
+
+
+@pytest.mark.parametrize("retries", [None, [60]])
+def test_the_failure_of_a_job_that_was_taken_counts_no_more(
+    valkey: redis.Redis, stable: Stable, retries: list[int] | None
+) -> None:
+    put(valkey, "job", "demo.sleep", 30, timeout=1, retry_waits=retries)
+    before: list[Contents] = []
+
+    def take() -> None:
+        until(lambda: status(valkey, "job") == "started")
+        recovery.give_back(valkey, [execution for _, _, execution in recovery.held_by(valkey, "w")])
+        Hand(valkey, "other").run()
+        before.append(contents(valkey))
+
+    threading.Thread(target=take).start()
+    stable.run()
+    found = changed(before[0], contents(valkey))
+    assert set(found) <= {stable.hand.key, "rq:worker:other", "rq:job:job"}
+    was, now = found["rq:job:job"]
+    assert was
+    assert now
+    assert now.same(replace(was, value={**was.value, b"last_heartbeat": now.value[b"last_heartbeat"]}))
+
+
+def test_an_end_that_redis_did_not_take_is_settled(valkey: redis.Redis, stable: Stable) -> None:
+    put(valkey, "job", "demo.fail")
+    stable.hand.worker.handle_job_failure = lambda *_, **__: None  # type: ignore[method-assign]
+    stable.run()
+    job = job_state.fetch(valkey, ["job"])[0]
+    assert job
+    assert (job["status"], job["error"]["traceback"]) == ("failed", "Redis did not take its end")
+    assert valkey.zcard("rq:wip:default") == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "status_then"),
+    [({}, "failed"), ({"retry_waits": [0]}, "failed"), ({"retry_waits": [60]}, "scheduled")],
+)
+def test_a_failure_is_retried_as_its_options_say(
+    valkey: redis.Redis, stable: Stable, said: dict[str, object], status_then: str
+) -> None:
+    put(valkey, "job", "demo.fail", **said)
+    stable.run()
+    job = job_state.fetch(valkey, ["job"], history=True)[0]
+    assert job
+    assert job["status"] == status_then
+    retried = ["retried"] * len(said.get("retry_waits", []))  # type: ignore[arg-type]
+    assert [attempt["outcome"] for attempt in job["history"]] == ["failed"][: status_then == "failed"] + retried
+    assert job["attempts"] == len(job["history"])
+    assert job["retries_left"] == 0
