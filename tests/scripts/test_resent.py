@@ -171,6 +171,16 @@ def a_beat_of_a_job(client: Resent) -> None:
     Job.fetch("job", connection=client).heartbeat(datetime.now(UTC), 60)
 
 
+@sends("worker/progress")
+def progress_kept(client: Resent) -> None:
+    put(client, "job")
+    hand = Hand(client)
+    (claimed,) = hand.claim()
+    hand.begin(claimed)
+    keys, meta = ("rq:job:job", "rq:wip:default"), '{"progress":{"current":1}}'
+    client.eval(source("worker/progress"), 2, *keys, "job", claimed.execution_id, 1, "", meta, '{"current":1}')
+
+
 @sends("schedules/forget")
 def a_member_whose_key_is_gone(client: Resent) -> None:
     put(client, "job")
