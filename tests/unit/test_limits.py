@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from app import changes, limits, queueing
 from app.catalog import Catalog, Function
 from app.options import Breaker, Limit, job
 from app.queueing import NewJob
-from app.redis import LEASES
+from app.redis import LEASES, script
 from app.rq_parts import catalog
 from app.settings import Settings
 from app.testing import Jobs, run_jobs
@@ -346,3 +346,53 @@ def test_who_waits_first_wakes_the_scheduler(valkey: redis.Redis, hands: Hands) 
         enqueue(valkey, "a", "b")
         assert [hands.take(), hands.take()] == ["a", None]
         assert until(lambda: heard.get_message(timeout=0.1))
+
+
+def test_a_job_that_comes_to_its_queue_by_itself_keeps_its_turn(valkey: redis.Redis, hands: Hands) -> None:
+    """As by the mover of a stock scheduler, when what should let it go has not come for long."""
+    enqueue(valkey, "a", "b", "c")
+    assert [hands.take(), hands.take()] == ["a", None]
+    later = datetime.now(UTC) + timedelta(hours=1)
+    assert changes.move_due(valkey, "default", later) == 2
+    assert (queued(valkey), hands.take()) == (["b", "c"], None)
+    assert valkey.lrange("jobline:limit:slots:function:demo.add::waiting", 0, -1) == [b"b", b"c"]
+    hands.end("a")
+    assert [hands.take(), hands.take()] == ["b", None]
+
+
+def an_hour_later(connection: redis.Redis) -> None:
+    """What has begun by the rate of demo.add, began an hour before."""
+    starts = "jobline:limit:rate:function:demo.add::starts"
+    for number, began_at in enumerate(connection.lrange(starts, 0, -1)):
+        connection.lset(starts, number, float(began_at) - 3600)
+
+
+def test_nobody_overtakes_those_that_wait_though_there_is_room(valkey: redis.Redis, hands: Hands) -> None:
+    queueing.enqueue(valkey, [new(name, rate_limit=Limit("1/h")) for name in "ab"])
+    assert [hands.take(), hands.take()] == ["a", None]
+    an_hour_later(valkey)
+    queueing.enqueue(valkey, [new("c", rate_limit=Limit("1/h"))])
+    assert [hands.take(), hands.take()] == ["b", None]  # c was looked at first
+    assert status(valkey, "c") == "scheduled"
+
+
+def test_a_place_that_is_given_up_is_seen_before_the_window_is_over(valkey: redis.Redis, hands: Hands) -> None:
+    queueing.enqueue(valkey, [new(name, rate_limit=Limit("1/h")) for name in "abc"])
+    assert [hands.take(), hands.take()] == ["a", None]
+    an_hour_later(valkey)
+    assert look_now(valkey) <= 1
+    assert queued(valkey) == ["b"]
+    changes.cancel(valkey, "b")
+    look_now(valkey)
+    assert queued(valkey) == ["c"]
+
+
+def test_a_failure_that_is_sent_again_counts_once(valkey: redis.Redis) -> None:
+    """An answer that was lost opens no breaker."""
+    keys = ["jobline:breaker:f:failures", "jobline:breaker:f:open"]
+    for token in ("one", "two", "one", "two"):
+        script(valkey, "limits/failed")(keys=keys, args=[3, 60, 30, token])
+    assert not valkey.exists(keys[1])
+    script(valkey, "limits/failed")(keys=keys, args=[3, 60, 30, "three"])
+    assert 29_000 < valkey.pttl(keys[1]) <= 30_000
+    assert 85 < valkey.ttl(keys[0]) <= 90
