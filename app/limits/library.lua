@@ -4,6 +4,7 @@
 -- queue again, with a place kept for each), and in jobline:limits:waiting when to look at a limit that has either of these.
 -- The field `waits_for` of a job's hash is the id of the limit that it waits for, or breaker:function:NAME.
 local LOOK_AGAIN, LET_GO_LOOK, FALL_BACK = 1, 5, 600 -- seconds
+local PEERS = 100 -- jobs of a queue that are read to find the last one that was let go
 local WAITING = 'jobline:limits:waiting'
 
 local function clock()
@@ -25,7 +26,18 @@ local function room(limit, now)
   return limit[3] - redis.call('LLEN', starts), (oldest or now) + limit[4]
 end
 
--- Put jobs that wait for a limit back on their queues while it has room.
+-- The last job of a queue that was let go before and not taken yet. These are at the head, if nothing came before them since.
+local function last_let_go(queue, gone)
+  local count = redis.call('SCARD', gone)
+  local ids = count > 0 and redis.call('LRANGE', queue, math.max(0, count - PEERS), count - 1) or {}
+  local known = #ids > 0 and redis.call('SMISMEMBER', gone, unpack(ids)) or {}
+  for n = #ids, 1, -1 do
+    if known[n] == 1 then return ids[n] end
+  end
+  return false
+end
+
+-- Put jobs that wait for a limit back on their queues while it has room: at the head, behind those let go before.
 local function let_go(limit, now)
   local waiting, gone, places = key(limit, 'waiting'), key(limit, 'let_go'), {}
   local free, next_at = room(limit, now)
@@ -40,11 +52,20 @@ local function let_go(limit, now)
     if queue and redis.call('ZREM', 'rq:scheduled:' .. queue, id) == 1 then -- else it was canceled meanwhile
       redis.call('HSET', job, 'status', 'queued')
       tell(id, queue, 'queued')
-      redis.call('SADD', gone, id)
       places[#places + 1] = { 'rq:queue:' .. queue, id }
     end
   end
-  for n = #places, 1, -1 do redis.call('LPUSH', places[n][1], places[n][2]) end
+  local behind = {}
+  for n = #places, 1, -1 do
+    local queue, id = places[n][1], places[n][2]
+    if behind[queue] == nil then behind[queue] = last_let_go(queue, gone) end
+    if behind[queue] then
+      redis.call('LINSERT', queue, 'AFTER', behind[queue], id)
+    else
+      redis.call('LPUSH', queue, id)
+    end
+  end
+  for _, place in ipairs(places) do redis.call('SADD', gone, place[2]) end
   if redis.call('EXISTS', waiting) == 1 then
     if redis.call('EXISTS', gone) == 1 then next_at = math.min(next_at, now + LOOK_AGAIN) end -- a place may be given up
     redis.call('ZADD', WAITING, next_at, cjson.encode(limit))
@@ -60,7 +81,7 @@ local function put_off(id, queue, limit, now, was_let_go)
   local job, waiting, at = 'rq:job:' .. id, key(limit, 'waiting'), now + FALL_BACK
   redis.call('HSET', job, 'status', 'scheduled')
   if limit[1] == 'breaker' then
-    at = now + redis.call('PTTL', 'jobline:breaker:' .. limit[2] .. ':open') / 1000
+    at = now + (redis.call('PTTL', 'jobline:breaker:' .. limit[2] .. ':open') + 1) / 1000 -- it is open in that millisecond
     redis.call('HSET', job, 'waits_for', 'breaker:function:' .. limit[2])
   else
     if redis.call('HGET', job, 'waits_for') ~= limit[2] then -- else it is in the list already

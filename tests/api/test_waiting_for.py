@@ -98,7 +98,7 @@ def test_a_breaker_is_waited_for_until_its_end_and_then_the_retry(jobs: Jobs) ->
     first, second = jobs.enqueue("shop.fragile"), jobs.enqueue("shop.fragile")
     jobs.run()
     assert waiting_for(jobs, first.id) == {"reason": "retry", "name": None, "until": after(seconds=120)}
-    breaker = {"reason": "breaker", "name": "function:shop.fragile", "until": after(seconds=30)}
+    breaker = {"reason": "breaker", "name": "function:shop.fragile", "until": after(seconds=30.001)}
     assert waiting_for(jobs, second.id) == breaker
     jobs.advance(seconds=31)
     jobs.run()

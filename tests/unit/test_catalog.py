@@ -50,6 +50,25 @@ def test_a_broken_module_is_named_and_takes_no_other_down(package: Path) -> None
         found.get("two.anything")
 
 
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("import sys; sys.exit('no')", "SystemExit: no"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("def f(:", "SyntaxError"),
+        ("raise RuntimeError('\\udcff')", "RuntimeError"),
+    ],
+)
+def test_whatever_a_module_does_when_it_is_imported_the_others_are_found(
+    package: Path, source: str, reason: str
+) -> None:
+    (package / "bad.py").write_text(source)
+    found = Catalog().refresh()
+    assert sorted(found.functions) == ["one.free", "one.public"]
+    assert found.broken["bad"].startswith(reason)
+
+
 def test_a_new_function_is_there_at_once(package: Path) -> None:
     found = Catalog(reload=True).refresh()
     (package / "two.py").write_text("def fresh() -> None: ...")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.schedules.plan import Plan, plan
+from app.schedules.plan import ON_TIME, Plan, plan
 from app.schedules.rule import Schedule
 from app.schedules.state import State
 
@@ -86,3 +86,43 @@ def test_jitter_is_the_same_whoever_reckons_and_within_its_bound() -> None:
     assert 27 < max(found) <= 30
     assert planned(timedelta(seconds=found[0] - 0.01), jitter=30).runs == []
     assert planned(timedelta(seconds=found[0] + 0.01), jitter=30).runs == [DUE]
+
+
+JITTERED = Schedule(name="s", function="demo.add", interval=60, jitter=30)
+
+
+def jitter_of(number: int) -> float:
+    """Seconds by which this run is late."""
+    due = DUE + number * MINUTE
+    return JITTERED.jittered(due) - due.timestamp()
+
+
+def test_jitter_counts_as_no_delay() -> None:
+    """A run that jitter puts off by more than ON_TIME has not been missed, nor one that is late by ON_TIME besides."""
+    number = max(range(100), key=jitter_of)
+    assert jitter_of(number) > ON_TIME.total_seconds() + 10
+    for late in (0.01, 14):
+        state = State(schedule=JITTERED, first=DUE, due=DUE + number * MINUTE)
+        made = plan(state, DUE + number * MINUTE + timedelta(seconds=jitter_of(number) + late), False)
+        assert (made.runs, made.misses) == ([DUE + number * MINUTE], 0)
+
+
+def test_a_run_that_jitter_puts_off_is_not_the_latest_before_its_time() -> None:
+    """The one before it is, and this one is still to come."""
+    number = next(n for n in range(3, 100) if jitter_of(n) > 20 and jitter_of(n - 1) < jitter_of(n))
+    now = DUE + number * MINUTE + timedelta(seconds=jitter_of(number) - 5)
+    state = State(schedule=JITTERED.model_copy(update={"catch_up": "one"}), first=DUE, due=DUE)
+    made = plan(state, now, False)
+    assert (made.runs, made.misses, made.due) == ([DUE + (number - 1) * MINUTE], number - 1, DUE + number * MINUTE)
+
+
+@pytest.mark.parametrize(
+    ("overlap", "runs", "skips", "buffered"),
+    [("allow", 4, 0, None), ("skip", 1, 3, None), ("buffer_one", 1, 2, DUE + MINUTE)],
+)
+def test_runs_that_are_caught_up_together_overlap_each_other(
+    overlap: str, runs: int, skips: int, buffered: datetime | None
+) -> None:
+    made = planned(3 * MINUTE, catch_up="all", overlap=overlap)
+    assert made.runs == [DUE + number * MINUTE for number in range(runs)]
+    assert (made.skips, made.buffered, made.misses, made.due) == (skips, buffered, 0, DUE + 4 * MINUTE)

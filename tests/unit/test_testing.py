@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import pytest
 
 from app.schedules import cron
+from app.schedules.rule import Schedule
 from app.testing import Jobs, Refused, run_jobs
 from tests.conftest import ROOT
 
@@ -308,3 +309,17 @@ def test_what_it_needs_is_said(missing: str) -> None:
     code = f"import sys; sys.modules[{missing!r}] = None; import app.testing"
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False).stderr
     assert "app.testing needs fakeredis[lua] and time-machine" in said
+
+
+def test_time_may_be_told_in_parts_of_a_second(jobs: Jobs) -> None:
+    """Each run is late by its jitter, which is no whole number of seconds, and begins at that moment."""
+    rule = {"function": "demo.add", "args": [1, 2], "interval": 60, "jitter": 30}
+    jobs.client.put("/api/v1/schedules/s", json=rule)
+    jobs.advance(minutes=5, seconds=30)
+    runs = jobs.client.get("/api/v1/schedules/s").get_json()["last_runs"]
+    assert len(runs) == 5
+    for run in runs:
+        job = jobs.get(run["job_id"])
+        due, began = (datetime.fromisoformat(job[name]) for name in ("scheduled_for", "started_at"))
+        late = Schedule(name="s", **rule).jittered(due) - began.timestamp()
+        assert abs(late) < 0.00001

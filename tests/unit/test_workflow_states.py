@@ -1,0 +1,246 @@
+"""Graphs without a worker process: how they end, what they count, how long Redis keeps them, what a requeue reopens."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from app.redis import ended_key, job_key, script
+from app.testing import Jobs, run_jobs
+from app.workflows import store
+
+START = datetime(2027, 1, 1, tzinfo=UTC)
+URL = "/api/v1/workflows"
+DAY, MONTH = 86_400, 30 * 86_400
+
+
+@pytest.fixture
+def jobs() -> Iterator[Jobs]:
+    with run_jobs(at=START) as found:
+        yield found
+
+
+def add(name: str, *after: Any, **options: Any) -> dict[str, Any]:
+    args = [1] if "each" in options else [1, 2]
+    return {"name": name, "function": "demo.add", "args": args, "after": list(after), **options}
+
+
+def fail(name: str, *after: Any, **options: Any) -> dict[str, Any]:
+    return {"name": name, "function": "demo.fail", "args": ["no"], "after": list(after), **options}
+
+
+def even_if_failed(name: str) -> dict[str, Any]:
+    return {"name": name, "even_if_failed": True}
+
+
+def submit(jobs: Jobs, *nodes: dict[str, Any], **options: Any) -> str:
+    answer = jobs.client.post(URL, json={"jobs": nodes, **options})
+    assert answer.status_code == 202, answer.get_json()
+    return str(answer.get_json()["id"])
+
+
+def shown(jobs: Jobs, workflow: str) -> dict[str, Any]:
+    found: dict[str, Any] = jobs.client.get(f"{URL}/{workflow}").get_json()
+    return found
+
+
+def states(jobs: Jobs, workflow: str) -> dict[str, str]:
+    return {job["name"]: job["status"] for job in shown(jobs, workflow)["jobs"]}
+
+
+def counts(jobs: Jobs, workflow: str) -> dict[str, int]:
+    """Those that are not 0."""
+    return {name: count for name, count in shown(jobs, workflow)["counts"].items() if count}
+
+
+def lifetimes(jobs: Jobs, *keys: str) -> list[int]:
+    return [jobs.redis.ttl(key) for key in keys]
+
+
+def parts(workflow: str) -> list[str]:
+    return [f"jobline:workflow:{workflow}{part}" for part in ("", ":ended", ":results")]
+
+
+def tell_end(jobs: Jobs, job_id: str, status: str) -> None:
+    script(jobs.redis, store.LIBRARY, "workflows/advance")(args=[job_id, status, ""])
+
+
+SUM = {"name": "sum", "function": "demo.add", "args": [{"$result": "one"}, 1], "after": ["one"]}
+
+
+@pytest.mark.parametrize(("nodes", "kept"), [((add("one"), SUM), DAY), ((add("one"), SUM, fail("bad")), MONTH)])
+def test_a_workflow_is_kept_for_its_time_after_its_end_and_without_limit_before(
+    jobs: Jobs, nodes: tuple[dict[str, Any], ...], kept: int
+) -> None:
+    workflow = submit(jobs, *nodes, add("late", delay="1h"))
+    jobs.run()
+    assert lifetimes(jobs, *parts(workflow)) == [-1, -1, -1]
+    jobs.advance(hours=1)
+    assert lifetimes(jobs, *parts(workflow)) == [kept] * 3
+    jobs.advance(seconds=kept + 1)
+    assert jobs.client.get(f"{URL}/{workflow}").status_code == 404
+    assert jobs.client.get(URL).get_json()["workflows"] == []
+    assert jobs.redis.keys(f"*{workflow}*") == []
+
+
+def test_what_is_canceled_with_its_parent_is_kept_as_a_failure_and_told_for_a_minute(jobs: Jobs) -> None:
+    workflow = submit(jobs, fail("bad"), add("child", "bad"))
+    jobs.run()
+    child = f"{workflow}-child"
+    assert lifetimes(jobs, job_key(child), ended_key(child)) == [MONTH, 60]
+    assert jobs.redis.zscore("rq:canceled:default", child) == START.timestamp()
+    assert jobs.redis.zcard("rq:deferred:default") == 0
+    child_hash = jobs.redis.hgetall(job_key(child))
+    assert child_hash[b"reason"] == b"it needs bad, which is failed"
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_an_end_is_counted_once_however_often_it_is_told(jobs: Jobs, times: int) -> None:
+    workflow = submit(jobs, add("one", each=[1, 2, 3]), add("after", "one"))
+    for _ in range(times):
+        tell_end(jobs, f"{workflow}-one-0", "finished")
+    assert counts(jobs, workflow) == {"total": 4, "finished": 1}
+    assert states(jobs, workflow)["after"] == "deferred"
+    jobs.run()
+    for _ in range(times):
+        tell_end(jobs, f"{workflow}-after", "failed")
+    assert counts(jobs, workflow) == {"total": 4, "finished": 4}
+    assert shown(jobs, workflow)["status"] == "finished"
+
+
+def test_an_end_of_a_job_that_no_workflow_has_changes_nothing(jobs: Jobs) -> None:
+    workflow = submit(jobs, add("one"))
+    tell_end(jobs, f"{workflow}-other", "failed")
+    assert counts(jobs, workflow) == {"total": 1}
+    assert states(jobs, workflow) == {"one": "queued"}
+
+
+def test_every_end_is_counted_by_its_state(jobs: Jobs) -> None:
+    workflow = submit(jobs, add("ok"), fail("bad", each=["x", "y"], args=[]), add("lost", "bad", each=[1, 2, 3]))
+    jobs.run()
+    assert counts(jobs, workflow) == {"total": 6, "finished": 1, "failed": 2, "canceled": 3}
+    assert shown(jobs, workflow)["status"] == "failed"
+
+
+def test_a_job_waits_for_all_its_parents_each_with_all_its_jobs(jobs: Jobs) -> None:
+    workflow = submit(jobs, add("now"), add("many", each=[1, 2], delay=60), add("later", delay=120),
+                      add("child", "now", "many", "later"))  # fmt: skip
+    for minutes, state in ((0, "deferred"), (1, "deferred"), (1, "finished")):
+        jobs.advance(minutes=minutes)
+        assert states(jobs, workflow)["child"] == state
+
+
+def test_a_failed_parent_cancels_at_once_and_its_grandchildren_too(jobs: Jobs) -> None:
+    workflow = submit(jobs, fail("bad"), add("slow", delay=60), add("child", "bad", "slow"), add("grand", "child"),
+                      add("anyway", even_if_failed("child"), "slow"))  # fmt: skip
+    jobs.run()
+    waiting = {"bad": "failed", "slow": "scheduled", "child": "canceled", "grand": "canceled", "anyway": "deferred"}
+    assert states(jobs, workflow) == waiting
+    assert shown(jobs, workflow)["status"] == "running"
+    jobs.advance(minutes=1)
+    assert states(jobs, workflow) == {**waiting, "slow": "finished", "anyway": "finished"}
+    assert counts(jobs, workflow) == {"total": 5, "finished": 2, "failed": 1, "canceled": 2}
+
+
+def test_a_job_that_was_deleted_is_canceled_and_fails_the_workflow(jobs: Jobs) -> None:
+    workflow = submit(jobs, add("first"), add("gone", "first"), add("child", "gone"), add("other", "first"),
+                      on_success={"function": "demo.add", "args": [0, 1]},
+                      on_failure={"function": "demo.add", "args": [0, 2]})  # fmt: skip
+    jobs.client.delete(f"/api/v1/jobs/{workflow}-gone")
+    jobs.run()
+    found = {"first": "finished", "gone": "canceled", "child": "canceled", "other": "finished"}
+    hooks = {"on_success": "canceled", "on_failure": "finished"}
+    assert {name: state for name, state in states(jobs, workflow).items() if name in found} == found
+    assert {name: state for name, state in states(jobs, workflow).items() if name in hooks} == hooks
+    assert counts(jobs, workflow) == {"total": 4, "finished": 2, "canceled": 2}
+    assert shown(jobs, workflow)["status"] == "failed"
+    assert lifetimes(jobs, parts(workflow)[0]) == [MONTH]
+
+
+def test_a_deleted_job_among_others_of_its_node_lets_them_run(jobs: Jobs) -> None:
+    workflow = submit(jobs, add("first"), add("many", "first", each=[1, 2, 3]), add("child", even_if_failed("many")))
+    jobs.client.delete(f"/api/v1/jobs/{workflow}-many-1")
+    jobs.run()
+    assert [job["status"] for job in shown(jobs, workflow)["jobs"]] == [
+        "finished", "finished", "canceled", "finished", "finished",
+    ]  # fmt: skip
+    assert shown(jobs, workflow)["status"] == "failed"
+
+
+@pytest.mark.parametrize("state", ["finished", "failed", "canceled"])
+def test_the_jobs_that_follow_the_end_are_those_for_its_state(jobs: Jobs, state: str) -> None:
+    hooks = {name: {"function": "demo.add", "args": [1, 2]} for name in ("on_success", "on_failure", "on_complete")}
+    workflow = submit(jobs, fail("one") if state == "failed" else add("one"), **hooks)
+    if state == "canceled":
+        assert jobs.client.post(f"{URL}/{workflow}/cancel").status_code == 202
+    jobs.run()
+    of_hook = {name: jobs.get(f"{workflow}-{name}")["status"] for name in hooks}
+    success, failure = ("finished", "canceled") if state == "finished" else ("canceled", "finished")
+    assert of_hook == {"on_success": success, "on_failure": failure, "on_complete": "finished"}
+    assert shown(jobs, workflow)["status"] == state
+    assert counts(jobs, workflow) == {"total": 1, state: 1}
+
+
+@pytest.mark.parametrize(("front", "order"), [(False, ["other", "child"]), (True, ["child", "other"])])
+def test_a_job_that_may_begin_comes_into_its_queue_at_the_end_that_it_asks_for(
+    jobs: Jobs, front: bool, order: list[str]
+) -> None:
+    workflow = submit(jobs, add("first", queue="high"), add("child", "first", at_front=front, ttl=600))
+    jobs.enqueue_with({"id": "other"}, "demo.add", 1, 2)
+    jobs.redis.lrem("rq:queue:high", 0, f"{workflow}-first")
+    tell_end(jobs, f"{workflow}-first", "finished")
+    found = [job_id.decode().removeprefix(f"{workflow}-") for job_id in jobs.redis.lrange("rq:queue:default", 0, -1)]
+    assert found == order
+    assert lifetimes(jobs, job_key(f"{workflow}-child")) == [600]
+    assert jobs.redis.zcard("rq:deferred:default") == 0
+
+
+def test_very_many_jobs_of_a_node_are_queued_once_each_in_their_order(jobs: Jobs) -> None:
+    workflow = submit(jobs, add("first", queue="high"), add("many", "first", each=list(range(2500))))
+    tell_end(jobs, f"{workflow}-first", "finished")
+    found = [job_id.decode() for job_id in jobs.redis.lrange("rq:queue:default", 0, -1)]
+    assert found == [f"{workflow}-many-{number}" for number in range(2500)]
+
+
+def test_a_delay_counts_from_when_the_job_could_begin(jobs: Jobs) -> None:
+    workflow = submit(jobs, add("first", delay=60), add("child", "first", delay=30))
+    jobs.advance(seconds=89)
+    assert states(jobs, workflow) == {"first": "finished", "child": "scheduled"}
+    jobs.advance(seconds=1)
+    assert states(jobs, workflow)["child"] == "finished"
+
+
+def test_a_stop_cancels_what_has_not_begun_and_says_why(jobs: Jobs) -> None:
+    workflow = submit(jobs, fail("bad"), add("slow", delay=60), add("after", "slow"), on_error="stop")
+    jobs.run()
+    assert states(jobs, workflow) == {"bad": "failed", "slow": "canceled", "after": "canceled"}
+    assert jobs.redis.hget(job_key(f"{workflow}-after"), "reason") == b"the workflow stops, for bad is failed"
+    assert shown(jobs, workflow)["status"] == "failed"
+    jobs.run()  # a look finds that all has ended
+    assert jobs.redis.keys("jobline:workflows:*") == []
+
+
+def test_a_requeued_job_reopens_what_was_canceled_for_its_sake(jobs: Jobs) -> None:
+    hook = {"function": "demo.add", "args": [1, 2]}
+    workflow = submit(jobs, add("ok"), fail("bad"), fail("worse"), add("child", "bad", ttl=600), add("lost", "worse"),
+                      on_success=hook, on_failure=hook)  # fmt: skip
+    jobs.run()
+    assert counts(jobs, workflow) == {"total": 5, "finished": 1, "failed": 2, "canceled": 2}
+    for name in ("bad", "worse"):
+        assert jobs.client.post(f"/api/v1/jobs/{workflow}-{name}/requeue").status_code == 202
+    assert shown(jobs, workflow)["status"] == "running"
+    assert states(jobs, workflow)["child"] == "deferred"
+    assert counts(jobs, workflow) == {"total": 5, "finished": 1}
+    keys = [*parts(workflow)[:2], job_key(f"{workflow}-child"), job_key(f"{workflow}-bad")]
+    assert lifetimes(jobs, *keys) == [-1] * 4
+    assert jobs.redis.zcard("rq:canceled:default") == 0
+    for name in ("bad", "worse"):
+        jobs.redis.lrem("rq:queue:default", 0, f"{workflow}-{name}")
+        tell_end(jobs, f"{workflow}-{name}", "finished")
+    jobs.run()
+    found = states(jobs, workflow)
+    assert {found[name] for name in ("child", "lost")} == {"finished"}
+    assert shown(jobs, workflow)["status"] == "finished"
+    assert counts(jobs, workflow) == {"total": 5, "finished": 5}
+    assert lifetimes(jobs, parts(workflow)[0]) == [DAY]
