@@ -276,6 +276,62 @@ def test_one_overlapping_run_waits_for_the_last(world: Time) -> None:
     assert world.state().skips == 1
 
 
+def test_the_run_that_waited_for_the_last_runs_once(world: Time) -> None:
+    world.put(interval=100, overlap="buffer_one")
+    scheduler = world.scheduler()
+    world.pass_by(scheduler, 205)
+    for expected in ([200], []):
+        finish(world.valkey, world.runs()[0])
+        world.pass_by(scheduler, 5)
+        assert world.due() == expected
+    assert world.state().buffered is None
+
+
+def test_the_run_that_waited_for_the_last_does_not_run_while_the_schedule_is_paused(world: Time) -> None:
+    world.put(interval=100, overlap="buffer_one")
+    scheduler = world.scheduler()
+    world.pass_by(scheduler, 205)
+    manage.pause(world.valkey, "s")
+    finish(world.valkey, world.runs()[0])
+    world.pass_by(scheduler, 5)
+    assert world.due() == []
+
+
+def test_runs_that_are_missed_add_up(world: Time) -> None:
+    world.put(interval=10)
+    scheduler = world.scheduler()
+    for missed in (3, 5):
+        world.clock.now += timedelta(seconds=10 * missed + 9.9)
+        world.clock.now -= timedelta(seconds=world.clock.now.timestamp() % 10)
+        act(scheduler)
+    state = world.state()
+    assert state.misses + state.runs == (world.clock.now - NOON).total_seconds() / 10
+    assert state.misses > 5
+
+
+def test_jitter_puts_a_run_off_by_its_share(world: Time) -> None:
+    """The scheduler sleeps until then, and does not look at it in vain."""
+    schedule = world.put(interval=100, jitter=60)
+    due = NOON + timedelta(seconds=100)
+    assert world.valkey.zscore(store.ALARMS, f"{store.PREFIX}s") == pytest.approx(schedule.jittered(due))
+    late = schedule.jittered(due) - due.timestamp()
+    scheduler = world.scheduler()
+    world.pass_by(scheduler, 100 + int(late))
+    assert world.due() == []
+    world.pass_by(scheduler, 1)
+    assert world.due() == [100]
+
+
+def test_nothing_is_left_of_a_schedule_that_is_deleted_but_its_runs(world: Time) -> None:
+    world.put(interval=10)
+    world.pass_by(world.scheduler(), 11)
+    [run] = world.runs()
+    manage.delete(world.valkey, "s")
+    assert world.valkey.keys("*schedule*:s") + world.valkey.keys("*schedule-s*") == []
+    assert world.valkey.zcard(store.ALARMS) == 0
+    assert world.runs() == [run]
+
+
 def test_a_schedule_is_paused_after_its_failures(world: Time) -> None:
     world.put(interval=10, pause_on_failure=2)
     scheduler = world.scheduler()

@@ -231,6 +231,7 @@ def queued(connection: redis.Redis) -> list[str]:
 def test_so_many_run_at_once_and_the_next_in_the_order_of_their_coming(valkey: redis.Redis, hands: Hands) -> None:
     enqueue(valkey, "a", "b", "c", "d", "e", most=2)
     assert [hands.take() for _ in range(3)] == ["a", "b", None]
+    assert not valkey.exists("jobline:limit:slots:function:demo.add::starts")
     assert [status(valkey, name) for name in "cde"] == ["scheduled"] * 3
     for name in "cde":
         assert valkey.zscore("rq:scheduled:default", name) > time.time() + 500  # nobody moves them before

@@ -102,6 +102,8 @@ def test_an_end_is_counted_once_however_often_it_is_told(jobs: Jobs, times: int)
         tell_end(jobs, f"{workflow}-one-0", "finished")
     assert counts(jobs, workflow) == {"total": 4, "finished": 1}
     assert states(jobs, workflow)["after"] == "deferred"
+    tell_end(jobs, f"{workflow}-one-1", "finished")
+    assert states(jobs, workflow)["after"] == "deferred"  # there is a third
     jobs.run()
     for _ in range(times):
         tell_end(jobs, f"{workflow}-after", "failed")
@@ -161,6 +163,8 @@ def test_a_job_that_was_deleted_is_canceled_and_fails_the_workflow(jobs: Jobs) -
 def test_a_deleted_job_among_others_of_its_node_lets_them_run(jobs: Jobs) -> None:
     workflow = submit(jobs, add("first"), add("many", "first", each=[1, 2, 3]), add("child", even_if_failed("many")))
     jobs.client.delete(f"/api/v1/jobs/{workflow}-many-1")
+    tell_end(jobs, f"{workflow}-first", "finished")
+    assert states(jobs, workflow)["child"] == "deferred"
     jobs.run()
     assert [job["status"] for job in shown(jobs, workflow)["jobs"]] == [
         "finished", "finished", "canceled", "finished", "finished",
@@ -186,9 +190,9 @@ def test_the_jobs_that_follow_the_end_are_those_for_its_state(jobs: Jobs, state:
 def test_a_job_that_may_begin_comes_into_its_queue_at_the_end_that_it_asks_for(
     jobs: Jobs, front: bool, order: list[str]
 ) -> None:
-    workflow = submit(jobs, add("first", queue="high"), add("child", "first", at_front=front, ttl=600))
+    workflow = submit(jobs, add("first", queue="high", delay="1h"), add("child", "first", at_front=front, ttl=600))
+    jobs.advance(seconds=590)
     jobs.enqueue_with({"id": "other"}, "demo.add", 1, 2)
-    jobs.redis.lrem("rq:queue:high", 0, f"{workflow}-first")
     tell_end(jobs, f"{workflow}-first", "finished")
     found = [job_id.decode().removeprefix(f"{workflow}-") for job_id in jobs.redis.lrange("rq:queue:default", 0, -1)]
     assert found == order
