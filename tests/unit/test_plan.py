@@ -103,7 +103,8 @@ def test_jitter_counts_as_no_delay() -> None:
     number = max(range(100), key=jitter_of)
     assert jitter_of(number) > ON_TIME.total_seconds() + 10
     for late in (0.01, 14):
-        state = State(schedule=JITTERED, first=DUE, due=DUE + number * MINUTE)
+        schedule = JITTERED.model_copy(update={"catch_up": "none"})
+        state = State(schedule=schedule, first=DUE, due=DUE + number * MINUTE)
         made = plan(state, DUE + number * MINUTE + timedelta(seconds=jitter_of(number) + late), False)
         assert (made.runs, made.misses) == ([DUE + number * MINUTE], 0)
 
