@@ -15,6 +15,7 @@ from app import health, job_state
 from app.catalog import Catalog
 from app.errors import Conflict, Invalid
 from app.queueing import enqueue, prepare
+from app.redis import script
 from app.schedules import cron, every, manage, once, store
 from app.schedules.lease import LASTS
 from app.schedules.process import Scheduler
@@ -392,6 +393,30 @@ def test_a_queued_job_in_no_list_is_put_back(world: Time) -> None:
     orphans._seen = dict.fromkeys(orphans._seen, 0.0)
     assert orphans.look(now) == ["lost"]
     assert world.valkey.lrange("rq:queue:default", 0, -1) == [b"kept", b"lost"]
+
+
+@pytest.mark.parametrize(
+    ("place", "put_back"),
+    [
+        ("none", True),
+        ("rq:queue:default", False),
+        ("rq:queue:default:intermediate", False),
+        ("rq:wip:default", False),
+        ("another in rq:wip:default", True),
+        ("started", False),
+    ],
+)
+def test_a_job_is_put_back_only_if_it_is_queued_and_nowhere(world: Time, place: str, put_back: bool) -> None:
+    valkey = world.valkey
+    valkey.hset("rq:job:a", mapping={"status": "started" if place == "started" else "queued", "origin": "default"})
+    if place.startswith("rq:queue"):
+        valkey.rpush(place, "a")
+    elif place.endswith("wip:default"):
+        valkey.zadd("rq:wip:default", {"a-b:1" if place.startswith("another") else "a:1": 1})
+    before = valkey.lrange("rq:queue:default", 0, -1)
+    assert script(valkey, "schedules/put_back")(keys=["rq:job:a"], args=["a"]) == put_back
+    assert valkey.lrange("rq:queue:default", 0, -1) == ([b"a"] if put_back else before)
+    assert valkey.sismember("rq:queues", "rq:queue:default") == put_back
 
 
 def test_the_process_is_on_time_and_stops_at_once(project: Project, valkey: redis.Redis) -> None:

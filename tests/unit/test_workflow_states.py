@@ -145,6 +145,13 @@ def test_a_failed_parent_cancels_at_once_and_its_grandchildren_too(jobs: Jobs) -
     assert counts(jobs, workflow) == {"total": 5, "finished": 2, "failed": 1, "canceled": 2}
 
 
+def test_one_failure_of_many_cancels_what_needs_them_at_once(jobs: Jobs) -> None:
+    workflow = submit(jobs, add("many", each=[1, 2]), add("child", "many"), add("anyway", even_if_failed("many")))
+    tell_end(jobs, f"{workflow}-many-0", "failed")
+    found = states(jobs, workflow)
+    assert (found["child"], found["anyway"]) == ("canceled", "deferred")
+
+
 def test_a_job_that_was_deleted_is_canceled_and_fails_the_workflow(jobs: Jobs) -> None:
     workflow = submit(jobs, add("first"), add("gone", "first"), add("child", "gone"), add("other", "first"),
                       on_success={"function": "demo.add", "args": [0, 1]},
@@ -235,6 +242,7 @@ def test_a_requeued_job_reopens_what_was_canceled_for_its_sake(jobs: Jobs) -> No
         assert jobs.client.post(f"/api/v1/jobs/{workflow}-{name}/requeue").status_code == 202
     assert shown(jobs, workflow)["status"] == "running"
     assert states(jobs, workflow)["child"] == "deferred"
+    assert jobs.redis.smembers("jobline:workflows:open") == {workflow.encode()}  # the scheduler looks after it again
     assert counts(jobs, workflow) == {"total": 5, "finished": 1}
     keys = [*parts(workflow)[:2], job_key(f"{workflow}-child"), job_key(f"{workflow}-bad")]
     assert lifetimes(jobs, *keys) == [-1] * 4
@@ -242,6 +250,7 @@ def test_a_requeued_job_reopens_what_was_canceled_for_its_sake(jobs: Jobs) -> No
     for name in ("bad", "worse"):
         jobs.redis.lrem("rq:queue:default", 0, f"{workflow}-{name}")
         tell_end(jobs, f"{workflow}-{name}", "finished")
+        assert shown(jobs, workflow)["status"] == "running"
     jobs.run()
     found = states(jobs, workflow)
     assert {found[name] for name in ("child", "lost")} == {"finished"}
