@@ -1,6 +1,6 @@
 """The face for job authors: light, and usable without a worker, Redis or Flask."""
 
-from app import outbound, progress, storage
+from app import mail, outbound, progress, storage
 from app.options import Breaker, Discard, Limit, Retry, Unique, Webhook, job
 from app.settings import get_settings
 
@@ -13,6 +13,7 @@ __all__ = [
     "Webhook",
     "get_settings",
     "job",
+    "mail",
     "outbound",
     "progress",
     "storage",

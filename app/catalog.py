@@ -42,11 +42,16 @@ class Catalog:
         self._seen: dict[Path, int] | None = None
 
     def refresh(self) -> "Catalog":
-        """Discover at first use, and again after a change in `jobs/`; returns itself."""
+        """Discover at first use, and again after a change in `jobs/`; returns itself.
+
+        The first look takes modules as they are imported already: only a changed file imports them anew.
+        """
         if self._seen is None or self.reload:
             with self._lock:
                 seen = _files()
                 if seen != self._seen:
+                    if self._seen is not None:
+                        _forget_modules()
                     self._discover()
                     self._seen = seen
         return self
@@ -88,8 +93,6 @@ class Catalog:
         return self._find(name_of(path))
 
     def _discover(self) -> None:
-        for name in [name for name in sys.modules if name.startswith(f"{PACKAGE}.")]:
-            del sys.modules[name]
         importlib.invalidate_caches()
         functions: dict[str, Function] = {}
         broken: dict[str, str] = {}
@@ -107,6 +110,15 @@ class Catalog:
         for one in rejected.values():
             log.error("function %s is set aside: %s", one.name, one)
         self.functions, self.broken, self.rejected = functions, broken, rejected
+
+
+def _forget_modules() -> None:
+    """Have all of them imported anew: one may hold on to what it imported from another."""
+    package = sys.modules[PACKAGE]
+    for name in [name for name in sys.modules if name.startswith(f"{PACKAGE}.")]:
+        module, attribute = sys.modules.pop(name), name.removeprefix(f"{PACKAGE}.")
+        if vars(package).get(attribute) is module:  # `from jobs import name` would find it there
+            delattr(package, attribute)
 
 
 def _files() -> dict[Path, int]:

@@ -5,6 +5,8 @@ import math
 import time
 import zlib
 from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -30,11 +32,26 @@ RETRY = (Retry, Misuse)
 """What a function returns that asks to be tried again, rightly or wrongly said."""
 WAIT_FOR_REDIS = 0.5  # seconds
 
+_override: Catalog | None = None
+
 
 @cache
 def catalog() -> Catalog:
     """This process's catalogue."""
-    return Catalog(reload=get_settings().reload)
+    return _override or Catalog(reload=get_settings().reload)
+
+
+@contextmanager
+def override_catalog(functions: Catalog) -> Iterator[None]:
+    """Have `catalog` return this one, in all threads. For tests."""
+    global _override
+    outer, _override = _override, functions
+    catalog.cache_clear()
+    try:
+        yield
+    finally:
+        _override = outer
+        catalog.cache_clear()
 
 
 class Job(rq.job.Job):

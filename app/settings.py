@@ -5,6 +5,8 @@ together; secrets never show in a repr.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -161,6 +163,9 @@ class Settings(BaseSettings):
         return f"sqlite:///{(self.data_dir / 'jobline.db').resolve()}"
 
 
+_override: Settings | None = None
+
+
 @cache
 def get_settings() -> Settings:
     """This process's settings.
@@ -168,4 +173,17 @@ def get_settings() -> Settings:
     Raises:
         pydantic.ValidationError: naming every bad value.
     """
-    return Settings()
+    return _override or Settings()
+
+
+@contextmanager
+def override_settings(settings: Settings) -> Iterator[None]:
+    """Have `get_settings` return these, in all threads, whatever the environment says. For tests."""
+    global _override
+    outer, _override = _override, settings
+    get_settings.cache_clear()
+    try:
+        yield
+    finally:
+        _override = outer
+        get_settings.cache_clear()

@@ -21,6 +21,8 @@ from app.settings import Settings, get_settings
 
 DELIVER = "jobs.webhooks.deliver"
 QUEUE = "webhooks"
+ALLOWED_BY = "WEBHOOK_ALLOW_HOSTS"
+"""The setting that names private hosts which may be told."""
 SECRET = "webhook_secret"  # noqa: S105 - the name of a field
 DELIVERY_SECRET = "delivery_secret"  # noqa: S105 - the name of a field
 """Only deliveries have this field, from the outbox: the secret of their webhook, or '' for the service's."""
@@ -118,7 +120,7 @@ def deliver(url: str, told: dict[str, Any]) -> dict[str, Any]:
     body = JSON.dumps(told)
     headers = {"Content-Type": "application/json", **signing.headers(_secrets(own.decode()), job.id, body)}
     try:
-        pool, response = outbound.ask(place, SILENCE, "WEBHOOK_ALLOW_HOSTS", "POST", body, headers)
+        pool, response = outbound.ask(place, SILENCE, ALLOWED_BY, "POST", body, headers)
     except (HTTPError, OSError) as error:
         raise DeliveryFailed(f"{type(error).__name__}: {error}") from None
     status, asked = response.status, response.headers.get("Retry-After")

@@ -1,6 +1,7 @@
 """What every test may use: a fast fake Redis, a real Valkey, settings, and the application on either."""
 
 import contextlib
+import importlib
 import os
 import random
 import shutil
@@ -17,12 +18,13 @@ import fakeredis
 import pytest
 import redis
 
+import jobs
 from app import catalog, embedded, function, job_state
 from app.settings import Settings, get_settings
 from tests.receiver import Receiver, listening
 
 ROOT = Path(__file__).parent.parent
-pytest_plugins = ["tests.plugin"]
+pytest_plugins = ["tests.plugin", "app.testing.fixtures"]
 
 
 def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
@@ -140,6 +142,25 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield folder
     for name in [name for name in sys.modules if name.partition(".")[0] == "sample"]:
         del sys.modules[name]
+
+
+@pytest.fixture
+def write_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
+    """Adds a module to `jobs/` for this test: write_module("shop", "def total(): ...")."""
+    folder = tmp_path / "more_jobs"
+    folder.mkdir()
+    monkeypatch.setattr(jobs, "__path__", [*jobs.__path__, str(folder)])
+    names: list[str] = []
+
+    def write(name: str, source: str) -> None:
+        names.append(name)
+        (folder / f"{name}.py").write_text(source)
+        importlib.invalidate_caches()
+
+    yield write
+    for name in names:
+        sys.modules.pop(f"jobs.{name}", None)
+        vars(jobs).pop(name, None)
 
 
 RQ_WORKER = ("-m", "rq.cli", "worker", "-w", "app.worker.Worker", "-c", "app.worker_config")

@@ -165,6 +165,9 @@ def _settings(span: str) -> Iterator[str]:
     secret = {name.upper() for name in ("redis_url", "api_keys", "database_url", "smtp_url", "webhook_secret")}
     variables = {variable for command in _every(main) for one in command.params if (variable := one.envvar)}
     known = {name.upper() for name in Settings.model_fields} | {f"{name}_FILE" for name in secret}
+    known |= set(
+        re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text() + (ROOT / "deploy/tls.yml").read_text())
+    )
     for word in re.findall(r"(?<![\w$.<>*:-])_?[A-Z][A-Z0-9_]+(?![\w(>*-])", span):
         if word not in known | variables | OTHERS_VARIABLES | PLACEHOLDERS and not word.startswith("COMP_"):
             yield f"setting {word}"

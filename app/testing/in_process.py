@@ -7,7 +7,6 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import fakeredis
 import hiredis
@@ -18,7 +17,7 @@ from rq.timeouts import TimerDeathPenalty
 from app import coroutines
 from app.coroutines import RING_AGAIN, Ring
 from app.wire import Wire
-from app.worker import Worker, bells, claims, reporter
+from app.worker import Worker
 from app.worker.board import Board
 from app.worker.box import Box
 from app.worker.horse import Horse, Limits
@@ -35,7 +34,7 @@ def work(connection: redis.Redis, queues: list[str], errors: list[tuple[str, Bas
     worker.errors = errors
     worker.register_birth()
     ours, theirs = socket.socketpair()
-    with ours, theirs, contextlib.closing(Box()) as box, _alarm_kept(), _wires():
+    with ours, theirs, contextlib.closing(Box()) as box, _alarm_kept():
         horse = Horse(worker, Board(), box, theirs, Limits(burst=True))
         horse.run()
     worker.register_death()
@@ -59,7 +58,33 @@ class Redis(fakeredis.FakeRedis):
         return super().xread(streams, count)
 
 
+class _Wire(Wire):
+    """The horse's line to a Redis that is in this process."""
+
+    def __init__(self, client: redis.Redis, patient: bool = True) -> None:  # noqa: ARG002 - as Wire
+        self._client, self._answers = client, deque[Any]()
+
+    def send(self, commands: bytes) -> None:
+        reader = hiredis.Reader()
+        reader.feed(commands)
+        while words := reader.gets():
+            try:
+                self._answers.append(self._client.execute_command(*words))
+            except ResponseError as error:
+                self._answers.append(error)
+
+    def close(self) -> None:
+        pass
+
+    def read(self) -> Any:
+        answer = self._answers.popleft()
+        if isinstance(answer, ResponseError):
+            raise answer
+        return answer
+
+
 class _Worker(Worker):
+    wire_class = _Wire
     errors: list[tuple[str, BaseException]]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -90,37 +115,6 @@ class _Timer(TimerDeathPenalty):
     def cancel_death_penalty(self) -> None:
         self.over = True
         super().cancel_death_penalty()
-
-
-class _Wire(Wire):
-    """The horse's line to a Redis that is in this process."""
-
-    def __init__(self, client: redis.Redis, patient: bool = True) -> None:  # noqa: ARG002 - as Wire
-        self._client, self._answers = client, deque[Any]()
-
-    def send(self, commands: bytes) -> None:
-        reader = hiredis.Reader()
-        reader.feed(commands)
-        while words := reader.gets():
-            try:
-                self._answers.append(self._client.execute_command(*words))
-            except ResponseError as error:
-                self._answers.append(error)
-
-    def close(self) -> None:
-        pass
-
-    def read(self) -> Any:
-        answer = self._answers.popleft()
-        if isinstance(answer, ResponseError):
-            raise answer
-        return answer
-
-
-@contextlib.contextmanager
-def _wires() -> Iterator[None]:
-    with patch.object(claims, "Wire", _Wire), patch.object(bells, "Wire", _Wire), patch.object(reporter, "Wire", _Wire):
-        yield
 
 
 @contextlib.contextmanager

@@ -2,29 +2,38 @@
 
 import contextlib
 import math
+import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import time_machine
 from pydantic import SecretStr
 
-from app import changes, coroutines, limits, listing, outcome, rq_parts
+from app import api_keys, changes, coroutines, limits, listing, network, outcome
 from app.redis import registry_key
+from app.rq_parts import override_catalog
 from app.schedules import store
 from app.schedules.lease import Lease
 from app.schedules.reconcile import Reconciler
 from app.schedules.runner import Runner
-from app.settings import get_settings
+from app.settings import Settings, override_settings
 from app.testing import in_process
+from app.testing.functions import KitCatalog
+from app.testing.network import Answer, Collector, Delivery, Mail
+from app.testing.settings import settings_of
 from app.web import create_app
 from app.workflows import store as workflows
 
+CATALOG = KitCatalog()
+"""Shared by all tests of this process: to look through jobs/ anew for each would take longer than most tests."""
+
 
 class Refused(Exception):
-    """The API does not take this job; says why, with a pointer to each bad value."""
+    """The service does not take a job, or a schedule; says why, for a job with a pointer to each bad value."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +59,28 @@ class Enqueued:
 
 
 class Jobs:
-    """What `run_jobs` gives. `client` is Flask's test client on the API, `redis` the Redis."""
+    """What `run_jobs` gives. `client` is Flask's test client on the API, `redis` the Redis, `settings` the settings."""
 
-    def __init__(self, clock: time_machine.Traveller, schedules: Iterable[dict[str, Any]]) -> None:
-        self._clock, self._catalog = clock, rq_parts.catalog()
-        self.settings = get_settings().model_copy(update={"api_keys": SecretStr("")})
+    def __init__(
+        self,
+        clock: time_machine.Traveller,
+        schedules: Iterable[dict[str, Any]],
+        settings: Settings,
+        collector: Collector,
+    ) -> None:
+        self._clock, self._catalog, self._collector = clock, CATALOG, collector
+        self.settings = settings
         self.redis = in_process.Redis(self)
-        self.client = create_app(self.settings, self.redis, self._catalog, has_workers=False).test_client()
+        settings_of_app, self._headers = _with_a_key(settings)
+        self.client = create_app(settings_of_app, self.redis, self._catalog, has_workers=False).test_client()
+        self._declare(schedules)
+
+    def _declare(self, schedules: Iterable[dict[str, Any]]) -> None:
+        """Store the schedules. Raises Refused: one of them cannot run."""
         with self._leading() as lease:
             Reconciler(self.redis, self._catalog, self.settings, lease).reconcile(schedules, datetime.now(UTC))
+        if set_aside := store.set_aside(self.redis):
+            raise Refused("\n".join(f"schedule {name}: {reason}" for name, reason in set_aside.items()))
 
     def enqueue(self, function: str, *args: Any, **kwargs: Any) -> Enqueued:
         """Enqueue a call. Raises Refused."""
@@ -67,7 +89,7 @@ class Jobs:
     def enqueue_with(self, options: dict[str, Any], function: str, *args: Any, **kwargs: Any) -> Enqueued:
         """The same, with options of `POST /jobs`: `{"delay": "5m", "retry": {"max": 2}}`. Raises Refused."""
         body = {**options, "function": function, "args": args, "kwargs": kwargs}
-        answer = self.client.post("/api/v1/jobs", json=body)
+        answer = self.client.post("/api/v1/jobs", json=body, headers=self._headers)
         said = answer.get_json()
         if answer.status_code >= 400:
             errors = [f"{error['pointer']}: {error['detail']}" for error in said.get("errors", [])]
@@ -76,11 +98,30 @@ class Jobs:
 
     def get(self, job_id: str) -> dict[str, Any]:
         """As `GET /jobs/{id}`. Raises KeyError if there is none."""
-        answer = self.client.get(f"/api/v1/jobs/{job_id}")
+        answer = self.client.get(f"/api/v1/jobs/{job_id}", headers=self._headers)
         if answer.status_code != 200:
             raise KeyError(job_id)
         found: dict[str, Any] = answer.get_json()
         return found
+
+    @property
+    def mails(self) -> list[Mail]:
+        """What jobs have sent with `app.mail`, oldest first."""
+        return self._collector.mails
+
+    @property
+    def webhooks(self) -> list[Delivery]:
+        """Every attempt to deliver a webhook, oldest first."""
+        return self._collector.deliveries
+
+    def answer_webhooks(self, url: str, status: int | OSError, headers: Mapping[str, str] | None = None) -> None:
+        """From now on answer webhooks to this URL so (default: 204); an OSError stands for no answer."""
+        self._collector.answer(url, Answer(status, headers or {}))
+
+    @property
+    def storage(self) -> Path:
+        """The folder that jobs read and write files in."""
+        return self.settings.storage_root
 
     def run(self, raise_errors: bool = False) -> None:
         """Run jobs until nothing is due now; with `raise_errors`, then raise what the first to fail for good raised."""
@@ -138,15 +179,54 @@ class Jobs:
         return [name for name in first if name in there_are] + [name for name in there_are if name not in first]
 
 
-@contextlib.contextmanager
-def run_jobs(at: datetime | None = None, schedules: Iterable[dict[str, Any]] = ()) -> Iterator[Jobs]:
-    """A service with an empty Redis, and a clock that stands still at `at` (default: now) until it is told to move.
+def _with_a_key(settings: Settings) -> tuple[Settings, dict[str, str]]:
+    """Where the test has API keys: the same with one more, and the headers of a request that has it."""
+    keys = settings.api_keys.get_secret_value()
+    if not keys.strip():
+        return settings, {}
+    key, entry = api_keys.new("run_jobs", ["admin"])
+    return settings.model_copy(update={"api_keys": SecretStr(f"{keys} {entry}")}), {"Authorization": f"Bearer {key}"}
 
-    `schedules`: as SCHEDULES in scheduler.py.
+
+@contextlib.contextmanager
+def run_jobs(
+    at: datetime | None = None,
+    schedules: Iterable[dict[str, Any]] = (),
+    settings: Mapping[str, Any] | None = None,
+    allow_hosts: Collection[str] = (),
+) -> Iterator[Jobs]:
+    """A service with an empty Redis, empty folders, and a clock that stands still until it is told to move.
+
+    Args:
+        at: where the clock stands; default: now.
+        schedules: as SCHEDULES in scheduler.py.
+        settings: what is not to be as by default, as {"RESULT_TTL": 60}. The environment and `.env` are not read.
+        allow_hosts: hosts that jobs may ask for real, public or not; webhooks and mail are never sent.
+
+    Raises:
+        pydantic.ValidationError: naming every bad setting.
+        Refused: naming every schedule that cannot run.
     """
     start = at or datetime.now(UTC).replace(microsecond=0)  # RQ delays jobs to whole seconds
-    try:
-        with time_machine.travel(start, tick=False) as clock:
-            yield Jobs(clock, schedules)
-    finally:
-        coroutines.close()
+    with _temporary_folder() as folder:
+        of_test = settings_of(folder, settings or {}, allow_hosts)
+        collector = Collector(of_test, allow_hosts)
+        with (
+            override_settings(of_test),
+            override_catalog(CATALOG),
+            network.replaced_by(collector),
+            time_machine.travel(start, tick=False) as clock,
+        ):
+            try:
+                yield Jobs(clock, schedules, of_test, collector)
+            finally:
+                coroutines.close()
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """With a storage folder in it."""
+    with tempfile.TemporaryDirectory(prefix="jobline-", ignore_cleanup_errors=True) as name:
+        folder = Path(name).resolve()
+        (folder / "storage").mkdir()
+        yield folder

@@ -26,10 +26,10 @@ log = structlog.get_logger("jobline.worker")
 class Bell:
     """One queue's."""
 
-    def __init__(self, client: redis.Redis, queue: str) -> None:
+    def __init__(self, client: redis.Redis, queue: str, wire_class: type[Wire]) -> None:
         key = f"rq:queue:{queue}"
         self._command = pack("BLMOVE", key, key, "LEFT", "LEFT", BLOCK)
-        self.queue, self._wire = queue, Wire(client)
+        self.queue, self._wire = queue, wire_class(client)
         self._armed_at = self._deaf_until = 0.0
         self.execution_id = ""
 
@@ -75,9 +75,11 @@ class Bell:
 class Bells:
     """Those of all queues of a worker, and the line of its parent."""
 
-    def __init__(self, client: redis.Redis, claims: Claims, queues: list[str], parent: int) -> None:
+    def __init__(
+        self, client: redis.Redis, claims: Claims, queues: list[str], parent: int, wire_class: type[Wire]
+    ) -> None:
         self.client, self.claims, self.parent = client, claims, parent
-        self.bells = [Bell(client, queue) for queue in queues]
+        self.bells = [Bell(client, queue, wire_class) for queue in queues]
 
     def wait(self, seconds: float, names: list[str]) -> list[Claimed] | Nothing:
         """Up to `seconds`, or a word of the parent, for a job of these queues, in this order.

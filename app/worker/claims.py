@@ -91,14 +91,16 @@ class Nothing(Enum):
 class Claims:
     """Used by the horse alone. `give_up` says, while Redis is away, whether to stop trying."""
 
-    def __init__(self, client: redis.Redis, worker_name: str, give_up: Callable[[], bool]) -> None:
+    def __init__(
+        self, client: redis.Redis, worker_name: str, give_up: Callable[[], bool], wire_class: type[Wire] = Wire
+    ) -> None:
         self.client, self.name, self.give_up = client, worker_name, give_up
         self._worker_key, self._mark = f"rq:worker:{worker_name}", recovery.mark_of(worker_name)
         self._unsent, self._unanswered = b"", deque[tuple[str, bytes]]()
         self._sent_again = 0  # of the unanswered: it may be that Redis had taken them
         self._asked: tuple[list[str], list[str]] | None = None  # queues and executions
         self._found: list[Claimed] | Nothing | None = None
-        self._wire = Wire(client)
+        self._wire = wire_class(client)
         self._load()
         self.fence = recovery.fence(client, worker_name)
 

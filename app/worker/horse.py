@@ -57,9 +57,9 @@ class Horse:
     def __init__(self, worker: "Worker", board: Board, box: Box, parent: socket.socket, limits: Limits) -> None:
         self.worker, self.board, self.box, self.parent, self.limits = worker, board, box, parent, limits
         self.settings, self.connection = get_settings(), worker.connection
-        self.claims = Claims(self.connection, worker.name, give_up=self._give_up)
+        self.claims = Claims(self.connection, worker.name, self._give_up, worker.wire_class)
         self.intake = Intake(worker, self.claims, box, parent.fileno(), one_by_one=limits.jobs is not None)
-        self.reporter = Reporter(self.connection)
+        self.reporter = Reporter(self.connection, worker.wire_class)
         self.attempt = Attempt(worker, self.reporter)
         self.rq_way = RqWay(worker, self.claims, self.attempt, give_up=self._give_up)
         self.performed, self.idle_since = 0, time.monotonic()

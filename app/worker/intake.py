@@ -23,7 +23,8 @@ class Intake:
         """`parent` is a file: what comes there ends a wait."""
         self.worker, self.claims, self.box = worker, claims, box
         self.one_by_one = one_by_one or worker._dequeue_strategy != DequeueStrategy.DEFAULT
-        self.bells = Bells(worker.connection, claims, [queue.name for queue in worker.queues], parent)
+        names = [queue.name for queue in worker.queues]
+        self.bells = Bells(worker.connection, claims, names, parent, worker.wire_class)
         self._stowed: dict[str, Claimed] = {}
         self.rest()
 

@@ -30,6 +30,7 @@ from app.rq_parts import Job, Queue, catalog
 from app.serializer import JSON
 from app.settings import get_settings
 from app.wake import Wake
+from app.wire import Wire
 from app.worker.board import Board, Leaving
 from app.worker.box import Box
 from app.worker.horse import Horse, Limits
@@ -66,6 +67,7 @@ class Worker(rq.Worker):
     job_class = Job
     queue_class = Queue
     horse_class = Horse
+    wire_class = Wire
     death_penalty_class = Alarm
     log_result_lifespan = False
 

@@ -34,8 +34,8 @@ STOP = object()
 class Reporter:
     """One work horse's. `running` is the execution whose reports come; the thread starts with the first of them."""
 
-    def __init__(self, client: redis.Redis) -> None:
-        self.client = client
+    def __init__(self, client: redis.Redis, wire_class: type[Wire] = Wire) -> None:
+        self.client, self._wire_class = client, wire_class
         self.running: Claimed | None = None
         self._latest: dict[str, Report] = {}  # by execution
         self._awake = self._sending = False
@@ -81,7 +81,7 @@ class Reporter:
     def _work(self, requests: SimpleQueue[Any]) -> None:
         """Until STOP."""
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
-        line, due = _Line(self.client), 0.0
+        line, due = _Line(self.client, self._wire_class), 0.0
         while True:
             request = None
             with contextlib.suppress(Empty):
@@ -140,15 +140,15 @@ class Reporter:
 class _Line:
     """The thread's connection, made when it is needed."""
 
-    def __init__(self, client: redis.Redis) -> None:
-        self.client = client
+    def __init__(self, client: redis.Redis, wire_class: type[Wire]) -> None:
+        self.client, self._wire_class = client, wire_class
         self._wire: Wire | None = None
         self._is_cut = False
 
     def wire(self) -> Wire:
         """Raises redis.ConnectionError."""
         if self._wire is None:
-            self._wire = Wire(self.client, patient=False)
+            self._wire = self._wire_class(self.client, patient=False)
         elif self._is_cut:
             self._wire.connect()
         self._is_cut = False

@@ -55,7 +55,7 @@ CASES: dict[str, tuple[list[Request], dict[str, int]]] = {
             "rq:job:parent": FOR_EVER,
             "rq:job:job": 30 * DAY,
             "rq:job:parent:dependents": FOR_EVER,
-            "rq:job::job:dependencies": FOR_EVER,
+            "rq:job::job:dependencies": 30 * DAY,
             **NOTE,
         },
     ),

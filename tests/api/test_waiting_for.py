@@ -8,13 +8,14 @@ import pytest
 from flask.testing import FlaskClient
 
 from app import job_state
-from app.catalog import Function
-from app.options import Breaker, Limit, Retry, job
-from app.rq_parts import catalog
 from app.serializer import utc
 from app.testing import Jobs, run_jobs
 
 START = datetime(2027, 1, 1, tzinfo=UTC)
+
+
+SHOP = """
+from app import Breaker, Limit, Retry, job
 
 
 @job(rate_limit=Limit("1/m", key="{user}"))
@@ -24,6 +25,7 @@ def limited(user: str) -> None: ...
 @job(breaker=Breaker(failures=1, window=60, cool_down=30), retry=Retry(max=1, intervals=(120,)))
 def fragile() -> None:
     raise ConnectionError("no")
+"""
 
 
 def after(**duration: float) -> str:
@@ -31,10 +33,8 @@ def after(**duration: float) -> str:
 
 
 @pytest.fixture
-def jobs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
-    functions: dict[str, Callable[..., Any]] = {"shop.limited": limited, "shop.fragile": fragile}
-    for name, function in functions.items():
-        monkeypatch.setitem(catalog().refresh().functions, name, Function(name, function))
+def jobs(write_module: Callable[[str, str], None]) -> Iterator[Jobs]:
+    write_module("shop", SHOP)
     with run_jobs(at=START) as found:
         yield found
 

@@ -166,6 +166,7 @@ def test_what_a_busy_moment_has_opened_is_closed_when_idle(
     client: Client, valkey: redis.Redis, use: Callable[[Client], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pools, "LOOK_EVERY", 0.0)
+    use(client)  # Redis does not know a script at first
     at_once(client, use, 20)
     assert open_now(valkey, client) > 2
     monkeypatch.setattr(pools, "IDLE_SECONDS", 0.05)

@@ -132,6 +132,7 @@ def test_a_change_and_a_claim_win_or_lose_cleanly(
     log = project.folder / "log"
     for number in range(1000):
         put(valkey, str(number), "kinds.note", str(log), str(number), 0.004 * (number % 4 == 0), job_timeout=50)
+    until(lambda: valkey.zcard("rq:finished:a"))  # the worker is at work
     answers: dict[str, int] = {}
     while valkey.llen("rq:queue:a"):
         for job_id in valkey.lrange("rq:queue:a", 0, 2):

@@ -15,7 +15,6 @@ import redis
 
 from app import signing
 from app.catalog import Catalog, Function
-from app.rq_parts import catalog
 from app.settings import Settings
 from app.testing import run_jobs
 from app.web import create_app
@@ -102,7 +101,7 @@ def test_the_example_of_a_webhook_is_taken_and_its_message_verified(fake: redis.
     body = next(example for example in EXAMPLES if "webhook" in example)
     answer = create_app(Settings(webhook_secret=SECRET), fake).test_client().post("/api/v1/jobs", json=body)
     assert (answer.status_code, answer.get_json()["webhook"]) == (202, body["webhook"])
-    source = source_with("verify")
+    source = source_with("from standardwebhooks")
     found: dict[str, object] = {"body": b"{}", "headers": signing.headers([SECRET], "msg_1", b"{}")}
     exec(source.replace("whsec_...", SECRET), found)
     assert found["message"] == {}
@@ -116,19 +115,26 @@ def test_the_example_of_a_job_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_example_of_a_test_passes() -> None:
-    source = source_with("run_jobs")
+    source = source_with("import run_jobs")
     found: dict[str, Callable[[], None]] = {}
     exec(source, found)
     found["test_total"]()
 
 
+def test_the_example_of_a_test_with_the_fixture_passes() -> None:
+    found: dict[str, Any] = {}
+    exec(source_with("pytest.mark.run_jobs"), found)
+    test = found["test_a_receipt_is_sent_and_told"]
+    [marker] = test.pytestmark  # tests/e2e/test_testing_plugin.py runs the fixture itself
+    with run_jobs(**marker.kwargs) as jobs:
+        test(jobs)
+
+
 @pytest.mark.parametrize(
     ("name", "expected"), [("chain", 13), ("group", 10), ("chord", 10), ("map", 36), ("chunks", 15)]
 )
-def test_the_examples_of_workflows_run(name: str, expected: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    found: dict[str, Any] = {}
-    exec(source_with("def total"), found)
-    monkeypatch.setitem(catalog().refresh().functions, "shop.total", Function("shop.total", found["total"]))
+def test_the_examples_of_workflows_run(name: str, expected: float, write_module: Callable[[str, str], None]) -> None:
+    write_module("shop", source_with("def total"))
     body = next(example for example in EXAMPLES if example.get("name") == name)
     with run_jobs() as jobs:
         workflow = jobs.client.post("/api/v1/workflows", json=body).json

@@ -1,5 +1,7 @@
 """What the catalogue finds, and how it checks arguments."""
 
+import importlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,23 @@ def test_a_new_function_is_there_at_once(package: Path) -> None:
     found = Catalog(reload=True).refresh()
     (package / "two.py").write_text("def fresh() -> None: ...")
     assert found.get("two.fresh").name == "two.fresh"
+
+
+def test_a_changed_file_is_imported_anew_with_all_that_uses_it(package: Path) -> None:
+    (package / "_rate.py").write_text("VAT = 19")
+    (package / "two.py").write_text("from sample._rate import VAT\ndef vat() -> int: return VAT")
+    (package / "three.py").write_text("from sample import _rate\ndef vat() -> int: return _rate.VAT")
+    found = Catalog(reload=True).refresh()
+    assert [found.get(name).call() for name in ("two.vat", "three.vat")] == [19, 19]
+    (package / "_rate.py").write_text("VAT = 7  # since then")
+    assert [found.get(name).call() for name in ("two.vat", "three.vat")] == [7, 7]
+
+
+def test_what_is_imported_already_is_not_imported_again(package: Path) -> None:
+    module = importlib.import_module("sample.one")
+    for reload in (False, True):
+        assert Catalog(reload).get("one.public").call is module.public
+    assert sys.modules["sample.one"] is module
 
 
 def test_schema_and_description_come_from_hints_and_docstring(package: Path) -> None:

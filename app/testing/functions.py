@@ -1,0 +1,53 @@
+"""The catalogue of the test kit: a function that a test has replaced, by a mock for example, is called as replaced."""
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import NonCallableMock
+
+from app.catalog import PACKAGE, Catalog, Function
+
+
+class KitCatalog(Catalog):
+    """The functions of `jobs/`, as their modules hold them at the moment of each look-up; nothing is imported twice."""
+
+    def _find(self, name: str) -> Function:
+        known, current = self.refresh().functions.get(name), _attribute(name)
+        if known and known.call is current:
+            return known
+        if _is_mock(current) or (known and callable(current) and not _is_own_function(current, known)):
+            return _replaced(name, known.call if known else _any_arguments, current)
+        self._seen = None  # the module is new, or another than at the last look
+        return super()._find(name)
+
+
+def _replaced(name: str, original: Callable[..., Any], replacement: Callable[..., Any]) -> Function:
+    """Calls `replacement`, with the arguments and options of `original`."""
+
+    @functools.wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return replacement(*args, **kwargs)
+
+    return Function(name, call)
+
+
+def _any_arguments(*args: Any, **kwargs: Any) -> None:
+    """A mock since before `jobs/` was first looked at: its arguments are not checked, and it has no options."""
+
+
+def _attribute(name: str) -> Any:
+    """What a public name of a module stands for now; None: nothing, or the module is not imported."""
+    module, _, attribute = name.rpartition(".")
+    return None if attribute.startswith("_") else getattr(sys.modules.get(f"{PACKAGE}.{module}"), attribute, None)
+
+
+def _is_own_function(value: Any, function: Function) -> bool:
+    """Whether the module itself defines it: the module was imported anew, and this is no replacement."""
+    return inspect.isfunction(value) and value.__module__ == f"{PACKAGE}.{function.module}"
+
+
+def _is_mock(value: Any) -> bool:
+    """Of any kind: `create_autospec` makes a function with its mock in the attribute `mock`."""
+    return isinstance(value, NonCallableMock) or isinstance(getattr(value, "mock", None), NonCallableMock)

@@ -1,0 +1,133 @@
+"""What a test's jobs would send: mail and webhooks are collected, other requests refused unless they are allowed."""
+
+import io
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from email.utils import parseaddr
+from typing import Any
+
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPResponse
+from urllib3.util import Url
+
+from app import outbound, signing, urls, webhooks
+from app.options import Discard
+from app.serializer import JSON
+from app.settings import Settings
+
+NO_CONTENT = 204
+
+
+class NotAllowed(Discard):
+    """A job asks a host that its test does not allow."""
+
+
+class BadSignature(Exception):
+    """A webhook was not signed with this secret."""
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A message that a job has sent. `sender` and `to` are the addresses of its envelope."""
+
+    sender: str
+    to: list[str]
+    message: EmailMessage = field(repr=False)
+    """As it arrives: its attachments are in `iter_attachments()`."""
+    subject: str
+
+    @property
+    def text(self) -> str:
+        return self._body("plain")
+
+    @property
+    def html(self) -> str:
+        return self._body("html")
+
+    def _body(self, kind: str) -> str:
+        part = self.message.get_body((kind,))
+        return str(part.get_content()) if part else ""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One attempt to deliver a webhook, as its receiver sees it. `body` is what the signature is of."""
+
+    url: str
+    event: str
+    """Its type, such as job.finished."""
+    payload: dict[str, Any]
+    headers: dict[str, str]
+    body: bytes = field(repr=False)
+    status: int | None
+    """What the test's receiver answered; None: nothing."""
+    secret: str = field(repr=False)
+
+    def verify(self, secret: str = "") -> dict[str, Any]:
+        """The payload, if it is signed with `secret` (default: WEBHOOK_SECRET); of any age. Raises BadSignature."""
+        from standardwebhooks import Webhook
+
+        sent_at = datetime.fromtimestamp(int(self.headers["webhook-timestamp"]), UTC)
+        for one in signing.parse(secret or self.secret):
+            signature = Webhook(one).sign(self.headers["webhook-id"], sent_at, self.body.decode())
+            if signature in self.headers["webhook-signature"].split():
+                return self.payload
+        raise BadSignature(f"the webhook {self.headers['webhook-id']} is not signed with this secret")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a receiver of webhooks answers; an OSError stands for no answer."""
+
+    status: int | OSError = NO_CONTENT
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Collector:
+    """Stands in for the network. `allowed` names the hosts that may be asked for real."""
+
+    def __init__(self, settings: Settings, allowed: Collection[str]) -> None:
+        self.mails: list[Mail] = []
+        self.deliveries: list[Delivery] = []
+        self._settings, self._allowed = settings, {host.lower() for host in allowed}
+        self._answers: dict[str, Answer] = {}
+
+    def answer(self, url: str, answer: Answer) -> None:
+        self._answers[urls.parsed(url).url] = answer
+
+    def mail(self, message: EmailMessage, to: list[str]) -> None:
+        arrived = message_from_bytes(message.as_bytes(), policy=policy.default)
+        del arrived["Bcc"]
+        sender = parseaddr(str(message["Sender"] or message["From"] or ""))[1]
+        self.mails.append(Mail(sender, list(to), arrived, str(arrived["Subject"] or "")))
+
+    def request(
+        self, place: Url, allowed_by: str, method: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[HTTPConnectionPool, BaseHTTPResponse] | None:
+        """Collect a webhook; let any other request out to an allowed host (None). Raises NotAllowed."""
+        if allowed_by == webhooks.ALLOWED_BY:
+            return self._deliver(place, body or b"", headers)
+        host = (place.host or "").strip("[]")
+        if host.lower() in self._allowed:
+            return None
+        raise NotAllowed(
+            f"{method} {place.url} was not sent: in a test, jobs reach no host but those in run_jobs(allow_hosts=...); "
+            f"to let them reach this one, say run_jobs(allow_hosts=[{host!r}])"
+        )
+
+    def _deliver(
+        self, place: Url, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[HTTPConnectionPool, BaseHTTPResponse]:
+        """Collect a webhook, and answer it. Raises Discard for a private host, as far as its name shows it."""
+        if outbound.plainly_private(place.url, self._settings.webhook_allow_hosts):
+            raise Discard(f"{place.host} is not on the public network, and not in {webhooks.ALLOWED_BY}")
+        answer, payload = self._answers.get(place.url, Answer()), JSON.loads(body)
+        status = answer.status if isinstance(answer.status, int) else None
+        secret = self._settings.webhook_secret.get_secret_value()
+        self.deliveries.append(Delivery(place.url, payload["type"], payload, dict(headers), body, status, secret))
+        if isinstance(answer.status, OSError):
+            raise answer.status
+        response = HTTPResponse(io.BytesIO(), answer.headers, answer.status, preload_content=False)
+        return HTTPConnectionPool(place.host or ""), response
