@@ -133,7 +133,7 @@ class Hub:
         """The end of the stream, which is made if it is not there."""
         while True:
             with self.connection.pipeline() as pipeline:
-                if not self.connection.exists(EVENTS):
+                if not self.connection.xlen(EVENTS):  # it is not there, or all of it was trimmed
                     pipeline.xadd(EVENTS, {"ids": ""})
                 pipeline.expire(EVENTS, KEPT)
                 pipeline.xrevrange(EVENTS, count=1)

@@ -338,8 +338,8 @@ def test_a_job_of_a_workflow_that_never_began_expires_and_waits_again_without_ex
 
 def test_a_listener_hears_all_where_the_stream_of_events_runs_out_as_it_comes(valkey: redis.Redis) -> None:
     class Late(redis.Redis):
-        def exists(self, *names: Any) -> Any:
-            found = super().exists(*names)
+        def xlen(self, name: Any) -> Any:
+            found = super().xlen(name)
             self.delete(EVENTS)  # as if it had expired here
             return found
 

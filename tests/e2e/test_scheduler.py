@@ -15,6 +15,7 @@ from app import health, job_state
 from app.catalog import Catalog
 from app.errors import Conflict, Invalid
 from app.queueing import enqueue, prepare
+from app.redis import script
 from app.schedules import cron, every, manage, once, store
 from app.schedules.lease import LASTS
 from app.schedules.process import Scheduler
@@ -276,6 +277,62 @@ def test_one_overlapping_run_waits_for_the_last(world: Time) -> None:
     assert world.state().skips == 1
 
 
+def test_the_run_that_waited_for_the_last_runs_once(world: Time) -> None:
+    world.put(interval=100, overlap="buffer_one")
+    scheduler = world.scheduler()
+    world.pass_by(scheduler, 205)
+    for expected in ([200], []):
+        finish(world.valkey, world.runs()[0])
+        world.pass_by(scheduler, 5)
+        assert world.due() == expected
+    assert world.state().buffered is None
+
+
+def test_the_run_that_waited_for_the_last_does_not_run_while_the_schedule_is_paused(world: Time) -> None:
+    world.put(interval=100, overlap="buffer_one")
+    scheduler = world.scheduler()
+    world.pass_by(scheduler, 205)
+    manage.pause(world.valkey, "s")
+    finish(world.valkey, world.runs()[0])
+    world.pass_by(scheduler, 5)
+    assert world.due() == []
+
+
+def test_runs_that_are_missed_add_up(world: Time) -> None:
+    world.put(interval=10)
+    scheduler = world.scheduler()
+    for missed in (3, 5):
+        world.clock.now += timedelta(seconds=10 * missed + 9.9)
+        world.clock.now -= timedelta(seconds=world.clock.now.timestamp() % 10)
+        act(scheduler)
+    state = world.state()
+    assert state.misses + state.runs == (world.clock.now - NOON).total_seconds() / 10
+    assert state.misses > 5
+
+
+def test_jitter_puts_a_run_off_by_its_share(world: Time) -> None:
+    """The scheduler sleeps until then, and does not look at it in vain."""
+    schedule = world.put(interval=100, jitter=60)
+    due = NOON + timedelta(seconds=100)
+    assert world.valkey.zscore(store.ALARMS, f"{store.PREFIX}s") == pytest.approx(schedule.jittered(due))
+    late = schedule.jittered(due) - due.timestamp()
+    scheduler = world.scheduler()
+    world.pass_by(scheduler, 100 + int(late))
+    assert world.due() == []
+    world.pass_by(scheduler, 1)
+    assert world.due() == [100]
+
+
+def test_nothing_is_left_of_a_schedule_that_is_deleted_but_its_runs(world: Time) -> None:
+    world.put(interval=10)
+    world.pass_by(world.scheduler(), 11)
+    [run] = world.runs()
+    manage.delete(world.valkey, "s")
+    assert world.valkey.keys("*schedule*:s") + world.valkey.keys("*schedule-s*") == []
+    assert world.valkey.zcard(store.ALARMS) == 0
+    assert world.runs() == [run]
+
+
 def test_a_schedule_is_paused_after_its_failures(world: Time) -> None:
     world.put(interval=10, pause_on_failure=2)
     scheduler = world.scheduler()
@@ -336,6 +393,30 @@ def test_a_queued_job_in_no_list_is_put_back(world: Time) -> None:
     orphans._seen = dict.fromkeys(orphans._seen, 0.0)
     assert orphans.look(now) == ["lost"]
     assert world.valkey.lrange("rq:queue:default", 0, -1) == [b"kept", b"lost"]
+
+
+@pytest.mark.parametrize(
+    ("place", "put_back"),
+    [
+        ("none", True),
+        ("rq:queue:default", False),
+        ("rq:queue:default:intermediate", False),
+        ("rq:wip:default", False),
+        ("another in rq:wip:default", True),
+        ("started", False),
+    ],
+)
+def test_a_job_is_put_back_only_if_it_is_queued_and_nowhere(world: Time, place: str, put_back: bool) -> None:
+    valkey = world.valkey
+    valkey.hset("rq:job:a", mapping={"status": "started" if place == "started" else "queued", "origin": "default"})
+    if place.startswith("rq:queue"):
+        valkey.rpush(place, "a")
+    elif place.endswith("wip:default"):
+        valkey.zadd("rq:wip:default", {"a-b:1" if place.startswith("another") else "a:1": 1})
+    before = valkey.lrange("rq:queue:default", 0, -1)
+    assert script(valkey, "schedules/put_back")(keys=["rq:job:a"], args=["a"]) == put_back
+    assert valkey.lrange("rq:queue:default", 0, -1) == ([b"a"] if put_back else before)
+    assert valkey.sismember("rq:queues", "rq:queue:default") == put_back
 
 
 def test_the_process_is_on_time_and_stops_at_once(project: Project, valkey: redis.Redis) -> None:

@@ -1,7 +1,7 @@
 """Rates, concurrency and breakers to the very moment: by a clock that moves when told, and by claims made by hand."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,11 +9,10 @@ import pytest
 import redis
 
 from app import changes, limits, queueing
-from app.catalog import Catalog, Function
-from app.options import Breaker, Limit, job
+from app.catalog import Catalog
+from app.options import Limit
 from app.queueing import NewJob
 from app.redis import LEASES, script
-from app.rq_parts import catalog
 from app.settings import Settings
 from app.testing import Jobs, run_jobs
 from app.worker.claims import Claimed, Claims
@@ -25,8 +24,19 @@ PUT_OFF_ONCE = ["queued", "scheduled", "queued", "started"]
 """The states of a job that waited: it is not taken from its queue again and again."""
 
 
+SHOP = """
+from app import Breaker, job
+
+
+@job(breaker=Breaker(3, window=60, cool_down=30))
+def breaks(message: str) -> None:
+    raise RuntimeError(message)
+"""
+
+
 @pytest.fixture
-def jobs() -> Iterator[Jobs]:
+def jobs(write_module: Callable[[str, str], None]) -> Iterator[Jobs]:
+    write_module("shop", SHOP)
     with run_jobs(at=START) as found:
         found.redis.xadd("jobline:events", {"ids": ""})  # somebody listens
         yield found
@@ -116,17 +126,6 @@ def test_a_job_that_is_canceled_while_it_waits_takes_no_turn(jobs: Jobs) -> None
     assert left(jobs.redis) == []
 
 
-@job(breaker=Breaker(3, window=60, cool_down=30))
-def breaks(message: str) -> None:
-    raise RuntimeError(message)
-
-
-@pytest.fixture
-def fragile(monkeypatch: pytest.MonkeyPatch) -> None:
-    """demo.fail has a breaker: three failures in a minute, and no job of it begins for 30 seconds."""
-    monkeypatch.setitem(catalog().refresh().functions, "demo.fail", Function("demo.fail", breaks))
-
-
 def fail_at(jobs: Jobs, *moments: float) -> list[str]:
     """Enqueue jobs that fail at these moments, in seconds after START; run all up to the last."""
     names = []
@@ -134,17 +133,17 @@ def fail_at(jobs: Jobs, *moments: float) -> list[str]:
         now = (datetime.now(UTC) - START).total_seconds()
         jobs.advance(seconds=moment - now)
         names.append(f"fail-{number}")
-        jobs.enqueue_with({"id": names[-1]}, "demo.fail", "no")
+        jobs.enqueue_with({"id": names[-1]}, "shop.breaks", "no")
         jobs.run()
     return names
 
 
 @pytest.mark.parametrize("moments", [(0, 1, 2), (0, 30, 59.99), (0, 50, 61, 62)])
 def test_a_breaker_opens_after_so_many_failures_and_closes_when_it_has_cooled_down(
-    jobs: Jobs, fragile: None, moments: tuple[float, ...]
+    jobs: Jobs, moments: tuple[float, ...]
 ) -> None:
     assert began(jobs, *fail_at(jobs, *moments)) == list(moments)
-    jobs.enqueue_with({"id": "next"}, "demo.fail", "no")
+    jobs.enqueue_with({"id": "next"}, "shop.breaks", "no")
     jobs.run()
     due, closes = jobs.redis.zscore("rq:scheduled:default", "next"), moments[-1] + 30
     assert due == pytest.approx(START.timestamp() + closes, abs=0.01)
@@ -159,18 +158,18 @@ def test_a_breaker_opens_after_so_many_failures_and_closes_when_it_has_cooled_do
 
 @pytest.mark.parametrize("moments", [(0, 1), (0, 30, 60), (0, 59, 61), (0, 20, 70, 90, 140, 160)])
 def test_a_breaker_stays_closed_while_the_failures_of_a_window_are_too_few(
-    jobs: Jobs, fragile: None, moments: tuple[float, ...]
+    jobs: Jobs, moments: tuple[float, ...]
 ) -> None:
     fail_at(jobs, *moments)
-    jobs.enqueue_with({"id": "next"}, "demo.fail", "no")
+    jobs.enqueue_with({"id": "next"}, "shop.breaks", "no")
     jobs.run()
     assert began(jobs, "next") == [moments[-1]]
 
 
-def test_others_go_on_while_a_breaker_is_open(jobs: Jobs, fragile: None) -> None:
+def test_others_go_on_while_a_breaker_is_open(jobs: Jobs) -> None:
     fail_at(jobs, 0, 0, 0)
     put(jobs, "other")
-    jobs.enqueue_with({"id": "next"}, "demo.fail", "no")
+    jobs.enqueue_with({"id": "next"}, "shop.breaks", "no")
     jobs.run()
     assert [jobs.get(name)["status"] for name in ("other", "next")] == ["finished", "scheduled"]
 
@@ -231,6 +230,7 @@ def queued(connection: redis.Redis) -> list[str]:
 def test_so_many_run_at_once_and_the_next_in_the_order_of_their_coming(valkey: redis.Redis, hands: Hands) -> None:
     enqueue(valkey, "a", "b", "c", "d", "e", most=2)
     assert [hands.take() for _ in range(3)] == ["a", "b", None]
+    assert not valkey.exists("jobline:limit:slots:function:demo.add::starts")
     assert [status(valkey, name) for name in "cde"] == ["scheduled"] * 3
     for name in "cde":
         assert valkey.zscore("rq:scheduled:default", name) > time.time() + 500  # nobody moves them before

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from app.schedules.rule import When
-from app.schedules.timing import Cron, Interval, Once, parse_cron
+from app.schedules.timing import Cron, Interval, Once, Timing, parse_cron
 
 ZONES = (
     "America/New_York",
@@ -173,3 +173,24 @@ def test_start_and_end_bound_a_rule() -> None:
 )
 def test_a_rule_in_words(said: dict[str, object], text: str) -> None:
     assert When.model_validate(said).text() == text
+
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "timing",
+    [Once(NOON), Interval(NOON, timedelta(minutes=1)), parse_cron("0 12 * * *", "UTC"), parse_cron("0 * * * *", "UTC")],
+    ids=["once", "interval", "daily", "hourly"],
+)
+def test_a_due_moment_is_its_own_latest_and_none_after_itself(timing: Timing) -> None:
+    assert timing.latest(NOON) == NOON
+    assert timing.after(NOON - timedelta(microseconds=1)) == NOON
+    following = timing.after(NOON)
+    assert following is None or following > NOON
+
+
+def test_a_rule_for_all_hours_but_one_leaves_that_one_out() -> None:
+    rule = parse_cron("0 0-22 * * *", "UTC")
+    assert rule.after(NOON.replace(hour=22)) == NOON.replace(day=2, hour=0)
+    assert rule.latest(NOON.replace(hour=23, minute=30)) == NOON.replace(hour=22)

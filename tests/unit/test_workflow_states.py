@@ -102,6 +102,8 @@ def test_an_end_is_counted_once_however_often_it_is_told(jobs: Jobs, times: int)
         tell_end(jobs, f"{workflow}-one-0", "finished")
     assert counts(jobs, workflow) == {"total": 4, "finished": 1}
     assert states(jobs, workflow)["after"] == "deferred"
+    tell_end(jobs, f"{workflow}-one-1", "finished")
+    assert states(jobs, workflow)["after"] == "deferred"  # there is a third
     jobs.run()
     for _ in range(times):
         tell_end(jobs, f"{workflow}-after", "failed")
@@ -143,6 +145,13 @@ def test_a_failed_parent_cancels_at_once_and_its_grandchildren_too(jobs: Jobs) -
     assert counts(jobs, workflow) == {"total": 5, "finished": 2, "failed": 1, "canceled": 2}
 
 
+def test_one_failure_of_many_cancels_what_needs_them_at_once(jobs: Jobs) -> None:
+    workflow = submit(jobs, add("many", each=[1, 2]), add("child", "many"), add("anyway", even_if_failed("many")))
+    tell_end(jobs, f"{workflow}-many-0", "failed")
+    found = states(jobs, workflow)
+    assert (found["child"], found["anyway"]) == ("canceled", "deferred")
+
+
 def test_a_job_that_was_deleted_is_canceled_and_fails_the_workflow(jobs: Jobs) -> None:
     workflow = submit(jobs, add("first"), add("gone", "first"), add("child", "gone"), add("other", "first"),
                       on_success={"function": "demo.add", "args": [0, 1]},
@@ -161,6 +170,8 @@ def test_a_job_that_was_deleted_is_canceled_and_fails_the_workflow(jobs: Jobs) -
 def test_a_deleted_job_among_others_of_its_node_lets_them_run(jobs: Jobs) -> None:
     workflow = submit(jobs, add("first"), add("many", "first", each=[1, 2, 3]), add("child", even_if_failed("many")))
     jobs.client.delete(f"/api/v1/jobs/{workflow}-many-1")
+    tell_end(jobs, f"{workflow}-first", "finished")
+    assert states(jobs, workflow)["child"] == "deferred"
     jobs.run()
     assert [job["status"] for job in shown(jobs, workflow)["jobs"]] == [
         "finished", "finished", "canceled", "finished", "finished",
@@ -186,9 +197,9 @@ def test_the_jobs_that_follow_the_end_are_those_for_its_state(jobs: Jobs, state:
 def test_a_job_that_may_begin_comes_into_its_queue_at_the_end_that_it_asks_for(
     jobs: Jobs, front: bool, order: list[str]
 ) -> None:
-    workflow = submit(jobs, add("first", queue="high"), add("child", "first", at_front=front, ttl=600))
+    workflow = submit(jobs, add("first", queue="high", delay="1h"), add("child", "first", at_front=front, ttl=600))
+    jobs.advance(seconds=590)
     jobs.enqueue_with({"id": "other"}, "demo.add", 1, 2)
-    jobs.redis.lrem("rq:queue:high", 0, f"{workflow}-first")
     tell_end(jobs, f"{workflow}-first", "finished")
     found = [job_id.decode().removeprefix(f"{workflow}-") for job_id in jobs.redis.lrange("rq:queue:default", 0, -1)]
     assert found == order
@@ -231,6 +242,7 @@ def test_a_requeued_job_reopens_what_was_canceled_for_its_sake(jobs: Jobs) -> No
         assert jobs.client.post(f"/api/v1/jobs/{workflow}-{name}/requeue").status_code == 202
     assert shown(jobs, workflow)["status"] == "running"
     assert states(jobs, workflow)["child"] == "deferred"
+    assert jobs.redis.smembers("jobline:workflows:open") == {workflow.encode()}  # the scheduler looks after it again
     assert counts(jobs, workflow) == {"total": 5, "finished": 1}
     keys = [*parts(workflow)[:2], job_key(f"{workflow}-child"), job_key(f"{workflow}-bad")]
     assert lifetimes(jobs, *keys) == [-1] * 4
@@ -238,6 +250,7 @@ def test_a_requeued_job_reopens_what_was_canceled_for_its_sake(jobs: Jobs) -> No
     for name in ("bad", "worse"):
         jobs.redis.lrem("rq:queue:default", 0, f"{workflow}-{name}")
         tell_end(jobs, f"{workflow}-{name}", "finished")
+        assert shown(jobs, workflow)["status"] == "running"
     jobs.run()
     found = states(jobs, workflow)
     assert {found[name] for name in ("child", "lost")} == {"finished"}
