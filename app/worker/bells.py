@@ -76,7 +76,7 @@ class Bells:
     """Those of all queues of a worker, and the line of its parent."""
 
     def __init__(
-        self, client: redis.Redis, claims: Claims, queues: list[str], parent: int, wire_class: type[Wire]
+        self, client: redis.Redis, claims: Claims, queues: list[str], parent: int, wire_class: type[Wire] = Wire
     ) -> None:
         self.client, self.claims, self.parent = client, claims, parent
         self.bells = [Bell(client, queue, wire_class) for queue in queues]

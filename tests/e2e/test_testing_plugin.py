@@ -98,6 +98,12 @@ def test_fetch(jobs):
 
 
 @pytest.fixture
+def environment() -> dict[str, str]:
+    """Without the options that this run of pytest was given."""
+    return {name: text for name, text in os.environ.items() if not name.startswith("PYTEST_")}
+
+
+@pytest.fixture
 def project(tmp_path: Path) -> Path:
     folder = tmp_path / "project"
     shutil.copytree(ROOT / "jobs", folder / "jobs", ignore=shutil.ignore_patterns("__pycache__"))
@@ -112,8 +118,10 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("order", [(), ("tests/test_shop.py::test_the_function_alone", "tests/test_shop.py")])
-def test_an_author_s_tests_run_with_the_fixture(project: Path, order: tuple[str, ...]) -> None:
-    env = {**os.environ, "REDIS_URL": "redis://127.0.0.1:1/0", "TMPDIR": str(project.parent)}
+def test_an_author_s_tests_run_with_the_fixture(
+    project: Path, environment: dict[str, str], order: tuple[str, ...]
+) -> None:
+    env = {**environment, "REDIS_URL": "redis://127.0.0.1:1/0", "TMPDIR": str(project.parent)}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rfE", *order]
     found = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert "5 passed, 1 error" in found.stdout.replace("1 failed, ", ""), found.stdout + found.stderr
@@ -127,7 +135,9 @@ def test_an_author_s_tests_run_with_the_fixture(project: Path, order: tuple[str,
     assert list(project.parent.glob("jobline-*")) == [], "temporary folders"
 
 
-def test_the_marker_is_described(project: Path) -> None:
+def test_the_marker_is_described(project: Path, environment: dict[str, str]) -> None:
     command = [sys.executable, "-m", "pytest", "--markers"]
-    said = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=60, check=True).stdout
+    said = subprocess.run(
+        command, cwd=project, env=environment, capture_output=True, text=True, timeout=60, check=True
+    ).stdout
     assert "@pytest.mark.run_jobs(at, schedules, settings, allow_hosts)" in said
