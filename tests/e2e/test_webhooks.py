@@ -286,7 +286,7 @@ def test_ends_are_told_once_whoever_is_killed(
     site: Project, valkey: redis.Redis, receiver: Receiver, started: Started
 ) -> None:
     """Nobody takes the deliveries, so that all can be counted."""
-    chance, jobs = random.Random(5), 600
+    chance, jobs = random.Random(5), 300
     made = [
         prepared("work", f"{receiver.base}/ok", number, **[{}, {"result_ttl": 0}, {"retry_waits": [0]}][number % 3])
         for number in range(jobs)

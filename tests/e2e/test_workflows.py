@@ -379,7 +379,7 @@ def test_a_large_group_is_done_in_seconds(client: FlaskClient, worker: object, v
 
 
 def test_whoever_is_killed_every_graph_ends_right() -> None:
-    sizes = replace(lab.SMOKE, graphs=300, graphs_seconds=60, settle_seconds=40)
+    sizes = replace(lab.SMOKE, graphs=150, graphs_seconds=60, settle_seconds=40)
     with lab.opened(sizes, seed=11, append_only=False) as found:
         figures = graphs.measure(found, graphs.ROWS[0])
     assert figures["wrong"] == figures["stuck"] == 0, figures
