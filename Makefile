@@ -14,7 +14,7 @@ test: .venv/dev         ## the whole suite, real Valkey included
 	.venv/bin/python -m pytest -n 4 --maxschedchunk=1
 
 check: lint             ## what is quick: lint, types, unit and API tests
-	.venv/bin/python -m pytest -n 2 tests/unit tests/api
+	.venv/bin/python -m pytest -n 3 --maxschedchunk=1 tests/unit tests/api
 
 lint: .venv/dev
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
