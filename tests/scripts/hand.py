@@ -12,6 +12,7 @@ from app import queueing
 from app.catalog import Catalog
 from app.redis import LEASES, moment, script
 from app.settings import get_settings
+from app.wire import Wire
 from app.worker import Worker
 from app.worker.claims import KEEP, Claimed, Claims, Finished, Nothing
 
@@ -39,7 +40,9 @@ class Hand:
         self.worker.register_birth()
         self.worker.set_state(WorkerStatus.STARTED)
         tries = count()
-        self.claims = Claims(connection if client is None else client, name, give_up=lambda: next(tries) > 20)
+        client = connection if client is None else client
+        wire_class = getattr(client, "wire_class", Wire)
+        self.claims = Claims(client, name, give_up=lambda: next(tries) > 20, wire_class=wire_class)
 
     @property
     def key(self) -> str:

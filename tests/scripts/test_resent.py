@@ -43,6 +43,7 @@ CLAIM = (*LIMITS, "worker/claim")
 class Resent(redis.Redis):
     """Sends one script twice, and notes what Redis held before, after the first and after the second."""
 
+    wire_class = in_process._Wire
     sha = ""
     sent: list[tuple[Contents, Contents, Contents]]
 
@@ -397,8 +398,7 @@ def client(valkey: redis.Redis, valkey_url: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("WEBHOOK_SECRET", SECRET)
     client = Resent.from_url(valkey_url)
     client.xadd("jobline:events", {"ids": "", "queue": "", "status": ""})  # somebody listens
-    with in_process._wires():
-        yield client
+    yield client
     client.close()
 
 
