@@ -20,7 +20,7 @@ from tests.conftest import Project
 
 OURS = {"attempts", "horse_moved_at", "fence"}
 """Fields that we add to RQ's hashes."""
-VARYING = {"pid", "ip_address", "total_working_time", "data", "execution_id"}
+VARYING = {"pid", "ip_address", "total_working_time", "current_job_working_time", "data", "execution_id"}
 TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z|\d{10}\.\d+")
 
 SOURCE = """
