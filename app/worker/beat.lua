@@ -10,6 +10,7 @@ local known, held = redis.call('HEXISTS', worker, 'birth'), 1
 redis.call('ZINCRBY', leases, 1, ARGV[1])
 redis.call('HSET', worker, 'last_heartbeat', ARGV[2])
 if ARGV[4] == '1' then redis.call('HSET', worker, 'horse_moved_at', ARGV[2]) end
+redis.call('EXPIRE', worker, ARGV[3])
 if ARGV[5] then
   local id, execution, seconds, keep = ARGV[6], ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
   local started, member = 'rq:wip:' .. ARGV[5], id .. ':' .. execution
