@@ -76,7 +76,7 @@ class Log:
         self.connection.xadd(AUDIT, fields, maxlen=self.keep, approximate=True)
 
     def _write_later(self) -> None:
-        """Until all are written."""
+        """Write late entries in their order, until none is left."""
         while True:
             while self._late:
                 try:

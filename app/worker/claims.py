@@ -22,7 +22,7 @@ from app import recovery
 from app.redis import ENDING, LEASES, moment, source
 from app.wire import Wire, pack
 
-KEEP = 90  # seconds that an execution stays registered without a heartbeat, as RQ 2.12 keeps it while a job runs
+KEEP = recovery.EXECUTION_LIVES
 CLAIM = "a claim"  # in a job's place among what is not answered
 LONGEST_WAIT = 2.0  # seconds between two tries to reach Redis
 
