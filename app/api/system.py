@@ -1,6 +1,9 @@
 """What is outside /api/v1: health, the OpenAPI document, the documentation page, and the way in."""
 
+from typing import cast
+
 from flask import Blueprint, Response, current_app, render_template, request
+from flask_openapi3 import OpenAPI
 
 from app import health
 from app.api.context import answer, context
@@ -37,7 +40,7 @@ def readyz() -> Response:
 
 @pages.get("/openapi.json")
 def openapi() -> Response:
-    return answer(document(current_app, context().catalog.refresh(), secured=bool(context().keys)))
+    return answer(document(cast(OpenAPI, current_app), context().catalog.refresh(), secured=bool(context().keys)))
 
 
 @pages.get("/")
