@@ -227,7 +227,9 @@ def test_an_open_api_cannot_be_started_by_mistake() -> None:
 
 def test_every_image_can_be_pinned_by_its_digest() -> None:
     images = {service["image"] for service in COMPOSE["services"].values() if "image" in service}
-    images |= {service["build"]["args"]["PYTHON_IMAGE"] for service in COMPOSE["services"].values() if "build" in service}
+    images |= {
+        service["build"]["args"]["PYTHON_IMAGE"] for service in COMPOSE["services"].values() if "build" in service
+    }
     variables = {re.fullmatch(r"\$\{(\w+):-[^}]+\}", image)[1]: image for image in images}  # type: ignore[index]
     assert set(variables) == {"VALKEY_IMAGE", "NGINX_IMAGE", "PYTHON_IMAGE"}
     for name, image in variables.items():
