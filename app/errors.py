@@ -2,6 +2,9 @@
 
 from typing import ClassVar
 
+MAX_LISTED = 100
+"""Errors in one answer; whoever collects them may stop beyond."""
+
 
 class JoblineError(Exception):
     """A failure with an HTTP status and a title that never varies; `detail` says what happened this time."""

@@ -16,7 +16,7 @@ from app.api.openapi import ONCE, PREFER, PREFER_ONCE, blueprint
 from app.api.schemas.bulk import Bulk, BulkCancel, BulkCanceled, BulkDelete, BulkDeleted, BulkRequeue, BulkRequeued
 from app.api.schemas.jobs import AmendBody, BulkBody, Ids, JobBody, JobDetail, JobPath, Jobs, JobsQuery, RequeueBody
 from app.catalog import name_of
-from app.errors import Invalid, NotFound
+from app.errors import MAX_LISTED, Invalid, NotFound
 from app.fields import as_limit
 from app.idempotency import Receipt
 from app.pointers import Place
@@ -51,6 +51,8 @@ def enqueue_bulk(body: BulkBody) -> Response:
             jobs.append(new_job(one, f"#/jobs/{number}"))
         except Invalid as error:
             errors += error.errors or []
+            if len(errors) > MAX_LISTED:
+                break
     if errors:
         raise Invalid("No job was enqueued", errors)
     note(jobs=len(jobs))

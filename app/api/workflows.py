@@ -20,7 +20,7 @@ from app.api.schemas.workflows import (
     WorkflowsQuery,
     WorkflowSummary,
 )
-from app.errors import Invalid
+from app.errors import MAX_LISTED, Invalid
 from app.idempotency import Receipt
 from app.options import WORKFLOW_EVENTS
 from app.workflows import store, view
@@ -100,6 +100,8 @@ def _made(workflow: str, announced: bool, said: list[tuple[Node, HookBody]]) -> 
             made.append((node, [_job(workflow, announced, node, body, *call) for call in enumerate(node.calls())]))
         except Invalid as error:
             errors += error.errors or []
+            if len(errors) > MAX_LISTED:
+                break
     if errors:
         raise Invalid("No workflow was made", errors)
     return made

@@ -99,11 +99,16 @@ def app() -> Flask:
     return app
 
 
+def path_of(rule: str) -> str:
+    """A path of the route, on names that do not exist."""
+    path = re.sub(r"<int:\w+>", "1", rule)
+    return re.sub(r"<(?:\w+:)?\w+>", "unknown", path)
+
+
 def call(app: Flask, route: str, key: str | None, method: str = "") -> TestResponse:
     """Call a route on names that do not exist, with a body that is not JSON and parameters that nothing accepts."""
     of_route, _, rule = route.partition(" ")
-    path = re.sub(r"<int:\w+>", "1", rule)
-    path = re.sub(r"<(?:\w+:)?\w+>", "unknown", path)
+    path = path_of(rule)
     headers = {"Origin": "http://localhost", **({"Authorization": key} if key is not None else {})}
     method = method or of_route
     body = {"data": b"{", "content_type": "application/json"} if method in ("POST", "PUT", "PATCH") else {}
