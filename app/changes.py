@@ -10,7 +10,7 @@ import redis
 from redis.client import Pipeline
 from rq.command import send_command
 
-from app.errors import Conflict, NotFound
+from app.errors import NotFound, WrongState
 from app.redis import ENDING, QUEUES, ended_key, job_key, moment, queue_key, registry_key, script
 from app.settings import get_settings
 
@@ -34,7 +34,7 @@ def cancel(connection: redis.Redis, job_id: str) -> None:
     if outcome == "started" and not stop(connection, job_id, STOP_WITHIN):
         outcome = "about to begin, or has just ended"
     if outcome not in ("ok", "started"):
-        raise Conflict(f"Job {job_id} is {outcome}: only a job that has not ended can be canceled")
+        raise WrongState(f"Job {job_id}", outcome, "only a job that has not ended can be canceled")
 
 
 def stop(connection: redis.Redis, job_id: str, wait: float = 0) -> bool:
@@ -62,7 +62,7 @@ def requeue(
     """
     outcome = _change(connection, job_id, "requeue", queue, *chain.from_iterable((fields or {}).items()))
     if outcome != "ok":
-        raise Conflict(f"Job {job_id} is {outcome}: only a failed, stopped or canceled job can be requeued")
+        raise WrongState(f"Job {job_id}", outcome, "only a failed, stopped or canceled job can be requeued")
 
 
 def delete(connection: redis.Redis, job_id: str) -> None:
@@ -73,7 +73,7 @@ def delete(connection: redis.Redis, job_id: str) -> None:
     """
     outcome = _change(connection, job_id, "delete")
     if outcome != "ok":
-        raise Conflict(f"Job {job_id} is {outcome}: cancel it first")
+        raise WrongState(f"Job {job_id}", outcome, "cancel it first")
 
 
 def _change(connection: redis.Redis, job_id: str, action: Action, *more: Any) -> str:

@@ -16,6 +16,8 @@ class JoblineError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.errors = errors
+        self.concealed: JoblineError | None = None
+        """What callers are told who may not read jobs, where `detail` or `errors` say something of one."""
 
 
 class BadRequest(JoblineError):
@@ -36,6 +38,14 @@ class NotFound(JoblineError):
 
 class Conflict(JoblineError):
     status, title = 409, "Conflict"
+
+
+class WrongState(Conflict):
+    """A job is in another state than what was asked for needs."""
+
+    def __init__(self, what: str, state: str, rule: str) -> None:
+        super().__init__(f"{what} is {state}: {rule}")
+        self.concealed = Conflict(f"{what} is in another state: {rule}")
 
 
 class TooLarge(JoblineError):

@@ -18,7 +18,7 @@ from rq.utils import get_call_string
 
 from app import changes, events, limits, unique, webhooks
 from app.catalog import Function
-from app.errors import Conflict, Invalid, TooLarge
+from app.errors import Conflict, Invalid, TooLarge, WrongState
 from app.limits import Held
 from app.options import JOB_EVENTS
 from app.redis import QUEUES, job_key, moment, queue_key, registry_key, script
@@ -222,12 +222,12 @@ def _unique(
         holder = holder_of.get(job.lock.key) if job.lock else None
         if job.lock and holder and job.lock.rule.on_conflict != "replace":
             if job.lock.rule.on_conflict == "reject":
-                raise Conflict(f"Job {holder[0]} is {holder[1].decode()}, and there may be no second one like it")
+                raise WrongState(f"Job {holder[0]}", holder[1].decode(), "there may be no second one like it")
             ids.append(holder[0])
             continue
         if job.lock:
             if holder and holder[1] == b"started":
-                raise Conflict(f"Job {holder[0]} runs already, and cannot be replaced")
+                raise WrongState(f"Job {holder[0]}", "started", "it cannot be replaced")
             if holder:
                 new = [one for one in new if one.id != holder[0]]
                 changes.change(pipeline, holder[0], "delete")
@@ -244,8 +244,7 @@ def _place(jobs: list[NewJob], status_of: dict[str, bytes | None]) -> None:
             if status_of.get(parent, b"queued") not in WAITABLE:
                 gone = "does not exist" if status_of[parent] is None else f"is {status_of[parent].decode()}"  # type: ignore[union-attr]
                 pointer = f"#/jobs/{number}/depends_on/{place}" if len(jobs) > 1 else f"#/depends_on/{place}"
-                detail = f"job {parent!r} {gone}: nothing can wait for it"
-                raise Invalid("A job to depend on cannot finish", [{"detail": detail, "pointer": pointer}])
+                raise _cannot_finish(f"job {parent!r} {gone}: nothing can wait for it", pointer)
         job.waits_for = [parent for parent in job.depends_on if status_of.get(parent) != b"finished"]
         if job.waits_for:
             job.status = "deferred"
@@ -253,6 +252,13 @@ def _place(jobs: list[NewJob], status_of: dict[str, bytes | None]) -> None:
             job.status = "scheduled"
         else:
             job.status = "queued"
+
+
+def _cannot_finish(detail: str, pointer: str) -> Invalid:
+    title, concealed = "A job to depend on cannot finish", "there is no such job, or nothing can wait for it any more"
+    error = Invalid(title, [{"detail": detail, "pointer": pointer}])
+    error.concealed = Invalid(title, [{"detail": concealed, "pointer": pointer}])
+    return error
 
 
 def write(pipeline: Pipeline, jobs: Sequence[NewJob]) -> None:

@@ -23,7 +23,7 @@ from app.api import (
     webhooks,
     workflows,
 )
-from app.api.auth import authorize, check_scope
+from app.api.auth import authorize, check_scope, requires
 from app.api.context import HARDENING, Answer, Context, asked, context
 from app.api.openapi import SECURITY
 from app.audit import Log
@@ -88,6 +88,8 @@ def create_app(
     app.register_blueprint(system.pages)
     app.register_blueprint(SwaggerUI.register(doc_url="/openapi.json"), url_prefix="/docs")
     app.add_url_rule("/docs", "docs", lambda: redirect("/docs/swagger"))
+    for page in ("docs", "swagger.swagger"):  # here a browser asks for the key that its scripts then send
+        requires("read")(app.view_functions[page])
     dashboard.mount(app, app.extensions["jobline"].redis, authorize)
     app.after_request(_finish)
     if trusted := proxies.parse(settings.trusted_proxies):

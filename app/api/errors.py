@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
+from app.api.disclosure import told
 from app.errors import MAX_LISTED, Invalid, JoblineError, TooManyRequests, Unauthorized, Unavailable
 from app.pointers import below, errors_of, place_in
 from app.redis_errors import may_pass
@@ -30,6 +31,7 @@ def install(app: Flask) -> None:
 
 
 def render(error: JoblineError) -> Response:
+    error = told(error)
     response = problem(error.status, error.title, error.detail, error.errors)
     if isinstance(error, Unavailable | TooManyRequests):
         response.headers["Retry-After"] = str(error.retry_after)

@@ -11,6 +11,7 @@ from flask import Response, request
 from app import amend, bulk, changes, job_state, listing, outcome, queueing, waiting, webhooks
 from app.api.auth import requires
 from app.api.context import answer, context, note, page
+from app.api.disclosure import may_read, shown
 from app.api.once import answered, kept, once
 from app.api.openapi import ONCE, PREFER, PREFER_ONCE, blueprint
 from app.api.schemas.bulk import Bulk, BulkCancel, BulkCanceled, BulkDelete, BulkDeleted, BulkRequeue, BulkRequeued
@@ -74,14 +75,14 @@ def list_jobs(query: JobsQuery) -> Response:
 
 
 @api.post("/requeue", responses={200: BulkRequeued})
-@requires("enqueue")
+@requires("enqueue", "read")
 def requeue_many(body: BulkRequeue) -> Response:
     """Put the failed jobs that a filter means back on their queues; a cursor goes on where the time was over."""
     return _bulk("requeue", "requeued", body)
 
 
 @api.post("/cancel", responses={200: BulkCanceled})
-@requires("enqueue")
+@requires("enqueue", "read")
 def cancel_many(body: BulkCancel) -> Response:
     """Cancel the jobs that a filter means, and stop those that run; a cursor goes on where the time was over."""
     return _bulk("cancel", "canceled", body)
@@ -111,7 +112,7 @@ def amend_job(path: JobPath, body: AmendBody) -> Response:
     said = {name: value for name, value in body if value is not None}
     at = _moment(said.pop("delay", None), said.pop("at", None))
     amend.before_start(context().redis, path.job_id, at=at, **said)
-    return answer(_job_after(path.job_id, 0))
+    return answer(shown(_job_after(path.job_id, 0)))
 
 
 @api.post("/<string:job_id>/cancel", responses={200: JobDetail, 202: JobDetail})
@@ -122,7 +123,7 @@ def cancel(path: JobPath) -> Response:
     changes.cancel(connection, path.job_id)
     outcome.follow_up(connection)
     job = _job_after(path.job_id, 0)
-    return answer(job, 200 if job["status"] == "canceled" else 202)
+    return answer(shown(job), 200 if job["status"] == "canceled" and may_read() else 202)
 
 
 @api.post("/<string:job_id>/requeue", responses={202: JobDetail})
@@ -132,7 +133,7 @@ def requeue(path: JobPath, body: RequeueBody) -> Response:
     found, retry = context(), body.retry.as_retry() if body.retry else None
     said = {**dict(body), "retry": retry}
     amend.requeue(found.redis, found.catalog, found.settings, path.job_id, **said)
-    return answer(_job_after(path.job_id, 0), 202)
+    return answer(shown(_job_after(path.job_id, 0)), 202)
 
 
 @api.delete("/<string:job_id>", responses={204: None})
@@ -177,8 +178,10 @@ def accept(job: NewJob) -> Response:
         [job_id] = queueing.enqueue(context().redis, [job], receipt)
         if job_id == job.id and not wait:
             return answered(begun(), 202)
-        state = _job_after(job_id, wait)
-        status = 200 if job_id != job.id or state["status"] in job_state.ENDED else 202
+        is_new = job_id == job.id
+        state = _job_after(job_id, wait if is_new or may_read() else 0)
+        status = 200 if not is_new or state["status"] in job_state.ENDED else 202
+        state = state if is_new else shown(state)
         if status == 202:
             state |= unserved([job])
         if receipt:

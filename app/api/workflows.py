@@ -7,6 +7,7 @@ from flask import Response
 from app import outcome, webhooks
 from app.api.auth import requires
 from app.api.context import answer, context, page
+from app.api.disclosure import shown
 from app.api.jobs import new_job, unserved
 from app.api.once import answered, kept, once
 from app.api.openapi import ONCE, blueprint
@@ -83,7 +84,7 @@ def cancel(path: WorkflowPath) -> Response:
     connection = context().redis
     store.cancel(connection, path.workflow_id)
     outcome.follow_up(connection)
-    return answer(view.get(connection, path.workflow_id), 202)
+    return answer(shown(view.get(connection, path.workflow_id)), 202)
 
 
 def _node(body: NodeBody, pointer: str) -> Node:

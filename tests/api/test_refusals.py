@@ -1,4 +1,4 @@
-"""Refusals cost little and say little: no body is read before its sender is known, and no answer echoes what came in."""
+"""Refusals cost and say little: no body is read before its sender is known, no answer echoes what came in."""
 
 import io
 import statistics
