@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, cast
 
-from flask import Response, request
+from flask import Response, g, request
 
-from app import amend, bulk, changes, job_state, listing, outcome, queueing, waiting, webhooks
+from app import amend, api_keys, bulk, changes, job_state, listing, outcome, queueing, waiting, webhooks
 from app.api.auth import requires
 from app.api.context import answer, context, note, page
 from app.api.disclosure import may_read, shown
@@ -234,7 +234,8 @@ def preferred_wait() -> int:
 
 def _job_after(job_id: str, seconds: int) -> dict[str, Any]:
     if seconds:
-        job = waiting.wait(context().waiting, job_id, seconds)
+        share = api_keys.share(waiting.MOST, context().keys)
+        job = waiting.wait(context().waiting, job_id, seconds, g.caller, share)
     else:
         job = job_state.fetch(context().redis, [job_id], history=True)[0]
     if job is None:
