@@ -83,6 +83,16 @@ def test_the_answer_says_that_there_are_more_errors(client: FlaskClient) -> None
     assert (len(few["errors"]), "listed" in few["detail"]) == (3, False)
 
 
+@pytest.mark.parametrize(
+    "path", ["/jobs", "/jobs/bulk", "/workflows", "/functions/demo.add/jobs", "/schedules/preview"]
+)
+def test_a_text_with_a_document_in_it_is_no_document(client: FlaskClient, fake: redis.Redis, path: str) -> None:
+    """It would be read by other rules: for depth, for names that come twice, for large numbers."""
+    answer = client.post(f"/api/v1{path}", json=orjson.dumps({**ADD, "jobs": [ADD], "interval": 5}).decode())
+    assert (answer.status_code, answer.get_json()["errors"][0]["pointer"]) == (422, "#")
+    assert not fake.keys("rq:job:*")
+
+
 def test_a_path_and_a_query_are_not_echoed_at_length(client: FlaskClient) -> None:
     for path in (
         f"/jobs/{LONG}",
