@@ -79,7 +79,7 @@ def create_app(
         Log(client, settings.audit_limit),
     )
     check = OriginCheck(settings).check
-    app.before_request(lambda: check(asked().method, asked().headers))
+    app.before_request(lambda: check(asked().method, asked().path, asked().headers))
     app.before_request(check_scope)
     app.before_request(_take_json)
     errors.install(app)
