@@ -126,7 +126,10 @@ class WaitingFor(BaseModel):
 
 
 class Job(BaseModel):
-    """Times are RFC 3339 UTC, durations seconds."""
+    """Times are RFC 3339 UTC, durations seconds.
+
+    A key without the scope `read` gets `id` and `links` alone of a job that its request has not made.
+    """
 
     id: str
     function: str | None
