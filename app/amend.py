@@ -14,7 +14,7 @@ import redis
 from app import changes, job_state, limits
 from app.catalog import Arguments, Catalog, Function
 from app.enqueue import new_job
-from app.errors import Conflict, Invalid, NotFound
+from app.errors import Conflict, Invalid, JoblineError, NotFound, WrongState
 from app.options import Retry
 from app.redis import moment
 from app.redis_keys import job_key
@@ -68,12 +68,17 @@ def _new_call(
     job = job_state.fetch(connection, [job_id])[0]
     if job is None:
         raise NotFound(f"No job {job_id!r}")
-    function = catalog.wanted(job["function"] or "", "#")
     was = (job["args"], job["kwargs"])
     call = (job["args"] if args is None else args, job["kwargs"] if kwargs is None else kwargs)
     results = found_in({"args": call[0], "kwargs": call[1]}) if job["workflow"] else ()
-    function.check(*call, unknown=[place[1:] for place, _ in results])
-    new_job.check_size(settings, *call)
+    try:
+        function = catalog.wanted(job["function"] or "", "#")
+        function.check(*call, unknown=[place[1:] for place, _ in results])
+        new_job.check_size(settings, *call)
+    except JoblineError as error:
+        detail = "The arguments do not fit the job"
+        error.concealed = Invalid(detail, [{"detail": "they are not those of its function", "pointer": "#"}])
+        raise
     fields: dict[str, str | bytes | int] = {"data": new_job.call_data(function.path, *call)}
     if job["description"] == new_job.call_text(function.path, *was):
         fields["description"] = new_job.call_text(function.path, *call)
@@ -135,9 +140,9 @@ def before_start(
     if outcome is None:
         raise NotFound(f"No job {job_id!r}")
     if outcome == b"deferred":
-        raise Conflict(f"Job {job_id} is deferred: only its queue, tags and description can be changed")
+        raise WrongState(f"Job {job_id}", "deferred", "only its queue, tags and description can be changed")
     if outcome != b"ok":
-        raise Conflict(f"Job {job_id} is {outcome.decode()}: only a job that has not started can be changed")
+        raise WrongState(f"Job {job_id}", outcome.decode(), "only a job that has not started can be changed")
 
 
 def _tagged(meta: bytes, tags: list[str]) -> bytes:

@@ -10,7 +10,7 @@ import redis
 from redis.client import Pipeline
 from rq.command import send_command
 
-from app.errors import Conflict, NotFound
+from app.errors import NotFound, WrongState
 from app.redis import moment
 from app.redis_keys import job_key
 from app.scripts import Script
@@ -32,7 +32,7 @@ def cancel(connection: redis.Redis, job_id: str) -> None:
     if outcome == "started" and not stop(connection, job_id, STOP_WITHIN):
         outcome = "about to begin, or has just ended"
     if outcome not in ("ok", "started"):
-        raise Conflict(f"Job {job_id} is {outcome}: only a job that has not ended can be canceled")
+        raise WrongState(f"Job {job_id}", outcome, "only a job that has not ended can be canceled")
 
 
 def stop(connection: redis.Redis, job_id: str, wait: float = 0) -> bool:
@@ -60,7 +60,7 @@ def requeue(
     """
     outcome = _required(request_requeue(connection, job_id, queue, fields), job_id)
     if outcome != "ok":
-        raise Conflict(f"Job {job_id} is {outcome}: only a failed, stopped or canceled job can be requeued")
+        raise WrongState(f"Job {job_id}", outcome, "only a failed, stopped or canceled job can be requeued")
 
 
 def delete(connection: redis.Redis, job_id: str) -> None:
@@ -71,7 +71,7 @@ def delete(connection: redis.Redis, job_id: str) -> None:
     """
     outcome = _required(change(connection, job_id, "delete"), job_id)
     if outcome != "ok":
-        raise Conflict(f"Job {job_id} is {outcome}: cancel it first")
+        raise WrongState(f"Job {job_id}", outcome, "cancel it first")
 
 
 def _required(outcome: bytes | None, job_id: str) -> str:

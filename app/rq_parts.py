@@ -5,7 +5,7 @@ import math
 import time
 import zlib
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -19,6 +19,7 @@ from rq.utils import utcformat
 
 from app import coroutines, events, job_state, log, outcome, progress, retry_after
 from app.catalog import Catalog, name_of
+from app.errors import NotFound
 from app.function_options import checked_retry
 from app.options import Discard, Misuse, Retry
 from app.redis_errors import may_pass
@@ -65,8 +66,16 @@ class Follows(NamedTuple):
 NOTHING = Follows(workflow=False, webhook=False)
 
 
+def _callback(name: str | None) -> Callable[..., Any] | None:
+    """Raises NotFound: it is no function that callers may enqueue."""
+    try:
+        return catalog().get(name_of(name)).call if name else None
+    except NotFound as error:
+        raise NotFound(f"callback {name!r} is refused: {error.detail}") from None
+
+
 class Job(rq.job.Job):
-    """A job whose function comes from the catalogue, never from an import by name."""
+    """A job whose function and callbacks come from the catalogue, never from an import by name."""
 
     retry_after: float | None = None
     """Seconds that its exception asked to wait before the next attempt."""
@@ -108,6 +117,15 @@ class Job(rq.job.Job):
         self.refresh()
         self.__dict__.update(known)
         return getattr(self, name)
+
+    # RQ imports whatever the fields of the hash name; rq.job.Job (RQ 2.12) keeps the names in these attributes
+    success_callback = property(lambda self: _callback(self._success_callback_name))
+    failure_callback = property(lambda self: _callback(self._failure_callback_name))
+    stopped_callback = property(lambda self: _callback(self._stopped_callback_name))
+
+    def check_callbacks(self) -> None:
+        """Raises NotFound: one of them is no function of the catalogue."""
+        self.success_callback, self.failure_callback, self.stopped_callback  # noqa: B018 - they are looked up
 
     @property
     def attempt(self) -> int | None:

@@ -5,12 +5,13 @@ from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from flask import Response, request
+from flask import Response, g, request
 
-from app import amend, bulk, changes, job_state, listing, outcome, waiting, webhooks
+from app import amend, api_keys, bulk, changes, job_state, listing, outcome, waiting, webhooks
 from app.api import once
 from app.api.auth import requires
 from app.api.context import answer, context, note, page
+from app.api.disclosure import may_read, shown
 from app.api.openapi import ONCE, PREFER, PREFER_ONCE, blueprint
 from app.api.schemas.bulk import Bulk, BulkCancel, BulkCanceled, BulkDelete, BulkDeleted, BulkRequeue, BulkRequeued
 from app.api.schemas.jobs import AmendBody, BulkBody, Ids, JobBody, JobDetail, JobPath, Jobs, JobsQuery, RequeueBody
@@ -18,7 +19,7 @@ from app.catalog import name_of
 from app.enqueue import new_job as new_jobs
 from app.enqueue import write
 from app.enqueue.new_job import NewJob
-from app.errors import Invalid, NotFound
+from app.errors import MAX_LISTED, Invalid, NotFound
 from app.fields import as_limit
 from app.pointers import Place
 from app.redis import moment
@@ -51,6 +52,8 @@ def enqueue_bulk(body: BulkBody) -> Response:
             jobs.append(new_job(one, f"#/jobs/{number}"))
         except Invalid as error:
             errors += error.errors or []
+            if len(errors) > MAX_LISTED:
+                break
     if errors:
         raise Invalid("No job was enqueued", errors)
     note(jobs=len(jobs))
@@ -69,14 +72,14 @@ def list_jobs(query: JobsQuery) -> Response:
 
 
 @api.post("/requeue", responses={200: BulkRequeued})
-@requires("enqueue")
+@requires("enqueue", "read")
 def requeue_many(body: BulkRequeue) -> Response:
     """Put the failed jobs that a filter means back on their queues; a cursor goes on where the time was over."""
     return _bulk("requeue", "requeued", body)
 
 
 @api.post("/cancel", responses={200: BulkCanceled})
-@requires("enqueue")
+@requires("enqueue", "read")
 def cancel_many(body: BulkCancel) -> Response:
     """Cancel the jobs that a filter means, and stop those that run; a cursor goes on where the time was over."""
     return _bulk("cancel", "canceled", body)
@@ -106,7 +109,7 @@ def amend_job(path: JobPath, body: AmendBody) -> Response:
     said = {name: value for name, value in body if value is not None}
     at = _moment(said.pop("delay", None), said.pop("at", None))
     amend.before_start(context().redis, path.job_id, at=at, **said)
-    return answer(_job_after(path.job_id, 0))
+    return answer(shown(_job_after(path.job_id, 0)))
 
 
 @api.post("/<string:job_id>/cancel", responses={200: JobDetail, 202: JobDetail})
@@ -117,7 +120,7 @@ def cancel(path: JobPath) -> Response:
     changes.cancel(connection, path.job_id)
     outcome.follow_up(connection)
     job = _job_after(path.job_id, 0)
-    return answer(job, 200 if job["status"] == "canceled" else 202)
+    return answer(shown(job), 200 if job["status"] == "canceled" and may_read() else 202)
 
 
 @api.post("/<string:job_id>/requeue", responses={202: JobDetail})
@@ -127,7 +130,7 @@ def requeue(path: JobPath, body: RequeueBody) -> Response:
     found, retry = context(), body.retry.as_retry() if body.retry else None
     said = {**dict(body), "retry": retry}
     amend.requeue(found.redis, found.catalog, found.settings, path.job_id, **said)
-    return answer(_job_after(path.job_id, 0), 202)
+    return answer(shown(_job_after(path.job_id, 0)), 202)
 
 
 @api.delete("/<string:job_id>", responses={204: None})
@@ -168,13 +171,14 @@ def accept(job: NewJob) -> Response:
     made = write.enqueue(context().redis, [job], receipt)
     if made.replayed:
         kept = made.replayed
-        return once.replayed(kept if "body" in kept else {"body": _job_after(kept["ids"][0], 0), "status": 202})
+        return once.replayed(kept if "body" in kept else {"body": shown(_job_after(kept["ids"][0], 0)), "status": 202})
     [job_id] = made.ids
     is_new = job_id == job.id
     if is_new and not wait and not job.looks_up:
         return once.answered(_state(job), 202)
-    state = _job_after(job_id, wait)
+    state = _job_after(job_id, wait if is_new or may_read() else 0)
     status = 200 if not is_new or state["status"] in job_state.ENDED else 202
+    state = state if is_new else shown(state)
     if status == 202:
         state |= unserved([job])
     if receipt and (job.looks_up or status == 200):
@@ -225,7 +229,8 @@ def preferred_wait() -> int:
 
 def _job_after(job_id: str, seconds: int) -> dict[str, Any]:
     if seconds:
-        job = waiting.wait(context().waiting, job_id, seconds)
+        share = api_keys.share(waiting.MOST, context().keys)
+        job = waiting.wait(context().waiting, job_id, seconds, g.caller, share)
     else:
         job = job_state.fetch(context().redis, [job_id], history=True)[0]
     if job is None:

@@ -8,6 +8,7 @@ from app import outcome, webhooks
 from app.api import once
 from app.api.auth import requires
 from app.api.context import answer, context, page
+from app.api.disclosure import shown
 from app.api.jobs import new_job, unserved
 from app.api.openapi import ONCE, blueprint
 from app.api.schemas.workflows import (
@@ -21,7 +22,7 @@ from app.api.schemas.workflows import (
     WorkflowSummary,
 )
 from app.enqueue.new_job import NewJob
-from app.errors import Invalid
+from app.errors import MAX_LISTED, Invalid
 from app.options import WORKFLOW_EVENTS
 from app.workflows import store, view
 from app.workflows.graph import HOOKS, Need, Node, check
@@ -80,7 +81,7 @@ def cancel(path: WorkflowPath) -> Response:
     connection = context().redis
     store.cancel(connection, path.workflow_id)
     outcome.follow_up(connection)
-    return answer(view.get(connection, path.workflow_id), 202)
+    return answer(shown(view.get(connection, path.workflow_id)), 202)
 
 
 def _node(body: NodeBody, pointer: str) -> Node:
@@ -97,6 +98,8 @@ def _made(workflow: str, announced: bool, said: list[tuple[Node, HookBody]]) -> 
             made.append((node, [_job(workflow, announced, node, body, *call) for call in enumerate(node.calls())]))
         except Invalid as error:
             errors += error.errors or []
+            if len(errors) > MAX_LISTED:
+                break
     if errors:
         raise Invalid("No workflow was made", errors)
     return made

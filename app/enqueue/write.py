@@ -13,7 +13,7 @@ from redis.client import Pipeline
 
 from app.enqueue.idempotency import Answer, Receipt
 from app.enqueue.new_job import NewJob
-from app.errors import Conflict, Invalid
+from app.errors import Conflict, Invalid, WrongState
 from app.scripts import Script
 
 ENQUEUE = Script("enqueue/enqueue")
@@ -66,14 +66,20 @@ def _now() -> int:
 def _refusal(outcome: str, details: list[Any], jobs: Sequence[NewJob]) -> Conflict | Invalid:
     """What enqueue.lua says that forbids it."""
     if outcome == "parent":
-        number, parent, status = details[0] - 1, details[1] - 1, details[2].decode()
-        gone = f"is {status}" if status else "does not exist"
-        detail = f"job {jobs[number].depends_on[parent]!r} {gone}: nothing can wait for it"
-        pointer = f"{jobs[number].pointer}/depends_on/{parent}"
-        return Invalid("A job to depend on cannot finish", [{"detail": detail, "pointer": pointer}])
+        return _cannot_finish(jobs[details[0] - 1], details[1] - 1, details[2].decode())
     holder = details[0].decode()
     if outcome == "taken":
         return Conflict(f"There is a job with id {holder!r} already")
     if outcome == "running":
-        return Conflict(f"Job {holder} runs already, and cannot be replaced")
-    return Conflict(f"Job {holder} is {details[1].decode()}, and there may be no second one like it")
+        return WrongState(f"Job {holder}", "started", "it cannot be replaced")
+    return WrongState(f"Job {holder}", details[1].decode(), "there may be no second one like it")
+
+
+def _cannot_finish(job: NewJob, parent: int, status: str) -> Invalid:
+    title, pointer = "A job to depend on cannot finish", f"{job.pointer}/depends_on/{parent}"
+    gone = f"is {status}" if status else "does not exist"
+    detail = f"job {job.depends_on[parent]!r} {gone}: nothing can wait for it"
+    concealed = "there is no such job, or nothing can wait for it any more"
+    error = Invalid(title, [{"detail": detail, "pointer": pointer}])
+    error.concealed = Invalid(title, [{"detail": concealed, "pointer": pointer}])
+    return error

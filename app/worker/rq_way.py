@@ -86,6 +86,7 @@ class RqWay:
 
     def _prepare(self, claimed: Claimed) -> Job:
         found = self.worker.job_class.fetch(claimed.id, connection=self.connection, serializer=self.worker.serializer)
+        found.check_callbacks()
         log.about["function"] = name_of(found.func_name)
         self.worker.prepare_job_execution(found, len(self.worker.queues) == 1)
         self.connection.persist(found.key)
