@@ -71,6 +71,7 @@ else
   return state
 end
 
+if at ~= '' then redis.call('HDEL', job, 'delayed') end
 move_limits(job, old, queue)
 redis.call('HSET', job, 'origin', queue, unpack(ARGV, 9))
 return 'ok'

@@ -3,8 +3,7 @@
 Each is one script, so that a worker which claims the job at that moment takes it as it was, or as it is then.
 """
 
-import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any
 
@@ -15,7 +14,9 @@ from app import changes, job_state, limits, queueing
 from app.catalog import Arguments, Catalog, Function
 from app.errors import Conflict, Invalid, NotFound
 from app.options import Retry
+from app.queueing import DELAYED, due_score
 from app.redis import job_key, moment, script
+from app.redis import now as redis_now
 from app.serializer import JSON
 from app.settings import Settings
 from app.workflows.results import found_in
@@ -92,6 +93,7 @@ def before_start(
     job_id: str,
     queue: str | None = None,
     at: datetime | None = None,
+    delay: float | None = None,
     at_front: bool = False,
     timeout: int | None = None,
     tags: list[str] | None = None,
@@ -99,13 +101,19 @@ def before_start(
 ) -> None:
     """Change a job that has not started: where and when it runs, its timeout in seconds, its labels.
 
-    A moment `at` that is past means now. A deferred job may change its queue and labels only.
+    A moment `at` that is past means now; `delay` is seconds from now. A deferred job may change its
+    queue and labels only.
 
     Raises:
         NotFound, Conflict: it has started or ended, or is deferred.
     """
-    due = at and (math.ceil(at.timestamp()) if at > datetime.now(UTC) else "now")
     fields: dict[str, str | bytes | int] = {}
+    due: int | str = ""
+    if at is not None or delay is not None:
+        now = redis_now(connection)
+        moment_due = at if delay is None else now + timedelta(seconds=delay)
+        due = due_score(moment_due) if moment_due and moment_due > now else "now"
+        fields |= DELAYED if delay else {}
     if timeout is not None:
         fields["timeout"] = timeout
     if description is not None:
@@ -117,7 +125,7 @@ def before_start(
         outcome = script(connection, "move", "amend")(
             keys=[job_key(job_id)],
             args=[
-                job_id, moment(datetime.now(UTC)), queue or "", due or "", int(at_front), int(timeout is not None),
+                job_id, moment(datetime.now(UTC)), queue or "", due, int(at_front), int(timeout is not None),
                 int(tags is not None), meta, *chain.from_iterable(fields.items()),
             ],
         )  # fmt: skip

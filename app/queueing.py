@@ -8,7 +8,7 @@ import uuid
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, cast
 
 import orjson
@@ -22,6 +22,7 @@ from app.errors import Conflict, Invalid, TooLarge
 from app.limits import Held
 from app.options import JOB_EVENTS
 from app.redis import QUEUES, job_key, moment, queue_key, registry_key, script
+from app.redis import now as redis_now
 from app.serializer import JSON
 from app.settings import Settings
 
@@ -34,6 +35,8 @@ BLANK = dict.fromkeys(
 )  # fmt: skip
 """What RQ writes of any new job; enqueue.lua has it by itself."""
 SMALL = 512  # bytes, which is zlib's smallest window
+DELAYED = {"delayed": 1}
+"""In the hash of a job that waits for a time to pass, and not for a moment of the clock: see app/schedules/clock.py."""
 WAITABLE = (b"created", b"queued", b"deferred", b"scheduled", b"started", b"finished")
 
 
@@ -53,6 +56,8 @@ class NewJob:
     """The caller chose the id: it must be new."""
     ttl: int | None = None
     at: datetime | None = None
+    delay: float | None = None
+    """Seconds until it is due; `at` is set when it is enqueued."""
     retry_waits: list[int] | None = None
     depends_on: list[str] = field(default_factory=list)
     waits_for: list[str] = field(default_factory=list)
@@ -148,8 +153,9 @@ def enqueue(connection: redis.Redis, jobs: list[NewJob], receipt: Receipt | None
         Conflict: an id that the caller chose is taken, or a unique job is there already.
         Invalid: a job to depend on does not exist or can no longer finish.
     """
+    now = _set_due(connection, jobs)
     if not any(job.named or job.lock or job.depends_on for job in jobs):
-        return _enqueue_plain(connection, jobs, receipt)
+        return _enqueue_plain(connection, jobs, receipt, now)
     chosen = [job.id for job in jobs if job.named]
     if len(chosen) != len(set(chosen)):
         raise Conflict("The same id is given twice")
@@ -169,7 +175,7 @@ def enqueue(connection: redis.Redis, jobs: list[NewJob], receipt: Receipt | None
         if taken:
             raise Conflict(f"There is a job with id {taken[0]!r} already")
         status_of: dict[str, bytes | None] = {p: pipeline.hget(job_key(p), "status") for p in parents}
-        _place(jobs, status_of)
+        _place(jobs, status_of, now)
         holder_of = {key: holder for key, lock in locks.items() if (holder := _holder(pipeline, lock))}
         pipeline.multi()
         ids, new = _unique(pipeline, jobs, holder_of)
@@ -184,16 +190,35 @@ def enqueue(connection: redis.Redis, jobs: list[NewJob], receipt: Receipt | None
     return cast(list[str], connection.transaction(check_and_write, *watched, value_from_callable=True))
 
 
-def _enqueue_plain(connection: redis.Redis, jobs: list[NewJob], receipt: Receipt | None) -> list[str]:
+def _set_due(connection: redis.Redis, jobs: list[NewJob]) -> datetime | None:
+    """Set when delayed jobs are due. Returns the time, by the clock of Redis, if any job is due later."""
+    if not any(job.at or job.delay for job in jobs):
+        return None
+    now = redis_now(connection)
+    for job in jobs:
+        if job.delay is not None:
+            job.at = now + timedelta(seconds=job.delay)
+            job.ours |= DELAYED if job.delay else {}
+    return now
+
+
+def due_score(at: datetime) -> int:
+    """When a job is due, in RQ's registry of scheduled jobs: whole seconds, and never early."""
+    return math.ceil(at.timestamp())
+
+
+def _enqueue_plain(
+    connection: redis.Redis, jobs: list[NewJob], receipt: Receipt | None, now: datetime | None
+) -> list[str]:
     """Jobs with new ids that wait for none and exclude none: one round trip."""
-    _place(jobs, {})
+    _place(jobs, {}, now)
     ids = [job.id for job in jobs]
     keys, words = [job_key(jobs[0].id)], list[Any]((b"", 0))
     if receipt:
         keys.append(receipt.key)
         words = [receipt.value(ids), receipt.kept]
     for job in jobs:
-        where = job.at and math.ceil(job.at.timestamp()) if job.status == "scheduled" else job.push
+        where = due_score(job.at) if job.at and job.status == "scheduled" else job.push
         fields = [word for pair in job.said().items() for word in pair]
         words += (job.id, job.queue, where, job.ttl or "", len(fields), *fields)
     held = script(connection, "enqueue")(keys=keys, args=words)
@@ -238,7 +263,8 @@ def _unique(
     return ids, new
 
 
-def _place(jobs: list[NewJob], status_of: dict[str, bytes | None]) -> None:
+def _place(jobs: list[NewJob], status_of: dict[str, bytes | None], now: datetime | None) -> None:
+    """`now` is wanted if any job has an `at`."""
     for number, job in enumerate(jobs):
         for place, parent in enumerate(job.depends_on):
             if status_of.get(parent, b"queued") not in WAITABLE:
@@ -249,7 +275,7 @@ def _place(jobs: list[NewJob], status_of: dict[str, bytes | None]) -> None:
         job.waits_for = [parent for parent in job.depends_on if status_of.get(parent) != b"finished"]
         if job.waits_for:
             job.status = "deferred"
-        elif job.at and job.at > datetime.now(UTC):
+        elif job.at and now and job.at > now:
             job.status = "scheduled"
         else:
             job.status = "queued"
@@ -271,7 +297,7 @@ def write(pipeline: Pipeline, jobs: Sequence[NewJob]) -> None:
                 pipeline.sadd(f"{job_key(parent)}:dependents", job.id)
         elif job.status == "scheduled":
             assert job.at is not None
-            pipeline.zadd(registry_key("scheduled", job.queue), {job.id: math.ceil(job.at.timestamp())})
+            pipeline.zadd(registry_key("scheduled", job.queue), {job.id: due_score(job.at)})
         elif job.push == "LPUSH":
             pipeline.lpush(queue_key(job.queue), job.id)
         else:

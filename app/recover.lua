@@ -49,7 +49,7 @@ elseif outcome == 'retried' then
   if wait > 0 then
     redis.call('HSET', job, 'status', 'scheduled')
     redis.call('HDEL', job, 'waits_for') -- it waits for its retry
-    redis.call('ZADD', 'rq:scheduled:' .. queue, math.ceil(tonumber(ARGV[6]) + wait), id)
+    redis.call('ZADD', 'rq:scheduled:' .. queue, math.ceil(clock() + wait), id)
   else
     redis.call('HSET', job, 'enqueued_at', now)
     push(redis.call('HGET', job, 'enqueue_at_front_on_retry') == '1' and 'LPUSH' or 'RPUSH')

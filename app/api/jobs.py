@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Collection, Iterable
-from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, cast
 
@@ -107,8 +106,7 @@ def get_job(path: JobPath) -> Response:
 def amend_job(path: JobPath, body: AmendBody) -> Response:
     """Change when, where and how a job runs that has not started; a deferred one its queue and labels only."""
     said = {name: value for name, value in body if value is not None}
-    at = _moment(said.pop("delay", None), said.pop("at", None))
-    amend.before_start(context().redis, path.job_id, at=at, **said)
+    amend.before_start(context().redis, path.job_id, **said)
     return answer(_job_after(path.job_id, 0))
 
 
@@ -145,14 +143,14 @@ def new_job(body: JobBody, pointer: str = "#", unknown: Collection[Place] = ()) 
     """The job that a body asks for, its function known and its arguments checked."""
     function = context().catalog.wanted(body.function, f"{pointer}/function")
     function.check(body.args, body.kwargs, pointer, unknown)
-    at = _moment(body.delay, body.at)
     return queueing.prepare(
         function,
         context().settings,
         body.args,
         body.kwargs,
         pointer,
-        at=at,
+        at=body.at,
+        delay=body.delay,
         named=body.id is not None,
         retry=body.retry.as_retry() if body.retry else None,
         rate_limit=as_limit(body.rate_limit),
@@ -229,16 +227,12 @@ def preferred_wait() -> int:
 
 def _job_after(job_id: str, seconds: int) -> dict[str, Any]:
     if seconds:
-        job = waiting.wait(context().waiting, job_id, seconds)
+        job = waiting.wait(context().redis, context().waiting, job_id, seconds)
     else:
         job = job_state.fetch(context().redis, [job_id], history=True)[0]
     if job is None:
         raise NotFound(f"No job {job_id!r}")
     return job
-
-
-def _moment(delay: float | None, at: datetime | None) -> datetime | None:
-    return datetime.now(UTC) + timedelta(seconds=delay) if delay is not None else at
 
 
 def _bulk(action: bulk.Action, changed: str, body: Bulk) -> Response:

@@ -2,7 +2,6 @@
 
 from flask import Blueprint, Response, current_app, render_template, request
 
-from app import health
 from app.api.context import answer, context
 from app.api.openapi import PROBLEMS, blueprint, document
 from app.api.schemas.system import Health
@@ -20,19 +19,22 @@ def livez() -> Response:
 
 @api.get("/readyz", responses={200: Health, 503: PROBLEMS[503]})
 def readyz() -> Response:
-    """Redis answers, how old the scheduler's last move is, and what is set aside. 503 while Redis is away.
+    """How old the scheduler's last move is, and what is set aside. 503 while Redis is away or takes no writes.
 
+    Also if no scheduler has moved for 15 seconds; one may take so long to appear after this process has started.
+    `warnings`: queues of QUEUES that no worker serves.
     `degraded`: there are modules that do not import, or functions or schedules that are set aside.
     """
-    context().redis.ping()
-    catalog, age = context().catalog.refresh(), health.scheduler_age(context().redis)
+    readiness = context().readiness
+    age, warnings = readiness.check(), readiness.warnings()
+    catalog = context().catalog.refresh()
     set_aside = {
         "broken": catalog.broken,
         "rejected_functions": {name: str(one) for name, one in catalog.rejected.items()},
-        "rejected_schedules": store.set_aside(context().redis),
+        "rejected_schedules": store.set_aside(readiness.connection),
     }
     status = "degraded" if any(set_aside.values()) else "ok"
-    return answer({"status": status, "redis": "ok", "scheduler": age, **set_aside})
+    return answer({"status": status, "redis": "ok", "scheduler": age, "warnings": warnings, **set_aside})
 
 
 @pages.get("/openapi.json")

@@ -11,4 +11,4 @@ redis.call('LPUSH', KEYS[1], string.format('%.6f', now) .. token)
 redis.call('LTRIM', KEYS[1], 0, most - 1)
 redis.call('EXPIRE', KEYS[1], math.ceil(ARGV[2] + ARGV[3]))
 local first = time_of(redis.call('LINDEX', KEYS[1], most - 1))
-if first and first > now - ARGV[2] then redis.call('SET', KEYS[2], 1, 'PX', math.ceil(1000 * ARGV[3])) end
+if first and first > now - ARGV[2] and first <= now then redis.call('SET', KEYS[2], 1, 'PX', math.ceil(1000 * ARGV[3])) end

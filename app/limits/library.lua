@@ -19,6 +19,13 @@ local function room(limit, now)
   if limit[1] == 'slots' then return limit[3] - redis.call('SCARD', key(limit, 'held')), now + LOOK_AGAIN end
   local starts = key(limit, 'starts')
   local oldest = tonumber(redis.call('LINDEX', starts, -1) or nil)
+  if oldest and oldest > now then -- the clock was put back: they count as if they were of now
+    for n = 1, redis.call('LLEN', starts) do
+      if tonumber(redis.call('LINDEX', starts, -n)) <= now then break end
+      redis.call('LSET', starts, -n, string.format('%.6f', now))
+    end
+    oldest = tonumber(redis.call('LINDEX', starts, -1))
+  end
   while oldest and oldest <= now - limit[4] do
     redis.call('RPOP', starts)
     oldest = tonumber(redis.call('LINDEX', starts, -1) or nil)
