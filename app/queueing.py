@@ -153,7 +153,7 @@ def enqueue(connection: redis.Redis, jobs: list[NewJob], receipt: Receipt | None
         Conflict: an id that the caller chose is taken, or a unique job is there already.
         Invalid: a job to depend on does not exist or can no longer finish.
     """
-    now = _set_due(connection, jobs)
+    now = set_due(connection, jobs)
     if not any(job.named or job.lock or job.depends_on for job in jobs):
         return _enqueue_plain(connection, jobs, receipt, now)
     chosen = [job.id for job in jobs if job.named]
@@ -190,7 +190,7 @@ def enqueue(connection: redis.Redis, jobs: list[NewJob], receipt: Receipt | None
     return cast(list[str], connection.transaction(check_and_write, *watched, value_from_callable=True))
 
 
-def _set_due(connection: redis.Redis, jobs: list[NewJob]) -> datetime | None:
+def set_due(connection: redis.Redis, jobs: list[NewJob]) -> datetime | None:
     """Set when delayed jobs are due. Returns the time, by the clock of Redis, if any job is due later."""
     if not any(job.at or job.delay for job in jobs):
         return None

@@ -6,9 +6,9 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-PROGRAMS = {"browser": ("chromium", "chromedriver"), "wrk": ("wrk",), "nginx": ("nginx",)}
+PROGRAMS = {"browser": ("chromium", "chromedriver"), "wrk": ("wrk",), "nginx": ("nginx",), "faketime": ("faketime",)}
 """What a test that is marked `needs(what)` needs on PATH."""
-PACKAGES = {"browser": "chromium and chromium-driver", "wrk": "wrk", "nginx": "nginx-light"}
+PACKAGES = {"browser": "chromium and chromium-driver", "wrk": "wrk", "nginx": "nginx-light", "faketime": "faketime"}
 """Debian's names of the packages with these programs."""
 SLOWEST_FIRST = ("rq_suite", "e2e", "api", "dashboard", "jobs")
 """Folders of tests, so that the processes of a parallel run end at about the same time."""

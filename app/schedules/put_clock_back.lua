@@ -2,6 +2,7 @@
 -- limit, are due as many seconds sooner, and limits are looked at at once. Then note the time.
 -- KEYS: the time that was noted, set of queues. ARGV: seconds that it was put back by, now (seconds).
 local by, now = tonumber(ARGV[1]), ARGV[2]
+if redis.call('GET', KEYS[1]) == now then return end -- sent again, for its answer was lost
 for _, queue in ipairs(redis.call('SMEMBERS', KEYS[2])) do
   local scheduled = 'rq:scheduled:' .. string.sub(queue, 10) -- without 'rq:queue:'
   local entries = redis.call('ZRANGEBYSCORE', scheduled, '(' .. now, '+inf', 'WITHSCORES')

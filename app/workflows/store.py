@@ -51,10 +51,10 @@ def adopt(job: NewJob, workflow: str, node: Node, number: int, delay: float | No
     follow = ("workflow", *(("outbox",) if announced else ()), job.ours.get("follow", ""))
     job.ours = {**job.ours, "follow": " ".join(follow).strip()}
     if node.after or node.name in HOOKS:
-        job.status, job.at = "deferred", None
+        job.status, job.delay = "deferred", None
         if delay:
             job.ours["wait"] = delay
-    elif job.at:
+    elif job.delay:
         job.status = "scheduled"
     return job
 
@@ -110,6 +110,8 @@ class NewWorkflow:
 
 def create(connection: redis.Redis, flow: NewWorkflow, receipt: Receipt | None) -> None:
     """Write a workflow, and queue what needs nothing."""
+    jobs = [job for _, made in (*flow.nodes, *flow.hooks) for job in made]
+    queueing.set_due(connection, jobs)
     if receipt:
         receipt.claim()
 
@@ -122,7 +124,7 @@ def create(connection: redis.Redis, flow: NewWorkflow, receipt: Receipt | None) 
         pipeline.hset(workflow_key(flow.id), mapping=flow.hash)
         pipeline.zadd(WORKFLOWS, {flow.id: flow.created_at.timestamp()})
         pipeline.sadd(WORKFLOWS_OPEN, flow.id)
-        queueing.write(pipeline, [job for _, jobs in (*flow.nodes, *flow.hooks) for job in jobs])
+        queueing.write(pipeline, jobs)
         if receipt and (value := receipt.value([flow.id])):
             pipeline.set(receipt.key, value, ex=receipt.kept)
 

@@ -15,7 +15,7 @@ from app import redis as our_redis
 from app.catalog import Function
 from app.options import JOB_EVENTS, Breaker, Limit, Webhook
 from app.recovery import Outcome
-from app.redis import ENDING, moment, script, source
+from app.redis import CLOCK, ENDING, moment, script, source
 from app.rq_parts import Job
 from app.schedules.orphans import Orphans
 from app.settings import get_settings
@@ -199,6 +199,13 @@ def a_key_of_a_job_that_is_gone(client: Resent) -> None:
     client.sadd("rq:job:job:dependents", "child")
     keys = ["rq:job:gone:dependents", "rq:job:job:dependents"]
     script(client, "schedules/remove")(keys=keys, args=["rq:job:gone", "rq:job:job"])
+
+
+@sends("schedules/put_clock_back")
+def a_delayed_job_when_the_clock_was_put_back(client: Resent) -> None:
+    put(client, "job", delay=7200)
+    args = ["3600", repr(time.time() - 3600)]
+    script(client, "schedules/put_clock_back")(keys=[CLOCK, "rq:queues"], args=args)
 
 
 @sends("schedules/put_back")
