@@ -17,7 +17,7 @@ from rq.serializers import JSONSerializer
 from app.catalog import Catalog
 from app.queueing import enqueue, prepare
 from app.recovery import LOOKS, SWEEP_EVERY
-from app.redis import now
+from app.redis import CLOCK, now
 from app.schedules import manage
 from app.schedules.rule import Schedule
 from app.settings import Settings
@@ -76,7 +76,7 @@ class World:
         self.project = Project(folder / "project", self.server.url)
         self.start("scheduler", "scheduler.py")
         self.start("worker", *RQ_WORKER, "default")
-        until(lambda: self.connection.get("rq:scheduler_lock") and self.connection.zcard("jobline:leases") == 1)
+        until(lambda: self.connection.get(CLOCK) and self.connection.zcard("jobline:leases") == 1)
 
     def start(self, part: str, *words: str) -> None:
         with self.log.open("ab") as log:
