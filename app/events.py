@@ -16,7 +16,7 @@ import redis
 import structlog
 from redis.client import Pipeline
 
-from app.redis import EVENTS
+from app.redis_keys import EVENTS
 
 KEPT = 600  # seconds
 MOST = 100_000  # entries, as in events.lua

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import redis
 
-from app.redis import SCHEDULERS, WORKERS
+from app.redis_keys import SCHEDULERS, WORKERS
 
 FRESH = 30.0  # seconds
 

@@ -8,7 +8,7 @@ import redis
 from app import merge
 from app.errors import NotFound
 from app.queues import paused
-from app.redis import QUEUES, WORKERS, queue_key, registry_key
+from app.redis_keys import QUEUES, WORKERS, queue_key, registry_key
 from app.selection import Selection
 from app.sources import REGISTRY_OF, Source
 

@@ -10,7 +10,7 @@ from typing import Any
 import redis
 
 from app import job_state
-from app.redis import ended_key, results_key
+from app.redis_keys import ended_key, results_key
 
 LONGEST = 60  # seconds
 MOST = 500

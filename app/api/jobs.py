@@ -3,25 +3,26 @@
 import re
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Any, cast
 
 from flask import Response, g, request
 
-from app import amend, api_keys, bulk, changes, job_state, listing, outcome, queueing, waiting, webhooks
+from app import amend, api_keys, bulk, changes, job_state, listing, outcome, waiting, webhooks
+from app.api import once
 from app.api.auth import requires
 from app.api.context import answer, context, note, page
 from app.api.disclosure import may_read, shown
-from app.api.once import answered, kept, once
 from app.api.openapi import ONCE, PREFER, PREFER_ONCE, blueprint
 from app.api.schemas.bulk import Bulk, BulkCancel, BulkCanceled, BulkDelete, BulkDeleted, BulkRequeue, BulkRequeued
 from app.api.schemas.jobs import AmendBody, BulkBody, Ids, JobBody, JobDetail, JobPath, Jobs, JobsQuery, RequeueBody
 from app.catalog import name_of
+from app.enqueue import new_job as new_jobs
+from app.enqueue import write
+from app.enqueue.idempotency import Answer
+from app.enqueue.new_job import NewJob
 from app.errors import MAX_LISTED, Invalid, NotFound
 from app.fields import as_limit
-from app.idempotency import Receipt
 from app.pointers import Place
-from app.queueing import NewJob
 from app.redis import moment
 from app.serializer import JSON, utc
 
@@ -58,13 +59,10 @@ def enqueue_bulk(body: BulkBody) -> Response:
         raise Invalid("No job was enqueued", errors)
     note(jobs=len(jobs))
     warned = unserved(jobs)
-
-    def act(receipt: Receipt | None) -> Response:
-        if receipt:
-            receipt.answer = lambda ids: kept({"ids": ids, **warned}, 202)
-        return answer({"ids": queueing.enqueue(context().redis, jobs, receipt), **warned}, 202)
-
-    return once(act)
+    made = write.enqueue(context().redis, jobs, once.receipt())
+    if made.replayed:
+        return once.replayed({"body": {"ids": made.replayed["ids"], **warned}, "status": 202})
+    return answer({"ids": made.ids, **warned}, 202)
 
 
 @api.get("", responses={200: Jobs})
@@ -149,7 +147,7 @@ def new_job(body: JobBody, pointer: str = "#", unknown: Collection[Place] = ()) 
     function = context().catalog.wanted(body.function, f"{pointer}/function")
     function.check(body.args, body.kwargs, pointer, unknown)
     at = _moment(body.delay, body.at)
-    return queueing.prepare(
+    return new_jobs.prepare(
         function,
         context().settings,
         body.args,
@@ -168,32 +166,37 @@ def new_job(body: JobBody, pointer: str = "#", unknown: Collection[Place] = ()) 
 
 def accept(job: NewJob) -> Response:
     """Enqueue one job: 202; 200 with its end, if the caller waits, or with a unique job that was there before."""
+    receipt, wait = once.receipt(), preferred_wait()
+    if receipt and not job.looks_up:
+        receipt.answer = {"body": _state(job), "status": 202}  # as it is when it has its place
+    made = write.enqueue(context().redis, [job], receipt)
+    if made.replayed:
+        return once.replayed(_first_answer(job, made.replayed))
+    [job_id] = made.ids
+    is_new = job_id == job.id
+    if is_new and not wait and not job.looks_up:
+        return once.answered(_state(job), 202)
+    state = _job_after(job_id, wait if is_new or may_read() else 0)
+    status = 200 if not is_new or state["status"] in job_state.ENDED else 202
+    state = state if is_new else shown(state)
+    if status == 202:
+        state |= unserved([job])
+    if receipt and (job.looks_up or status == 200):
+        receipt.keep(context().redis, {"body": state, "status": status})
+    return once.answered(state, status)
 
-    begun = cache(lambda: _state(job))  # as it is when it has its place
-    wait = preferred_wait()
 
-    def act(receipt: Receipt | None) -> Response:
-        if receipt:
-            receipt.answer = lambda ids: kept(begun(), 202) if ids == [job.id] else None
-        [job_id] = queueing.enqueue(context().redis, [job], receipt)
-        if job_id == job.id and not wait:
-            return answered(begun(), 202)
-        is_new = job_id == job.id
-        state = _job_after(job_id, wait if is_new or may_read() else 0)
-        status = 200 if not is_new or state["status"] in job_state.ENDED else 202
-        state = state if is_new else shown(state)
-        if status == 202:
-            state |= unserved([job])
-        if receipt:
-            receipt.keep(kept(state, status))
-        return answered(state, status)
-
-    return once(act)
+def _first_answer(job: NewJob, kept: Answer) -> Answer:
+    """The answer that is kept of a request; if it was lost, that of now. A unique job may be somebody else's."""
+    if "body" in kept:
+        return kept
+    state = _job_after(kept["ids"][0], 0)
+    return {"body": shown(state) if job.lock else state, "status": 202}
 
 
 def _state(job: NewJob) -> dict[str, Any]:
     """A job that was just made."""
-    made_at, webhook = moment(job.created_at), job.ours.get("webhook")
+    made_at, webhook = moment(job.created_at), job.extra_fields.get("webhook")
     state = job_state.shape(
         job.id,
         name_of(job.function),
@@ -221,7 +224,7 @@ def unserved(jobs: Iterable[NewJob], delivers: bool = False) -> dict[str, list[s
     queues = dict[str, None]()
     for job in jobs:
         queues[job.queue] = None
-        delivers = delivers or "webhook" in job.ours
+        delivers = delivers or "webhook" in job.extra_fields
     return context().served.warnings([*queues, webhooks.QUEUE] if delivers else queues)
 
 

@@ -5,11 +5,11 @@ from typing import Any
 from flask import Response
 
 from app import outcome, webhooks
+from app.api import once
 from app.api.auth import requires
 from app.api.context import answer, context, page
 from app.api.disclosure import shown
 from app.api.jobs import new_job, unserved
-from app.api.once import answered, kept, once
 from app.api.openapi import ONCE, blueprint
 from app.api.schemas.workflows import (
     HookBody,
@@ -21,8 +21,8 @@ from app.api.schemas.workflows import (
     WorkflowsQuery,
     WorkflowSummary,
 )
+from app.enqueue.new_job import NewJob
 from app.errors import MAX_LISTED, Invalid
-from app.idempotency import Receipt
 from app.options import WORKFLOW_EVENTS
 from app.workflows import store, view
 from app.workflows.graph import HOOKS, Need, Node, check
@@ -53,14 +53,11 @@ def submit(body: WorkflowBody) -> Response:
     )  # fmt: skip
 
     warned = unserved((job for _, jobs in made for job in jobs), delivers=webhook is not None)
-
-    def act(receipt: Receipt | None) -> Response:
-        if receipt:
-            receipt.answer = lambda _: kept({**flow.summary(), **warned}, 202)
-        store.create(context().redis, flow, receipt)
-        return answered({**flow.summary(), **warned}, 202)
-
-    return once(act)
+    summary, receipt = {**flow.summary(), **warned}, once.receipt()
+    if receipt:
+        receipt.answer = {"body": summary, "status": 202}
+    kept = store.create(context().redis, flow, receipt)
+    return once.replayed(kept) if kept else once.answered(summary, 202)
 
 
 @api.get("", responses={200: Workflows})
@@ -108,7 +105,7 @@ def _made(workflow: str, announced: bool, said: list[tuple[Node, HookBody]]) -> 
     return made
 
 
-def _job(workflow: str, announced: bool, node: Node, body: HookBody, number: int, args: list[Any]) -> store.NewJob:
+def _job(workflow: str, announced: bool, node: Node, body: HookBody, number: int, args: list[Any]) -> NewJob:
     unknown = [place[1:] for place, _ in found_in({"args": args, "kwargs": node.kwargs})]
     job = new_job(body.model_copy(update={"args": args}), node.pointer, unknown)
     return store.adopt(job, workflow, node, number, body.delay, announced)

@@ -22,8 +22,8 @@ from app import log, recovery
 from app.catalog import name_of
 from app.quarantine import quarantine
 from app.recovery import Outcome, Raw
-from app.redis import registry_key
 from app.redis_errors import may_pass
+from app.redis_keys import registry_key
 from app.rq_parts import Job
 from app.worker.attempt import Attempt
 from app.worker.claims import Claimed, Claims

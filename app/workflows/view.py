@@ -7,7 +7,8 @@ import redis
 
 from app import job_state
 from app.errors import BadRequest, NotFound
-from app.redis import WORKFLOWS, batches, job_key, workflow_key
+from app.redis import batches
+from app.redis_keys import WORKFLOWS, job_key, workflow_key
 from app.workflows.results import members
 
 BATCH = 500

@@ -14,6 +14,7 @@ from app.durations import as_seconds
 from app.errors import Invalid
 from app.keys import filled
 from app.options import Unique
+from app.redis_keys import unique_key
 from app.serializer import text_of
 
 WAITING = (b"queued", b"scheduled", b"deferred", b"created")
@@ -45,7 +46,7 @@ def lock(function: Function, args: list[Any], kwargs: dict[str, Any], rule: Uniq
     else:
         counted = {name: _value(named, name, pointer) for name in (named if rule.by is None else rule.by)}
     digest = hashlib.sha256(_bytes(counted)).hexdigest()
-    return Lock(f"jobline:unique:{function.name}:{digest[:32]}", rule)
+    return Lock(unique_key(function.name, digest[:32]), rule)
 
 
 def _bytes(counted: object) -> bytes:

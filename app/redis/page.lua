@@ -1,6 +1,7 @@
--- A page of a sorted set, highest first, after a place whose member may be gone: members and scores. Reads only.
--- KEYS: sorted set. ARGV: score and member of the place, or '' and '' for the beginning; how many at most.
-local key, score, last, count = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
+-- Read a page of a sorted set, highest first: members and scores, after a member that may be gone. `score`, `last`: those of
+-- that member; left out: from the beginning.
+-- args: key score? last? count
+count = tonumber(count)
 if score == '' then return redis.call('ZREVRANGE', key, 0, count - 1, 'WITHSCORES') end
 
 -- As Redis orders members of one score: Lua's own comparison goes by the locale.
