@@ -5,7 +5,7 @@ import math
 import time
 import zlib
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -19,7 +19,6 @@ from rq.utils import utcformat
 
 from app import coroutines, events, job_state, log, outcome, progress, retry_after
 from app.catalog import Catalog, name_of
-from app.errors import NotFound
 from app.function_options import checked_retry
 from app.options import Discard, Misuse, Retry
 from app.redis import now as redis_now
@@ -65,14 +64,6 @@ class Follows(NamedTuple):
 
 
 NOTHING = Follows(workflow=False, webhook=False)
-
-
-def _callback(name: str | None) -> Callable[..., Any] | None:
-    """Raises NotFound: it is no function that callers may enqueue."""
-    try:
-        return catalog().get(name_of(name)).call if name else None
-    except NotFound as error:
-        raise NotFound(f"callback {name!r} is refused: {error.detail}") from None
 
 
 class Job(rq.job.Job):

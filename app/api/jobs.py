@@ -17,6 +17,7 @@ from app.api.schemas.jobs import AmendBody, BulkBody, Ids, JobBody, JobDetail, J
 from app.catalog import name_of
 from app.enqueue import new_job as new_jobs
 from app.enqueue import write
+from app.enqueue.idempotency import Answer
 from app.enqueue.new_job import NewJob
 from app.errors import MAX_LISTED, Invalid, NotFound
 from app.fields import as_limit
@@ -168,8 +169,7 @@ def accept(job: NewJob) -> Response:
         receipt.answer = {"body": _state(job), "status": 202}  # as it is when it has its place
     made = write.enqueue(context().redis, [job], receipt)
     if made.replayed:
-        kept = made.replayed
-        return once.replayed(kept if "body" in kept else {"body": shown(_job_after(kept["ids"][0], 0)), "status": 202})
+        return once.replayed(_first_answer(job, made.replayed))
     [job_id] = made.ids
     is_new = job_id == job.id
     if is_new and not wait and job.is_known:
@@ -182,6 +182,14 @@ def accept(job: NewJob) -> Response:
     if receipt and (not job.is_known or status == 200):
         receipt.keep(context().redis, {"body": state, "status": status})
     return once.answered(state, status)
+
+
+def _first_answer(job: NewJob, kept: Answer) -> Answer:
+    """The answer that is kept of a request; if it was lost, that of now. A unique job may be somebody else's."""
+    if "body" in kept:
+        return kept
+    state = _job_after(kept["ids"][0], 0)
+    return {"body": shown(state) if job.lock else state, "status": 202}
 
 
 def _state(job: NewJob) -> dict[str, Any]:
