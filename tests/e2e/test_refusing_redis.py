@@ -226,3 +226,12 @@ def test_each_code_may_pass_however_it_is_said(code: str) -> None:
 @pytest.mark.parametrize("reply", ["WRONGTYPE no list", "ERR unknown command", f"ERR value {CODES[0]}", "NOPERM no"])
 def test_other_errors_do_not(reply: str) -> None:
     assert not may_pass(ResponseError(reply))
+
+
+def test_a_change_that_redis_failed_is_audited_later(refusing: Server) -> None:
+    """It may have been done in part."""
+    client = create_app(Settings(redis_url=refusing.url)).test_client()  # type: ignore[arg-type]
+    with configured(refusing, min_replicas_to_write="1"):
+        assert client.post("/api/v1/queues/low/pause").status_code == 503
+    entries = until(lambda: client.get("/api/v1/audit").get_json()["entries"])
+    assert [(one["action"], one["status"]) for one in entries] == [("queues.pause", 503)]

@@ -301,6 +301,22 @@ def test_what_has_a_time_of_its_own_goes_by_the_clock(
     assert due() == after
 
 
+def test_a_scheduler_that_fails_at_every_step_does_not_seem_to_move(world: Time) -> None:
+    scheduler = world.scheduler()
+    act(scheduler)
+    scheduler._beat_at = 0.0
+    world.valkey.delete("rq:scheduled:default")
+    world.valkey.sadd("rq:queues", "rq:queue:default")
+    world.valkey.set("rq:scheduled:default", "no sorted set")
+    before = world.valkey.hget(scheduler.key, "last_heartbeat")
+    with pytest.raises(redis.ResponseError):
+        act(scheduler)
+    assert world.valkey.hget(scheduler.key, "last_heartbeat") == before
+    world.valkey.delete("rq:scheduled:default")
+    act(scheduler)
+    assert world.valkey.hget(scheduler.key, "last_heartbeat") != before
+
+
 def test_no_moment_of_the_wall_clock_runs_twice(world: Time) -> None:
     world.put(cron="2 12 * * *")
     scheduler = world.scheduler()
