@@ -128,7 +128,8 @@ def before_start(
     if outcome == b"deferred":
         raise Conflict(f"Job {job_id} is deferred: only its queue, tags and description can be changed")
     if outcome != b"ok":
-        raise Conflict(f"Job {job_id} is {outcome.decode()}: only a job that has not started can be changed")
+        state = outcome.decode(errors="replace")
+        raise Conflict(f"Job {job_id} is {state}: only a job that has not started can be changed")
 
 
 def _tagged(meta: bytes, tags: list[str]) -> bytes:

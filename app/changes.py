@@ -80,7 +80,7 @@ def _change(connection: redis.Redis, job_id: str, action: Action, *more: Any) ->
     outcome = change(connection, job_id, action, *more)
     if outcome is None:
         raise NotFound(f"No job {job_id!r}")
-    return outcome.decode()
+    return outcome.decode(errors="replace")
 
 
 def change(connection: redis.Redis | Pipeline, job_id: str, action: Action, *more: Any) -> Any:

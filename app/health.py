@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 
 import redis
 
+from app.hash_values import float_of
 from app.redis import SCHEDULERS, WORKERS
+from app.redis_errors import raise_if_away
 
 FRESH = 30.0  # seconds
 
@@ -65,8 +67,13 @@ def _age_of_leader(schedulers: list[dict[bytes, bytes]]) -> float | None:
 
 def _schedulers(connection: redis.Redis) -> list[dict[bytes, bytes]]:
     """Those that live, as far as is known."""
-    keys = connection.smembers(SCHEDULERS)
-    found = [(key, connection.hgetall(key)) for key in keys]
+    keys = list(connection.smembers(SCHEDULERS))
+    with connection.pipeline(transaction=False) as pipeline:
+        for key in keys:
+            pipeline.hgetall(key)
+        answers = pipeline.execute(raise_on_error=False)
+    raise_if_away(answers)
+    found = [(key, answer) for key, answer in zip(keys, answers, strict=True) if isinstance(answer, dict)]
     gone = [key for key, one in found if not one]
     if gone:
         connection.srem(SCHEDULERS, *gone)
@@ -74,7 +81,7 @@ def _schedulers(connection: redis.Redis) -> list[dict[bytes, bytes]]:
 
 
 def _since(scheduler: dict[bytes, bytes]) -> float:
-    return max(0.0, time.time() - float(scheduler.get(b"last_heartbeat", 0)))
+    return max(0.0, time.time() - (float_of(scheduler.get(b"last_heartbeat")) or 0.0))
 
 
 def _age(stamp: bytes | None) -> float:

@@ -1,5 +1,6 @@
 """The connection to Redis, the names of RQ's keys that we touch, and our scripts."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import cache, partial
@@ -57,6 +58,10 @@ REJECTED_SCHEDULES = "jobline:schedules:rejected"
 """JSON: the entries of scheduler.py that are no schedules, and why; there is none while all are right."""
 QUARANTINED = "jobline:schedules:quarantined"
 """Entries of rq-scheduler's set that are not ours to run, and why."""
+
+
+STREAM_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
+"""The id of an entry in a stream, as callers may give it back; Redis refuses numbers past 64 bits."""
 
 
 def url(settings: Settings) -> str:

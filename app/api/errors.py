@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
-from app.errors import Invalid, JoblineError, TooManyRequests, Unauthorized, Unavailable
+from app.errors import Conflict, Invalid, JoblineError, TooManyRequests, Unauthorized, Unavailable
 from app.pointers import below, place_in
 from app.redis_errors import may_pass
 
@@ -60,6 +60,8 @@ def _from_werkzeug(error: HTTPException) -> Response:
 
 
 def _from_redis(error: RedisError) -> Response:
+    if "WRONGTYPE" in str(error):
+        return render(Conflict("What Redis holds there is nothing that Jobline or RQ has written: it cannot be read"))
     if not may_pass(error):
         return _unforeseen(error)
     log.warning("redis is away: %s", type(error).__name__)

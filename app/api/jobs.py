@@ -29,7 +29,7 @@ SPOKEN_FOR = {
     *("name", "after", "each"),
 }
 """Fields of a body that are not options of a job as they stand."""
-PREFERENCE = re.compile(r"\bwait\s*=\s*(\d+)")
+PREFERENCE = re.compile(r"\bwait\s*=\s*0*([0-9]{1,9})")
 
 api = blueprint("jobs", "jobs", "/api/v1/jobs")
 

@@ -21,6 +21,7 @@ from app import changes, limits, listing, outcome
 from app.catalog import Catalog
 from app.recovery import Sweeper
 from app.redis import SCHEDULER_WAKE, SCHEDULERS
+from app.redis_errors import raise_if_away
 from app.rq_parts import Job, Queue
 from app.schedules.lease import Lease, LeaseLost
 from app.schedules.leftovers import Leftovers
@@ -71,6 +72,8 @@ class Scheduler(RQScheduler):
         self._stop = self._born = self._reconciled = False
         self._beat_at = self._look_at = 0.0
         self._looks = 0
+        self._unreadable = set[str]()
+        """Queues that were logged as such."""
         self._ahead = clock() - time.monotonic()
 
     def run(self, burst: bool = False) -> None:
@@ -137,8 +140,14 @@ class Scheduler(RQScheduler):
     def _move_delayed(self) -> None:
         """RQ's delayed jobs, and retries that wait."""
         for queue in listing.queue_names(self.connection):
-            while self.lease.hold() and changes.move_due(self.connection, queue, self._now()):
-                pass
+            try:
+                while self.lease.hold() and changes.move_due(self.connection, queue, self._now()):
+                    pass
+            except redis.ResponseError as error:
+                raise_if_away([error])
+                if queue not in self._unreadable:
+                    self._unreadable.add(queue)
+                    log.exception("a queue cannot be read, and its delayed jobs stay where they are", queue=queue)
 
     def _beat(self) -> None:
         if time.monotonic() < self._beat_at:

@@ -20,6 +20,7 @@ from app.redis import OPEN_RUNS, batches, job_key
 from app.schedules import manage, store
 from app.schedules.lease import Lease
 from app.schedules.plan import plan
+from app.schedules.rule import NAME
 from app.schedules.state import State
 from app.schedules.store import ALARMS, BATCH, PREFIX
 from app.settings import Settings
@@ -139,4 +140,5 @@ class Runner:
 
 
 def _is_ours(entry: bytes) -> bool:
-    return entry.startswith(PREFIX.encode())
+    text = entry.decode(errors="replace")
+    return text.startswith(PREFIX) and NAME.fullmatch(text.removeprefix(PREFIX)) is not None

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 import redis
+import structlog
 from redis.client import Pipeline
 
 from app import changes, job_state, queueing, webhooks
@@ -27,12 +28,15 @@ from app.redis import (
     script,
     workflow_key,
 )
+from app.redis_errors import raise_if_away
 from app.workflows import view
 from app.workflows.graph import HOOKS, Node
 from app.workflows.results import members
 
 BATCH = 500
 LIBRARY = "workflows/library"
+
+log = structlog.get_logger("jobline.scheduler")
 
 Made = list[tuple[Node, list[NewJob]]]
 
@@ -163,8 +167,13 @@ def sweep(connection: redis.Redis, number: int, parts: int = 10) -> None:
         for member in _cancel(connection, workflow.decode(), "") or ():
             changes.change(connection, f"{workflow.decode()}-{member.decode()}", "cancel")  # not what is about to begin
     for workflow in sorted(connection.smembers(WORKFLOWS_OPEN))[number % parts :: parts]:
-        for batch in batches(_open_members(connection, workflow.decode()), BATCH):
-            _note_ends(connection, workflow.decode(), batch)
+        try:
+            for batch in batches(_open_members(connection, workflow.decode()), BATCH):
+                _note_ends(connection, workflow.decode(), batch)
+        except (*view.UNREADABLE, redis.ResponseError) as error:
+            raise_if_away([error])
+            connection.srem(WORKFLOWS_OPEN, workflow)
+            log.exception("a workflow cannot be read, and is looked after no more", workflow=repr(workflow))
 
 
 def _open_members(connection: redis.Redis, workflow: str) -> Iterator[str]:
