@@ -1,8 +1,8 @@
 -- Change a job that has not started: 'ok', 'again' if its meta is not what was expected, else the state that forbids
 -- it, nil if there is no such job. What is left is what RQ 2.12 would have written had it been enqueued so.
 -- KEYS: job hash. ARGV: id, now (RQ's format), another queue or '', when to run (seconds, 'now', or '' as it was), 1 to
--- put it at the front, 1 if the timeout changes, 1 if meta is expected, the meta, then fields with new values.
--- Begins with move.lua.
+-- put it at the front, 1 if the timeout changes, 1 if meta is expected, the meta, how many queues there may be or '',
+-- then fields with new values. 'queues' if there would be more. Begins with queue_limit.lua and move.lua.
 local job, id, now, at = KEYS[1], ARGV[1], ARGV[2], ARGV[4]
 local front, expected = ARGV[5] == '1', ARGV[7] == '1' and ARGV[8]
 local said = redis.call('HMGET', job, 'status', 'origin', 'meta', 'ttl', 'enqueue_at_front', 'waits_for')
@@ -10,6 +10,7 @@ local state, old = said[1], said[2] or ''
 if not state then return nil end
 if expected and (said[3] or '') ~= expected then return 'again' end
 local queue = ARGV[3] ~= '' and ARGV[3] or old
+if ARGV[9] ~= '' and one_too_many(queue, ARGV[9]) then return 'queues' end
 local later = at ~= '' and at ~= 'now' and at
 
 -- It waits for no limit any more: the next claim asks again.
@@ -72,5 +73,5 @@ else
 end
 
 move_limits(job, old, queue)
-redis.call('HSET', job, 'origin', queue, unpack(ARGV, 9))
+redis.call('HSET', job, 'origin', queue, unpack(ARGV, 10))
 return 'ok'

@@ -15,6 +15,7 @@ from app import changes, job_state, limits, queueing
 from app.catalog import Arguments, Catalog, Function
 from app.errors import Conflict, Invalid, NotFound
 from app.options import Retry
+from app.queue_limit import limit_for, too_many
 from app.redis import job_key, moment, script
 from app.serializer import JSON
 from app.settings import Settings
@@ -37,7 +38,7 @@ def requeue(
     """Put a failed, stopped or canceled job back, with what is given in place of what was; `timeout` in seconds.
 
     Raises:
-        NotFound, Conflict: it is in another state.
+        NotFound, Conflict: it is in another state, or there would be too many queues.
         Invalid: the arguments do not fit its function, or there is no such function any more.
         TooLarge: the arguments exceed ARGUMENTS_LIMIT.
     """
@@ -49,7 +50,7 @@ def requeue(
     if retry:
         waits = retry.waits()
         fields |= {"retries_left": len(waits), "retry_intervals": orjson.dumps(waits)}
-    changes.requeue(connection, job_id, queue or "", fields)
+    changes.requeue(connection, job_id, queue or "", fields, limit_for(queue, settings))
 
 
 def _new_call(
@@ -91,6 +92,7 @@ def before_start(
     connection: redis.Redis,
     job_id: str,
     queue: str | None = None,
+    queue_limit: int | None = None,
     at: datetime | None = None,
     at_front: bool = False,
     timeout: int | None = None,
@@ -99,10 +101,11 @@ def before_start(
 ) -> None:
     """Change a job that has not started: where and when it runs, its timeout in seconds, its labels.
 
+    `queue_limit`: how many queues there may be with `queue`.
     A moment `at` that is past means now. A deferred job may change its queue and labels only.
 
     Raises:
-        NotFound, Conflict: it has started or ended, or is deferred.
+        NotFound, Conflict: it has started or ended, or is deferred; or there would be too many queues.
     """
     due = at and (math.ceil(at.timestamp()) if at > datetime.now(UTC) else "now")
     fields: dict[str, str | bytes | int] = {}
@@ -114,17 +117,20 @@ def before_start(
         meta = b"" if tags is None else connection.hget(job_key(job_id), "meta") or b""
         if tags is not None:
             fields["meta"] = _tagged(meta, tags)
-        outcome = script(connection, "move", "amend")(
+        outcome = script(connection, "queue_limit", "move", "amend")(
             keys=[job_key(job_id)],
             args=[
                 job_id, moment(datetime.now(UTC)), queue or "", due or "", int(at_front), int(timeout is not None),
-                int(tags is not None), meta, *chain.from_iterable(fields.items()),
+                int(tags is not None), meta, "" if queue_limit is None else queue_limit,
+                *chain.from_iterable(fields.items()),
             ],
         )  # fmt: skip
         if outcome != b"again":
             break
     if outcome is None:
         raise NotFound(f"No job {job_id!r}")
+    if outcome == b"queues":
+        raise too_many(queue or "", queue_limit)
     if outcome == b"deferred":
         raise Conflict(f"Job {job_id} is deferred: only its queue, tags and description can be changed")
     if outcome != b"ok":

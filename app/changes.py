@@ -11,13 +11,14 @@ from redis.client import Pipeline
 from rq.command import send_command
 
 from app.errors import Conflict, NotFound
+from app.queue_limit import too_many
 from app.redis import ENDING, QUEUES, ended_key, job_key, moment, queue_key, registry_key, script
 from app.settings import get_settings
 
 Action = Literal["cancel", "requeue", "delete"]
 SCRIPTS: dict[Action, tuple[str, ...]] = {
     "cancel": (*ENDING, "cancel"),
-    "requeue": ("workflows/library", "workflows/reopen", "move", "requeue"),
+    "requeue": ("workflows/library", "workflows/reopen", "queue_limit", "move", "requeue"),
     "delete": ("delete",),
 }
 STOP_WITHIN = 1.0  # seconds for a job that was claimed to begin
@@ -51,16 +52,23 @@ def stop(connection: redis.Redis, job_id: str, wait: float = 0) -> bool:
 
 
 def requeue(
-    connection: redis.Redis, job_id: str, queue: str = "", fields: Mapping[str, str | bytes | int] | None = None
+    connection: redis.Redis,
+    job_id: str,
+    queue: str = "",
+    fields: Mapping[str, str | bytes | int] | None = None,
+    limit: int | None = None,
 ) -> None:
     """Put a failed, stopped or canceled job back at the end of its queue, or of another.
 
-    `fields` of its hash are written in the same step.
+    `fields` of its hash are written in the same step; `limit`: how many queues there may be with the other one.
 
     Raises:
         NotFound, Conflict: it is in another state.
     """
-    outcome = _change(connection, job_id, "requeue", queue, *chain.from_iterable((fields or {}).items()))
+    more = chain.from_iterable((fields or {}).items())
+    outcome = _change(connection, job_id, "requeue", queue, "" if limit is None else limit, *more)
+    if outcome == "queues":
+        raise too_many(queue, limit)
     if outcome != "ok":
         raise Conflict(f"Job {job_id} is {outcome}: only a failed, stopped or canceled job can be requeued")
 

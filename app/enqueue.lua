@@ -1,15 +1,18 @@
 -- Write new jobs that need nothing looked up, in one step and one round trip; what is written is what `write` of
--- app/queueing.py writes. Returns 1, or what the receipt's key holds already: then nothing is written.
+-- app/queueing.py writes. Returns 1; or what the receipt's key holds already, or, in a list, the queue that would be one
+-- too many: then nothing is written. Begins with queue_limit.lua.
 -- KEYS: hash of the first job, the receipt's key if there is one. ARGV: what the receipt is to hold, for how many
--- seconds, then for each job: id, queue, where ('LPUSH', 'RPUSH', or the seconds since 1970 for which it is scheduled),
+-- seconds, names of queues that may be too many, how many there may be, then for each job: id, queue, where ('LPUSH', 'RPUSH', or the seconds since 1970 for which it is scheduled),
 -- ttl or '', how many words its hash has but for what is blank, those words.
 if redis.call('EXISTS', KEYS[1]) == 1 then return 1 end -- sent again, for its answer was lost
 if KEYS[2] then
   local held = redis.call('GET', KEYS[2])
   if held then return held end
-  redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2])
 end
-local lists, told, n = {}, {}, 3
+local refused = one_too_many(ARGV[3], ARGV[4])
+if refused then return { refused } end
+if KEYS[2] then redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2]) end
+local lists, told, n = {}, {}, 5
 local function into(groups, name, id)
   local group = groups[name] or {}
   group[#group + 1], groups[name] = id, group

@@ -16,7 +16,7 @@ import redis
 from redis.client import Pipeline
 from rq.utils import get_call_string
 
-from app import changes, events, limits, unique, webhooks
+from app import changes, events, limits, queue_limit, unique, webhooks
 from app.catalog import Function
 from app.errors import Conflict, Invalid, TooLarge
 from app.limits import Held
@@ -60,6 +60,8 @@ class NewJob:
     at_front: bool = False
     meta: dict[str, Any] = field(default_factory=dict)
     limits: Held = field(default_factory=list)
+    queue_limit: int | None = None
+    """How many queues there may be with its own; None: its queue is always taken."""
     lock: unique.Lock | None = None
     ours: dict[str, Any] = field(default_factory=dict, repr=False)
     """Fields of its hash that RQ does not know, and no tool shows: there may be a secret among them."""
@@ -145,7 +147,7 @@ def enqueue(connection: redis.Redis, jobs: list[NewJob], receipt: Receipt | None
     """Queue, schedule or defer each job; `status` is set on it. Their ids, or those of the jobs that are unique before.
 
     Raises:
-        Conflict: an id that the caller chose is taken, or a unique job is there already.
+        Conflict: an id that the caller chose is taken, a unique job is there already, or there are too many queues.
         Invalid: a job to depend on does not exist or can no longer finish.
     """
     if not any(job.named or job.lock or job.depends_on for job in jobs):
@@ -158,6 +160,7 @@ def enqueue(connection: redis.Redis, jobs: list[NewJob], receipt: Receipt | None
     if receipt:
         receipt.claim()
     watched = [job_key(job_id) for job_id in (*chosen, *parents)] + [*locks] + ([receipt.key] if receipt else [])
+    watched += queue_limit.watched(jobs)
     first, written = jobs[0], list[str]()
 
     def check_and_write(pipeline: Pipeline) -> list[str]:
@@ -170,6 +173,7 @@ def enqueue(connection: redis.Redis, jobs: list[NewJob], receipt: Receipt | None
             raise Conflict(f"There is a job with id {taken[0]!r} already")
         status_of: dict[str, bytes | None] = {p: pipeline.hget(job_key(p), "status") for p in parents}
         _place(jobs, status_of)
+        queue_limit.check(pipeline, jobs)
         holder_of = {key: holder for key, lock in locks.items() if (holder := _holder(pipeline, lock))}
         pipeline.multi()
         ids, new = _unique(pipeline, jobs, holder_of)
@@ -192,11 +196,15 @@ def _enqueue_plain(connection: redis.Redis, jobs: list[NewJob], receipt: Receipt
     if receipt:
         keys.append(receipt.key)
         words = [receipt.value(ids), receipt.kept]
+    names, limit = queue_limit.limited(jobs)
+    words += (" ".join(names), limit)
     for job in jobs:
         where = job.at and math.ceil(job.at.timestamp()) if job.status == "scheduled" else job.push
         fields = [word for pair in job.said().items() for word in pair]
         words += (job.id, job.queue, where, job.ttl or "", len(fields), *fields)
-    held = script(connection, "enqueue")(keys=keys, args=words)
+    held = script(connection, "queue_limit", "enqueue")(keys=keys, args=words)
+    if isinstance(held, list):
+        raise queue_limit.too_many(held[0].decode(), limit)
     if receipt and held != 1:
         receipt.judge(held)
     return ids
@@ -314,6 +322,7 @@ def prepare(
     meta = {**given.pop("meta", {}), **({"tags": tags} if tags else {})}
     defaults = {
         "queue": queue,
+        "queue_limit": queue_limit.limit_for(queue, settings),
         "timeout": options.timeout or settings.job_timeout,
         "ttl": options.ttl,
         "result_ttl": settings.result_ttl if options.result_ttl is None else options.result_ttl,

@@ -1,14 +1,16 @@
 -- Put a job that failed, was stopped or canceled back on its queue: 'ok', else its state, nil if unknown.
 -- KEYS: job hash, note of its end. ARGV: id, now (RQ's format), now (seconds), seconds to keep a note, and if need be
--- another queue or '', and fields with new values. Begins with workflows/reopen.lua and move.lua.
+-- another queue or '', how many queues there may be with it or '', and fields with new values. 'queues' if there would
+-- be more. Begins with workflows/reopen.lua, queue_limit.lua and move.lua.
 local state = redis.call('HGET', KEYS[1], 'status')
 if not state then return nil end
 local registries = { failed = 'failed', stopped = 'failed', canceled = 'canceled' }
 local registry = registries[state]
 if not registry then return state end
+if (ARGV[6] or '') ~= '' and one_too_many(ARGV[5], ARGV[6]) then return 'queues' end
 local queue, id = redis.call('HGET', KEYS[1], 'origin') or '', ARGV[1]
 redis.call('ZREM', 'rq:' .. registry .. ':' .. queue, id)
-for n = 6, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[n], ARGV[n + 1]) end
+for n = 7, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[n], ARGV[n + 1]) end
 if ARGV[5] and ARGV[5] ~= '' then
   move_limits(KEYS[1], queue, ARGV[5])
   queue = ARGV[5]

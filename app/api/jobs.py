@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from flask import Response, request
 
-from app import amend, bulk, changes, job_state, listing, outcome, queueing, waiting, webhooks
+from app import amend, bulk, changes, job_state, listing, outcome, queue_limit, queueing, waiting, webhooks
 from app.api.auth import requires
 from app.api.context import answer, context, note, page
 from app.api.once import answered, kept, once
@@ -108,7 +108,8 @@ def amend_job(path: JobPath, body: AmendBody) -> Response:
     """Change when, where and how a job runs that has not started; a deferred one its queue and labels only."""
     said = {name: value for name, value in body if value is not None}
     at = _moment(said.pop("delay", None), said.pop("at", None))
-    amend.before_start(context().redis, path.job_id, at=at, **said)
+    limit = queue_limit.limit_for(body.queue, context().settings)
+    amend.before_start(context().redis, path.job_id, at=at, queue_limit=limit, **said)
     return answer(_job_after(path.job_id, 0))
 
 

@@ -23,6 +23,7 @@ from app.recovery import Sweeper
 from app.redis import SCHEDULER_WAKE, SCHEDULERS
 from app.redis_errors import raise_if_away
 from app.rq_parts import Job, Queue
+from app.schedules.empty_queues import EmptyQueues
 from app.schedules.lease import Lease, LeaseLost
 from app.schedules.leftovers import Leftovers
 from app.schedules.orphans import Orphans
@@ -69,6 +70,7 @@ class Scheduler(RQScheduler):
         self.reconciler = Reconciler(connection, catalog, settings, self.lease)
         self.sweeper, self.orphans = Sweeper(connection), Orphans(connection)
         self.leftovers, self.unserved = Leftovers(connection, clock), UnservedQueues(connection)
+        self.empty_queues = EmptyQueues(connection, settings.queue_names)
         self._stop = self._born = self._reconciled = False
         self._beat_at = self._look_at = 0.0
         self._looks = 0
@@ -130,6 +132,7 @@ class Scheduler(RQScheduler):
             self.orphans.look(self._now())
             self.leftovers.look()
             self.unserved.look()
+            self.empty_queues.look()
         until_limit = limits.look(self.connection)
         due, following = self.runner.run_due(self._now())
         if due:

@@ -120,7 +120,7 @@ class Runner:
     def _made(self, state: State, runs: list[datetime]) -> list[NewJob]:
         """The runs of these due moments; or the schedule is set aside, if they cannot be made."""
         try:
-            jobs = [manage.new_run(state, self.catalog, self.settings, due) for due in runs]
+            jobs = [manage.new_run(self.connection, state, self.catalog, self.settings, due) for due in runs]
         except JoblineError as error:
             state.set_aside(error.detail)
             self._notes.add(log.error, "a schedule cannot run, and is set aside", state.name, reason=error.detail)

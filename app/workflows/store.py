@@ -13,7 +13,7 @@ import redis
 import structlog
 from redis.client import Pipeline
 
-from app import changes, job_state, queueing, webhooks
+from app import changes, job_state, queue_limit, queueing, webhooks
 from app.errors import Conflict, NotFound
 from app.options import Webhook
 from app.queueing import NewJob, Receipt
@@ -113,24 +113,27 @@ class NewWorkflow:
 
 
 def create(connection: redis.Redis, flow: NewWorkflow, receipt: Receipt | None) -> None:
-    """Write a workflow, and queue what needs nothing."""
+    """Write a workflow, and queue what needs nothing. Raises Conflict: there would be too many queues."""
     if receipt:
         receipt.claim()
+    jobs = [job for _, made in (*flow.nodes, *flow.hooks) for job in made]
 
     def write(pipeline: Pipeline) -> None:
         if pipeline.exists(workflow_key(flow.id)):
             return  # the transaction had held, and its answer was lost
         if receipt:
             receipt.judge(pipeline.get(receipt.key))
+        queue_limit.check(pipeline, jobs)
         pipeline.multi()
         pipeline.hset(workflow_key(flow.id), mapping=flow.hash)
         pipeline.zadd(WORKFLOWS, {flow.id: flow.created_at.timestamp()})
         pipeline.sadd(WORKFLOWS_OPEN, flow.id)
-        queueing.write(pipeline, [job for _, jobs in (*flow.nodes, *flow.hooks) for job in jobs])
+        queueing.write(pipeline, jobs)
         if receipt and (value := receipt.value([flow.id])):
             pipeline.set(receipt.key, value, ex=receipt.kept)
 
-    connection.transaction(write, workflow_key(flow.id), *([receipt.key] if receipt else []))
+    keys = [workflow_key(flow.id), *([receipt.key] if receipt else []), *queue_limit.watched(jobs)]
+    connection.transaction(write, *keys)
 
 
 def _shown(node: Node) -> dict[str, Any]:

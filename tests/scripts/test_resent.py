@@ -17,6 +17,7 @@ from app.options import JOB_EVENTS, Breaker, Limit, Webhook
 from app.recovery import Outcome
 from app.redis import ENDING, moment, script, source
 from app.rq_parts import Job
+from app.schedules.empty_queues import EmptyQueues
 from app.schedules.orphans import Orphans
 from app.settings import get_settings
 from app.sources import Source
@@ -76,7 +77,7 @@ def sends(*names: str) -> Callable[[Scene], Scene]:
     return note
 
 
-@sends("enqueue")
+@sends("queue_limit", "enqueue")
 def enqueued(client: Resent) -> None:
     jobs = [prepared(), prepared(at_front=True), prepared(ttl=60), prepared(at=later())]
     queueing.enqueue(client, jobs)
@@ -139,20 +140,20 @@ def delayed_jobs_moved(client: Resent) -> None:
     assert changes.move_due(client, "default", later() + timedelta(seconds=2)) == 2
 
 
-@sends("move", "amend")
+@sends("queue_limit", "move", "amend")
 def a_queued_job_put_in_front(client: Resent) -> None:
     put(client, "other")
     put(client, "job")
     amend.before_start(client, "job", at_front=True)
 
 
-@sends("move", "amend")
+@sends("queue_limit", "move", "amend")
 def a_queued_job_put_off(client: Resent) -> None:
     put(client, "job", concurrency=Limit(1, by="queue"))
     amend.before_start(client, "job", at=later(), queue="other", tags=["red"], timeout=7)
 
 
-@sends("move", "amend")
+@sends("queue_limit", "move", "amend")
 def a_scheduled_job_changed(client: Resent) -> None:
     put(client, "other")
     put(client, "job", at=later(), ttl=60)
@@ -190,6 +191,15 @@ def a_member_whose_key_is_gone(client: Resent) -> None:
     changes.cancel(client, "gone")
     client.delete("rq:job:gone")
     script(client, "schedules/forget")(keys=["rq:canceled:default"], args=["rq:job:", "job", "gone"])
+
+
+@sends("schedules/remove_queues")
+def empty_queues(client: Resent) -> None:
+    client.sadd("rq:queues", "rq:queue:empty")
+    look = EmptyQueues(client, [])
+    look.look()
+    look._next_at = 0.0
+    look.look()
 
 
 @sends("schedules/remove")
