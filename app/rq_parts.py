@@ -24,7 +24,7 @@ from app.options import Discard, Misuse, Retry
 from app.quarantine import FAILED
 from app.redis import QUEUES, registry_key, script
 from app.redis_errors import may_pass
-from app.serializer import JSON
+from app.serializer import JSON, checked
 from app.settings import get_settings
 from app.workflows.results import with_results
 
@@ -143,9 +143,9 @@ class Job(rq.job.Job):
         return super().to_dict(include_meta, include_result)
 
     def save_meta(self) -> None:
-        """As RQ 2.12's, but it does not bring back a job that is gone."""
+        """As RQ 2.12's, but it does not bring back a job that is gone. Raises TypeError, TooDeep."""
         self._keep_progress()
-        script(self.connection, "update")(keys=[self.key], args=["meta", self.serializer.dumps(self.meta)])
+        script(self.connection, "update")(keys=[self.key], args=["meta", checked(self.meta)])
 
     def _keep_progress(self) -> None:
         """Its meta in Redis has a progress that this copy of it may not have: it must not be lost with a save."""
