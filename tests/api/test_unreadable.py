@@ -1,4 +1,4 @@
-"""What another has written into Redis hides nothing: an entry that cannot be read is listed as such, with the reason."""
+"""What another has written into Redis hides nothing: an entry that cannot be read is listed with the reason."""
 
 import time
 from typing import Any
