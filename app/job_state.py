@@ -13,12 +13,13 @@ import redis
 
 from app.catalog import name_of
 from app.hash_values import float_of, int_of, json_of, strings_of, text_of, time_of, utc_of
-from app.redis import job_key, registry_key, results_key
 from app.redis_errors import raise_if_away
+from app.redis_keys import job_key, registry_key, results_key
 from app.serializer import JSON
 
 ENDED = ("finished", "failed", "stopped", "canceled")
 SUCCESSFUL = b"1"  # rq.results.Result.Type (RQ 2.12)
+FAILED = b"2"
 RETRIED = b"4"
 LIMITS = {"rate": "rate_limit", "slots": "concurrency", "breaker": "breaker"}
 """Kinds of limits, with which their ids begin, and their names in options."""

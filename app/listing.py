@@ -9,8 +9,8 @@ from app import merge
 from app.errors import Conflict, NotFound
 from app.hash_values import float_of, int_of, text_of
 from app.queues import paused
-from app.redis import QUEUES, WORKERS, queue_key, registry_key
 from app.redis_errors import raise_if_away
+from app.redis_keys import QUEUES, WORKERS, queue_key, registry_key
 from app.selection import Selection
 from app.sources import REGISTRY_OF, Source
 

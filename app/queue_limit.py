@@ -1,21 +1,20 @@
 """QUEUE_LIMIT: no request makes more queues than that; the scheduler and the dashboard look at each queue there is.
 
-Queues named in QUEUES, and those that are there, are always taken. New names are checked in the step that writes the
-jobs: in its script (queue_limit.lua), or in its transaction, which then watches the set of queues.
+Queues named in QUEUES, and those that are there, are always taken. New names are checked by the script that writes the
+jobs (enqueue/queue_limit.lua); those of schedules when they are put, and before each run.
 """
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import redis
-from redis.client import Pipeline
 
 from app.errors import Conflict
-from app.redis import QUEUES, queue_key
+from app.redis_keys import QUEUES, queue_key
 from app.settings import Settings
 
 if TYPE_CHECKING:
-    from app.queueing import NewJob
+    from app.enqueue.new_job import NewJob
 
 
 def limit_for(queue: str | None, settings: Settings) -> int | None:
@@ -29,12 +28,18 @@ def limited(jobs: Iterable["NewJob"]) -> tuple[list[str], int]:
     return list(limit_of), min(limit_of.values(), default=0)
 
 
-def watched(jobs: Iterable["NewJob"]) -> list[str]:
-    """What a transaction watches that writes these jobs, and calls `check`."""
-    return [QUEUES] if limited(jobs)[0] else []
+def words(jobs: Iterable["NewJob"]) -> dict[str, str | int]:
+    """Arguments of a script that writes these jobs."""
+    names, limit = limited(jobs)
+    return {"limited_queues": " ".join(names), "queue_limit": limit} if names else {}
 
 
-def check(connection: redis.Redis | Pipeline, jobs: Sequence["NewJob"]) -> None:
+def refusal(queue: bytes, jobs: Iterable["NewJob"]) -> Conflict:
+    """What a script says by its name of a queue that would be one too many."""
+    return too_many(queue.decode(), limited(jobs)[1])
+
+
+def check(connection: redis.Redis, jobs: Sequence["NewJob"]) -> None:
     """Raises Conflict: there would be too many queues. Costs a round trip if a queue is not one of QUEUES."""
     names, limit = limited(jobs)
     if not names:

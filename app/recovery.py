@@ -29,8 +29,10 @@ from app import job_state, limits, listing
 from app.catalog import Function
 from app.outcome import follow_up
 from app.quarantine import quarantine
-from app.redis import ENDING, LEASES, WORKERS, job_key, moment, registry_key, results_key, script
+from app.redis import moment
+from app.redis_keys import LEASES, WORKERS, job_key, registry_key
 from app.rq_parts import Job, Queue, catalog
+from app.scripts import Script
 from app.settings import get_settings
 
 RENEW_EVERY = 3.0  # seconds
@@ -43,6 +45,8 @@ WORKER_KEPT = 480  # seconds, as RQ 2.12 keeps the hash of a worker; its next be
 MARK = 12  # characters of an execution's id that say whose it is
 NOT_BEGUN = "claimed, but not begun"
 LOST = "WorkerLost: the worker died while it ran this job"
+
+RECOVER = Script("lifecycle/recover")
 
 log = structlog.get_logger("jobline.recovery")
 
@@ -113,14 +117,19 @@ def recover(
         quarantine(connection, job_id.encode(), queue, error)
         job = {}
     now, outcome = datetime.now(UTC), decide(job)
-    settled = script(connection, "limits/library", *ENDING, "recover")(
-        keys=[registry_key("wip", queue), job_key(job_id), results_key(job_id)],
-        args=[
-            queue, job_id, execution_id, outcome, moment(now), now.timestamp(),
-            b64encode(zlib.compress(reason.encode())),
-            _number(job.get(b"failure_ttl"), get_settings().failure_ttl), _wait(job), _began_at(job),
-        ],
-    )  # fmt: skip
+    settled = RECOVER(
+        connection,
+        queue=queue,
+        id=job_id,
+        execution=execution_id,
+        outcome=outcome.value,
+        now=moment(now),
+        now_seconds=now.timestamp(),
+        reason=b64encode(zlib.compress(reason.encode())),
+        failure_ttl=_number(job.get(b"failure_ttl"), get_settings().failure_ttl),
+        wait=_wait(job),
+        began_at=_began_at(job),
+    )
     if not settled:
         return None
     log.warning("job recovered", job_id=job_id, queue=queue, outcome=outcome.value, reason=reason.splitlines()[-1])

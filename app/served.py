@@ -11,8 +11,8 @@ import redis
 import structlog
 
 from app import listing
-from app.redis import WORKERS, queue_key
 from app.redis_errors import raise_if_away
+from app.redis_keys import WORKERS, queue_key
 
 REFRESH_AFTER = 2.0  # seconds until what is known is read again in the background
 LONGEST_KNOWN = 5.0  # seconds until it is read again before it is used

@@ -15,9 +15,11 @@ import redis
 from redis.client import Pipeline
 
 from app.errors import BadRequest
-from app.redis import queue_key, registry_key, script
 from app.redis_errors import raise_if_away
+from app.redis_keys import queue_key, registry_key
+from app.scripts import Script
 
+PAGE = Script("redis/page")
 REGISTRY_OF = {
     "queued": "queued",
     "started": "wip",
@@ -65,8 +67,8 @@ class Source:
         if self.registry == "queued":
             return connection.lrange(queue_key(self.queue), -count, -1)
         score, last = place or ("", "")
-        key, args = registry_key(self.registry, self.queue), [score, last.encode("latin-1"), count]
-        return script(connection, "page")(keys=[key], args=args)
+        key = registry_key(self.registry, self.queue)
+        return PAGE(connection, key=key, score=score, last=last.encode("latin-1"), count=count)
 
     def entries(self, answer: Any) -> list[tuple[str, Place]]:
         """What `ask` was answered, or the error of a key of another type, which has none."""

@@ -15,7 +15,7 @@ from app import outbound, signing
 from app.errors import Invalid, NotFound
 from app.hash_values import utc_of
 from app.options import Discard, JobEvent, Retry, Webhook, WorkflowEvent
-from app.redis import DISABLED_WEBHOOKS
+from app.redis_keys import DISABLED_WEBHOOKS
 from app.retry_after import parse as parse_retry_after
 from app.serializer import JSON, utc
 from app.settings import Settings, get_settings

@@ -21,6 +21,7 @@ import redis
 import jobs
 from app import catalog, embedded, function, job_state
 from app.settings import Settings, get_settings
+from tests.preloaded import Process, forkable, preloaded
 from tests.receiver import Receiver, listening
 
 ROOT = Path(__file__).parent.parent
@@ -185,8 +186,10 @@ class Project:
     def write(self, module: str, source: str) -> None:
         (self.folder / "jobs" / f"{module}.py").write_text(source)
 
-    def start(self, *words: str, **environment: str) -> subprocess.Popen[bytes]:
+    def start(self, *words: str, **environment: str) -> subprocess.Popen[bytes] | Process:
         env = {**os.environ, "REDIS_URL": self.url, "DATA_DIR": str(self.folder / "data"), **environment}
+        if forkable(words):
+            return preloaded().start(words, self.folder, env)
         return subprocess.Popen(
             [sys.executable, *words],
             cwd=self.folder,

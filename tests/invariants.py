@@ -140,5 +140,7 @@ def _left_over(found: Contents, jobs: dict[str, Job]) -> Iterator[str]:
             continue
         elif key.startswith(("jobline:limit:", "jobline:limits:", "jobline:workflow:")):
             continue
+        if key.startswith(("jobline:unique:", "jobline:idempotency:", "jobline:unreadable:")) and lives > 0:
+            continue
         if not 0 < lives <= 1000:
             yield f"{key} is kept for {lives} s"

@@ -9,6 +9,7 @@ from flask import Response, request
 from app import job_state
 from app.api.auth import requires
 from app.api.context import answer, context, unreadable
+from app.api.disclosure import shown
 from app.api.openapi import blueprint
 from app.api.schemas.jobs import Job
 from app.api.schemas.schedules import Preview, PreviewBody, ScheduleBody, Schedules, SchedulesQuery
@@ -96,7 +97,7 @@ def trigger(path: NamePath) -> Response:
     found = context()
     job_id = manage.trigger(found.redis, path.name, found.catalog, found.settings, datetime.now(UTC))
     job = job_state.fetch(found.redis, [job_id])[0]
-    return answer(job, 202, Location=f"/api/v1/jobs/{job_id}")
+    return answer(job and shown(job), 202, Location=f"/api/v1/jobs/{job_id}")
 
 
 def _answer(name: str, status: int = 200) -> Response:

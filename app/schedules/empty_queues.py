@@ -10,11 +10,14 @@ import redis
 import structlog
 
 from app import listing
-from app.redis import batches, script
+from app.redis import batches
+from app.scripts import Script
 from app.served import served_queues
 
 LOOK_EVERY = 60.0  # seconds
 BATCH = 250  # queues in one step
+
+REMOVE = Script("lifecycle/remove_queues")
 
 log = structlog.get_logger("jobline.scheduler")
 
@@ -40,7 +43,7 @@ class EmptyQueues:
         unserved = set(listing.queue_names(self.connection)) - self.kept - served_queues(self.connection)
         removed = 0
         for names in batches(unserved & self._unserved, BATCH):
-            removed += int(script(self.connection, "schedules/remove_queues")(keys=[], args=names))
+            removed += int(REMOVE(self.connection, names))
         if removed:
             log.info("empty queues of no worker are removed", queues=removed)
         self._unserved = unserved

@@ -6,10 +6,11 @@ from typing import Any
 import redis
 from redis.client import Pipeline
 
-from app import queue_limit, queueing
+from app import queue_limit
 from app.catalog import Catalog
+from app.enqueue import new_job
+from app.enqueue.new_job import NewJob
 from app.errors import Conflict, JoblineError, NotFound
-from app.queueing import NewJob
 from app.schedules import store
 from app.schedules.rule import Schedule, When
 from app.schedules.state import State
@@ -105,7 +106,7 @@ def new_run(connection: redis.Redis, state: State, catalog: Catalog, settings: S
     schedule = state.schedule
     function = catalog.get(schedule.function)
     meta = {"schedule": schedule.name, "scheduled_for": utc(due)}
-    job = queueing.prepare(function, settings, schedule.args, schedule.kwargs, meta=meta, **_said(schedule))
+    job = new_job.prepare(function, settings, schedule.args, schedule.kwargs, meta=meta, **_said(schedule))
     queue_limit.check(connection, [job])
     state.ran(job.id, due)
     return job
@@ -119,10 +120,9 @@ def shown_to_rq(schedule: Schedule, catalog: Catalog, settings: Settings) -> New
     """
     function = catalog.wanted(schedule.function, "#/function")
     function.check(schedule.args, schedule.kwargs)
-    return queueing.prepare(
-        function, settings, schedule.args, schedule.kwargs, id=PREFIX + schedule.name, status="scheduled",
-        **_said(schedule),
-    )  # fmt: skip
+    return new_job.prepare(
+        function, settings, schedule.args, schedule.kwargs, id=PREFIX + schedule.name, **_said(schedule)
+    )
 
 
 def shown_or_why(schedule: Schedule, catalog: Catalog, settings: Settings) -> NewJob | str:

@@ -20,8 +20,8 @@ from rq_scheduler import Scheduler as RQScheduler
 from app import changes, limits, listing, outcome
 from app.catalog import Catalog
 from app.recovery import Sweeper
-from app.redis import SCHEDULER_WAKE, SCHEDULERS
 from app.redis_errors import raise_if_away
+from app.redis_keys import SCHEDULER_WAKE, SCHEDULERS
 from app.rq_parts import Job, Queue
 from app.schedules.empty_queues import EmptyQueues
 from app.schedules.lease import Lease, LeaseLost

@@ -14,9 +14,10 @@ from redis.client import Pipeline
 
 from app import job_state
 from app.catalog import Catalog
+from app.enqueue.new_job import NewJob
 from app.errors import JoblineError
-from app.queueing import NewJob
-from app.redis import OPEN_RUNS, batches, job_key
+from app.redis import batches
+from app.redis_keys import OPEN_RUNS, job_key
 from app.schedules import manage, store
 from app.schedules.lease import Lease
 from app.schedules.plan import plan

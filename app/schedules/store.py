@@ -13,10 +13,11 @@ from redis.client import Pipeline
 from redis.exceptions import WatchError
 from rq_scheduler import Scheduler as RQScheduler
 
-from app import queueing
+from app.enqueue.new_job import NewJob
+from app.enqueue.write import add as add_jobs
 from app.errors import BadRequest, Conflict, NotFound
-from app.queueing import NewJob
-from app.redis import (
+from app.redis import moment
+from app.redis_keys import (
     BROKEN_SCHEDULES,
     OPEN_RUNS,
     QUARANTINED,
@@ -36,6 +37,14 @@ PREFIX = "schedule-"
 """Of the id of a schedule's entry, and of the job that shows it to rq-scheduler's tools."""
 BATCH = 100
 """Schedules in one transaction."""
+BLANK = dict.fromkeys(
+    (
+        "success_callback_name", "failure_callback_name", "stopped_callback_name", "started_at", "ended_at",
+        "last_heartbeat", "worker_name", "group_id",
+    ),
+    "",
+)  # fmt: skip
+"""What RQ writes of any new job."""
 
 Answer = TypeVar("Answer")
 Found = State | Unreadable | None
@@ -170,8 +179,9 @@ def write(
     for state in states:
         pipeline.hset(schedule_key(state.name), mapping=state.hash())
     for job in shown:
-        pipeline.hset(job_key(job.id), mapping=job.hash())
-    queueing.write(pipeline, runs)
+        fixed = {"created_at": moment(job.created_at), "status": "scheduled"}
+        pipeline.hset(job_key(job.id), mapping={**BLANK, **fixed, **job.fields()})
+    add_jobs(pipeline, runs)
     alarms = {PREFIX + state.name: state.schedule.jittered(state.due) for state in states if state.due}
     silent = [PREFIX + state.name for state in states if not state.due]
     if states:

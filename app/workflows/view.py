@@ -6,8 +6,9 @@ import redis
 
 from app import job_state
 from app.errors import BadRequest, Conflict, NotFound
-from app.redis import WORKFLOWS, batches, job_key, workflow_key
+from app.redis import batches
 from app.redis_errors import raise_if_away
+from app.redis_keys import WORKFLOWS, job_key, workflow_key
 from app.serializer import JSON, text_of
 from app.workflows.results import members
 

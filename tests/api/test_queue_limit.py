@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from rq import Queue
 
 from app.catalog import Catalog
-from app.redis import QUEUES
+from app.redis_keys import QUEUES
 from app.schedules import empty_queues
 from app.schedules.empty_queues import EmptyQueues
 from app.schedules.process import Scheduler

@@ -8,7 +8,7 @@ import redis
 from flask.testing import FlaskClient
 
 from app.catalog import Catalog
-from app.redis import AUDIT, QUEUES, SCHEDULES, WORKERS, WORKFLOWS, WORKFLOWS_OPEN
+from app.redis_keys import AUDIT, QUEUES, SCHEDULES, WORKERS, WORKFLOWS, WORKFLOWS_OPEN
 from app.schedules.process import Scheduler
 from app.schedules.store import ALARMS
 from app.settings import Settings

@@ -14,8 +14,9 @@ import redis
 import rq
 from rq.serializers import JSONSerializer
 
-from app import pools
-from app.redis import SCHEDULER_WAKE, Client, connect, script
+from app import limits, pools
+from app.redis import Client, connect
+from app.redis_keys import SCHEDULER_WAKE
 from app.settings import get_settings
 from app.wire import pack
 from tests.conftest import RQ_WORKER, Project, Server, free_port, until
@@ -127,7 +128,7 @@ def by_a_wire(client: Client) -> None:
 
 
 def by_a_script(client: Client) -> None:
-    script(client, "limits/library", "limits/look")(keys=[], args=[])
+    limits.look(client)
 
 
 USES = [by_the_client, by_a_wire, by_a_script]

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -134,7 +135,9 @@ def test_a_change_and_a_claim_win_or_lose_cleanly(
         put(valkey, str(number), "kinds.note", str(log), str(number), 0.004 * (number % 4 == 0), job_timeout=50)
     until(lambda: valkey.zcard("rq:finished:a"))  # the worker is at work
     answers: dict[str, int] = {}
+    end = time.monotonic() + 30
     while valkey.llen("rq:queue:a"):
+        assert time.monotonic() < end
         for job_id in valkey.lrange("rq:queue:a", 0, 2):
             if job_id.decode() not in answers:
                 answers[job_id.decode()] = client.patch(f"{JOBS}/{job_id.decode()}", json=change).status_code

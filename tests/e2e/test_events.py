@@ -81,8 +81,9 @@ def server(project: Project) -> Iterator[Server]:
 
 
 @pytest.fixture
-def worker(project: Project, server: Server) -> Iterator[subprocess.Popen[bytes]]:
+def worker(project: Project, server: Server, valkey: redis.Redis) -> Iterator[subprocess.Popen[bytes]]:
     process = project.start(*RQ_WORKER, LOG_LEVEL="ERROR")
+    until(lambda: valkey.scard("rq:workers"))  # `rq worker` does not start while RQ is suspended
     yield process
     process.terminate()
     process.communicate(timeout=10)

@@ -9,8 +9,9 @@ import redis
 
 from app import recovery
 from app.recovery import LOOKS, Sweeper, mark_of
-from app.redis import LEASES, script
+from app.redis_keys import LEASES
 from app.worker.claims import KEEP
+from app.worker.keeper import BEAT
 from tests.conftest import Project, Server, status, until
 
 NAME = "w1"
@@ -44,8 +45,8 @@ def running(connection: redis.Redis, until_: float) -> None:
 
 
 def beat(connection: redis.Redis) -> list[Any]:
-    args = [NAME, "now", 480, 1, "default", "job", EXECUTION, time.time(), KEEP, 5.0]
-    return list(script(connection, "worker/beat")(keys=[f"rq:worker:{NAME}", LEASES], args=args))
+    job = {"queue": "default", "id": "job", "execution": EXECUTION, "now_seconds": time.time(), "spent": 5.0}
+    return list(BEAT(connection, worker=NAME, now="now", worker_kept=480, horse_moves=1, execution_kept=KEEP, **job))
 
 
 def test_a_live_worker_is_heard_while_memory_is_full(full: redis.Redis) -> None:

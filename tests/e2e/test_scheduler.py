@@ -13,11 +13,12 @@ from rq_scheduler import Scheduler as Stock
 
 from app import health, job_state
 from app.catalog import Catalog
+from app.enqueue.new_job import prepare
+from app.enqueue.write import enqueue
 from app.errors import Conflict, Invalid
-from app.queueing import enqueue, prepare
-from app.redis import script
 from app.schedules import cron, every, manage, once, store
 from app.schedules.lease import LASTS
+from app.schedules.orphans import PUT_BACK
 from app.schedules.process import Scheduler
 from app.schedules.rule import Schedule
 from app.schedules.state import State
@@ -414,7 +415,7 @@ def test_a_job_is_put_back_only_if_it_is_queued_and_nowhere(world: Time, place: 
     elif place.endswith("wip:default"):
         valkey.zadd("rq:wip:default", {"a-b:1" if place.startswith("another") else "a:1": 1})
     before = valkey.lrange("rq:queue:default", 0, -1)
-    assert script(valkey, "schedules/put_back")(keys=["rq:job:a"], args=["a"]) == put_back
+    assert PUT_BACK(valkey, id="a") == put_back
     assert valkey.lrange("rq:queue:default", 0, -1) == ([b"a"] if put_back else before)
     assert valkey.sismember("rq:queues", "rq:queue:default") == put_back
 

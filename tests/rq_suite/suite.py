@@ -49,6 +49,8 @@ FILES = (
 )
 """Those of RQ 2.12 that name the class Worker, or start one by a fixture or a command; the longest first."""
 ENVIRONMENT = {name: text for name, text in os.environ.items() if not name.startswith(("RQ_", "REDIS_", "PYTEST_"))}
+PYTEST = ("-p", "no:cacheprovider", "--disable-plugin-autoload", "--assert=plain")
+"""RQ's tests are of unittest: they need no plugins and no rewritten asserts, which take longer than many a file."""
 MARK = uuid.uuid4().hex
 """In the environment of every process that this one starts here."""
 
@@ -160,7 +162,7 @@ def _pytest(folder: Path, port: int, words: list[str], stock: bool) -> str:
         "RUN_SLOW_TESTS_TOO": "1",
         **({"RQ_SUITE_STOCK": "1"} if stock else {"RQ_WORKER_CLASS": "rq_suite.adapter.Worker"}),
     }
-    command = [sys.executable, "-m", "pytest", "-p", "rq_suite.plugin", "-p", "no:cacheprovider", *words]
+    command = [sys.executable, "-m", "pytest", "-p", "rq_suite.plugin", *PYTEST, *words]
     (folder / "report").touch()
     with (folder / "printed").open("w") as printed:
         process = subprocess.Popen(
