@@ -15,6 +15,7 @@ from app.catalog import Arguments, Catalog, Function
 from app.enqueue import new_job
 from app.errors import Conflict, Invalid, JoblineError, NotFound, WrongState
 from app.options import Retry
+from app.queue_limit import limit_for, too_many
 from app.redis import moment
 from app.redis_keys import job_key
 from app.scripts import Script
@@ -40,7 +41,7 @@ def requeue(
     """Put a failed, stopped or canceled job back, with what is given in place of what was; `timeout` in seconds.
 
     Raises:
-        NotFound, Conflict: it is in another state.
+        NotFound, Conflict: it is in another state, or there would be too many queues.
         Invalid: the arguments do not fit its function, or there is no such function any more.
         TooLarge: the arguments exceed ARGUMENTS_LIMIT.
     """
@@ -52,7 +53,7 @@ def requeue(
     if retry:
         waits = retry.waits()
         fields |= {"retries_left": len(waits), "retry_intervals": orjson.dumps(waits)}
-    changes.requeue(connection, job_id, queue or "", fields)
+    changes.requeue(connection, job_id, queue or "", fields, limit_for(queue, settings))
 
 
 def _new_call(
@@ -99,6 +100,7 @@ def before_start(
     connection: redis.Redis,
     job_id: str,
     queue: str | None = None,
+    queue_limit: int | None = None,
     at: datetime | None = None,
     delay: float | None = None,
     at_front: bool = False,
@@ -108,11 +110,11 @@ def before_start(
 ) -> None:
     """Change a job that has not started: where and when it runs, its timeout in seconds, its labels.
 
-    A moment `at` that is past means now; `delay` is seconds from now. A deferred job may change its
-    queue and labels only.
+    A moment `at` that is past means now; `delay` is seconds from now. A deferred job may change its queue and labels
+    only. `queue_limit`: how many queues there may be with `queue`.
 
     Raises:
-        NotFound, Conflict: it has started or ended, or is deferred.
+        NotFound, Conflict: it has started or ended, or is deferred; or there would be too many queues.
     """
     fields: dict[str, str | bytes | int] = {}
     if timeout is not None:
@@ -135,15 +137,19 @@ def before_start(
             changes_timeout=int(timeout is not None),
             changes_meta=int(tags is not None),
             old_meta=meta,
+            queue_limit="" if queue_limit is None else queue_limit,
         )
         if outcome != b"again":
             break
     if outcome is None:
         raise NotFound(f"No job {job_id!r}")
+    if outcome == b"queues":
+        raise too_many(queue or "", queue_limit)
     if outcome == b"deferred":
         raise WrongState(f"Job {job_id}", "deferred", "only its queue, tags and description can be changed")
     if outcome != b"ok":
-        raise WrongState(f"Job {job_id}", outcome.decode(), "only a job that has not started can be changed")
+        status = outcome.decode(errors="replace")
+        raise WrongState(f"Job {job_id}", status, "only a job that has not started can be changed")
 
 
 def _tagged(meta: bytes, tags: list[str]) -> bytes:

@@ -11,6 +11,7 @@ from redis.client import Pipeline
 from rq.command import send_command
 
 from app.errors import NotFound, WrongState
+from app.queue_limit import too_many
 from app.redis import moment
 from app.redis_keys import job_key
 from app.scripts import Script
@@ -49,16 +50,22 @@ def stop(connection: redis.Redis, job_id: str, wait: float = 0) -> bool:
 
 
 def requeue(
-    connection: redis.Redis, job_id: str, queue: str = "", fields: Mapping[str, str | bytes | int] | None = None
+    connection: redis.Redis,
+    job_id: str,
+    queue: str = "",
+    fields: Mapping[str, str | bytes | int] | None = None,
+    limit: int | None = None,
 ) -> None:
     """Put a failed, stopped or canceled job back at the end of its queue, or of another.
 
-    `fields` of its hash are written in the same step.
+    `fields` of its hash are written in the same step; `limit`: how many queues there may be with the other one.
 
     Raises:
         NotFound, Conflict: it is in another state.
     """
-    outcome = _required(request_requeue(connection, job_id, queue, fields), job_id)
+    outcome = _required(request_requeue(connection, job_id, queue, fields, limit), job_id)
+    if outcome == "queues":
+        raise too_many(queue, limit)
     if outcome != "ok":
         raise WrongState(f"Job {job_id}", outcome, "only a failed, stopped or canceled job can be requeued")
 
@@ -77,7 +84,7 @@ def delete(connection: redis.Redis, job_id: str) -> None:
 def _required(outcome: bytes | None, job_id: str) -> str:
     if outcome is None:
         raise NotFound(f"No job {job_id!r}")
-    return outcome.decode()
+    return outcome.decode(errors="replace")
 
 
 def change(connection: redis.Redis | Pipeline, job_id: str, action: Action, reason: str = "") -> Any:
@@ -105,10 +112,12 @@ def request_requeue(
     job_id: str,
     queue: str = "",
     fields: Mapping[str, str | bytes | int] | None = None,
+    limit: int | None = None,
 ) -> Any:
     """As `change`, to another queue and with new values of fields of its hash."""
     words = list(chain.from_iterable((fields or {}).items()))
-    return REQUEUE(connection, words, id=job_id, now=moment(datetime.now(UTC)), other_queue=queue)
+    most = "" if limit is None else limit
+    return REQUEUE(connection, words, id=job_id, now=moment(datetime.now(UTC)), other_queue=queue, queue_limit=most)
 
 
 def move_due(connection: redis.Redis, queue: str, now: datetime, limit: int = 1000) -> int:

@@ -28,6 +28,7 @@ from rq_dashboard import web
 from werkzeug.exceptions import BadRequest, Conflict, MethodNotAllowed, NotFound
 
 from app import changes, errors
+from app.redis_keys import WORKERS
 from app.serializer import JSON
 
 UNREADABLE = "(unreadable)"
@@ -116,7 +117,7 @@ class Queue(rq.Queue):
     @classmethod
     def all(cls, connection: redis.Redis, *_: Any, **__: Any) -> list[Any]:
         prefix = cls.redis_queue_namespace_prefix
-        keys = [as_text(key) for key in connection.smembers(cls.redis_queues_keys)]
+        keys = [key.decode(errors="replace") for key in connection.smembers(cls.redis_queues_keys)]
         return [cls(key.removeprefix(prefix), connection=connection) for key in keys if key.startswith(prefix)]
 
     def fetch_job(self, job_id: str) -> Job | None:
@@ -147,6 +148,12 @@ class Worker(rq.Worker):
     def _set_connection(self, connection: redis.Redis) -> redis.Redis:
         """RQ's own raises the time limit of the connection, which is not the dashboard's."""
         return connection
+
+    @classmethod
+    def all(cls, connection: redis.Redis | None = None, *_: Any, **__: Any) -> list[Any]:
+        assert connection is not None
+        keys = sorted(key.decode(errors="replace") for key in connection.smembers(WORKERS))
+        return [worker for key in keys if (worker := cls.find_by_key(key, connection=connection))]
 
     @classmethod
     def find_by_key(cls, *args: Any, **kwargs: Any) -> Any:

@@ -16,7 +16,7 @@ import redis
 import structlog
 from redis.client import Pipeline
 
-from app.redis_keys import EVENTS
+from app.redis_keys import EVENTS, STREAM_ID
 
 KEPT = 600  # seconds
 MOST = 100_000  # entries, as in events.lua
@@ -57,6 +57,8 @@ def _events(place: bytes, raw: dict[bytes, bytes]) -> Iterator[Event]:
 
 def number(place: str) -> tuple[int, int]:
     """A place as numbers, in whose order places are. Raises ValueError."""
+    if not STREAM_ID.fullmatch(place):
+        raise ValueError("not the id of an entry")
     milliseconds, _, count = place.partition("-")
     return int(milliseconds), int(count)
 

@@ -9,7 +9,9 @@ import redis
 
 from app import served
 from app.errors import Unavailable
+from app.hash_values import float_of
 from app.redis import seconds_now
+from app.redis_errors import raise_if_away
 from app.redis_keys import READY, SCHEDULERS, WORKERS
 
 FRESH = 30.0  # seconds
@@ -106,8 +108,13 @@ def _age_of_leader(schedulers: list[dict[bytes, bytes]], now: float) -> float | 
 
 def _schedulers(connection: redis.Redis) -> list[dict[bytes, bytes]]:
     """Those that live, as far as is known."""
-    keys = connection.smembers(SCHEDULERS)
-    found = [(key, connection.hgetall(key)) for key in keys]
+    keys = list(connection.smembers(SCHEDULERS))
+    with connection.pipeline(transaction=False) as pipeline:
+        for key in keys:
+            pipeline.hgetall(key)
+        answers = pipeline.execute(raise_on_error=False)
+    raise_if_away(answers)
+    found = [(key, answer) for key, answer in zip(keys, answers, strict=True) if isinstance(answer, dict)]
     gone = [key for key, one in found if not one]
     if gone:
         connection.srem(SCHEDULERS, *gone)
@@ -116,7 +123,7 @@ def _schedulers(connection: redis.Redis) -> list[dict[bytes, bytes]]:
 
 def _since(scheduler: dict[bytes, bytes], now: float) -> float:
     """Seconds, by the clock of Redis; one that was put back makes a beat old until the next one."""
-    return abs(now - float(scheduler.get(b"last_heartbeat", 0)))
+    return abs(now - (float_of(scheduler.get(b"last_heartbeat")) or 0.0))
 
 
 def _age(stamp: bytes | None) -> float:

@@ -22,7 +22,7 @@ def resume(connection: redis.Redis, queue: str) -> None:
 
 def paused(connection: redis.Redis) -> set[str]:
     """Their names."""
-    return {name.decode() for name in connection.smembers(PAUSED)}
+    return {name.decode(errors="replace") for name in connection.smembers(PAUSED)}
 
 
 def empty(connection: redis.Redis, queue: str) -> int:

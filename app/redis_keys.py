@@ -4,6 +4,7 @@ Scripts use the same names (app/scripts.py): a function here is a function there
 lists them with the fields of each hash; it is generated from this module.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -40,6 +41,9 @@ def _constant(name: str, pattern: str, kind: str, lives: str, about: str) -> str
     DECLARED[name] = Declared(pattern, kind, lives, about)
     return pattern
 
+
+STREAM_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
+"""The id of an entry in a stream, as callers may give it back; Redis refuses numbers past 64 bits."""
 
 ALWAYS = "always"
 WITH_JOB = "as long as the job's hash"

@@ -5,7 +5,7 @@ import math
 import time
 import zlib
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -19,13 +19,14 @@ from rq.utils import utcformat
 
 from app import coroutines, events, job_state, log, outcome, progress, retry_after
 from app.catalog import Catalog, name_of
+from app.errors import NotFound
 from app.function_options import checked_retry
 from app.options import Discard, Misuse, Retry
 from app.redis import now as redis_now
 from app.redis_errors import may_pass
 from app.redis_keys import QUEUES, registry_key
 from app.scripts import Script
-from app.serializer import JSON
+from app.serializer import JSON, checked
 from app.settings import get_settings
 from app.workflows.results import with_results
 
@@ -54,6 +55,14 @@ def override_catalog(functions: Catalog) -> Iterator[None]:
     finally:
         _override = outer
         catalog.cache_clear()
+
+
+def _callback(name: str | None) -> Callable[..., Any] | None:
+    """Raises NotFound: it is no function that callers may enqueue."""
+    try:
+        return catalog().get(name_of(name)).call if name else None
+    except NotFound as error:
+        raise NotFound(f"callback {name!r} is refused: {error.detail}") from None
 
 
 class Follows(NamedTuple):
@@ -164,9 +173,9 @@ class Job(rq.job.Job):
         return super().to_dict(include_meta, include_result)
 
     def save_meta(self) -> None:
-        """As RQ 2.12's, but it does not bring back a job that is gone."""
+        """As RQ 2.12's, but it does not bring back a job that is gone. Raises TypeError, TooDeep."""
         self._keep_progress()
-        SET_FIELD(self.connection, id=self.id, field="meta", value=self.serializer.dumps(self.meta))
+        SET_FIELD(self.connection, id=self.id, field="meta", value=checked(self.meta))
 
     def _keep_progress(self) -> None:
         """Its meta in Redis has a progress that this copy of it may not have: it must not be lost with a save."""

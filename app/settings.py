@@ -40,6 +40,8 @@ class Settings(BaseSettings):
     workers: NonNegativeInt = 1
     queues: str = "high,default,low,webhooks"
     """Comma-separated, in order of priority: what `rq worker` takes when it is named no queue."""
+    queue_limit: PositiveInt = 100
+    """How many queues there may be: a request is refused that would make another, unless QUEUES names it."""
 
     api_keys: SecretStr = SecretStr("")
     """`name:scope+scope:sha256` entries, separated by commas or new lines; `python -m app keys new` makes one."""

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
 from app.api.disclosure import told
-from app.errors import MAX_LISTED, Invalid, JoblineError, TooManyRequests, Unauthorized, Unavailable
+from app.errors import MAX_LISTED, Conflict, Invalid, JoblineError, TooManyRequests, Unauthorized, Unavailable
 from app.pointers import below, errors_of, place_in
 from app.redis_errors import may_pass
 
@@ -87,6 +87,8 @@ def _from_werkzeug(error: HTTPException) -> Response:
 
 
 def _from_redis(error: RedisError) -> Response:
+    if "WRONGTYPE" in str(error):
+        return render(Conflict("What Redis holds there is nothing that Jobline or RQ has written: it cannot be read"))
     if not may_pass(error):
         return _unforeseen(error)
     log.warning("redis is away: %s", type(error).__name__)

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from flask import Response, g, request
 
-from app import amend, api_keys, bulk, changes, job_state, listing, outcome, waiting, webhooks
+from app import amend, api_keys, bulk, changes, job_state, listing, outcome, queue_limit, waiting, webhooks
 from app.api import once
 from app.api.auth import requires
 from app.api.context import answer, context, note, page
@@ -30,7 +30,7 @@ SPOKEN_FOR = {
     *("name", "after", "each"),
 }
 """Fields of a body that are not options of a job as they stand."""
-PREFERENCE = re.compile(r"\bwait\s*=\s*(\d+)")
+PREFERENCE = re.compile(r"\bwait\s*=\s*0*([0-9]{1,9})")
 
 api = blueprint("jobs", "jobs", "/api/v1/jobs")
 
@@ -107,7 +107,8 @@ def get_job(path: JobPath) -> Response:
 def amend_job(path: JobPath, body: AmendBody) -> Response:
     """Change when, where and how a job runs that has not started; a deferred one its queue and labels only."""
     said = {name: value for name, value in body if value is not None}
-    amend.before_start(context().redis, path.job_id, **said)
+    limit = queue_limit.limit_for(body.queue, context().settings)
+    amend.before_start(context().redis, path.job_id, queue_limit=limit, **said)
     return answer(shown(_job_after(path.job_id, 0)))
 
 

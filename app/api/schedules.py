@@ -8,7 +8,7 @@ from flask import Response, request
 
 from app import job_state
 from app.api.auth import requires
-from app.api.context import answer, context
+from app.api.context import answer, context, unreadable
 from app.api.disclosure import shown
 from app.api.openapi import blueprint
 from app.api.schemas.jobs import Job
@@ -19,7 +19,7 @@ from app.errors import Invalid
 from app.redis import now
 from app.schedules import manage, store
 from app.schedules.rule import NAME, Schedule, When
-from app.schedules.state import State
+from app.schedules.state import State, Unreadable
 from app.serializer import utc
 
 NEXT_RUNS = 10
@@ -33,10 +33,12 @@ def list_schedules(query: SchedulesQuery) -> Response:
     """Schedules by name; entries of scheduler.py that are set aside; and what was found that is not ours to run."""
     connection = context().redis
     names = store.names(connection, query.cursor or "", query.limit)
-    found = [state for state in store.read(connection, names).values() if isinstance(state, State)]
+    found = store.read(connection, names)
+    states = [state for state in found.values() if isinstance(state, State)]
+    bad = [{"name": name, "reason": str(why)} for name, why in found.items() if isinstance(why, Unreadable)]
     cursor = names[-1] if len(names) == query.limit else None
-    others = {"quarantined": store.quarantined(connection), "rejected": store.rejected(connection)}
-    return answer({"schedules": _as_json(found), "next_cursor": cursor, **others})
+    others = {"quarantined": store.quarantined(connection), "rejected": store.rejected(connection), **unreadable(bad)}
+    return answer({"schedules": _as_json(states), "next_cursor": cursor, **others})
 
 
 @api.post("/preview", responses={200: Preview})

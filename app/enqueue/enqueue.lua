@@ -1,16 +1,18 @@
 -- Write new jobs, all or none, in one step. Returns { 'ok', ids } ({ 'ok' } if they are those of the jobs), or
 -- { 'kept', value } if the receipt's key holds something, or what forbids it: { 'taken', id }, { 'unique', holder, status },
--- { 'running', holder }, { 'parent', number of the job, number of the parent, status or '' }, numbers from 1.
+-- { 'running', holder }, { 'queues', name }, { 'parent', number of the job, number of the parent, status or '' }, numbers from 1.
 -- `receipt`: the key of an idempotent request, kept for `receipt_seconds` as { request, answer } (JSON), or { request, ids }
 -- if the answer is not known. `is_new`: 1 if the ids cannot have been written before.
--- args: now_seconds is_new receipt? receipt_seconds? receipt_request? receipt_answer?
+-- args: now_seconds is_new limited_queues? queue_limit? receipt? receipt_seconds? receipt_request? receipt_answer?
 -- rest: jobs
--- uses: enqueue/library enqueue/receipt
+-- uses: enqueue/library enqueue/queue_limit enqueue/receipt
 local jobs, any_extra = read_jobs(JOBS)
 if receipt ~= '' then
   local kept = redis.call('GET', receipt)
   if kept then return { 'kept', kept } end
 end
+local refused = one_too_many(limited_queues, queue_limit)
+if refused then return { 'queues', refused } end
 local ids, problem, replaced
 if any_extra then
   ids, problem, replaced = check_jobs(jobs)

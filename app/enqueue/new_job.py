@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from rq.utils import get_call_string
 
-from app import limits, webhooks
+from app import limits, queue_limit, webhooks
 from app.catalog import Function
 from app.enqueue import unique
 from app.errors import Invalid, TooLarge
@@ -46,6 +46,8 @@ class NewJob:
     at_front: bool = False
     meta: dict[str, Any] = field(default_factory=dict)
     limits: Held = field(default_factory=list)
+    queue_limit: int | None = None
+    """How many queues there may be with its own; None: its queue is always taken."""
     lock: unique.Lock | None = None
     extra_fields: dict[str, Any] = field(default_factory=dict, repr=False)
     """Fields of its hash that RQ does not know, and no tool shows: there may be a secret among them."""
@@ -170,6 +172,7 @@ def prepare(
     meta = {**given.pop("meta", {}), **({"tags": tags} if tags else {})}
     defaults = {
         "queue": queue,
+        "queue_limit": queue_limit.limit_for(queue, settings),
         "timeout": options.timeout or settings.job_timeout,
         "ttl": options.ttl,
         "result_ttl": settings.result_ttl if options.result_ttl is None else options.result_ttl,

@@ -11,6 +11,7 @@ from typing import Any
 import redis
 from redis.client import Pipeline
 
+from app import queue_limit
 from app.enqueue.idempotency import Answer, Receipt
 from app.enqueue.new_job import NewJob
 from app.errors import Conflict, Invalid, WrongState
@@ -31,18 +32,25 @@ def enqueue(connection: redis.Redis, jobs: Sequence[NewJob], receipt: Receipt | 
     """Queue, schedule or defer each job, unless `receipt` is of a request that was answered before.
 
     Raises:
-        Conflict: an id that the caller chose is taken, or a unique job is there already.
+        Conflict: an id that the caller chose is taken, or a unique job is there already, or there are too many queues.
         Invalid: a job to depend on does not exist or can no longer finish; or the receipt is of another request.
     """
     chosen = [job.id for job in jobs if job.named]
     if len(chosen) != len(set(chosen)):
         raise Conflict("The same id is given twice")
     outcome, *details = ENQUEUE(
-        connection, words_of(jobs), now_seconds=_now(), is_new=0, **(receipt.words() if receipt else {})
+        connection,
+        words_of(jobs),
+        now_seconds=_now(),
+        is_new=0,
+        **queue_limit.words(jobs),
+        **(receipt.words() if receipt else {}),
     )
     if outcome == b"kept":
         assert receipt
         return Enqueued([job.id for job in jobs], receipt.read(details[0], jobs[0].id))
+    if outcome == b"queues":
+        raise queue_limit.refusal(details[0], jobs)
     if outcome != b"ok":
         raise _refusal(outcome.decode(), details, jobs)
     return Enqueued([job_id.decode() for job_id in details[0]] if details else [job.id for job in jobs])

@@ -1,15 +1,17 @@
--- Change a job that has not started. Returns 'ok', 'again' if its meta is not the one that was expected, the status that
--- forbids it, or nil if there is no such job. What is left is what RQ 2.12 would have written had it been enqueued so.
--- `at`: when to run, in seconds since 1970, one that is past means now; or `delay`: seconds from now. `front`, `changes_timeout`, `changes_meta`: 1 or 0.
--- args: id now other_queue? at? delay? front changes_timeout changes_meta old_meta?
+-- Change a job that has not started. Returns 'ok', 'queues' if there would be too many, 'again' if its meta is not the one that
+-- was expected, the status that forbids it, or nil if there is no such job. What is left is what RQ 2.12 would have written had it been enqueued so.
+-- `at`: when to run, in seconds since 1970, one that is past means now; or `delay`: seconds from now. `front`, `changes_timeout`,
+-- `changes_meta`: 1 or 0.
+-- args: id now other_queue? at? delay? front changes_timeout changes_meta old_meta? queue_limit?
 -- rest: fields (and their new values)
--- uses: redis/job lifecycle/change_queue
+-- uses: redis/job lifecycle/change_queue enqueue/queue_limit
 local job = job_key(id)
 local status, origin, meta, at_front = unpack(redis.call('HMGET', job, 'status', 'origin', 'meta', 'enqueue_at_front'))
 if not status then return nil end
 if changes_meta == '1' and (meta or '') ~= old_meta then return 'again' end
 local old_queue = origin or ''
 local queue = other_queue ~= '' and other_queue or old_queue
+if queue_limit ~= '' and one_too_many(queue, queue_limit) then return 'queues' end
 local moves, gets_time, later = queue ~= old_queue, at ~= '' or delay ~= '', false
 if at ~= '' and tonumber(at) > clock() then later = math.ceil(at) end
 if delay ~= '' and tonumber(delay) > 0 then later = due_after(tonumber(delay)) end

@@ -12,6 +12,7 @@ import redis
 import structlog
 
 from app import changes, listing
+from app.redis_errors import raise_if_away
 from app.redis_keys import SCHEDULERS, WORKFLOWS, job_key, registry_key, workflow_key
 from app.scripts import Script
 
@@ -44,18 +45,24 @@ class Leftovers:
     def walk(self) -> Iterator[None]:
         """All of it, a step at a time."""
         for queue in listing.queue_names(self.connection):
-            with self.connection.pipeline(transaction=False) as pipeline:
-                for registry in ("finished", "failed"):  # as RQ's maintenance
-                    pipeline.zremrangebyscore(registry_key(registry, queue), 0, self.clock())
-                pipeline.execute()
-            yield from self._forget(registry_key("canceled", queue), job_key(""))
-            yield from self._forget(registry_key("deferred", queue), job_key(""))
-            yield from self._cancel_deferred(queue)
+            try:
+                yield from self._walk_queue(queue)
+            except redis.ResponseError as error:  # a key of another type
+                raise_if_away([error])
         yield from self._forget(WORKFLOWS, workflow_key(""))
         for key in self.connection.smembers(SCHEDULERS):
             if not self.connection.exists(key):
                 self.connection.srem(SCHEDULERS, key)
         yield from self._remove_keys()
+
+    def _walk_queue(self, queue: str) -> Iterator[None]:
+        with self.connection.pipeline(transaction=False) as pipeline:
+            for registry in ("finished", "failed"):  # as RQ's maintenance
+                pipeline.zremrangebyscore(registry_key(registry, queue), 0, self.clock())
+            pipeline.execute()
+        yield from self._forget(registry_key("canceled", queue), job_key(""))
+        yield from self._forget(registry_key("deferred", queue), job_key(""))
+        yield from self._cancel_deferred(queue)
 
     def _forget(self, key: str, prefix: str) -> Iterator[None]:
         """Take members out of a sorted set whose keys are gone."""

@@ -21,9 +21,11 @@ from app import changes, limits, listing, outcome
 from app.catalog import Catalog
 from app.recovery import Sweeper
 from app.redis import seconds_now
+from app.redis_errors import raise_if_away
 from app.redis_keys import CLOCK_JUMP_SECONDS, SCHEDULER_WAKE, SCHEDULERS
 from app.rq_parts import Job, Queue
 from app.schedules.clock import PutBack, RedisClock
+from app.schedules.empty_queues import EmptyQueues
 from app.schedules.lease import Lease, LeaseLost
 from app.schedules.leftovers import Leftovers
 from app.schedules.orphans import Orphans
@@ -72,9 +74,12 @@ class Scheduler(RQScheduler):
         self.reconciler = Reconciler(connection, catalog, settings, self.lease)
         self.sweeper, self.orphans = Sweeper(connection), Orphans(connection)
         self.leftovers, self.unserved = Leftovers(connection, self.clock), UnservedQueues(connection)
+        self.empty_queues = EmptyQueues(connection, settings.queue_names)
         self._stop = self._born = self._reconciled = False
         self._beat_at = self._look_at = 0.0
         self._looks = 0
+        self._unreadable = set[str]()
+        """Queues that were logged as such."""
         self._ahead: float | None = None
 
     def run(self, burst: bool = False) -> None:
@@ -135,6 +140,7 @@ class Scheduler(RQScheduler):
             self.orphans.look(self._now())
             self.leftovers.look()
             self.unserved.look()
+            self.empty_queues.look()
         until_limit = limits.look(self.connection)
         due, following = self.runner.run_due(self._now())
         if due:
@@ -145,8 +151,14 @@ class Scheduler(RQScheduler):
     def _move_delayed(self) -> None:
         """RQ's delayed jobs, and retries that wait."""
         for queue in listing.queue_names(self.connection):
-            while self.lease.hold() and changes.move_due(self.connection, queue, self._now()):
-                pass
+            try:
+                while self.lease.hold() and changes.move_due(self.connection, queue, self._now()):
+                    pass
+            except redis.ResponseError as error:
+                raise_if_away([error])
+                if queue not in self._unreadable:
+                    self._unreadable.add(queue)
+                    log.exception("a queue cannot be read, and its delayed jobs stay where they are", queue=queue)
 
     def _beat(self) -> None:
         """Say that it moves: once it has done a step, so that one which fails at every step does not seem to move."""

@@ -10,14 +10,16 @@ from typing import Any
 
 import orjson
 import redis
+import structlog
 
-from app import changes, job_state, webhooks
+from app import changes, job_state, queue_limit, webhooks
 from app.enqueue import write
 from app.enqueue.idempotency import Answer, Receipt
 from app.enqueue.new_job import NewJob
 from app.errors import Conflict, NotFound
 from app.options import Webhook
 from app.redis import batches, moment
+from app.redis_errors import raise_if_away
 from app.redis_keys import WORKFLOWS_OPEN, WORKFLOWS_STOPPING, job_key, results_key, workflow_key
 from app.scripts import Script
 from app.workflows import view
@@ -26,6 +28,8 @@ from app.workflows.results import members
 
 BATCH = 500
 CREATE, CANCEL, ADVANCE = Script("workflows/create"), Script("workflows/cancel"), Script("workflows/advance")
+
+log = structlog.get_logger("jobline.scheduler")
 
 Made = list[tuple[Node, list[NewJob]]]
 
@@ -105,6 +109,7 @@ def create(connection: redis.Redis, flow: NewWorkflow, receipt: Receipt | None =
 
     Raises:
         Invalid: the receipt is of another request.
+        Conflict: there would be too many queues.
     """
     words = [word for field in flow.hash.items() for word in field]
     jobs = [job for _, some in (*flow.nodes, *flow.hooks) for job in some]
@@ -114,8 +119,11 @@ def create(connection: redis.Redis, flow: NewWorkflow, receipt: Receipt | None =
         id=flow.id,
         seconds=flow.created_at.timestamp(),
         word_count=len(words),
+        **queue_limit.words(jobs),
         **(receipt.words() if receipt else {}),
     )
+    if outcome == b"queues":
+        raise queue_limit.refusal(kept[0], jobs)
     return receipt.read(kept[0], flow.id) if receipt and outcome == b"kept" else None
 
 
@@ -151,8 +159,13 @@ def sweep(connection: redis.Redis, number: int, parts: int = 10) -> None:
         for member in _cancel(connection, workflow.decode(), "") or ():
             changes.change(connection, f"{workflow.decode()}-{member.decode()}", "cancel")  # not what is about to begin
     for workflow in sorted(connection.smembers(WORKFLOWS_OPEN))[number % parts :: parts]:
-        for batch in batches(_open_members(connection, workflow.decode()), BATCH):
-            _note_ends(connection, workflow.decode(), batch)
+        try:
+            for batch in batches(_open_members(connection, workflow.decode()), BATCH):
+                _note_ends(connection, workflow.decode(), batch)
+        except (*view.UNREADABLE, redis.ResponseError) as error:
+            raise_if_away([error])
+            connection.srem(WORKFLOWS_OPEN, workflow)
+            log.exception("a workflow cannot be read, and is looked after no more", workflow=repr(workflow))
 
 
 def _open_members(connection: redis.Redis, workflow: str) -> Iterator[str]:

@@ -320,7 +320,7 @@ def test_failures_are_grouped(dead: redis.Redis) -> None:
     ]
     assert [group["example"] for group in answer("failures", "--queue", "low")["failures"]] == ["e"]
     assert answer("failures", "--function", "demo.add")["failures"] == []
-    assert answer("failures", "--since", "2999-01-01T00:00:00Z") == {"failures": [], "complete": True}
+    assert answer("failures", "--since", "2199-01-01T00:00:00Z") == {"failures": [], "complete": True}
 
 
 @pytest.mark.usefixtures("dead")
@@ -335,7 +335,7 @@ def test_the_audit_log_is_read() -> None:
     assert f"--cursor {first['next_cursor']}" in printed.stderr
     assert answer("audit", "--limit", "1", "--cursor", first["next_cursor"])["entries"] == [entry]
     assert answer("audit", "--actor", "nobody")["entries"] == []
-    assert answer("audit", "--since", "2999-01-01T00:00:00Z")["entries"] == []
+    assert answer("audit", "--since", "2199-01-01T00:00:00Z")["entries"] == []
 
 
 @pytest.mark.usefixtures("api")

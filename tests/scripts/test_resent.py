@@ -19,6 +19,7 @@ from app.recovery import Outcome
 from app.redis import moment
 from app.rq_parts import Job
 from app.schedules.clock import PUT_CLOCK_BACK
+from app.schedules.empty_queues import EmptyQueues
 from app.schedules.leftovers import FORGET, REMOVE
 from app.schedules.orphans import Orphans
 from app.scripts import Script
@@ -195,6 +196,15 @@ def a_member_whose_key_is_gone(client: Resent) -> None:
     changes.cancel(client, "gone")
     client.delete("rq:job:gone")
     FORGET(client, ["job", "gone"], key="rq:canceled:default", prefix="rq:job:")
+
+
+@sends("lifecycle/remove_queues")
+def empty_queues(client: Resent) -> None:
+    client.sadd("rq:queues", "rq:queue:empty")
+    look = EmptyQueues(client, [])
+    look.look()
+    look._next_at = 0.0
+    look.look()
 
 
 @sends("lifecycle/remove")

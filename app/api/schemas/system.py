@@ -21,6 +21,23 @@ class Health(BaseModel):
     rejected_schedules: dict[str, str] | None = Field(None, description="Schedules that are set aside, and why")
 
 
+class Unreadable(BaseModel):
+    """An entry that cannot be read: something else than Jobline has written it, or a version of Jobline to come."""
+
+    reason: str
+
+
+class UnreadableId(Unreadable):
+    id: str
+
+
+class UnreadableName(Unreadable):
+    name: str
+
+
+UNREADABLE = "Entries that cannot be read, and why; left out if there is none"
+
+
 class ProblemItem(BaseModel):
     detail: str
     pointer: str
