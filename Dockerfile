@@ -1,5 +1,6 @@
 # One image for every role; docker-compose.yml says which command each runs.
-FROM python:3.12-slim
+ARG PYTHON_IMAGE=python:3.12-slim
+FROM ${PYTHON_IMAGE}
 
 WORKDIR /srv
 COPY requirements.lock .

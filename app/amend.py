@@ -3,7 +3,6 @@
 Each is one script, so that a worker which claims the job at that moment takes it as it was, or as it is then.
 """
 
-import math
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
@@ -11,15 +10,20 @@ from typing import Any
 import orjson
 import redis
 
-from app import changes, job_state, limits, queueing
+from app import changes, job_state, limits
 from app.catalog import Arguments, Catalog, Function
-from app.errors import Conflict, Invalid, NotFound
+from app.enqueue import new_job
+from app.errors import Conflict, Invalid, JoblineError, NotFound, WrongState
 from app.options import Retry
-from app.redis import job_key, moment, script
+from app.queue_limit import limit_for, too_many
+from app.redis import moment
+from app.redis_keys import job_key
+from app.scripts import Script
 from app.serializer import JSON
 from app.settings import Settings
 from app.workflows.results import found_in
 
+CHANGE = Script("lifecycle/change")
 TRIES = 20  # while others change the same job
 
 
@@ -37,7 +41,7 @@ def requeue(
     """Put a failed, stopped or canceled job back, with what is given in place of what was; `timeout` in seconds.
 
     Raises:
-        NotFound, Conflict: it is in another state.
+        NotFound, Conflict: it is in another state, or there would be too many queues.
         Invalid: the arguments do not fit its function, or there is no such function any more.
         TooLarge: the arguments exceed ARGUMENTS_LIMIT.
     """
@@ -49,7 +53,7 @@ def requeue(
     if retry:
         waits = retry.waits()
         fields |= {"retries_left": len(waits), "retry_intervals": orjson.dumps(waits)}
-    changes.requeue(connection, job_id, queue or "", fields)
+    changes.requeue(connection, job_id, queue or "", fields, limit_for(queue, settings))
 
 
 def _new_call(
@@ -64,15 +68,20 @@ def _new_call(
     job = job_state.fetch(connection, [job_id])[0]
     if job is None:
         raise NotFound(f"No job {job_id!r}")
-    function = catalog.wanted(job["function"] or "", "#")
     was = (job["args"], job["kwargs"])
     call = (job["args"] if args is None else args, job["kwargs"] if kwargs is None else kwargs)
     results = found_in({"args": call[0], "kwargs": call[1]}) if job["workflow"] else ()
-    function.check(*call, unknown=[place[1:] for place, _ in results])
-    queueing.check_size(settings, *call)
-    fields: dict[str, str | bytes | int] = {"data": queueing.call_data(function.path, *call)}
-    if job["description"] == queueing.call_text(function.path, *was):
-        fields["description"] = queueing.call_text(function.path, *call)
+    try:
+        function = catalog.wanted(job["function"] or "", "#")
+        function.check(*call, unknown=[place[1:] for place, _ in results])
+        new_job.check_size(settings, *call)
+    except JoblineError as error:
+        detail = "The arguments do not fit the job"
+        error.concealed = Invalid(detail, [{"detail": "they are not those of its function", "pointer": "#"}])
+        raise
+    fields: dict[str, str | bytes | int] = {"data": new_job.call_data(function.path, *call)}
+    if job["description"] == new_job.call_text(function.path, *was):
+        fields["description"] = new_job.call_text(function.path, *call)
     held = connection.hget(job_key(job_id), "limits")
     if held and _declares(function, job["queue"], was, orjson.loads(held)):
         fields["limits"] = orjson.dumps(limits.declared(function, job["queue"], *call))
@@ -91,7 +100,9 @@ def before_start(
     connection: redis.Redis,
     job_id: str,
     queue: str | None = None,
+    queue_limit: int | None = None,
     at: datetime | None = None,
+    delay: float | None = None,
     at_front: bool = False,
     timeout: int | None = None,
     tags: list[str] | None = None,
@@ -99,12 +110,12 @@ def before_start(
 ) -> None:
     """Change a job that has not started: where and when it runs, its timeout in seconds, its labels.
 
-    A moment `at` that is past means now. A deferred job may change its queue and labels only.
+    A moment `at` that is past means now; `delay` is seconds from now. A deferred job may change its queue and labels
+    only. `queue_limit`: how many queues there may be with `queue`.
 
     Raises:
-        NotFound, Conflict: it has started or ended, or is deferred.
+        NotFound, Conflict: it has started or ended, or is deferred; or there would be too many queues.
     """
-    due = at and (math.ceil(at.timestamp()) if at > datetime.now(UTC) else "now")
     fields: dict[str, str | bytes | int] = {}
     if timeout is not None:
         fields["timeout"] = timeout
@@ -114,21 +125,31 @@ def before_start(
         meta = b"" if tags is None else connection.hget(job_key(job_id), "meta") or b""
         if tags is not None:
             fields["meta"] = _tagged(meta, tags)
-        outcome = script(connection, "move", "amend")(
-            keys=[job_key(job_id)],
-            args=[
-                job_id, moment(datetime.now(UTC)), queue or "", due or "", int(at_front), int(timeout is not None),
-                int(tags is not None), meta, *chain.from_iterable(fields.items()),
-            ],
-        )  # fmt: skip
+        outcome = CHANGE(
+            connection,
+            list(chain.from_iterable(fields.items())),
+            id=job_id,
+            now=moment(datetime.now(UTC)),
+            other_queue=queue or "",
+            at="" if at is None else at.timestamp(),
+            delay="" if delay is None else delay,
+            front=int(at_front),
+            changes_timeout=int(timeout is not None),
+            changes_meta=int(tags is not None),
+            old_meta=meta,
+            queue_limit="" if queue_limit is None else queue_limit,
+        )
         if outcome != b"again":
             break
     if outcome is None:
         raise NotFound(f"No job {job_id!r}")
+    if outcome == b"queues":
+        raise too_many(queue or "", queue_limit)
     if outcome == b"deferred":
-        raise Conflict(f"Job {job_id} is deferred: only its queue, tags and description can be changed")
+        raise WrongState(f"Job {job_id}", "deferred", "only its queue, tags and description can be changed")
     if outcome != b"ok":
-        raise Conflict(f"Job {job_id} is {outcome.decode()}: only a job that has not started can be changed")
+        status = outcome.decode(errors="replace")
+        raise WrongState(f"Job {job_id}", status, "only a job that has not started can be changed")
 
 
 def _tagged(meta: bytes, tags: list[str]) -> bytes:

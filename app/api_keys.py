@@ -51,6 +51,11 @@ def parse(entries: str) -> list[ApiKey]:
     return keys
 
 
+def share(most: int, keys: list[ApiKey]) -> int:
+    """How many of `most` places one key may hold at once: half of them if there are several keys."""
+    return max(1, most // 2) if len({key.name for key in keys}) > 1 else most
+
+
 def find(keys: list[ApiKey], key: str) -> ApiKey | None:
     """The entry of a key, compared in constant time."""
     digest, found = _digest(key), None

@@ -16,15 +16,14 @@ import redis
 import structlog
 
 from app.errors import BadRequest
-from app.redis import AUDIT
 from app.redis_errors import may_pass
+from app.redis_keys import AUDIT, STREAM_ID
 from app.serializer import JSON, utc
 
 READ_AT_MOST = 2000  # entries looked at for one page
 BATCH = 200
 MOST_LATE = 10_000  # entries that a process keeps while Redis takes none
 TRY_EVERY = 1.0  # seconds
-CURSOR = re.compile(r"\d{1,19}-\d{1,19}")
 
 log = structlog.get_logger("jobline.audit")
 
@@ -56,18 +55,23 @@ class Log:
         self._lock = threading.Lock()
         """Held by the thread that writes late entries."""
 
-    def record(self, entry: Entry) -> None:
-        """Write an entry, now or later. Never raises for what Redis says."""
-        fields = {**asdict(entry), "details": JSON.dumps(entry.details)}
-        if not self._late:
+    def record(self, entry: Entry, later: bool = False) -> None:
+        """Write an entry, now or later. Never raises for what Redis says.
+
+        `later`: Redis has just failed this request, whose caller has waited long enough.
+        """
+        fields, reason = {**asdict(entry), "details": JSON.dumps(entry.details)}, "Redis was away"
+        if not (self._late or later):
             try:
                 self._write(fields)
             except redis.RedisError as error:
-                log.warning("not in the audit log yet", error=type(error).__name__, **asdict(entry))
+                reason = type(error).__name__
                 if not may_pass(error):
+                    log.error("not in the audit log", error=reason, **asdict(entry))  # noqa: TRY400 - one line
                     return
             else:
                 return
+        log.warning("not in the audit log yet", error=reason, **asdict(entry))
         self._late.append({**fields, "happened_at": utc(datetime.now(UTC))})
         if self._lock.acquire(blocking=False):
             threading.Thread(target=self._write_later, daemon=True).start()
@@ -96,41 +100,53 @@ def page(
     actor: str | None = None,
     action: str | None = None,
     since: datetime | None = None,
-) -> tuple[list[dict[str, Any]], str | None]:
-    """Entries, newest first, and the cursor of the next page if there may be one.
+) -> tuple[list[dict[str, Any]], str | None, list[dict[str, str]]]:
+    """Entries, newest first, the cursor of the next page if there may be one, and entries that cannot be read.
 
     Raises:
         BadRequest: a cursor that was not given out here.
     """
-    if cursor is not None and not CURSOR.fullmatch(cursor):
+    if cursor is not None and not STREAM_ID.fullmatch(cursor):
         raise BadRequest("The cursor is not one of ours")
     oldest = str(max(0, int(since.timestamp() * 1000))) if since else "-"
     found: list[dict[str, Any]] = []
+    bad: list[dict[str, str]] = []
     read = 0
     while True:
         batch = connection.xrevrange(AUDIT, max=f"({cursor}" if cursor else "+", min=oldest, count=BATCH)
         for entry_id, fields in batch:
             cursor = entry_id.decode()
-            entry = _as_json(cursor, fields)
+            try:
+                entry = _as_json(cursor, fields)
+            except (KeyError, ValueError, OverflowError) as error:
+                bad.append({"id": cursor, "reason": f"{type(error).__name__}: {error}"})
+                continue
             if actor in (None, entry["actor"]) and action in (None, entry["action"]):
                 found.append(entry)
                 if len(found) == limit:
-                    return found, cursor
+                    return found, cursor, bad
         read += len(batch)
         if len(batch) < BATCH:
-            return found, None
+            return found, None, bad
         if read >= READ_AT_MOST:
-            return found, cursor
+            return found, cursor, bad
 
 
 def _as_json(entry_id: str, fields: dict[bytes, bytes]) -> dict[str, Any]:
-    said = {name.decode(): value.decode(errors="replace") for name, value in fields.items()}
+    """Raises KeyError, ValueError: it cannot be read."""
+    said = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in fields.items()}
     at = datetime.fromtimestamp(int(entry_id.partition("-")[0]) / 1000, UTC)
-    details = JSON.loads(fields[b"details"])
     return {
         "id": entry_id,
-        "at": said.pop("happened_at", utc(at)),
-        **said,
-        "status": int(said["status"]),
-        "details": details,
+        "at": said.get("happened_at", utc(at)),
+        **{name: said[name] for name in ("actor", "action", "method", "route", "target", "address")},
+        "status": _status(said["status"]),
+        "details": JSON.loads(fields[b"details"]),
     }
+
+
+def _status(text: str) -> int:
+    """Raises ValueError."""
+    if not re.fullmatch(r"[1-5][0-9]{2}", text):
+        raise ValueError("not the status of a response")
+    return int(text)

@@ -10,18 +10,17 @@ import redis
 from redis.client import Pipeline
 from rq.command import send_command
 
-from app.errors import Conflict, NotFound
-from app.redis import ENDING, QUEUES, ended_key, job_key, moment, queue_key, registry_key, script
+from app.errors import NotFound, WrongState
+from app.queue_limit import too_many
+from app.redis import moment
+from app.redis_keys import job_key
+from app.scripts import Script
 from app.settings import get_settings
 
 Action = Literal["cancel", "requeue", "delete"]
-SCRIPTS: dict[Action, tuple[str, ...]] = {
-    "cancel": (*ENDING, "cancel"),
-    "requeue": ("workflows/library", "workflows/reopen", "move", "requeue"),
-    "delete": ("delete",),
-}
+CANCEL, REQUEUE, DELETE = Script("lifecycle/cancel"), Script("lifecycle/requeue"), Script("lifecycle/delete")
+MOVE_DUE = Script("lifecycle/move_due")
 STOP_WITHIN = 1.0  # seconds for a job that was claimed to begin
-WAKE_FOR = 60  # seconds that the note of a job's end stays for those who wait
 
 
 def cancel(connection: redis.Redis, job_id: str) -> None:
@@ -30,11 +29,11 @@ def cancel(connection: redis.Redis, job_id: str) -> None:
     Raises:
         NotFound, Conflict: it has ended already.
     """
-    outcome = _change(connection, job_id, "cancel")
+    outcome = _required(change(connection, job_id, "cancel"), job_id)
     if outcome == "started" and not stop(connection, job_id, STOP_WITHIN):
         outcome = "about to begin, or has just ended"
     if outcome not in ("ok", "started"):
-        raise Conflict(f"Job {job_id} is {outcome}: only a job that has not ended can be canceled")
+        raise WrongState(f"Job {job_id}", outcome, "only a job that has not ended can be canceled")
 
 
 def stop(connection: redis.Redis, job_id: str, wait: float = 0) -> bool:
@@ -51,18 +50,24 @@ def stop(connection: redis.Redis, job_id: str, wait: float = 0) -> bool:
 
 
 def requeue(
-    connection: redis.Redis, job_id: str, queue: str = "", fields: Mapping[str, str | bytes | int] | None = None
+    connection: redis.Redis,
+    job_id: str,
+    queue: str = "",
+    fields: Mapping[str, str | bytes | int] | None = None,
+    limit: int | None = None,
 ) -> None:
     """Put a failed, stopped or canceled job back at the end of its queue, or of another.
 
-    `fields` of its hash are written in the same step.
+    `fields` of its hash are written in the same step; `limit`: how many queues there may be with the other one.
 
     Raises:
         NotFound, Conflict: it is in another state.
     """
-    outcome = _change(connection, job_id, "requeue", queue, *chain.from_iterable((fields or {}).items()))
+    outcome = _required(request_requeue(connection, job_id, queue, fields, limit), job_id)
+    if outcome == "queues":
+        raise too_many(queue, limit)
     if outcome != "ok":
-        raise Conflict(f"Job {job_id} is {outcome}: only a failed, stopped or canceled job can be requeued")
+        raise WrongState(f"Job {job_id}", outcome, "only a failed, stopped or canceled job can be requeued")
 
 
 def delete(connection: redis.Redis, job_id: str) -> None:
@@ -71,26 +76,48 @@ def delete(connection: redis.Redis, job_id: str) -> None:
     Raises:
         NotFound, Conflict: it is running.
     """
-    outcome = _change(connection, job_id, "delete")
+    outcome = _required(change(connection, job_id, "delete"), job_id)
     if outcome != "ok":
-        raise Conflict(f"Job {job_id} is {outcome}: cancel it first")
+        raise WrongState(f"Job {job_id}", outcome, "cancel it first")
 
 
-def _change(connection: redis.Redis, job_id: str, action: Action, *more: Any) -> str:
-    outcome = change(connection, job_id, action, *more)
+def _required(outcome: bytes | None, job_id: str) -> str:
     if outcome is None:
         raise NotFound(f"No job {job_id!r}")
-    return outcome.decode()
+    return outcome.decode(errors="replace")
 
 
-def change(connection: redis.Redis | Pipeline, job_id: str, action: Action, *more: Any) -> Any:
-    """Cancel, requeue or delete a job, at once or as part of a pipeline: b"ok", the state that forbids it, or None if
-    there is no such job. `more`: what its script takes besides; of `cancel` a reason."""
+def change(connection: redis.Redis | Pipeline, job_id: str, action: Action, reason: str = "") -> Any:
+    """Cancel (for a reason), requeue or delete a job, at once or as part of a pipeline.
+
+    Returns b"ok", the status that forbids it, or None if there is no such job.
+    """
+    if action == "delete":
+        return DELETE(connection, id=job_id)
+    if action == "requeue":
+        return request_requeue(connection, job_id)
     now = datetime.now(UTC)
-    if action == "cancel":
-        more = (get_settings().failure_ttl, *more)
-    keys, args = [job_key(job_id), ended_key(job_id)], [job_id, moment(now), int(now.timestamp()), WAKE_FOR, *more]
-    return script(connection, *SCRIPTS[action])(keys=keys, args=args)
+    return CANCEL(
+        connection,
+        id=job_id,
+        now=moment(now),
+        now_seconds=int(now.timestamp()),
+        default_failure_ttl=get_settings().failure_ttl,
+        reason=reason,
+    )
+
+
+def request_requeue(
+    connection: redis.Redis | Pipeline,
+    job_id: str,
+    queue: str = "",
+    fields: Mapping[str, str | bytes | int] | None = None,
+    limit: int | None = None,
+) -> Any:
+    """As `change`, to another queue and with new values of fields of its hash."""
+    words = list(chain.from_iterable((fields or {}).items()))
+    most = "" if limit is None else limit
+    return REQUEUE(connection, words, id=job_id, now=moment(datetime.now(UTC)), other_queue=queue, queue_limit=most)
 
 
 def move_due(connection: redis.Redis, queue: str, now: datetime, limit: int = 1000) -> int:
@@ -98,5 +125,4 @@ def move_due(connection: redis.Redis, queue: str, now: datetime, limit: int = 10
 
     As rq.scheduler.RQScheduler.enqueue_scheduled_jobs (RQ 2.12), in one atomic step.
     """
-    keys = [registry_key("scheduled", queue), queue_key(queue), QUEUES]
-    return script(connection, "move_due")(keys=keys, args=[now.timestamp(), moment(now), limit])
+    return int(MOVE_DUE(connection, queue=queue, now=moment(now), now_seconds=now.timestamp(), count=limit))

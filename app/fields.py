@@ -23,6 +23,8 @@ from app.options import (
 
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d")  # its beginning: a bare number is no time
 LONGEST = 10 * 365 * UNITS["d"]
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+"""Instants are within these: in any time zone, and some decades later, they can still be computed with."""
 
 
 def _written(value: object) -> object:
@@ -34,6 +36,8 @@ def _written(value: object) -> object:
 def _aware(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("Input should have a time zone, for example a final Z")
+    if not EARLIEST <= value <= LATEST:
+        raise ValueError("Input should be a time from 1970 to 2200")
     return value.astimezone(UTC)
 
 
@@ -55,7 +59,7 @@ DurationText = Annotated[str, Field(pattern=f"^{DURATION.pattern}$", description
 _Seconds = Annotated[int, Field(ge=1, le=LONGEST, description="Seconds")]
 _Keep = Annotated[int, Field(ge=-1, le=LONGEST, description="Seconds; -1: for ever")]
 _Wait = Annotated[float, Field(ge=0, le=LONGEST, allow_inf_nan=False, description="Seconds")]
-_Period = Annotated[float, Field(gt=0, le=LONGEST, allow_inf_nan=False, description="Seconds")]
+_Period = Annotated[float, Field(ge=0.001, le=LONGEST, allow_inf_nan=False, description="Seconds")]
 Flag = Annotated[bool, Field(strict=True)]
 Seconds = Annotated[_Seconds, BeforeValidator(seconds, json_schema_input_type=_Seconds | DurationText)]
 Keep = Annotated[_Keep, BeforeValidator(seconds, json_schema_input_type=_Keep | DurationText)]
@@ -63,6 +67,17 @@ Wait = Annotated[_Wait, BeforeValidator(seconds, json_schema_input_type=_Wait | 
 Period = Annotated[_Period, BeforeValidator(seconds, json_schema_input_type=_Period | DurationText)]
 Instant = Annotated[datetime, BeforeValidator(_written), AfterValidator(_aware)]
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+OWN_IDS = ("msg_", "schedule-")
+"""Beginnings of ids that the service gives: to deliveries of webhooks, and to what shows a schedule to rq-scheduler."""
+
+
+def _not_own(value: str) -> str:
+    if value.startswith(OWN_IDS):
+        raise ValueError(f"Input should not begin with {' or '.join(OWN_IDS)}: these are the service's own")
+    return value
+
+
+NewId = Annotated[Id, AfterValidator(_not_own)]
 QueueName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 NodeName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 Tag = Annotated[str, Field(min_length=1, max_length=64)]

@@ -14,7 +14,7 @@ from pydantic_core import ArgsKwargs, SchemaValidator, ValidationError
 from app.errors import Invalid
 from app.function_options import options_of
 from app.options import Options
-from app.pointers import Place, below, place_in
+from app.pointers import Place, below, errors_of, place_in
 from app.serializer import storable, text_of
 
 PACKAGE = "jobs"
@@ -166,8 +166,8 @@ class Function:
         unknown: Collection[Place] = (),
     ) -> Invalid:
         given: dict[Any, Any] = {**dict(enumerate(args)), **kwargs}
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        known = [(text_of(one["msg"]), place_in(given, one)) for one in found if not _touches(one["loc"], unknown)]
+        found = [one for one in errors_of(error) if not _touches(one["loc"], unknown)]
+        known = [(text_of(one["msg"]), place_in(given, one)) for one in found]
         errors = [{"detail": detail, "pointer": pointer(place)} for detail, place in known]
         return Invalid(f"The arguments do not fit {self.name}", errors)
 

@@ -6,24 +6,29 @@ Never runs RQ's registry clean-up, never unpickles.
 import re
 import zlib
 from base64 import b64decode
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Any
 
 import redis
 
 from app.catalog import name_of
-from app.redis import job_key, registry_key, results_key
-from app.serializer import JSON, utc
+from app.hash_values import float_of, int_of, json_of, strings_of, text_of, time_of, utc_of
+from app.redis_errors import raise_if_away
+from app.redis_keys import job_key, registry_key, results_key
+from app.serializer import JSON
 
 ENDED = ("finished", "failed", "stopped", "canceled")
 SUCCESSFUL = b"1"  # rq.results.Result.Type (RQ 2.12)
+FAILED = b"2"
 RETRIED = b"4"
 LIMITS = {"rate": "rate_limit", "slots": "concurrency", "breaker": "breaker"}
 """Kinds of limits, with which their ids begin, and their names in options."""
 OUTCOMES = {b"1": "finished", b"2": "failed", b"3": "stopped", b"4": "retried", b"5": "failed"}
 ATTEMPTS = 100  # shown at most; RQ keeps the last ten, and up to a node of the stream more
 EXCEPTION = re.compile(r"^(?P<type>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$", re.DOTALL)
+
+META = {"tags": list, "progress": dict, "schedule": str, "workflow": str, "scheduled_for": str}
+"""What we keep in a job's meta; another may have written anything there."""
 
 Raw = dict[bytes, bytes]
 
@@ -39,7 +44,7 @@ def fetch(connection: redis.Redis, job_ids: Sequence[str], history: bool = False
             pipeline.xrevrange(results_key(job_id), count=ATTEMPTS if history else 1)
         answers = pipeline.execute(raise_on_error=False)
     pairs = [(job_id, *answers[2 * n : 2 * n + 2]) for n, job_id in enumerate(job_ids)]
-    jobs = [as_json(job_id, raw, result) if isinstance(raw, dict) and raw else None for job_id, raw, result in pairs]
+    jobs = [_as_json(job_id, raw, result) for job_id, raw, result in pairs]
     if history:
         for job, (_, _, results) in zip(jobs, pairs, strict=True):
             if job:
@@ -48,46 +53,55 @@ def fetch(connection: redis.Redis, job_ids: Sequence[str], history: bool = False
     return jobs
 
 
+def _as_json(job_id: str, raw: Any, result: Any) -> dict[str, Any] | None:
+    """None: there is no such job. Raises redis.RedisError: Redis is away."""
+    raise_if_away([raw])
+    if isinstance(raw, redis.RedisError):
+        return {**as_json(job_id, {}), "error": unreadable(f"its key holds no hash: {raw}")}
+    return as_json(job_id, raw, result) if raw else None
+
+
 def _add_due_times(connection: redis.Redis, jobs: list[dict[str, Any]]) -> None:
     if not jobs:
         return
     with connection.pipeline(transaction=False) as pipeline:
         for job in jobs:
             pipeline.zscore(registry_key("scheduled", job["queue"]), job["id"])
-        for job, score in zip(jobs, pipeline.execute(), strict=True):
-            if score is not None:
-                job["scheduled_for"] = utc(datetime.fromtimestamp(score, UTC))
+        for job, score in zip(jobs, pipeline.execute(raise_on_error=False), strict=True):
+            if isinstance(score, float) and (due := utc_of(score)):
+                job["scheduled_for"] = due
                 if job["waiting_for"] and job["waiting_for"]["reason"] != "concurrency":
                     job["waiting_for"]["until"] = job["scheduled_for"]
 
 
 def as_json(job_id: str, raw: Raw, result: Any = ()) -> dict[str, Any]:
     """A job's hash, and its latest result if there is one, in the shape of the HTTP contract."""
-    function, args, kwargs = _call(raw.get(b"data", b""))
+    function, args, kwargs, problem = _call(raw.get(b"data", b""))
     latest: Raw = result[0][1] if isinstance(result, list) and result else {}
-    meta = _loads(raw.get(b"meta"))
-    status = _text(raw.get(b"status")) or "created"
+    meta = json_of(raw.get(b"meta"))
+    status = text_of(raw.get(b"status")) or "created"
+    error = _error(latest) if status in ("failed", "stopped") else _reason(raw)
     return shape(
         job_id,
         function,
         args,
         kwargs,
         meta if isinstance(meta, dict) else {},
-        queue=_text(raw.get(b"origin")),
+        queue=text_of(raw.get(b"origin")),
         status=status,
-        description=_text(raw.get(b"description")),
-        created_at=_time(raw.get(b"created_at")),
-        enqueued_at=_time(raw.get(b"enqueued_at")),
-        started_at=_time(raw.get(b"started_at")),
-        ended_at=_time(raw.get(b"ended_at")),
-        attempts=_int(raw.get(b"attempts")) or (1 if raw.get(b"started_at") else 0),  # stock workers do not count them
-        retries_left=_int(raw.get(b"retries_left")) or 0,
+        description=text_of(raw.get(b"description")),
+        created_at=time_of(raw.get(b"created_at")),
+        enqueued_at=time_of(raw.get(b"enqueued_at")),
+        started_at=time_of(raw.get(b"started_at")),
+        ended_at=time_of(raw.get(b"ended_at")),
+        attempts=int_of(raw.get(b"attempts")) or int(bool(raw.get(b"started_at"))),  # stock workers do not count them
+        retries_left=int_of(raw.get(b"retries_left")) or 0,
         result=_value(latest) if status == "finished" else None,
-        error=_error(latest) if status in ("failed", "stopped") else _reason(raw),
-        depends_on=_strings(raw.get(b"dependency_ids")),
-        timeout=_int(raw.get(b"timeout")),
-        worker=_text(raw.get(b"worker_name")) or None,
-        webhook=_loads(raw.get(b"webhook")),
+        error=error or (problem and unreadable(problem)),
+        depends_on=strings_of(raw.get(b"dependency_ids")),
+        timeout=int_of(raw.get(b"timeout")),
+        worker=text_of(raw.get(b"worker_name")) or None,
+        webhook=_webhook(raw.get(b"webhook")),
         waiting_for=_waiting_for(raw, latest) if status == "scheduled" else None,
     )
 
@@ -117,7 +131,7 @@ def shape(
     waiting_for: dict[str, str | None] | None = None,
 ) -> dict[str, Any]:
     """A job in the HTTP contract; what may be left out is that of a job which has not begun."""
-    tags = meta.get("tags")
+    meta = {name: value for name, value in meta.items() if isinstance(value, META.get(name, object))}
     return {
         "id": job_id,
         "function": function,
@@ -138,7 +152,7 @@ def shape(
         "result": result,
         "error": error,
         "depends_on": depends_on,
-        "tags": tags if isinstance(tags, list) else [],
+        "tags": [str(tag) for tag in meta.get("tags", ())],
         "schedule": meta.get("schedule"),
         "workflow": meta.get("workflow"),
         "timeout": timeout,
@@ -150,10 +164,10 @@ def shape(
 
 def _waiting_for(raw: Raw, latest: Raw) -> dict[str, str | None]:
     """Why a job is scheduled: for a limit (app/limits/library.lua), for its retry, or because it was delayed."""
-    kind, _, name = (_text(raw.get(b"waits_for")) or "").partition(":")
+    kind, _, name = (text_of(raw.get(b"waits_for")) or "").partition(":")
     if kind in LIMITS:
         return waiting(LIMITS[kind], name.removesuffix(":"))
-    if latest.get(b"type") == RETRIED or (not latest and (_int(raw.get(b"attempts")) or raw.get(b"started_at"))):
+    if latest.get(b"type") == RETRIED or (not latest and (int_of(raw.get(b"attempts")) or raw.get(b"started_at"))):
         return waiting("retry")  # a stock worker keeps no result of an attempt that is retried
     return waiting("delay")
 
@@ -169,14 +183,14 @@ def _history(job: dict[str, Any], results: list[tuple[bytes, Raw]]) -> list[dict
     found = []
     for number, (entry_id, said) in enumerate(results):
         error = _error(said)
-        ended_at = _seconds(said.get(b"execution_ended_at")) or int(entry_id.partition(b"-")[0]) / 1000
+        ended_at = float_of(said.get(b"execution_ended_at")) or int(entry_id.partition(b"-")[0]) / 1000
         found.append(
             {
                 "attempt": last - number,
-                "started_at": _at(_seconds(said.get(b"execution_started_at"))),
-                "ended_at": _at(ended_at),
+                "started_at": utc_of(float_of(said.get(b"execution_started_at"))),
+                "ended_at": utc_of(ended_at),
                 "outcome": OUTCOMES.get(said.get(b"type", b""), "failed"),
-                "worker": _text(said.get(b"worker_name")) or None,
+                "worker": text_of(said.get(b"worker_name")) or None,
                 "error": error and {"type": error["type"], "message": error["message"]},
             }
         )
@@ -190,21 +204,37 @@ def function_of(raw: Raw) -> str | None:
     return _call(raw.get(b"data", b""))[0]
 
 
-def _call(data: bytes) -> tuple[str | None, list[Any], dict[str, Any]]:
+def _call(data: bytes) -> tuple[str | None, list[Any], dict[str, Any], str | None]:
+    """Function, arguments, named arguments; or why they cannot be read."""
     try:
         plain = zlib.decompress(data)
     except zlib.error:
         plain = data
-    call = _loads(plain)
+    try:
+        call = JSON.loads(plain)
+    except ValueError as error:
+        return None, [], {}, str(error)
     if not (isinstance(call, list) and len(call) == 4 and isinstance(call[2], list) and isinstance(call[3], dict)):
-        return None, [], {}
-    return name_of(str(call[0])), call[2], call[3]
+        return None, [], {}, "not the call of a function"
+    return name_of(str(call[0])), call[2], call[3], None
+
+
+def unreadable(why: str) -> dict[str, str | None]:
+    """The error of a job that cannot be read, as that of one which a worker has set aside (app/quarantine.py)."""
+    return {"type": "UnreadableJob", "message": why, "traceback": ""}
+
+
+def _webhook(data: bytes | None) -> Any:
+    found = json_of(data)
+    if not (isinstance(found, dict) and isinstance(found.get("url"), str) and isinstance(found.get("events"), list)):
+        return None
+    return {"url": found["url"], "events": found["events"]}
 
 
 def _value(latest: Raw) -> Any:
     if latest.get(b"type") != SUCCESSFUL or b"return_value" not in latest:
         return None
-    return _loads(b64decode(latest[b"return_value"]))
+    return json_of(b64decode(latest[b"return_value"]))
 
 
 def _error(latest: Raw) -> dict[str, str | None] | None:
@@ -220,7 +250,7 @@ def _error(latest: Raw) -> dict[str, str | None] | None:
 
 def _reason(raw: Raw) -> dict[str, str | None] | None:
     """Why a job was canceled, if anything says so."""
-    reason = _text(raw.get(b"reason"))
+    reason = text_of(raw.get(b"reason"))
     return {"type": "Canceled", "message": reason, "traceback": ""} if reason else None
 
 
@@ -234,49 +264,3 @@ def error_of(trace: str) -> tuple[str, str]:
     if found and (frame >= 0 or ": " in last):
         return found["type"], found["message"] or ""
     return "Error", last
-
-
-def _loads(data: bytes | None) -> Any:
-    try:
-        return JSON.loads(data) if data else None
-    except ValueError:
-        return None
-
-
-def _strings(data: bytes | None) -> list[str]:
-    found = _loads(data)
-    return [str(item) for item in found] if isinstance(found, Iterable) else []
-
-
-def _text(data: bytes | None) -> str | None:
-    return data.decode(errors="replace") if data is not None else None
-
-
-def _int(data: bytes | None) -> int | None:
-    try:
-        return int(data) if data else None
-    except ValueError:
-        return None
-
-
-def _time(data: bytes | None) -> str | None:
-    text = _text(data) or ""
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return text
-
-
-def _seconds(data: bytes | None) -> float | None:
-    try:
-        return float(data) if data else None
-    except ValueError:
-        return None
-
-
-def _at(seconds: float | None) -> str | None:
-    try:
-        return utc(datetime.fromtimestamp(seconds, UTC)) if seconds is not None else None
-    except (ValueError, OverflowError, OSError):
-        return None

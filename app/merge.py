@@ -94,7 +94,7 @@ def _read(connection: redis.Redis, streams: Sequence[_Stream]) -> None:
     with connection.pipeline(transaction=False) as pipeline:
         for stream in asked:
             stream.source.ask(pipeline, stream.place, stream.size)
-        told = iter(pipeline.execute())
+        told = iter(pipeline.execute(raise_on_error=False))
     for stream in streams:
         if stream.source.looks_up(stream.place):
             answers.append(stream.source.after(connection, stream.place, stream.size))

@@ -61,15 +61,19 @@ class Retry(metaclass=_Deferred):
         """The whole seconds to wait before each retry, as RQ stores them: rounded up, for no attempt may be early."""
         if self.intervals is not None:
             return [math.ceil(as_seconds(wait)) for wait in self.intervals]
-        initial, longest = as_seconds(self.initial), as_seconds(self.max_delay)
-        plain = (min(initial * self.factor**n, longest) for n in range(self.max))
-        return [math.ceil(wait * (1 - self.jitter * random.random())) for wait in plain]  # noqa: S311 - not a secret
+        wait, longest = as_seconds(self.initial), as_seconds(self.max_delay)
+        waits = []
+        for _ in range(self.max):
+            wait = min(wait, longest)  # before it grows: a power of the factor may exceed what a float holds
+            waits.append(math.ceil(wait * (1 - self.jitter * random.random())))  # noqa: S311 - not a secret
+            wait *= self.factor
+        return waits
 
     def retries(self, error: BaseException) -> bool:
         return isinstance(error, self.on) and not isinstance(error, self.not_on)
 
 
-RATE = re.compile(r"([1-9]\d{0,5})/(\d{0,4})([smhd])")
+RATE = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,3})?([smhd])")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 

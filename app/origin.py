@@ -1,7 +1,8 @@
 """Refuses requests that a foreign web page makes: by their Host, and for unsafe methods by their origin.
 
 A page of an attacker can send requests to a service on this machine or network, with the browser's stored credentials
-(cross-site request forgery), or give its own name our address (DNS rebinding). Programs send no Origin, and pass.
+(cross-site request forgery), or give its own name our address (DNS rebinding). Programs send no Origin, and pass, but
+for the pages of the dashboard, which are for browsers alone.
 """
 
 import ipaddress
@@ -12,6 +13,9 @@ from werkzeug.datastructures import Headers
 
 from app.errors import Forbidden, Misdirected
 from app.settings import LOOPBACK, Settings
+
+BROWSERS_ONLY = "/dashboard/"
+"""Below it a request that changes something must say that a page of ours has made it: programs use the API."""
 
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::\d*)?")  # RFC 9110, section 7.2
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")  # RFC 9110, section 9.2.1
@@ -29,7 +33,7 @@ class OriginCheck:
         self.hosts = {*LOOPBACK, settings.host.lower(), *allowed}
         self._known: set[str] = set()
 
-    def check(self, method: str, headers: Headers) -> None:
+    def check(self, method: str, path: str, headers: Headers) -> None:
         """Let a request pass that programs, or the service's own pages, have made.
 
         Raises:
@@ -47,6 +51,8 @@ class OriginCheck:
         origin, site = headers.get("Origin"), headers.get("Sec-Fetch-Site")
         if (site and site not in OWN_PAGES) or (origin is not None and authority(origin) != host.lower()):
             raise Forbidden("A page of another origin may not change anything here")
+        if origin is None and path.startswith(BROWSERS_ONLY):
+            raise Forbidden("The dashboard changes something only for its own pages: programs use the API")
 
     def _is_ours(self, host: str) -> bool:
         parts = HOST.fullmatch(host)

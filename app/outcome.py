@@ -1,7 +1,7 @@
 """What follows the end of a job, exactly once, whoever is killed: an outbox.
 
-The field `follow` of a job's hash says what follows, in words. Its `workflow` goes on in the very step that ends it.
-For its `webhook` that step puts a copy of the hash, with the result, into the stream `jobline:outbox`. Whoever comes by
+The workflow of a job goes on in the very step that ends the job. For its webhook that step puts a copy of the job's
+hash, with the result, into the stream `jobline:outbox`. Whoever comes by
 (the horse that ran the job, whoever canceled or recovered it, the scheduler) makes of an entry the job that follows:
 it is written in the transaction that removes the entry.
 """
@@ -15,22 +15,26 @@ import redis
 import structlog
 from redis.client import Pipeline
 
-from app import job_state, queueing, webhooks
+from app import job_state, webhooks
+from app.enqueue import write
+from app.enqueue.new_job import NewJob
 from app.job_state import Raw
-from app.queueing import NewJob
-from app.redis import ENDING, OUTBOX, job_key, moment, source
+from app.redis import moment
+from app.redis_keys import OUTBOX, job_key
+from app.scripts import Script
 from app.serializer import JSON
 from app.settings import get_settings
 from app.workflows import view
 
 BATCH = 50  # entries: each holds a whole job
 
+NOTE_END = Script("lifecycle/note_end")
+
 log = structlog.get_logger("jobline.outcome")
 
 
 def note(
     pipeline: Pipeline,
-    key: str | bytes,
     job_id: str,
     status: str,
     ended_at: datetime | None,
@@ -42,8 +46,7 @@ def note(
     """
     said = {"status": status, "ended_at": moment(ended_at or datetime.now(UTC)), **result}
     words = [word for pair in said.items() for word in pair]
-    # by its text: a script that Redis has forgotten would let the rest of the transaction hold
-    pipeline.eval(source(*ENDING, "note_end"), 1, key, secrets.token_hex(8), job_id, *words)
+    NOTE_END.add_to(pipeline, words, id=job_id, token=secrets.token_hex(8))
 
 
 def follow_up(connection: redis.Redis) -> int:
@@ -63,19 +66,19 @@ def _settle(connection: redis.Redis, entry: bytes, job: NewJob | None) -> None:
         connection.xdel(OUTBOX, entry)
         return
 
-    def write(pipeline: Pipeline) -> None:
+    def settle(pipeline: Pipeline) -> None:
         if pipeline.xrange(OUTBOX, entry, entry):  # else another was faster
             pipeline.multi()
-            queueing.write(pipeline, [job])
+            write.add(pipeline, [job])
             pipeline.xdel(OUTBOX, entry)
 
-    connection.transaction(write, job_key(job.id))
+    connection.transaction(settle, job_key(job.id))
 
 
 def _following(entry: str, raw: Raw) -> NewJob | None:
     """The job that follows an end: always the same id for an entry. None for what cannot be read."""
     try:
-        if b"workflow" in raw:
+        if b"job_id" not in raw:
             flow = view.summary(raw[b"workflow"].decode(), raw)
             return _delivery(entry, raw, "workflow", flow)
         job = job_state.as_json(raw[b"job_id"].decode(), raw, [(entry, raw)])
@@ -101,5 +104,5 @@ def _delivery(entry: str, raw: Raw, kind: str, ended: dict[str, Any]) -> NewJob 
         retry_waits=webhooks.waits(),
         meta={"tags": ["webhook"]},
         description=f"{event} of {kind} {ended_id}",
-        ours={webhooks.DELIVERY_SECRET: raw.get(webhooks.SECRET.encode(), b"")},
+        extra_fields={webhooks.DELIVERY_SECRET: raw.get(webhooks.SECRET.encode(), b"")},
     )  # fmt: skip

@@ -2,9 +2,19 @@
 
 from typing import Any
 
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, ValidationError
+
+MAX_DETAILED = 10_000  # errors; pydantic takes 10 us to describe one, and describes all or none
 
 Place = tuple[int | str, ...]
+
+
+def errors_of(error: ValidationError) -> list[ErrorDetails]:
+    """What is wrong with a value; beyond MAX_DETAILED a single error that says how much is."""
+    count = error.error_count()
+    if count > MAX_DETAILED:
+        return [ErrorDetails(type="too_many", loc=(), msg=f"{count} values do not fit", input=None)]
+    return error.errors(include_url=False, include_context=False, include_input=False)
 
 
 def below(start: str, *parts: object) -> str:

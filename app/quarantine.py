@@ -11,12 +11,12 @@ import redis
 import structlog
 from rq.exceptions import DeserializationError
 
-from app import outcome
-from app.redis import job_key, moment, registry_key, results_key
+from app.redis import moment
+from app.scripts import Script
 from app.serializer import JSON, Pickled
 from app.settings import get_settings
 
-FAILED = 2  # rq.results.Result.Type.FAILED (RQ 2.12)
+QUARANTINE = Script("lifecycle/quarantine")
 
 log = structlog.get_logger("jobline.worker")
 
@@ -26,38 +26,28 @@ def quarantine(
 ) -> str:
     """Fail a job for good, and its execution with it; returns the id to find it under: another if it is not UTF-8."""
     job_id = raw_id.decode(errors="backslashreplace").replace("\\", "_").replace(":", "_")
-    now, keep = datetime.now(UTC), get_settings().failure_ttl
+    now, settings = datetime.now(UTC), get_settings()
     reason = f"UnreadableJob: {_why(error)}"
-    raw_key = b"rq:job:" + raw_id
     fields = {
-        "created_at": moment(now),
-        "ended_at": moment(now),
         "enqueued_at": moment(now),
         "origin": queue,
-        "status": "failed",
         "description": f"unreadable job {job_id}",
         "data": zlib.compress(JSON.dumps(["unreadable", None, [], {}])),
-        "timeout": get_settings().job_timeout,
-        "failure_ttl": keep,
+        "timeout": settings.job_timeout,
+        "failure_ttl": settings.failure_ttl,
     }
-    result = {"type": FAILED, "worker_name": "", "exc_string": b64encode(zlib.compress(reason.encode()))}
-    key, kept = job_key(job_id), f"jobline:unreadable:{job_id}"
-    with connection.pipeline() as pipeline:
-        if connection.exists(raw_key):
-            outcome.note(pipeline, raw_key, job_id, "failed", now, **result)
-            pipeline.rename(raw_key, kept)
-        pipeline.hset(key, mapping=fields)
-        pipeline.delete(results_key(job_id))
-        pipeline.xadd(results_key(job_id), result)
-        pipeline.zadd(registry_key("failed", queue), {job_id: keep if keep < 0 else int(now.timestamp()) + keep})
-        if keep >= 0:
-            for one in (kept, key, results_key(job_id)):
-                pipeline.expire(one, keep)
-        if execution_id:
-            execution = execution_id.encode()
-            pipeline.zrem(registry_key("wip", queue), raw_id + b":" + execution)
-            pipeline.delete(b"rq:execution:" + raw_id + b":" + execution, b"rq:executions:" + raw_id)
-        pipeline.execute()
+    QUARANTINE(
+        connection,
+        [word for field in fields.items() for word in field],
+        raw_id=raw_id,
+        id=job_id,
+        queue=queue,
+        execution=execution_id or "",
+        now=moment(now),
+        now_seconds=now.timestamp(),
+        failure_ttl=settings.failure_ttl,
+        reason=b64encode(zlib.compress(reason.encode())),
+    )
     log.error("unreadable job set aside", job_id=job_id, queue=queue, reason=reason)
     return job_id
 

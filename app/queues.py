@@ -5,8 +5,10 @@ The jobs stay in RQ's list: `rq info` and the dashboard count them as ever. A st
 
 import redis
 
-from app.redis import PAUSED, queue_key, script
+from app.redis_keys import PAUSED, queue_key
+from app.scripts import Script
 
+EMPTY = Script("lifecycle/empty")
 BATCH = 500  # jobs deleted in one step
 
 
@@ -20,14 +22,14 @@ def resume(connection: redis.Redis, queue: str) -> None:
 
 def paused(connection: redis.Redis) -> set[str]:
     """Their names."""
-    return {name.decode() for name in connection.smembers(PAUSED)}
+    return {name.decode(errors="replace") for name in connection.smembers(PAUSED)}
 
 
 def empty(connection: redis.Redis, queue: str) -> int:
     """Delete all jobs that wait in it now, a batch at a time; how many."""
     left, deleted = int(connection.llen(queue_key(queue))), 0
     while left > 0:
-        taken = int(script(connection, "empty")(keys=[queue_key(queue)], args=[min(left, BATCH)]))
+        taken = int(EMPTY(connection, queue=queue, count=min(left, BATCH)))
         if taken == 0:
             break
         left, deleted = left - taken, deleted + taken

@@ -29,8 +29,10 @@ from app import job_state, limits, listing
 from app.catalog import Function
 from app.outcome import follow_up
 from app.quarantine import quarantine
-from app.redis import ENDING, LEASES, WORKERS, job_key, moment, registry_key, results_key, script
+from app.redis import moment
+from app.redis_keys import LEASES, WORKERS, job_key, registry_key
 from app.rq_parts import Job, Queue, catalog
+from app.scripts import Script
 from app.settings import get_settings
 
 RENEW_EVERY = 3.0  # seconds
@@ -43,6 +45,8 @@ WORKER_KEPT = 480  # seconds, as RQ 2.12 keeps the hash of a worker; its next be
 MARK = 12  # characters of an execution's id that say whose it is
 NOT_BEGUN = "claimed, but not begun"
 LOST = "WorkerLost: the worker died while it ran this job"
+
+RECOVER = Script("lifecycle/recover")
 
 log = structlog.get_logger("jobline.recovery")
 
@@ -113,14 +117,19 @@ def recover(
         quarantine(connection, job_id.encode(), queue, error)
         job = {}
     now, outcome = datetime.now(UTC), decide(job)
-    settled = script(connection, "limits/library", *ENDING, "recover")(
-        keys=[registry_key("wip", queue), job_key(job_id), results_key(job_id)],
-        args=[
-            queue, job_id, execution_id, outcome, moment(now), now.timestamp(),
-            b64encode(zlib.compress(reason.encode())),
-            _number(job.get(b"failure_ttl"), get_settings().failure_ttl), _wait(job), _began_at(job),
-        ],
-    )  # fmt: skip
+    settled = RECOVER(
+        connection,
+        queue=queue,
+        id=job_id,
+        execution=execution_id,
+        outcome=outcome.value,
+        now=moment(now),
+        now_seconds=now.timestamp(),
+        reason=b64encode(zlib.compress(reason.encode())),
+        failure_ttl=_number(job.get(b"failure_ttl"), get_settings().failure_ttl),
+        wait=_wait(job),
+        began_at=_began_at(job),
+    )
     if not settled:
         return None
     log.warning("job recovered", job_id=job_id, queue=queue, outcome=outcome.value, reason=reason.splitlines()[-1])
@@ -205,8 +214,9 @@ class Sweeper:
     def _expire(self) -> None:
         """Recover executions past the time that RQ gives them: those of stock workers that died.
 
-        A live worker of ours renews its own. Its clock, or Redis's, may have jumped: then the time is over, and the job
-        still runs. So they are recovered only if they are not renewed for as long by this process's monotonic clock.
+        A live worker renews its own. Its clock, this one or Redis's may have jumped: then the time is over, and the job
+        still runs. So where the worker may live (it has a lease, or for a stock worker RQ's hash), they are recovered
+        only if they are not renewed for as long by this process's monotonic clock.
         """
         live = {mark_of(name) for name in self._seen}
         now, monotonic, overdue = time.time(), time.monotonic(), dict[bytes, tuple[float, float]]()
@@ -215,11 +225,20 @@ class Sweeper:
                 job_id, execution = _parts(member)
                 known, since = self._overdue.get(member, (score, monotonic))
                 since = since if known == score else monotonic
-                if execution[:MARK] in live and monotonic - since < EXECUTION_LIVES:
+                lives = execution[:MARK] in live or self._is_registered(job_id)
+                if lives and monotonic - since < EXECUTION_LIVES:
                     overdue[member] = score, since
                 else:
                     self._lose(queue, job_id, execution)
         self._overdue = overdue
+
+    def _is_registered(self, job_id: str) -> bool:
+        """Whether the worker of a job is known to RQ, stock ones too."""
+        try:
+            name = self.connection.hget(job_key(job_id), "worker_name")
+        except redis.ResponseError:  # no hash
+            return False
+        return bool(name) and bool(self.connection.exists(b"rq:worker:" + name))
 
     def _lose(self, queue: str, job_id: str, execution: str) -> None:
         recover(self.connection, queue, job_id, execution, LOST, policy)

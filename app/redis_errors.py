@@ -1,6 +1,7 @@
 """Which errors of Redis may pass: then the API answers 503, and workers and schedulers try again."""
 
 import re
+from collections.abc import Iterable
 
 from redis.exceptions import (
     ClusterDownError,
@@ -34,6 +35,13 @@ _KNOWN = (ConnectionError, TimeoutError, ClusterDownError, OutOfMemoryError, Rea
 def may_pass(error: RedisError) -> bool:
     """Whether the same command may succeed later."""
     return isinstance(error, _KNOWN) or refused_for_now(str(error))
+
+
+def raise_if_away(answers: Iterable[object]) -> None:
+    """Of a pipeline whose errors were not raised: raise the first that may pass, for it says nothing of one entry."""
+    for answer in answers:
+        if isinstance(answer, RedisError) and may_pass(answer):
+            raise answer
 
 
 def refused_for_now(reply: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from app.errors import Invalid
-from app.serializer import TooDeep, check_depth
+from app.serializer import check_depth
 
 SMALLEST, LARGEST = -(2**63), 2**64 - 1
 LONGEST_INTEGER = len(str(SMALLEST))
@@ -22,15 +22,16 @@ def loads(data: bytes) -> Any:
     value = orjson.loads(data)
     try:
         check_depth(data, value)
-        _RULES.decode(data.decode())
-    except (_Refused, TooDeep) as error:
+        check_names(data)
+    except ValueError as error:
         problem = {"detail": str(error), "pointer": "#"}
         raise Invalid("The body cannot be taken", [problem]) from None
     return value
 
 
-class _Refused(Exception):
-    pass
+def check_names(data: bytes) -> None:
+    """Raises ValueError for JSON in which an object has a name twice, or an integer does not fit 64 bits."""
+    _RULES.decode(data.decode())
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -38,13 +39,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise _Refused(f"an object has the name {twice[:100]!r} twice")
+        raise ValueError(f"an object has the name {twice[:100]!r} twice")
     return found
 
 
 def _integer(digits: str) -> int:
     if len(digits) > LONGEST_INTEGER or not SMALLEST <= int(digits) <= LARGEST:
-        raise _Refused(f"the integer {digits[:100]} does not fit 64 bits: send it as a string")
+        raise ValueError(f"the integer {digits[:100]} does not fit 64 bits: send it as a string")
     return int(digits)
 
 

@@ -5,11 +5,11 @@ import math
 import time
 import zlib
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 import rq
@@ -19,15 +19,18 @@ from rq.utils import utcformat
 
 from app import coroutines, events, job_state, log, outcome, progress, retry_after
 from app.catalog import Catalog, name_of
+from app.errors import NotFound
 from app.function_options import checked_retry
 from app.options import Discard, Misuse, Retry
-from app.quarantine import FAILED
-from app.redis import QUEUES, registry_key, script
+from app.redis import now as redis_now
 from app.redis_errors import may_pass
-from app.serializer import JSON
+from app.redis_keys import QUEUES, registry_key
+from app.scripts import Script
+from app.serializer import JSON, checked
 from app.settings import get_settings
 from app.workflows.results import with_results
 
+SET_FIELD = Script("lifecycle/set_field")
 RETRY = (Retry, Misuse)
 """What a function returns that asks to be tried again, rightly or wrongly said."""
 WAIT_FOR_REDIS = 0.5  # seconds
@@ -54,8 +57,26 @@ def override_catalog(functions: Catalog) -> Iterator[None]:
         catalog.cache_clear()
 
 
+def _callback(name: str | None) -> Callable[..., Any] | None:
+    """Raises NotFound: it is no function that callers may enqueue."""
+    try:
+        return catalog().get(name_of(name)).call if name else None
+    except NotFound as error:
+        raise NotFound(f"callback {name!r} is refused: {error.detail}") from None
+
+
+class Follows(NamedTuple):
+    """What hangs on the end of a job, as its hash says."""
+
+    workflow: bool
+    webhook: bool
+
+
+NOTHING = Follows(workflow=False, webhook=False)
+
+
 class Job(rq.job.Job):
-    """A job whose function comes from the catalogue, never from an import by name."""
+    """A job whose function and callbacks come from the catalogue, never from an import by name."""
 
     retry_after: float | None = None
     """Seconds that its exception asked to wait before the next attempt."""
@@ -63,8 +84,8 @@ class Job(rq.job.Job):
     """What its function returned or raised, until it is reported."""
     failed_attempt: dict[str, Any] | None = None
     """Of the attempt that has just failed: what `rq.results.Result` keeps."""
-    follow: bytes | None = None
-    """What its hash says of it: see app/outcome.py."""
+    follows: Follows = NOTHING
+    """What hangs on its end."""
     reason = ""
     """Why it fails, when it does."""
 
@@ -72,7 +93,7 @@ class Job(rq.job.Job):
         super().__init__(id, connection=connection, serializer=JSON)
 
     @classmethod
-    def begun(cls, job_id: str, connection: Any, queue: str, call: list[Any], follow: bytes | None) -> "Job":
+    def begun(cls, job_id: str, connection: Any, queue: str, call: list[Any], follows: Follows) -> "Job":
         """A job known by its call alone; all else is read from Redis at the first use of it.
 
         Raises:
@@ -84,7 +105,7 @@ class Job(rq.job.Job):
         job = cls.__new__(cls)
         job.__dict__.update(
             _id=job_id, connection=connection, origin=queue, _func_name=path, _instance=None, _args=args,
-            _kwargs=kwargs, _status=JobStatus.STARTED, follow=follow,
+            _kwargs=kwargs, _status=JobStatus.STARTED, follows=follows,
         )  # fmt: skip
         return job
 
@@ -98,6 +119,15 @@ class Job(rq.job.Job):
         self.__dict__.update(known)
         return getattr(self, name)
 
+    # RQ imports whatever the fields of the hash name; rq.job.Job (RQ 2.12) keeps the names in these attributes
+    success_callback = property(lambda self: _callback(self._success_callback_name))
+    failure_callback = property(lambda self: _callback(self._failure_callback_name))
+    stopped_callback = property(lambda self: _callback(self._stopped_callback_name))
+
+    def check_callbacks(self) -> None:
+        """Raises NotFound: one of them is no function of the catalogue."""
+        self.success_callback, self.failure_callback, self.stopped_callback  # noqa: B018 - they are looked up
+
     @property
     def attempt(self) -> int | None:
         """The number of the attempt that this process runs, from 1; None for a job that it does not run."""
@@ -108,7 +138,7 @@ class Job(rq.job.Job):
         """Raises NotFound for a function outside the catalogue, ValidationError for arguments that do not fit."""
         function = catalog().by_path(self.func_name or "")
         given, named = list(self.args), self.kwargs
-        if self.follow and b"workflow" in self.follow:
+        if self.follows.workflow:
             given, named = self._with_results(given, named)
         args, kwargs = function.typed(given, named)
         result = function.call(*args, **kwargs)
@@ -136,16 +166,16 @@ class Job(rq.job.Job):
             super().heartbeat(timestamp, ttl, pipeline, xx)
             return
         self.last_heartbeat = timestamp
-        script(self.connection, "update")(keys=[self.key], args=["last_heartbeat", utcformat(timestamp)])
+        SET_FIELD(self.connection, id=self.id, field="last_heartbeat", value=utcformat(timestamp))
 
     def to_dict(self, include_meta: bool = True, include_result: bool = True) -> Any:
         self._keep_progress()
         return super().to_dict(include_meta, include_result)
 
     def save_meta(self) -> None:
-        """As RQ 2.12's, but it does not bring back a job that is gone."""
+        """As RQ 2.12's, but it does not bring back a job that is gone. Raises TypeError, TooDeep."""
         self._keep_progress()
-        script(self.connection, "update")(keys=[self.key], args=["meta", self.serializer.dumps(self.meta)])
+        SET_FIELD(self.connection, id=self.id, field="meta", value=checked(self.meta))
 
     def _keep_progress(self) -> None:
         """Its meta in Redis has a progress that this copy of it may not have: it must not be lost with a save."""
@@ -170,7 +200,7 @@ class Job(rq.job.Job):
 
     def restore(self, raw_data: Any) -> None:
         super().restore(raw_data)
-        self.follow = raw_data.get(b"follow")
+        self.follows = Follows(b"workflow" in raw_data, b"webhook" in raw_data)
         meta: Any = self.__dict__["meta"]
         if isinstance(meta, dict) and isinstance(meta.get("unserialized"), bytes):
             self.__dict__[
@@ -181,12 +211,12 @@ class Job(rq.job.Job):
         """RQ's own way ends a job in the transaction that sets its status."""
         super().set_status(status, pipeline)
         events.tell(pipeline if pipeline is not None else self.connection, [self.id], self.origin, str(status.value))
-        if self.follow and status in job_state.ENDED:
+        if any(self.follows) and status in job_state.ENDED:
             self._note_end(status, pipeline)
 
     def cleanup(self, ttl: int | None = None, pipeline: Any = None, remove_from_queue: bool = True) -> None:
         """A success with a `ttl` of 0 is deleted without a status; a failure has had its own."""
-        if self.follow and ttl == 0 and self._status == JobStatus.FINISHED:
+        if any(self.follows) and ttl == 0 and self._status == JobStatus.FINISHED:
             self._note_end(JobStatus.FINISHED, pipeline)
         super().cleanup(ttl, pipeline, remove_from_queue)
 
@@ -195,12 +225,16 @@ class Job(rq.job.Job):
         if status == JobStatus.FINISHED:
             result = {"type": job_state.SUCCESSFUL, "return_value": b64encode(JSON.dumps(self._result))}
         elif self.reason:
-            result = {"type": FAILED, "exc_string": b64encode(zlib.compress(self.reason.encode()))}
-        outcome.note(pipeline, self.key, self.id, status, self.ended_at, **result)
+            result = {"type": job_state.FAILED, "exc_string": b64encode(zlib.compress(self.reason.encode()))}
+        outcome.note(pipeline, self.id, status, self.ended_at, **result)
 
     def get_retry_interval(self) -> float:
         """Seconds. RQ adds them to the time; `Queue.schedule_job` rounds the sum up, so that no attempt is early."""
-        return float(super().get_retry_interval()) if self.retry_after is None else self.retry_after
+        wait = float(super().get_retry_interval()) if self.retry_after is None else self.retry_after
+        if not wait:
+            return wait
+        here = time.time()  # RQ adds the wait to the time of this machine: the retry is due by the clock of Redis
+        return wait + redis_now(self.connection).timestamp() - here
 
 
 class Queue(rq.Queue):

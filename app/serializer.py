@@ -49,6 +49,19 @@ class JSON:
         return value
 
 
+def checked(value: Any) -> bytes:
+    """JSON of what a job's author gives. Raises TypeError: it has no JSON form, or that has a name twice; TooDeep."""
+    try:
+        data = orjson.dumps(value, default=_jsonable)
+    except TypeError:  # keys that are no text, among other reasons: {1: "a", "1": "b"} has a name twice
+        data = JSON.dumps(value)
+        if len(data) != len(orjson.dumps(orjson.loads(data))):
+            raise TypeError("two keys of a dict have the same name in JSON") from None
+    if may_be_deep(data):
+        check_depth(data, orjson.loads(data))
+    return data
+
+
 class TooDeep(ValueError):
     """JSON with more than MAX_DEPTH levels of arrays and objects."""
 

@@ -11,7 +11,8 @@ import redis
 import structlog
 
 from app import listing
-from app.redis import WORKERS, queue_key
+from app.redis_errors import raise_if_away
+from app.redis_keys import WORKERS, queue_key
 
 REFRESH_AFTER = 2.0  # seconds until what is known is read again in the background
 LONGEST_KNOWN = 5.0  # seconds until it is read again before it is used
@@ -30,7 +31,9 @@ def served_queues(connection: redis.Redis) -> set[str]:
     with connection.pipeline(transaction=False) as pipeline:
         for key in connection.smembers(WORKERS):
             pipeline.hmget(key, "queues", "last_heartbeat")
-        found = pipeline.execute()
+        found = pipeline.execute(raise_on_error=False)
+    raise_if_away(found)
+    found = [answer for answer in found if isinstance(answer, list)]
     return {name for queues, beat in found if queues and beat for name in queues.decode(errors="replace").split(",")}
 
 
@@ -123,4 +126,6 @@ class UnservedQueues:
         with self.connection.pipeline(transaction=False) as pipeline:
             for name in names:
                 pipeline.llen(queue_key(name))
-            return {name: count for name, count in zip(names, pipeline.execute(), strict=True) if count}
+            counts = pipeline.execute(raise_on_error=False)
+        raise_if_away(counts)
+        return {name: count for name, count in zip(names, counts, strict=True) if isinstance(count, int) and count}

@@ -28,6 +28,8 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr | None = None
     """Where Redis or Valkey is; unset: the embedded server that runs on DATA_DIR."""
+    redis_timeout: float = Field(default=2.0, ge=0.1, le=60)
+    """How long the API waits for an answer of Redis; workers and the scheduler have their own patience."""
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     allowed_hosts: str = ""
@@ -38,6 +40,8 @@ class Settings(BaseSettings):
     workers: NonNegativeInt = 1
     queues: str = "high,default,low,webhooks"
     """Comma-separated, in order of priority: what `rq worker` takes when it is named no queue."""
+    queue_limit: PositiveInt = 100
+    """How many queues there may be: a request is refused that would make another, unless QUEUES names it."""
 
     api_keys: SecretStr = SecretStr("")
     """`name:scope+scope:sha256` entries, separated by commas or new lines; `python -m app keys new` makes one."""

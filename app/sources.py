@@ -15,8 +15,11 @@ import redis
 from redis.client import Pipeline
 
 from app.errors import BadRequest
-from app.redis import queue_key, registry_key, script
+from app.redis_errors import raise_if_away
+from app.redis_keys import queue_key, registry_key
+from app.scripts import Script
 
+PAGE = Script("redis/page")
 REGISTRY_OF = {
     "queued": "queued",
     "started": "wip",
@@ -47,10 +50,13 @@ class Source:
         return ORDER.index(self.registry), self.queue
 
     def after(self, connection: redis.Redis, place: Place | None, count: int) -> list[tuple[str, Place]]:
-        """Up to `count` ids after a place, newest first, each with its own place."""
-        if self.registry == "queued":
-            return self._from_list(connection, place, count)
-        return self.entries(self.ask(connection, place, count))
+        """Up to `count` ids after a place, newest first, each with its own place; none of a key of another type."""
+        try:
+            if self.registry == "queued":
+                return self._from_list(connection, place, count)
+            return self.entries(self.ask(connection, place, count))
+        except redis.ResponseError as error:
+            return self.entries(error)
 
     def looks_up(self, place: Place | None) -> bool:
         """Whether a place must be found first: then `ask` is not enough, and `after` does it."""
@@ -61,11 +67,14 @@ class Source:
         if self.registry == "queued":
             return connection.lrange(queue_key(self.queue), -count, -1)
         score, last = place or ("", "")
-        key, args = registry_key(self.registry, self.queue), [score, last.encode("latin-1"), count]
-        return script(connection, "page")(keys=[key], args=args)
+        key = registry_key(self.registry, self.queue)
+        return PAGE(connection, key=key, score=score, last=last.encode("latin-1"), count=count)
 
     def entries(self, answer: Any) -> list[tuple[str, Place]]:
-        """What `ask` was answered."""
+        """What `ask` was answered, or the error of a key of another type, which has none."""
+        if isinstance(answer, redis.RedisError):
+            raise_if_away([answer])
+            return []
         if self.registry == "queued":
             return [_entry(member, str(n)) for n, member in enumerate(reversed(answer), 1)]
         return [_entry(member, score.decode()) for member, score in zip(answer[::2], answer[1::2], strict=True)]
@@ -127,6 +136,8 @@ def parse_source(registry: Any, queue: Any, place: Any) -> tuple[Source, Place |
     """A source and a place in it, as a cursor has them. Raises ValueError or TypeError for what is none."""
     if registry not in ORDER or not isinstance(queue, str) or not isinstance(place, list | None):
         raise TypeError(registry)
+    if not all(isinstance(part, str) for part in place or ()):
+        raise TypeError(place)
     return Source(registry, queue), _place(registry, *place) if place else None
 
 
@@ -143,7 +154,7 @@ def _place(registry: str, first: str, last: str) -> Place:
             raise ValueError(first)
         return str(int(first)), last
     score = float(first)
-    if math.isnan(score) or not isinstance(first, str):
+    if math.isnan(score):
         raise ValueError(first)
     return repr(score), last
 

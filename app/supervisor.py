@@ -1,8 +1,8 @@
 """`python -m app`: Valkey, API, workers and scheduler in the foreground, as one thing that starts and stops.
 
-Holds DATA_DIR/lock while it runs. Its parts are in sessions of their own, so that Ctrl-C reaches only the supervisor,
-which stops them in order: first those that make or run jobs, Valkey last. A part that dies is started again, with
-backoff.
+Holds DATA_DIR/lock while it runs. Other users can read nothing that it or its parts write. Its parts are in sessions of
+their own, so that Ctrl-C reaches only the supervisor, which stops them in order: first those that make or run jobs,
+Valkey last. A part that dies is started again, with backoff.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import errno
 import fcntl
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -24,12 +25,14 @@ from urllib.parse import urlsplit
 import psutil
 import structlog
 
-from app import embedded, log
+from app import embedded, log, private_files
 from app.settings import Settings
 
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 30.0  # seconds
 STEADY = 60.0  # a part that lived so long starts anew with the first backoff
 LOOK_EVERY = 0.5
+KEPT = ("valkey", "storage", "jobline.db", "valkey.log", "lock")
+"""What is kept in DATA_DIR from run to run: an earlier version may have left it open to other users."""
 
 logger = structlog.get_logger("jobline")
 
@@ -85,14 +88,17 @@ def run(settings: Settings) -> int:
     """Until Ctrl-C or SIGTERM; the exit code."""
     log.configure(settings)
     interrupts = Interrupts()
+    os.umask(0o077)
     data_dir = settings.data_dir.resolve()
-    (data_dir / "valkey").mkdir(parents=True, exist_ok=True)
     try:
+        (data_dir / "valkey").mkdir(parents=True, exist_ok=True)
+        for name in KEPT:
+            private_files.close(data_dir / name)
         with _lock(data_dir):
             _reap(data_dir)
             _check_port(settings)
             _run(settings, data_dir, interrupts)
-    except (CannotStart, embedded.NoEmbeddedServer) as error:
+    except (CannotStart, embedded.NoEmbeddedServer, PermissionError) as error:
         print(f"jobline: {error}", file=sys.stderr)  # noqa: T201
         return 1
     return 0
@@ -136,25 +142,26 @@ def _redis(settings: Settings, data_dir: Path, parts: list[Part]) -> str:
     """The URL of Redis; the embedded server is started if none is set."""
     if settings.redis_url:
         return settings.redis_url.get_secret_value()
-    port = embedded.choose_port(data_dir)
-    part = Part("valkey", embedded.command(data_dir, port), dict(os.environ))
+    port, password = embedded.choose_port(data_dir), embedded.choose_password(data_dir)
+    part = Part("valkey", embedded.command(data_dir, port, embedded.config_file(data_dir)), dict(os.environ))
     parts.append(part)
     _remember(data_dir, parts)
     end = time.monotonic() + 60
-    while not _answers(port):
+    while not _answers(port, password):
         if part.process.poll() is not None or time.monotonic() > end:
             raise CannotStart(f"Valkey did not start: see {data_dir / 'valkey.log'}")
         time.sleep(0.05)
-    url = f"redis://127.0.0.1:{port}/0"
-    embedded.url_file(data_dir).write_text(url)
+    url = f"redis://:{password}@127.0.0.1:{port}/0"
+    private_files.write(embedded.url_file(data_dir), url)
     return url
 
 
-def _answers(port: int) -> bool:
+def _answers(port: int, password: str) -> bool:
     """Whether Valkey answers PING, and not that it is still loading. By hand: a client would double our memory."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as asked:
-        asked.sendall(b"PING\r\n")
-        return asked.recv(64).startswith(b"+PONG")
+        asked.sendall(f"AUTH {password}\r\nPING\r\n".encode())
+        with asked.makefile("rb") as answers:
+            return [answers.readline(), answers.readline()] == [b"+OK\r\n", b"+PONG\r\n"]
     return False
 
 
@@ -187,9 +194,7 @@ def _remember(data_dir: Path, parts: list[Part]) -> None:
             found.append({"pid": part.process.pid, "born": psutil.Process(part.process.pid).create_time()})
     text, file = json.dumps(found), data_dir / "processes.json"
     if not file.exists() or file.read_text() != text:
-        whole = file.with_suffix(".new")
-        whole.write_text(text)
-        whole.replace(file)
+        private_files.write(file, text)
 
 
 def _reap(data_dir: Path) -> None:
@@ -230,13 +235,15 @@ def _greet(settings: Settings, url: str) -> None:
     if not sys.stdout.isatty():
         logger.info("ready", url=base, redis=shown, secured=secured)
         return
+    file = shlex.quote(str(embedded.url_file(settings.data_dir)))
+    queues = f'   (RQ_REDIS_URL="$(cat {file})" .venv/bin/rq info)' if settings.redis_url is None else ""
     key = " -H 'Authorization: Bearer KEY'" if secured else ""
     lines = [
         "",
         f"  Jobline     {base}/" + ("" if secured else "   (no API keys: open, on loopback only)"),
         f"  API docs    {base}/docs",
         f"  Dashboard   {base}/dashboard/",
-        f"  Redis       {shown}",
+        f"  Redis       {shown}{queues}",
         "",
         f"  curl -s {base}/api/v1/functions/demo.add/jobs{key} -H 'Content-Type: application/json' \\",
         """       -H 'Prefer: wait=10' -d '{"a": 1, "b": 2}'""",

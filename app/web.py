@@ -8,7 +8,7 @@ from flask.json.provider import JSONProvider
 from flask_openapi3 import Info, OpenAPI
 from flask_openapi3_swagger.plugins import RegisterPlugin as SwaggerUI
 
-from app import api_keys, dashboard, proxies, request_json, waiting
+from app import api_keys, dashboard, health, proxies, request_json, waiting
 from app.api import (
     audit,
     errors,
@@ -23,15 +23,15 @@ from app.api import (
     webhooks,
     workflows,
 )
-from app.api.auth import authorize, check_scope
+from app.api.auth import authorize, check_scope, requires
 from app.api.context import HARDENING, Answer, Context, asked, context
 from app.api.openapi import SECURITY
 from app.audit import Log
 from app.catalog import Catalog
-from app.errors import BadRequest
+from app.errors import BadRequest, Invalid
 from app.events import Hub
 from app.origin import OriginCheck
-from app.redis import connect
+from app.redis import Client, connect_api, connect_blocking, connect_probe
 from app.serializer import JSON
 from app.served import ServedQueues
 from app.settings import Settings, get_settings
@@ -66,12 +66,12 @@ def create_app(
     )
     app.json = _Json(app)
     keys = api_keys.parse(settings.api_keys.get_secret_value())
-    client = connection or connect(settings)
-    blocking = connection or connect(settings, socket_timeout=waiting.LONGEST + 5)
+    client, blocking, probe = (connection,) * 3 if connection else _connections(settings)
     app.extensions["jobline"] = Context(
         settings,
         client,
         blocking,
+        health.Readiness(probe, settings.queue_names, has_workers),
         catalog or Catalog(reload=settings.reload),
         keys,
         Hub(blocking, settings.event_streams),
@@ -79,7 +79,8 @@ def create_app(
         Log(client, settings.audit_limit),
     )
     check = OriginCheck(settings).check
-    app.before_request(lambda: check(asked().method, asked().headers))
+    app.before_request(lambda: check(asked().method, asked().path, asked().headers))
+    app.before_request(_check_circuit)
     app.before_request(check_scope)
     app.before_request(_take_json)
     errors.install(app)
@@ -88,6 +89,8 @@ def create_app(
     app.register_blueprint(system.pages)
     app.register_blueprint(SwaggerUI.register(doc_url="/openapi.json"), url_prefix="/docs")
     app.add_url_rule("/docs", "docs", lambda: redirect("/docs/swagger"))
+    for page in ("docs", "swagger.swagger"):  # here a browser asks for the key that its scripts then send
+        requires("read")(app.view_functions[page])
     dashboard.mount(app, app.extensions["jobline"].redis, authorize)
     app.after_request(_finish)
     if trusted := proxies.parse(settings.trusted_proxies):
@@ -95,18 +98,33 @@ def create_app(
     return app
 
 
+def _connections(settings: Settings) -> tuple[redis.Redis, redis.Redis, redis.Redis]:
+    """For short commands, for reads that block, and for the readiness probe."""
+    return connect_api(settings), connect_blocking(settings, waiting.BLOCK), connect_probe(settings)
+
+
+def _check_circuit() -> None:
+    """A request that needs Redis is refused while Redis is known to be silent. Raises Unavailable."""
+    client = context().redis
+    if isinstance(client, Client) and client.circuit and asked().path.startswith(("/api/", "/dashboard/")):
+        client.circuit.check()
+
+
 def _take_json() -> None:
     """A body is whole, within its limit, and JSON where one is read, or the request ends here: 413, 415 or 400."""
     request = asked()
-    if request.method in ("POST", "PUT", "PATCH", "DELETE") and request.path.startswith("/api/"):
+    if request.endpoint and request.method in ("POST", "PUT", "PATCH", "DELETE") and request.path.startswith("/api/"):
         settings: Settings = context().settings
         bulk = request.path.endswith(("/jobs/bulk", "/workflows"))
         request.max_content_length = settings.bulk_body_limit if bulk else settings.body_limit
         body = request.get_data(cache=True)
         if _is_cut_off(request, body):
             raise BadRequest("The connection ended before the whole body came: nothing was done")
-        if body and request.method != "DELETE":
-            request.get_json()
+        if body and request.method != "DELETE" and isinstance(request.get_json(), str):
+            # flask-openapi3 would take it for a document, and have it read by rules that are not ours
+            raise Invalid(
+                "The request does not fit its schema", [{"detail": "Input should be an object", "pointer": "#"}]
+            )
 
 
 def _is_cut_off(request: Request, body: bytes) -> bool:

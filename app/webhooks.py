@@ -13,8 +13,9 @@ from rq import get_current_job
 
 from app import outbound, signing
 from app.errors import Invalid, NotFound
+from app.hash_values import utc_of
 from app.options import Discard, JobEvent, Retry, Webhook, WorkflowEvent
-from app.redis import DISABLED_WEBHOOKS
+from app.redis_keys import DISABLED_WEBHOOKS
 from app.retry_after import parse as parse_retry_after
 from app.serializer import JSON, utc
 from app.settings import Settings, get_settings
@@ -162,7 +163,7 @@ def _disable(connection: redis.Redis, url: str) -> None:
 def disabled(connection: redis.Redis) -> list[dict[str, str]]:
     """The URLs that have answered 410 Gone, and since when: nothing is delivered there."""
     found = connection.zrangebyscore(DISABLED_WEBHOOKS, _oldest(), "+inf", withscores=True)
-    return [{"url": url.decode(), "since": utc(datetime.fromtimestamp(at, UTC))} for url, at in found]
+    return [{"url": url.decode(errors="replace"), "since": utc_of(at) or ""} for url, at in found]
 
 
 def _oldest() -> float:

@@ -6,6 +6,7 @@ SQLAlchemy is imported where it is used: the API process imports every module of
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app import Discard, get_settings
@@ -30,10 +31,12 @@ def connected() -> Iterator["Engine"]:
     """The engine of DATABASE_URL, for one job: a pool must not be shared by the processes of a worker."""
     from sqlalchemy import create_engine, make_url
 
-    url = make_url(get_settings().database)
+    settings = get_settings()
+    url = make_url(settings.database)
     is_sqlite = url.get_backend_name() == "sqlite"
-    if is_sqlite:
-        get_settings().data_dir.mkdir(parents=True, exist_ok=True)
+    if settings.database_url is None and url.database:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        Path(url.database).touch(mode=0o600)  # closed to other users
     engine = create_engine(url, connect_args={"timeout": 30} if is_sqlite else {})
     try:
         yield engine

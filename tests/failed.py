@@ -6,7 +6,8 @@ import redis
 from rq.job import Job, JobStatus
 
 from app.catalog import Catalog
-from app.queueing import enqueue, prepare
+from app.enqueue.new_job import prepare
+from app.enqueue.write import enqueue
 from app.serializer import JSON
 from app.settings import get_settings
 

@@ -21,7 +21,7 @@ RESULT_TTL = 500
 """Seconds: RQ's, for a job that says none."""
 FOR_EVER = (
     "rq:queues", "rq:workers", "jobline:leases", "jobline:outbox", "jobline:events", "jobline:workflows",
-    "jobline:audit", "rq:suspended",
+    "jobline:audit", "jobline:clock", "rq:suspended",
 )  # fmt: skip
 """One key each, or a key for each queue."""
 
@@ -139,6 +139,8 @@ def _left_over(found: Contents, jobs: dict[str, Job]) -> Iterator[str]:
                 yield f"{key} is of a job that is gone"
             continue
         elif key.startswith(("jobline:limit:", "jobline:limits:", "jobline:workflow:")):
+            continue
+        if key.startswith(("jobline:unique:", "jobline:idempotency:", "jobline:unreadable:")) and lives > 0:
             continue
         if not 0 < lives <= 1000:
             yield f"{key} is kept for {lives} s"

@@ -26,8 +26,8 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 JOBLINE = ("jobline", ".venv/bin/jobline", "python -m app", ".venv/bin/python -m app")
 PLACEHOLDERS = {*METHODS, "FUNCTION", "NAME", "FILE", "ID", "KEY", "SCHEDULES", "INFO", "UTC"}
 """Upper-case words of examples."""
-OTHERS_VARIABLES = {"RQ_WORKER_CLASS", "RQ_CONFIG", "PATH", "JOBLINE_API_KEY", "_JOBLINE_COMPLETE"}
-NOT_IN_THE_REPOSITORY = {"jobs/shop.py", ".venv/bin", ".data/", "DATA_DIR/storage"}
+OTHERS_VARIABLES = {"RQ_WORKER_CLASS", "RQ_REDIS_URL", "RQ_CONFIG", "PATH", "JOBLINE_API_KEY", "_JOBLINE_COMPLETE"}
+NOT_IN_THE_REPOSITORY = {"jobs/shop.py", ".venv/bin", ".data/", ".data/redis.url", "DATA_DIR/storage"}
 """What `make run` or the reader makes."""
 
 

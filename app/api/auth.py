@@ -17,11 +17,11 @@ from app.errors import Forbidden, Unauthorized
 View = TypeVar("View", bound=Callable[..., object])
 
 
-def requires(scope: str) -> Callable[[View], View]:
-    """Mark a route with the scope that its callers need."""
+def requires(*scopes: str) -> Callable[[View], View]:
+    """Mark a route with the scopes that its callers need, the one that it is about first."""
 
     def mark(view: View) -> View:
-        view.scope = scope  # type: ignore[attr-defined]
+        view.scopes = scopes  # type: ignore[attr-defined]
         return view
 
     return mark
@@ -31,31 +31,40 @@ def check_scope() -> None:
     """Before each request: authorize it for the scope of its route, if the route needs one. Raises as `authorize`."""
     request = asked()
     if request.method != "OPTIONS":
-        scope = getattr(current_app.view_functions.get(request.endpoint or ""), "scope", None)
-        if scope:
-            authorize(scope)
+        scopes = getattr(current_app.view_functions.get(request.endpoint or ""), "scopes", ())
+        if scopes:
+            authorize(*scopes)
 
 
-def authorize(scope: str) -> None:
-    """Let the request's caller pass who has `scope`.
+def authorize(*scopes: str) -> None:
+    """Let the request's caller pass who has these scopes.
 
-    Afterwards `g.scope` is what was asked for and `g.caller` the name of the key, or "open" where there are no keys.
+    Afterwards `g.scope` is the first of them, `g.caller` the name of the key, or "open" where there are no keys, and
+    `g.may_read` whether the caller has the scope `read` besides.
 
     Raises:
         Unauthorized, Forbidden, TooManyRequests
     """
     keys = context().keys
     if not keys:
-        g.caller, g.scope = "open", scope
+        g.caller, g.scope, g.may_read = "open", scopes[0], True
         throttle()
         return
     found = api_keys.find(keys, _presented(asked().authorization))
     if found is None:
         raise Unauthorized("Give an API key: Authorization: Bearer KEY, or Basic with the key as password")
-    g.caller, g.scope = found.name, scope
+    g.caller, g.scope, g.may_read = found.name, scopes[0], found.allows("read")
     throttle()
-    if not found.allows(scope):
-        raise Forbidden(f"The key {found.name!r} has no scope {scope!r}")
+    for scope in scopes:
+        if not found.allows(scope):
+            raise Forbidden(f"The key {found.name!r} has no scope {scope!r}")
+
+
+def is_reader() -> bool:
+    """Whether the caller has the scope `read`, on a route that needs none."""
+    keys = context().keys
+    found = api_keys.find(keys, _presented(asked().authorization)) if keys else None
+    return not keys or (found is not None and found.allows("read"))
 
 
 def _presented(authorization: Authorization | None) -> str:

@@ -1,6 +1,6 @@
 """What the routes work with: one per application, under `extensions["jobline"]`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -12,6 +12,7 @@ from app import audit
 from app.api_keys import ApiKey
 from app.catalog import Catalog
 from app.events import Hub
+from app.health import Readiness
 from app.serializer import JSON
 from app.served import ServedQueues
 from app.settings import Settings
@@ -23,6 +24,7 @@ class Context:
     redis: Redis
     waiting: Redis
     """For blocking reads: its socket outlasts them."""
+    readiness: Readiness
     catalog: Catalog
     keys: list[ApiKey]
     events: Hub
@@ -64,9 +66,14 @@ def note(**details: Any) -> None:
     g.noted = details
 
 
-def page(name: str, found: list[Any], cursor: str | None) -> Response:
-    """One page of a list, and where the next one is (RFC 8288)."""
-    response = answer({name: found, "next_cursor": cursor})
+def unreadable(entries: Sequence[Any]) -> dict[str, Sequence[Any]]:
+    """Part of a list: entries that cannot be read, which hide no other."""
+    return {"unreadable": entries} if entries else {}
+
+
+def page(name: str, found: list[Any], cursor: str | None, bad: Sequence[Any] = ()) -> Response:
+    """One page of a list, and where the next one is (RFC 8288); `bad`: entries that cannot be read, and why."""
+    response = answer({name: found, "next_cursor": cursor, **unreadable(bad)})
     if cursor:
         following = f"{request.path}?{urlencode({**request.args.to_dict(), 'cursor': cursor})}"
         response.headers["Link"] = f'<{following}>; rel="next"'

@@ -1,4 +1,7 @@
-"""Every failure has one shape, RFC 9457 `application/problem+json`, and is rendered here."""
+"""Every failure has one shape, RFC 9457 `application/problem+json`, and is rendered here.
+
+An answer stays small whatever came in: so many errors are listed, and a text that quotes the request is cut.
+"""
 
 import logging
 from typing import Any
@@ -9,9 +12,13 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
-from app.errors import Invalid, JoblineError, TooManyRequests, Unauthorized, Unavailable
-from app.pointers import below, place_in
+from app.api.disclosure import told
+from app.errors import MAX_LISTED, Conflict, Invalid, JoblineError, TooManyRequests, Unauthorized, Unavailable
+from app.pointers import below, errors_of, place_in
 from app.redis_errors import may_pass
+
+MAX_TEXT = 500  # characters of a detail or a pointer
+MAX_LISTED_SIZE = 50_000  # bytes, as JSON
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +31,7 @@ def install(app: Flask) -> None:
 
 
 def render(error: JoblineError) -> Response:
+    error = told(error)
     response = problem(error.status, error.title, error.detail, error.errors)
     if isinstance(error, Unavailable | TooManyRequests):
         response.headers["Retry-After"] = str(error.retry_after)
@@ -33,10 +41,29 @@ def render(error: JoblineError) -> Response:
 
 
 def problem(status: int, title: str, detail: str, errors: list[dict[str, str]] | None = None) -> Response:
-    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": _cut(detail)}
     if errors is not None:
-        body["errors"] = errors
+        body["errors"] = listed = _listed(errors)
+        if len(listed) < len(errors):
+            body["detail"] += f": the first {len(listed)} errors are listed"
     return Response(orjson.dumps(body), status, content_type="application/problem+json")
+
+
+def _listed(errors: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The first errors, as many as fit."""
+    listed: list[dict[str, str]] = []
+    size = 0
+    for error in errors[:MAX_LISTED]:
+        one = {name: _cut(text) for name, text in error.items()}
+        size += len(orjson.dumps(one))
+        if size > MAX_LISTED_SIZE:
+            break
+        listed.append(one)
+    return listed
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "..."
 
 
 def invalid(error: ValidationError) -> Response:
@@ -44,7 +71,7 @@ def invalid(error: ValidationError) -> Response:
     body = request.get_json(silent=True)
     errors = [
         {"detail": found["msg"], "pointer": below("#", *(found["loc"] if body is None else place_in(body, found)))}
-        for found in error.errors(include_url=False, include_context=False, include_input=False)
+        for found in errors_of(error)
     ]
     return render(Invalid("The request does not fit its schema", errors))
 
@@ -60,6 +87,8 @@ def _from_werkzeug(error: HTTPException) -> Response:
 
 
 def _from_redis(error: RedisError) -> Response:
+    if "WRONGTYPE" in str(error):
+        return render(Conflict("What Redis holds there is nothing that Jobline or RQ has written: it cannot be read"))
     if not may_pass(error):
         return _unforeseen(error)
     log.warning("redis is away: %s", type(error).__name__)

@@ -4,7 +4,6 @@ from dataclasses import asdict
 
 from flask import Response, request
 
-from app import queueing
 from app.api.auth import requires
 from app.api.context import answer, context
 from app.api.jobs import accept
@@ -14,6 +13,7 @@ from app.api.schemas.functions import Functions
 from app.api.schemas.jobs import JobDetail
 from app.api.schemas.system import NamePath
 from app.catalog import Function
+from app.enqueue import new_job
 from app.errors import Invalid
 
 api = blueprint("functions", "functions", "/api/v1/functions")
@@ -52,7 +52,7 @@ def call(path: NamePath) -> Response:
     if not isinstance(body, dict):
         raise Invalid("The request does not fit its schema", [{"detail": "Input should be an object", "pointer": "#"}])
     args, kwargs = function.by_name(body)
-    return accept(queueing.prepare(function, context().settings, args, kwargs))
+    return accept(new_job.prepare(function, context().settings, args, kwargs))
 
 
 def _as_json(function: Function) -> dict[str, object]:

@@ -2,34 +2,35 @@
 
 import re
 from collections.abc import Collection, Iterable
-from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Any, cast
 
-from flask import Response, request
+from flask import Response, g, request
 
-from app import amend, bulk, changes, job_state, listing, outcome, queueing, waiting, webhooks
+from app import amend, api_keys, bulk, changes, job_state, listing, outcome, queue_limit, waiting, webhooks
+from app.api import once
 from app.api.auth import requires
 from app.api.context import answer, context, note, page
-from app.api.once import answered, kept, once
+from app.api.disclosure import may_read, shown
 from app.api.openapi import ONCE, PREFER, PREFER_ONCE, blueprint
 from app.api.schemas.bulk import Bulk, BulkCancel, BulkCanceled, BulkDelete, BulkDeleted, BulkRequeue, BulkRequeued
 from app.api.schemas.jobs import AmendBody, BulkBody, Ids, JobBody, JobDetail, JobPath, Jobs, JobsQuery, RequeueBody
 from app.catalog import name_of
-from app.errors import Invalid, NotFound
+from app.enqueue import new_job as new_jobs
+from app.enqueue import write
+from app.enqueue.idempotency import Answer
+from app.enqueue.new_job import NewJob
+from app.errors import MAX_LISTED, Invalid, NotFound
 from app.fields import as_limit
-from app.idempotency import Receipt
 from app.pointers import Place
-from app.queueing import NewJob
 from app.redis import moment
-from app.serializer import JSON, utc
+from app.serializer import JSON
 
 SPOKEN_FOR = {
     *("function", "args", "kwargs", "delay", "at", "retry", "rate_limit", "concurrency", "unique", "webhook"),
     *("name", "after", "each"),
 }
 """Fields of a body that are not options of a job as they stand."""
-PREFERENCE = re.compile(r"\bwait\s*=\s*(\d+)")
+PREFERENCE = re.compile(r"\bwait\s*=\s*0*([0-9]{1,9})")
 
 api = blueprint("jobs", "jobs", "/api/v1/jobs")
 
@@ -51,17 +52,16 @@ def enqueue_bulk(body: BulkBody) -> Response:
             jobs.append(new_job(one, f"#/jobs/{number}"))
         except Invalid as error:
             errors += error.errors or []
+            if len(errors) > MAX_LISTED:
+                break
     if errors:
         raise Invalid("No job was enqueued", errors)
     note(jobs=len(jobs))
     warned = unserved(jobs)
-
-    def act(receipt: Receipt | None) -> Response:
-        if receipt:
-            receipt.answer = lambda ids: kept({"ids": ids, **warned}, 202)
-        return answer({"ids": queueing.enqueue(context().redis, jobs, receipt), **warned}, 202)
-
-    return once(act)
+    made = write.enqueue(context().redis, jobs, once.receipt())
+    if made.replayed:
+        return once.replayed({"body": {"ids": made.replayed["ids"], **warned}, "status": 202})
+    return answer({"ids": made.ids, **warned}, 202)
 
 
 @api.get("", responses={200: Jobs})
@@ -72,14 +72,14 @@ def list_jobs(query: JobsQuery) -> Response:
 
 
 @api.post("/requeue", responses={200: BulkRequeued})
-@requires("enqueue")
+@requires("enqueue", "read")
 def requeue_many(body: BulkRequeue) -> Response:
     """Put the failed jobs that a filter means back on their queues; a cursor goes on where the time was over."""
     return _bulk("requeue", "requeued", body)
 
 
 @api.post("/cancel", responses={200: BulkCanceled})
-@requires("enqueue")
+@requires("enqueue", "read")
 def cancel_many(body: BulkCancel) -> Response:
     """Cancel the jobs that a filter means, and stop those that run; a cursor goes on where the time was over."""
     return _bulk("cancel", "canceled", body)
@@ -107,9 +107,9 @@ def get_job(path: JobPath) -> Response:
 def amend_job(path: JobPath, body: AmendBody) -> Response:
     """Change when, where and how a job runs that has not started; a deferred one its queue and labels only."""
     said = {name: value for name, value in body if value is not None}
-    at = _moment(said.pop("delay", None), said.pop("at", None))
-    amend.before_start(context().redis, path.job_id, at=at, **said)
-    return answer(_job_after(path.job_id, 0))
+    limit = queue_limit.limit_for(body.queue, context().settings)
+    amend.before_start(context().redis, path.job_id, queue_limit=limit, **said)
+    return answer(shown(_job_after(path.job_id, 0)))
 
 
 @api.post("/<string:job_id>/cancel", responses={200: JobDetail, 202: JobDetail})
@@ -120,7 +120,7 @@ def cancel(path: JobPath) -> Response:
     changes.cancel(connection, path.job_id)
     outcome.follow_up(connection)
     job = _job_after(path.job_id, 0)
-    return answer(job, 200 if job["status"] == "canceled" else 202)
+    return answer(shown(job), 200 if job["status"] == "canceled" and may_read() else 202)
 
 
 @api.post("/<string:job_id>/requeue", responses={202: JobDetail})
@@ -130,7 +130,7 @@ def requeue(path: JobPath, body: RequeueBody) -> Response:
     found, retry = context(), body.retry.as_retry() if body.retry else None
     said = {**dict(body), "retry": retry}
     amend.requeue(found.redis, found.catalog, found.settings, path.job_id, **said)
-    return answer(_job_after(path.job_id, 0), 202)
+    return answer(shown(_job_after(path.job_id, 0)), 202)
 
 
 @api.delete("/<string:job_id>", responses={204: None})
@@ -145,14 +145,14 @@ def new_job(body: JobBody, pointer: str = "#", unknown: Collection[Place] = ()) 
     """The job that a body asks for, its function known and its arguments checked."""
     function = context().catalog.wanted(body.function, f"{pointer}/function")
     function.check(body.args, body.kwargs, pointer, unknown)
-    at = _moment(body.delay, body.at)
-    return queueing.prepare(
+    return new_jobs.prepare(
         function,
         context().settings,
         body.args,
         body.kwargs,
         pointer,
-        at=at,
+        at=body.at,
+        delay=body.delay,
         named=body.id is not None,
         retry=body.retry.as_retry() if body.retry else None,
         rate_limit=as_limit(body.rate_limit),
@@ -165,30 +165,37 @@ def new_job(body: JobBody, pointer: str = "#", unknown: Collection[Place] = ()) 
 
 def accept(job: NewJob) -> Response:
     """Enqueue one job: 202; 200 with its end, if the caller waits, or with a unique job that was there before."""
+    receipt, wait = once.receipt(), preferred_wait()
+    if receipt and job.is_known:
+        receipt.answer = {"body": _state(job), "status": 202}  # as it is when it has its place
+    made = write.enqueue(context().redis, [job], receipt)
+    if made.replayed:
+        return once.replayed(_first_answer(job, made.replayed))
+    [job_id] = made.ids
+    is_new = job_id == job.id
+    if is_new and not wait and job.is_known:
+        return once.answered(_state(job), 202)
+    state = _job_after(job_id, wait if is_new or may_read() else 0)
+    status = 200 if not is_new or state["status"] in job_state.ENDED else 202
+    state = state if is_new else shown(state)
+    if status == 202:
+        state |= unserved([job])
+    if receipt and (not job.is_known or status == 200):
+        receipt.keep(context().redis, {"body": state, "status": status})
+    return once.answered(state, status)
 
-    begun = cache(lambda: _state(job))  # as it is when it has its place
-    wait = preferred_wait()
 
-    def act(receipt: Receipt | None) -> Response:
-        if receipt:
-            receipt.answer = lambda ids: kept(begun(), 202) if ids == [job.id] else None
-        [job_id] = queueing.enqueue(context().redis, [job], receipt)
-        if job_id == job.id and not wait:
-            return answered(begun(), 202)
-        state = _job_after(job_id, wait)
-        status = 200 if job_id != job.id or state["status"] in job_state.ENDED else 202
-        if status == 202:
-            state |= unserved([job])
-        if receipt:
-            receipt.keep(kept(state, status))
-        return answered(state, status)
-
-    return once(act)
+def _first_answer(job: NewJob, kept: Answer) -> Answer:
+    """The answer that is kept of a request; if it was lost, that of now. A unique job may be somebody else's."""
+    if "body" in kept:
+        return kept
+    state = _job_after(kept["ids"][0], 0)
+    return {"body": shown(state) if job.lock else state, "status": 202}
 
 
 def _state(job: NewJob) -> dict[str, Any]:
     """A job that was just made."""
-    made_at, webhook = moment(job.created_at), job.ours.get("webhook")
+    made_at, webhook = moment(job.created_at), job.extra_fields.get("webhook")
     state = job_state.shape(
         job.id,
         name_of(job.function),
@@ -205,9 +212,6 @@ def _state(job: NewJob) -> dict[str, Any]:
         depends_on=job.depends_on,
         webhook=JSON.loads(webhook) if webhook else None,
     )
-    if job.status == "scheduled" and job.at:
-        state["scheduled_for"] = utc(job.at)
-        state["waiting_for"] = job_state.waiting("delay", until=state["scheduled_for"])
     return {**state, "history": [], **unserved([job])}
 
 
@@ -216,7 +220,7 @@ def unserved(jobs: Iterable[NewJob], delivers: bool = False) -> dict[str, list[s
     queues = dict[str, None]()
     for job in jobs:
         queues[job.queue] = None
-        delivers = delivers or "webhook" in job.ours
+        delivers = delivers or "webhook" in job.extra_fields
     return context().served.warnings([*queues, webhooks.QUEUE] if delivers else queues)
 
 
@@ -229,16 +233,13 @@ def preferred_wait() -> int:
 
 def _job_after(job_id: str, seconds: int) -> dict[str, Any]:
     if seconds:
-        job = waiting.wait(context().waiting, job_id, seconds)
+        share = api_keys.share(waiting.MOST, context().keys)
+        job = waiting.wait(context().redis, context().waiting, job_id, seconds, g.caller, share)
     else:
         job = job_state.fetch(context().redis, [job_id], history=True)[0]
     if job is None:
         raise NotFound(f"No job {job_id!r}")
     return job
-
-
-def _moment(delay: float | None, at: datetime | None) -> datetime | None:
-    return datetime.now(UTC) + timedelta(seconds=delay) if delay is not None else at
 
 
 def _bulk(action: bulk.Action, changed: str, body: Bulk) -> Response:

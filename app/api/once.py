@@ -1,48 +1,33 @@
 """Requests that act once: the Idempotency-Key header, on every POST that makes jobs."""
 
-import contextlib
-from collections.abc import Callable
 from typing import Any
 
 from flask import Response, g
-from redis.exceptions import RedisError
 
-from app.api.context import answer, asked, context
+from app.api.context import answer, asked
+from app.enqueue.idempotency import Answer, Receipt
 from app.errors import BadRequest
-from app.idempotency import Answer, Receipt, Repeated
 
-LONGEST = 255
+MAX_KEY_LENGTH = 255
 
 
-def once(act: Callable[[Receipt | None], Response]) -> Response:
-    """`act`, unless the request's key says that it has been done: then the answer that was given first.
-
-    Raises:
-        BadRequest, Invalid, Conflict: a key that is none, that came with another request, or is under way.
-    """
+def receipt() -> Receipt | None:
+    """What the request's key is kept as; None if it has no key. Raises BadRequest: the key is none."""
     request = asked()
     key = request.headers.get("Idempotency-Key")
     if key is None:
-        return act(None)
-    if not 0 < len(key) <= LONGEST:
-        raise BadRequest(f"An Idempotency-Key has 1 to {LONGEST} characters")
-    said = f"{request.method} {request.full_path}\n".encode() + request.get_data()
-    receipt = Receipt(context().redis, g.caller, key, said)
-    try:
-        return act(receipt)
-    except Repeated as earlier:
-        return answered(earlier.answer["body"], earlier.answer["status"], Idempotent_Replayed="true")
-    except BaseException:
-        with contextlib.suppress(RedisError):
-            receipt.give_up()
-        raise
+        return None
+    if not 0 < len(key) <= MAX_KEY_LENGTH:
+        raise BadRequest(f"An Idempotency-Key has 1 to {MAX_KEY_LENGTH} characters")
+    return Receipt.of(g.caller, key, f"{request.method} {request.full_path}\n".encode() + request.get_data())
+
+
+def replayed(kept: Answer) -> Response:
+    """The answer that was given first."""
+    return answered(kept["body"], kept["status"], Idempotent_Replayed="true")
 
 
 def answered(body: Any, status: int, **headers: str) -> Response:
     """A job's answer says where the job is."""
     where = body.get("links", {}).get("self")
     return answer(body, status, **headers, **({"Location": where} if where else {}))
-
-
-def kept(body: Any, status: int) -> Answer:
-    return {"body": body, "status": status}

@@ -40,7 +40,7 @@ STATUSES = {
     413: "Too large",
     415: "Not JSON",
     422: "The request does not fit its schema",
-    429: "More requests than REQUEST_LIMIT: try again after Retry-After",
+    429: "More requests than REQUEST_LIMIT, or event streams than the key's share: try again after Retry-After",
     503: "Redis is away: try again after Retry-After",
 }
 PROBLEMS: dict[int | str, Any] = {

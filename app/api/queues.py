@@ -6,7 +6,7 @@ from flask import Response
 
 from app import listing, queues
 from app.api.auth import requires
-from app.api.context import answer, context
+from app.api.context import answer, context, unreadable
 from app.api.openapi import blueprint
 from app.api.schemas.queues import Deleted, Queue, QueuePath, Queues, Worker, Workers
 from app.api.schemas.system import NamePath
@@ -18,7 +18,8 @@ api = blueprint("queues", "queues", "/api/v1")
 @requires("read")
 def list_queues() -> Response:
     """Every queue with its counts."""
-    return answer({"queues": context().served.of_queues(listing.queues(context().redis))})
+    known, bad = listing.queues(context().redis)
+    return answer({"queues": context().served.of_queues(known), **unreadable(bad)})
 
 
 @api.get("/queues/<string:name>", responses={200: Queue})
@@ -33,7 +34,7 @@ def get_queue(path: NamePath) -> Response:
 def pause(path: QueuePath) -> Response:
     """Accept jobs, and run none."""
     queues.pause(context().redis, path.name)
-    return _shown(listing.queues(context().redis, [path.name])[0])
+    return _shown(listing.one_queue(context().redis, path.name))
 
 
 @api.post("/queues/<string:name>/resume", responses={200: Queue})
@@ -41,7 +42,7 @@ def pause(path: QueuePath) -> Response:
 def resume(path: QueuePath) -> Response:
     """Run jobs again."""
     queues.resume(context().redis, path.name)
-    return _shown(listing.queues(context().redis, [path.name])[0])
+    return _shown(listing.one_queue(context().redis, path.name))
 
 
 @api.post("/queues/<string:name>/empty", responses={200: Deleted})
@@ -56,7 +57,8 @@ def empty(path: QueuePath) -> Response:
 @requires("read")
 def list_workers() -> Response:
     """The workers that are registered."""
-    return answer({"workers": listing.workers(context().redis)})
+    known, bad = listing.workers(context().redis)
+    return answer({"workers": known, **unreadable(bad)})
 
 
 @api.get("/workers/<string:name>", responses={200: Worker})

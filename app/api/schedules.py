@@ -8,16 +8,18 @@ from flask import Response, request
 
 from app import job_state
 from app.api.auth import requires
-from app.api.context import answer, context
+from app.api.context import answer, context, unreadable
+from app.api.disclosure import shown
 from app.api.openapi import blueprint
 from app.api.schemas.jobs import Job
 from app.api.schemas.schedules import Preview, PreviewBody, ScheduleBody, Schedules, SchedulesQuery
 from app.api.schemas.schedules import Schedule as ScheduleAnswer
 from app.api.schemas.system import NamePath
 from app.errors import Invalid
+from app.redis import now
 from app.schedules import manage, store
 from app.schedules.rule import NAME, Schedule, When
-from app.schedules.state import State
+from app.schedules.state import State, Unreadable
 from app.serializer import utc
 
 NEXT_RUNS = 10
@@ -31,10 +33,12 @@ def list_schedules(query: SchedulesQuery) -> Response:
     """Schedules by name; entries of scheduler.py that are set aside; and what was found that is not ours to run."""
     connection = context().redis
     names = store.names(connection, query.cursor or "", query.limit)
-    found = [state for state in store.read(connection, names).values() if isinstance(state, State)]
+    found = store.read(connection, names)
+    states = [state for state in found.values() if isinstance(state, State)]
+    bad = [{"name": name, "reason": str(why)} for name, why in found.items() if isinstance(why, Unreadable)]
     cursor = names[-1] if len(names) == query.limit else None
-    others = {"quarantined": store.quarantined(connection), "rejected": store.rejected(connection)}
-    return answer({"schedules": _as_json(found), "next_cursor": cursor, **others})
+    others = {"quarantined": store.quarantined(connection), "rejected": store.rejected(connection), **unreadable(bad)}
+    return answer({"schedules": _as_json(states), "next_cursor": cursor, **others})
 
 
 @api.post("/preview", responses={200: Preview})
@@ -59,7 +63,7 @@ def put_schedule(path: NamePath, body: ScheduleBody) -> Response:
         raise Invalid("The name does not fit", [{"detail": f"a name is {NAME.pattern}", "pointer": "#"}])
     found = context()
     schedule = Schedule(name=path.name, **dict(body))
-    new = manage.put(found.redis, found.catalog, found.settings, schedule, datetime.now(UTC), declared=False)
+    new = manage.put(found.redis, found.catalog, found.settings, schedule, now(found.redis), declared=False)
     return _answer(path.name, 201 if new else 200)
 
 
@@ -83,7 +87,7 @@ def pause(path: NamePath) -> Response:
 @requires("admin")
 def resume(path: NamePath) -> Response:
     """Go on from now; what was due meanwhile is not run."""
-    manage.resume(context().redis, path.name, datetime.now(UTC))
+    manage.resume(context().redis, path.name, now(context().redis))
     return _answer(path.name)
 
 
@@ -92,9 +96,9 @@ def resume(path: NamePath) -> Response:
 def trigger(path: NamePath) -> Response:
     """Run it now, once; its clock goes on as it was."""
     found = context()
-    job_id = manage.trigger(found.redis, path.name, found.catalog, found.settings, datetime.now(UTC))
+    job_id = manage.trigger(found.redis, path.name, found.catalog, found.settings, now(found.redis))
     job = job_state.fetch(found.redis, [job_id])[0]
-    return answer(job, 202, Location=f"/api/v1/jobs/{job_id}")
+    return answer(job and shown(job), 202, Location=f"/api/v1/jobs/{job_id}")
 
 
 def _answer(name: str, status: int = 200) -> Response:

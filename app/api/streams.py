@@ -10,17 +10,17 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 import redis
-from flask import Response, request
+from flask import Response, g, request
 
-from app import job_state
+from app import api_keys, job_state
 from app.api.auth import requires
 from app.api.context import context
 from app.api.openapi import EVENT_STREAM, blueprint
 from app.api.schemas.events import EventsQuery
 from app.api.schemas.jobs import JobPath
 from app.api.schemas.workflows import WorkflowPath
-from app.errors import BadRequest, NotFound, Unavailable
-from app.events import Event, Hub, Listener, number
+from app.errors import BadRequest, NotFound, TooManyRequests, Unavailable
+from app.events import Event, Hub, Listener, ShareTaken, TooMany, number
 from app.serializer import JSON, utc
 from app.workflows import view
 
@@ -152,12 +152,16 @@ class WholeFeed:
 
 
 def _stream(feed: Feed) -> Response:
-    """Raises BadRequest; Unavailable: too many are open."""
+    """Raises BadRequest; Unavailable: too many are open; TooManyRequests: too many are open with this key."""
     last, hub = _last_event_id(), context().events
-    listening = hub.listen(feed.wanted)
-    if listening is None:
-        raise Unavailable(f"{hub.most} event streams are open already")
-    listener, place = listening
+    share = api_keys.share(hub.most, context().keys)
+    try:
+        listener, place = hub.listen(feed.wanted, g.caller, share)
+    except ShareTaken:
+        detail = f"The key {g.caller!r} has {share} event streams open already, its share of {hub.most}"
+        raise TooManyRequests(detail, retry_after=Unavailable.retry_after) from None
+    except TooMany:
+        raise Unavailable(f"{hub.most} event streams are open already") from None
     missed = hub.since(last, feed.wanted) if last else None
     if missed == [] and (now := feed.anew(place)) and now.kind == "end":
         listener.close()

@@ -5,10 +5,11 @@ from typing import Any
 from flask import Response
 
 from app import outcome, webhooks
+from app.api import once
 from app.api.auth import requires
 from app.api.context import answer, context, page
+from app.api.disclosure import shown
 from app.api.jobs import new_job, unserved
-from app.api.once import answered, kept, once
 from app.api.openapi import ONCE, blueprint
 from app.api.schemas.workflows import (
     HookBody,
@@ -20,8 +21,8 @@ from app.api.schemas.workflows import (
     WorkflowsQuery,
     WorkflowSummary,
 )
-from app.errors import Invalid
-from app.idempotency import Receipt
+from app.enqueue.new_job import NewJob
+from app.errors import MAX_LISTED, Invalid
 from app.options import WORKFLOW_EVENTS
 from app.workflows import store, view
 from app.workflows.graph import HOOKS, Need, Node, check
@@ -52,14 +53,11 @@ def submit(body: WorkflowBody) -> Response:
     )  # fmt: skip
 
     warned = unserved((job for _, jobs in made for job in jobs), delivers=webhook is not None)
-
-    def act(receipt: Receipt | None) -> Response:
-        if receipt:
-            receipt.answer = lambda _: kept({**flow.summary(), **warned}, 202)
-        store.create(context().redis, flow, receipt)
-        return answered({**flow.summary(), **warned}, 202)
-
-    return once(act)
+    summary, receipt = {**flow.summary(), **warned}, once.receipt()
+    if receipt:
+        receipt.answer = {"body": summary, "status": 202}
+    kept = store.create(context().redis, flow, receipt)
+    return once.replayed(kept) if kept else once.answered(summary, 202)
 
 
 @api.get("", responses={200: Workflows})
@@ -83,7 +81,7 @@ def cancel(path: WorkflowPath) -> Response:
     connection = context().redis
     store.cancel(connection, path.workflow_id)
     outcome.follow_up(connection)
-    return answer(view.get(connection, path.workflow_id), 202)
+    return answer(shown(view.get(connection, path.workflow_id)), 202)
 
 
 def _node(body: NodeBody, pointer: str) -> Node:
@@ -100,12 +98,14 @@ def _made(workflow: str, announced: bool, said: list[tuple[Node, HookBody]]) -> 
             made.append((node, [_job(workflow, announced, node, body, *call) for call in enumerate(node.calls())]))
         except Invalid as error:
             errors += error.errors or []
+            if len(errors) > MAX_LISTED:
+                break
     if errors:
         raise Invalid("No workflow was made", errors)
     return made
 
 
-def _job(workflow: str, announced: bool, node: Node, body: HookBody, number: int, args: list[Any]) -> store.NewJob:
+def _job(workflow: str, announced: bool, node: Node, body: HookBody, number: int, args: list[Any]) -> NewJob:
     unknown = [place[1:] for place, _ in found_in({"args": args, "kwargs": node.kwargs})]
     job = new_job(body.model_copy(update={"args": args}), node.pointer, unknown)
     return store.adopt(job, workflow, node, number, body.delay, announced)

@@ -1,12 +1,15 @@
 """Arguments as they are typed: `name=text` and `name:=json`, as HTTPie has it, or whole JSON documents."""
 
+import math
 import sys
 from collections.abc import Callable, Iterable
 from functools import reduce
 from typing import Any
 
 import click
-import orjson
+
+from app import request_json
+from app.errors import Invalid
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
@@ -39,9 +42,11 @@ def named(words: Iterable[str], what: str = "an argument") -> dict[str, Any]:
 
 
 def document(text: str, what: str) -> Any:
-    """JSON. Raises click.UsageError."""
+    """JSON, by the rules of the API. Raises click.UsageError."""
     try:
-        return orjson.loads(text)
+        return request_json.loads(text.encode("utf-8", "surrogateescape"))
+    except Invalid as error:
+        raise click.UsageError(f"{what}: {(error.errors or [{}])[0].get('detail', error.detail)}") from None
     except ValueError as error:
         raise click.UsageError(f"{what} is no JSON: {error}") from None
 
@@ -74,6 +79,7 @@ def said(**options: Any) -> dict[str, Any]:
 def number_or_text(text: str | None) -> float | str | None:
     """Seconds, or a duration such as 1h30m: the API takes both."""
     try:
-        return None if text is None else float(text)
+        number = None if text is None else float(text)
     except ValueError:
         return text
+    return number if number is None or math.isfinite(number) else text

@@ -35,7 +35,7 @@ class Failed(click.ClickException):
 
 
 class Busy(Failed):
-    """The API is there, and cannot do it now: 503."""
+    """The API is there, and cannot do it now: 503, or 429."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Client:
         if status >= 500:
             raise (Busy if status == 503 else Failed)(_problem(found) or f"{self.base} answers {status}", UNREACHABLE)
         if status >= 400:
-            raise Failed(_problem(found) or f"{self.base} answers {status}", REFUSED)
+            raise (Busy if status == 429 else Failed)(_problem(found) or f"{self.base} answers {status}", REFUSED)
         if status >= 300 or (data and found is None):
             raise self._strange()
         return Answer(data.decode(), found)

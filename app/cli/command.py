@@ -8,6 +8,7 @@ import click
 
 from app.cli.client import Answer, Client
 from app.cli.interrupt import INTERRUPTED, interruptible
+from app.cli.output import document
 
 EXIT_CODES = """\b
 Exit codes:
@@ -39,7 +40,7 @@ class Api:
         if not self.as_json:
             readable(answer.json)
         elif answer.text:
-            click.echo(answer.text)
+            document(answer.text)
 
 
 class Command(click.Command):

@@ -7,7 +7,7 @@ import orjson
 
 from app.cli import complete, follow
 from app.cli.command import Api, Command
-from app.cli.output import moment, plain, say
+from app.cli.output import document, moment, plain, say
 
 
 @click.command(cls=Command)
@@ -20,7 +20,7 @@ def events(api: Api, **query: Any) -> None:
         if event.kind == "reset":
             say(plain(orjson.loads(event.data)["reason"]))
         elif api.as_json:
-            click.echo(event.data)
+            document(event.data)
         else:
             one = orjson.loads(event.data)
             click.echo("  ".join([moment(one["at"]), plain(one["status"]), plain(one["queue"]), plain(one["id"])]))

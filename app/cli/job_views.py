@@ -27,6 +27,9 @@ def table(found: Any) -> None:
 
 
 def show(job: Any) -> None:
+    if "status" not in job:  # the key has no scope `read`
+        details({"id": job["id"]})
+        return
     error = job["error"] or {}
     moments = {name.removesuffix("_at"): moment(job[name]) for name in job if name.endswith("_at")}
     others = {name: value for name, value in job.items() if name not in SHOWN_APART and not name.endswith("_at")}

@@ -1,5 +1,6 @@
 """What is printed: the answer on stdout, all else on stderr; coloured on a terminal alone, and safe to show there."""
 
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from typing import IO, Any
@@ -27,8 +28,8 @@ def console(file: IO[str]) -> Console:
 
 
 def say(message: str) -> None:
-    """To the person, not to what reads the output."""
-    click.echo(message, err=True)
+    """To the person, not to what reads the output; without what would steer a terminal."""
+    click.echo("\n".join(plain(line) for line in message.split("\n")), err=True)
 
 
 def warn(answer: Any) -> None:
@@ -61,9 +62,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def more(page: Any) -> None:
-    """How to get the next page, if there may be one."""
+    """What cannot be shown, and how to get the next page, if there may be one."""
+    unreadable(page)
     if page["next_cursor"]:
         say(f"There may be more: --cursor {page['next_cursor']}")
+
+
+def unreadable(answer: Any) -> None:
+    """Say which entries of a list cannot be read."""
+    for entry in answer.get("unreadable", ()):
+        say(f"{entry.get('name', entry.get('id'))} cannot be read: {plain(entry['reason'])}")
 
 
 def details(pairs: dict[str, Any]) -> None:
@@ -75,6 +83,11 @@ def details(pairs: dict[str, Any]) -> None:
         if value not in (None, "", [], {}):
             found.add_row(name, _cell(value))
     _print(found)
+
+
+def document(text: str) -> None:
+    """JSON as it came; what would steer a terminal is escaped as JSON has it."""
+    click.echo("".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text))
 
 
 def block(text: str) -> None:

@@ -6,7 +6,7 @@ import click
 
 from app.cli import complete
 from app.cli.command import EXIT_CODES, Api, Resource
-from app.cli.output import say, table, warn
+from app.cli.output import say, table, unreadable, warn
 
 COUNTS = ("queued", "started", "scheduled", "deferred", "failed", "finished", "canceled")
 QUEUE = click.argument("name", shell_complete=complete.queues)
@@ -21,7 +21,12 @@ def group() -> None:
 @click.pass_obj
 def list_queues(api: Api) -> None:
     """Every queue with its counts."""
-    api.show(api.call("GET", "queues"), lambda found: _table(found["queues"]))
+    api.show(api.call("GET", "queues"), _page)
+
+
+def _page(found: Any) -> None:
+    _table(found["queues"])
+    unreadable(found)
 
 
 @group.command()

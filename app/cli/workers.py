@@ -6,7 +6,7 @@ import click
 
 from app.cli import complete
 from app.cli.command import EXIT_CODES, Api, Resource
-from app.cli.output import details, moment, table
+from app.cli.output import details, moment, table, unreadable
 
 
 @click.group(cls=Resource, epilog=EXIT_CODES)
@@ -41,3 +41,4 @@ def _table(found: Any) -> None:
         for one in found["workers"]
     )  # fmt: skip
     table(("name", "state", "queues", "host", "pid", "job", "finished", "failed", "seen"), rows)
+    unreadable(found)

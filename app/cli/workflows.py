@@ -80,6 +80,9 @@ def _summary(workflow: Any) -> None:
 
 
 def _show(workflow: Any) -> None:
+    if "status" not in workflow:  # the key has no scope `read`
+        details({"id": workflow["id"]})
+        return
     _summary(workflow)
     click.echo()
     rows = (

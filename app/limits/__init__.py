@@ -13,7 +13,9 @@ import redis
 from app.catalog import Function
 from app.keys import filled
 from app.options import Breaker, Limit, rate
-from app.redis import script
+from app.scripts import Script
+
+LOOK, COUNT_FAILURE = Script("limits/look"), Script("limits/count_failure")
 
 Held = list[list[str | float]]
 
@@ -55,13 +57,18 @@ def _id(
 
 def look(connection: redis.Redis) -> float:
     """Let go what limits have room for; seconds until there may be more."""
-    return float(script(connection, "limits/library", "limits/look")(keys=[], args=[]))
+    return float(LOOK(connection))
 
 
 def failed(connection: redis.Redis, function: Function) -> None:
     """An attempt has failed: that may be one too many for its breaker."""
     breaker = function.options.breaker
     if breaker:
-        keys = [f"jobline:breaker:{function.name}:failures", f"jobline:breaker:{function.name}:open"]
-        args = [breaker.failures, breaker.window, breaker.cool_down, secrets.token_hex(8)]
-        script(connection, "limits/failed")(keys=keys, args=args)
+        COUNT_FAILURE(
+            connection,
+            function_name=function.name,
+            most=breaker.failures,
+            window=breaker.window,
+            cool_down=breaker.cool_down,
+            token=secrets.token_hex(8),
+        )

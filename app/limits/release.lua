@@ -1,2 +1,4 @@
--- An execution is over. ARGV: limits (JSON), queue, job's id, execution's id.
-release(ARGV[1], ARGV[2], ARGV[3], ARGV[4])
+-- An execution is over: give back the places that it held.
+-- args: limits queue id execution
+-- uses: limits/library
+release(limits, queue, id, execution)

@@ -1,6 +1,6 @@
 """When: schedules as data, kept in rq-scheduler's layout, and the process that runs them.
 
-A schedule is a rule that makes jobs; each run is a fresh job, queued through app/queueing like every other.
+A schedule is a rule that makes jobs; each run is a fresh job, queued through app/enqueue like every other.
 """
 
 from app.schedules.rule import cron, every, once

@@ -12,7 +12,9 @@ import redis
 import structlog
 
 from app import changes, listing
-from app.redis import SCHEDULERS, WORKFLOWS, job_key, registry_key, script, workflow_key
+from app.redis_errors import raise_if_away
+from app.redis_keys import SCHEDULERS, WORKFLOWS, job_key, registry_key, workflow_key
+from app.scripts import Script
 
 BATCH = 250  # keys or members in one step
 REST = 60.0  # seconds between two walks
@@ -21,6 +23,8 @@ KEPT_OF_JOB = re.compile(
     rb"rq:results:(?P<results>[^:]+)|rq:job:(?P<parent>[^:]+):dependents|rq:job::(?P<child>[^:]+):dependencies"
 )
 REASON = "what it depends on has expired or was deleted, and had not finished"
+
+FORGET, REMOVE = Script("lifecycle/forget"), Script("lifecycle/remove")
 
 log = structlog.get_logger("jobline.scheduler")
 
@@ -41,23 +45,29 @@ class Leftovers:
     def walk(self) -> Iterator[None]:
         """All of it, a step at a time."""
         for queue in listing.queue_names(self.connection):
-            with self.connection.pipeline(transaction=False) as pipeline:
-                for registry in ("finished", "failed"):  # as RQ's maintenance
-                    pipeline.zremrangebyscore(registry_key(registry, queue), 0, self.clock())
-                pipeline.execute()
-            yield from self._forget(registry_key("canceled", queue), job_key(""))
-            yield from self._forget(registry_key("deferred", queue), job_key(""))
-            yield from self._cancel_deferred(queue)
+            try:
+                yield from self._walk_queue(queue)
+            except redis.ResponseError as error:  # a key of another type
+                raise_if_away([error])
         yield from self._forget(WORKFLOWS, workflow_key(""))
         for key in self.connection.smembers(SCHEDULERS):
             if not self.connection.exists(key):
                 self.connection.srem(SCHEDULERS, key)
         yield from self._remove_keys()
 
+    def _walk_queue(self, queue: str) -> Iterator[None]:
+        with self.connection.pipeline(transaction=False) as pipeline:
+            for registry in ("finished", "failed"):  # as RQ's maintenance
+                pipeline.zremrangebyscore(registry_key(registry, queue), 0, self.clock())
+            pipeline.execute()
+        yield from self._forget(registry_key("canceled", queue), job_key(""))
+        yield from self._forget(registry_key("deferred", queue), job_key(""))
+        yield from self._cancel_deferred(queue)
+
     def _forget(self, key: str, prefix: str) -> Iterator[None]:
         """Take members out of a sorted set whose keys are gone."""
         for members in self._batches(key):
-            script(self.connection, "schedules/forget")(keys=[key], args=[prefix, *(member for member, _ in members)])
+            FORGET(self.connection, [member for member, _ in members], key=key, prefix=prefix)
             yield
 
     def _cancel_deferred(self, queue: str) -> Iterator[None]:
@@ -87,8 +97,7 @@ class Leftovers:
             cursor, keys = self.connection.scan(cursor or 0, match="rq:*", count=BATCH)
             found = [(key, match[match.lastgroup or 0]) for key in keys if (match := KEPT_OF_JOB.fullmatch(key))]
             if found:
-                hashes = [b"rq:job:" + job_id for _, job_id in found]
-                script(self.connection, "schedules/remove")(keys=[key for key, _ in found], args=hashes)
+                REMOVE(self.connection, [word for pair in found for word in pair])
             yield
 
     def _batches(self, key: str) -> Iterator[list[tuple[bytes, float]]]:

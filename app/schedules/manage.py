@@ -6,10 +6,11 @@ from typing import Any
 import redis
 from redis.client import Pipeline
 
-from app import queueing
+from app import queue_limit
 from app.catalog import Catalog
+from app.enqueue import new_job
+from app.enqueue.new_job import NewJob
 from app.errors import Conflict, JoblineError, NotFound
-from app.queueing import NewJob
 from app.schedules import store
 from app.schedules.rule import Schedule, When
 from app.schedules.state import State
@@ -25,9 +26,10 @@ def put(
 
     Raises:
         Invalid: the function is unknown, or the arguments do not fit.
-        Conflict: it is declared in scheduler.py.
+        Conflict: it is declared in scheduler.py, or there would be too many queues.
     """
     shown = shown_to_rq(schedule, catalog, settings)
+    queue_limit.check(connection, [shown])
 
     def put_it(found: dict[str, Found], pipeline: Pipeline) -> bool:
         state = found[schedule.name]
@@ -92,19 +94,20 @@ def trigger(connection: redis.Redis, name: str, catalog: Catalog, settings: Sett
     def run(state: State) -> list[NewJob]:
         if made and any(run.job_id == made[0].id for run in state.last_runs):
             return []  # the transaction had held, and its answer was lost
-        made[:] = [new_run(state, catalog, settings, now)]
+        made[:] = [new_run(connection, state, catalog, settings, now)]
         return made
 
     store.change(connection, name, run)
     return made[0].id
 
 
-def new_run(state: State, catalog: Catalog, settings: Settings, due: datetime) -> NewJob:
-    """A fresh job, and the state remembers it. Raises Invalid, NotFound, TooLarge."""
+def new_run(connection: redis.Redis, state: State, catalog: Catalog, settings: Settings, due: datetime) -> NewJob:
+    """A fresh job, and the state remembers it. Raises Invalid, NotFound, TooLarge; Conflict: too many queues."""
     schedule = state.schedule
     function = catalog.get(schedule.function)
     meta = {"schedule": schedule.name, "scheduled_for": utc(due)}
-    job = queueing.prepare(function, settings, schedule.args, schedule.kwargs, meta=meta, **_said(schedule))
+    job = new_job.prepare(function, settings, schedule.args, schedule.kwargs, meta=meta, **_said(schedule))
+    queue_limit.check(connection, [job])
     state.ran(job.id, due)
     return job
 
@@ -117,10 +120,9 @@ def shown_to_rq(schedule: Schedule, catalog: Catalog, settings: Settings) -> New
     """
     function = catalog.wanted(schedule.function, "#/function")
     function.check(schedule.args, schedule.kwargs)
-    return queueing.prepare(
-        function, settings, schedule.args, schedule.kwargs, id=PREFIX + schedule.name, status="scheduled",
-        **_said(schedule),
-    )  # fmt: skip
+    return new_job.prepare(
+        function, settings, schedule.args, schedule.kwargs, id=PREFIX + schedule.name, **_said(schedule)
+    )
 
 
 def shown_or_why(schedule: Schedule, catalog: Catalog, settings: Settings) -> NewJob | str:

@@ -12,12 +12,15 @@ import redis
 import structlog
 from rq.utils import utcparse
 
-from app.redis import job_key, queue_key, script
+from app.redis_keys import job_key, queue_key
+from app.scripts import Script
 
 WALK = 250  # keys in one look
 REST = 60.0  # seconds between two walks
 SEEN_FOR = 15.0  # seconds
 OLDER = timedelta(seconds=10)
+
+PUT_BACK = Script("lifecycle/put_back")
 
 log = structlog.get_logger("jobline.scheduler")
 
@@ -71,7 +74,7 @@ class Orphans:
 
     def _put_back(self, job_id: str) -> bool:
         del self._seen[job_id]
-        put = script(self.connection, "schedules/put_back")(keys=[job_key(job_id)], args=[job_id])
+        put = PUT_BACK(self.connection, id=job_id)
         if put:
             log.warning("a queued job was in no list, and is put back", job_id=job_id)
         return bool(put)

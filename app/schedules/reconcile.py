@@ -11,7 +11,7 @@ import structlog
 from redis.client import Pipeline
 
 from app.catalog import Catalog
-from app.queueing import NewJob
+from app.enqueue.new_job import NewJob
 from app.redis import batches
 from app.schedules import manage, store
 from app.schedules.declared import RejectedSchedule, read

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from app.durations import Duration, seconds
-from app.fields import LONGEST, DurationText, Flag, Instant, QueueName, RetryBody, Seconds, Strict, Wait
+from app.fields import LATEST, LONGEST, DurationText, Flag, Instant, QueueName, RetryBody, Seconds, Strict, Wait
 from app.schedules.timing import Cron, Interval, Once, Timing, parse_cron
 from app.serializer import utc
 
@@ -81,7 +81,7 @@ class When(Strict):
         if self.start and moment < self.start:
             moment = self.start - timedelta(microseconds=1)
         due = self.timing(first).after(moment)
-        return None if due and self.end and due > self.end else due
+        return None if due and due > (self.end or LATEST) else due
 
     def text(self) -> str:
         """In plain English."""

@@ -14,12 +14,14 @@ from redis.client import Pipeline
 
 from app import job_state
 from app.catalog import Catalog
+from app.enqueue.new_job import NewJob
 from app.errors import JoblineError
-from app.queueing import NewJob
-from app.redis import OPEN_RUNS, batches, job_key
+from app.redis import batches
+from app.redis_keys import OPEN_RUNS, job_key
 from app.schedules import manage, store
 from app.schedules.lease import Lease
 from app.schedules.plan import plan
+from app.schedules.rule import NAME
 from app.schedules.state import State
 from app.schedules.store import ALARMS, BATCH, PREFIX
 from app.settings import Settings
@@ -119,7 +121,7 @@ class Runner:
     def _made(self, state: State, runs: list[datetime]) -> list[NewJob]:
         """The runs of these due moments; or the schedule is set aside, if they cannot be made."""
         try:
-            jobs = [manage.new_run(state, self.catalog, self.settings, due) for due in runs]
+            jobs = [manage.new_run(self.connection, state, self.catalog, self.settings, due) for due in runs]
         except JoblineError as error:
             state.set_aside(error.detail)
             self._notes.add(log.error, "a schedule cannot run, and is set aside", state.name, reason=error.detail)
@@ -139,4 +141,5 @@ class Runner:
 
 
 def _is_ours(entry: bytes) -> bool:
-    return entry.startswith(PREFIX.encode())
+    text = entry.decode(errors="replace")
+    return text.startswith(PREFIX) and NAME.fullmatch(text.removeprefix(PREFIX)) is not None

@@ -1,14 +1,16 @@
 """A schedule and how it stands: what its hash in Redis says."""
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, PrivateAttr
-from pydantic_core import from_json
+from pydantic import BaseModel, Field, PrivateAttr
 
+from app.fields import LATEST, Instant
 from app.schedules.rule import Schedule
+from app.serializer import JSON, text_of
 
 LAST_RUNS = 5
+Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
 class Unreadable(Exception):
@@ -17,7 +19,7 @@ class Unreadable(Exception):
 
 class Run(NamedTuple):
     job_id: str
-    due: float
+    due: Annotated[float, Field(ge=0, le=LATEST.timestamp())]
     """Seconds since 1970."""
     outcome: str = ""
     """Its state when it had ended."""
@@ -28,20 +30,20 @@ class State(BaseModel):
 
     schedule: Schedule
     declared: bool = False
-    first: datetime | None = None
+    first: Instant | None = None
     """Where an interval begins."""
-    due: datetime | None = None
+    due: Instant | None = None
     """The next due moment; None if it is paused, broken or over."""
     paused: str = ""
     """Why."""
     broken: str = ""
     """Why it cannot run."""
-    runs: int = 0
-    skips: int = 0
-    misses: int = 0
-    failures: int = 0
-    failures_in_a_row: int = 0
-    buffered: datetime | None = None
+    runs: Count = 0
+    skips: Count = 0
+    misses: Count = 0
+    failures: Count = 0
+    failures_in_a_row: Count = 0
+    buffered: Instant | None = None
     """The due moment of the run that waits until the last one is over."""
     last_runs: list[Run] = []
     """The newest first."""
@@ -97,7 +99,7 @@ class State(BaseModel):
     def of(cls, name: str, raw: dict[bytes, bytes]) -> "State":
         """Raises Unreadable."""
         try:
-            schedule = Schedule.model_validate({**from_json(raw[b"rule"]), "name": name})
-            return cls(schedule=schedule, **from_json(raw[b"state"]))
+            schedule = Schedule.model_validate({**JSON.loads(raw[b"rule"]), "name": name})
+            return cls(schedule=schedule, **JSON.loads(raw[b"state"]))
         except (KeyError, TypeError, ValueError) as error:  # pydantic's is a ValueError
-            raise Unreadable(f"{type(error).__name__}: {error}") from None
+            raise Unreadable(f"{type(error).__name__}: {text_of(error)}") from None

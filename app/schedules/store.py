@@ -13,10 +13,11 @@ from redis.client import Pipeline
 from redis.exceptions import WatchError
 from rq_scheduler import Scheduler as RQScheduler
 
-from app import queueing
-from app.errors import Conflict, NotFound
-from app.queueing import NewJob
-from app.redis import (
+from app.enqueue.new_job import NewJob
+from app.enqueue.write import add as add_jobs
+from app.errors import BadRequest, Conflict, NotFound
+from app.redis import moment
+from app.redis_keys import (
     BROKEN_SCHEDULES,
     OPEN_RUNS,
     QUARANTINED,
@@ -27,13 +28,23 @@ from app.redis import (
     schedule_key,
 )
 from app.schedules.lease import Lease
+from app.schedules.rule import NAME
 from app.schedules.state import State, Unreadable
+from app.serializer import JSON
 
 ALARMS = RQScheduler.scheduled_jobs_key
 PREFIX = "schedule-"
 """Of the id of a schedule's entry, and of the job that shows it to rq-scheduler's tools."""
 BATCH = 100
 """Schedules in one transaction."""
+BLANK = dict.fromkeys(
+    (
+        "success_callback_name", "failure_callback_name", "stopped_callback_name", "started_at", "ended_at",
+        "last_heartbeat", "worker_name", "group_id",
+    ),
+    "",
+)  # fmt: skip
+"""What RQ writes of any new job."""
 
 Answer = TypeVar("Answer")
 Found = State | Unreadable | None
@@ -61,8 +72,10 @@ def _state(name: str, answer: Any) -> Found:
         raise answer
     if isinstance(answer, redis.ResponseError):
         return Unreadable(str(answer))
+    if not answer:
+        return None if NAME.fullmatch(name) else Unreadable(f"a name is {NAME.pattern}")
     try:
-        return State.of(name, answer) if answer else None
+        return State.of(name, answer)
     except Unreadable as error:
         return error
 
@@ -76,9 +89,16 @@ def _there(name: str, found: Found) -> State:
 
 
 def names(connection: redis.Redis, after: str = "", limit: int = BATCH) -> list[str]:
-    """Up to `limit` names of schedules that follow `after`."""
-    found = connection.zrangebylex(SCHEDULES, f"({after}" if after else "-", "+", 0, limit)
-    return [name.decode() for name in found]
+    """Up to `limit` names of schedules that follow `after`, in Latin-1: they are ASCII, but for what is none of ours.
+
+    Raises:
+        BadRequest: `after` is no name.
+    """
+    try:
+        first = b"(" + after.encode("latin-1") if after else b"-"
+    except UnicodeEncodeError:
+        raise BadRequest("The cursor is not one of ours") from None
+    return [name.decode("latin-1") for name in connection.zrangebylex(SCHEDULES, first, b"+", 0, limit)]
 
 
 def all_names(connection: redis.Redis) -> Iterator[str]:
@@ -159,8 +179,9 @@ def write(
     for state in states:
         pipeline.hset(schedule_key(state.name), mapping=state.hash())
     for job in shown:
-        pipeline.hset(job_key(job.id), mapping=job.hash())
-    queueing.write(pipeline, runs)
+        fixed = {"created_at": moment(job.created_at), "status": "scheduled"}
+        pipeline.hset(job_key(job.id), mapping={**BLANK, **fixed, **job.fields()})
+    add_jobs(pipeline, runs)
     alarms = {PREFIX + state.name: state.schedule.jittered(state.due) for state in states if state.due}
     silent = [PREFIX + state.name for state in states if not state.due]
     if states:
@@ -196,14 +217,18 @@ def write_rejected(pipeline: Pipeline, entries: Sequence[dict[str, Any]]) -> Non
 
 
 def rejected(connection: redis.Redis) -> list[dict[str, Any]]:
-    """As they were written."""
-    found: list[dict[str, Any]] = orjson.loads(connection.get(REJECTED_SCHEDULES) or b"[]")
-    return found
+    """As they were written; none if that cannot be read."""
+    try:
+        found = JSON.loads(connection.get(REJECTED_SCHEDULES) or b"[]")
+        return [{name: entry[name] for name in ("name", "function", "reason")} for entry in found]
+    except (ValueError, TypeError, KeyError):
+        return []
 
 
 def set_aside(connection: redis.Redis) -> dict[str, str]:
     """Why schedules do not run that are kept, or declared, by name."""
-    broken = {name.decode(): why.decode() for name, why in connection.hgetall(BROKEN_SCHEDULES).items()}
+    found = connection.hgetall(BROKEN_SCHEDULES).items()
+    broken = {name.decode(errors="replace"): why.decode(errors="replace") for name, why in found}
     return {**broken, **{one["name"]: one["reason"] for one in rejected(connection)}}
 
 
@@ -218,4 +243,12 @@ def quarantine(connection: redis.Redis, entry: bytes, due: float, why: str) -> N
 def quarantined(connection: redis.Redis) -> list[dict[str, Any]]:
     """[{id, reason, due}]"""
     found = connection.hgetall(QUARANTINED)
-    return [{"id": entry.decode(errors="replace"), **orjson.loads(said)} for entry, said in sorted(found.items())]
+    return [{"id": entry.decode(errors="replace"), **_why_and_due(said)} for entry, said in sorted(found.items())]
+
+
+def _why_and_due(said: bytes) -> dict[str, Any]:
+    try:
+        found = JSON.loads(said)
+        return {"reason": str(found["reason"]), "due": float(found["due"])}
+    except (ValueError, TypeError, KeyError):
+        return {"reason": "what is known of it cannot be read", "due": 0.0}

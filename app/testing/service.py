@@ -14,7 +14,7 @@ import time_machine
 from pydantic import SecretStr
 
 from app import api_keys, changes, coroutines, limits, listing, network, outcome
-from app.redis import registry_key
+from app.redis_keys import registry_key
 from app.rq_parts import override_catalog
 from app.schedules import store
 from app.schedules.lease import Lease

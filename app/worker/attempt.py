@@ -7,7 +7,7 @@ from rq.job import _job_stack
 from rq.timeouts import JobTimeoutException
 
 from app.rq_parts import Job
-from app.serializer import JSON, may_be_deep
+from app.serializer import checked
 from app.settings import get_settings
 from app.worker.claims import Claimed
 from app.worker.reporter import Reporter
@@ -46,9 +46,7 @@ class Attempt:
 
     def _dumped(self, result: Any) -> bytes:
         """Raises TypeError for what has no JSON form, ResultTooLarge and TooDeep."""
-        dumped: bytes = self.worker.serializer.dumps(result)
-        if may_be_deep(dumped):
-            JSON.loads(dumped)
+        dumped = checked(result)
         if len(dumped) > self.limit:
             raise ResultTooLarge(f"the result is {len(dumped)} bytes, RESULT_LIMIT is {self.limit}")
         return dumped

@@ -9,7 +9,7 @@ import time
 from base64 import b64encode
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
@@ -19,26 +19,20 @@ import structlog
 from redis.exceptions import ResponseError
 
 from app import recovery
-from app.redis import ENDING, LEASES, moment, source
-from app.wire import Wire, pack
+from app.redis import moment
+from app.scripts import Script
+from app.wire import Wire
 
 KEEP = recovery.EXECUTION_LIVES
-CLAIM = "a claim"  # in a job's place among what is not answered
+A_CLAIM = "a claim"  # in a job's place among what is not answered
 LONGEST_WAIT = 2.0  # seconds between two tries to reach Redis
-
-SCRIPTS = {
-    "claim": ("limits/library", "worker/claim"),
-    "begin": ("worker/begin",),
-    "finish": (*ENDING, "worker/finish"),
-    "release": ("limits/library", "limits/release"),
-}
 
 log = structlog.get_logger("jobline.worker")
 
 
 @dataclass(slots=True)
 class Claimed:
-    """A job that is ours to run. The fields are as RQ's hash has them; all None if it cannot be read."""
+    """A job that is ours to run. From `data` on, each field is one of RQ's hash, None if the job cannot be read."""
 
     queue: str
     raw_id: bytes
@@ -47,9 +41,9 @@ class Claimed:
     created_at: bytes | None = None
     timeout: bytes | None = None
     result_ttl: bytes | None = None
-    success_callback: bytes | None = None
-    failure_callback: bytes | None = None
-    stopped_callback: bytes | None = None
+    success_callback_name: bytes | None = None
+    failure_callback_name: bytes | None = None
+    stopped_callback_name: bytes | None = None
     webhooks: bytes | None = None
     group_id: bytes | None = None
     repeats_left: bytes | None = None
@@ -57,9 +51,28 @@ class Claimed:
     dependency_ids: bytes | None = None
     ttl: bytes | None = None
     limits: bytes | None = None
-    follow: bytes | None = None
-    id: str = ""
-    """Set when it begins: not every id is UTF-8."""
+    workflow: bytes | None = None
+    workflow_webhook: bytes | None = None
+    webhook: bytes | None = None
+
+    @property
+    def id(self) -> str:
+        """Raises ValueError: not every id is UTF-8."""
+        return self.raw_id.decode()
+
+    @property
+    def has_followers(self) -> bool:
+        """Whether a workflow or a webhook hangs on its end."""
+        return self.workflow is not None or self.webhook is not None
+
+
+FIELDS = [field.name for field in fields(Claimed) if field.default is None]
+CLAIM = Script("worker/claim", FIELDS=FIELDS, AT={name: n for n, name in enumerate(FIELDS, 1)})
+BEGIN = Script("worker/begin")
+FINISH = Script("worker/finish")
+FINISH_AND_FOLLOW = Script("worker/finish", also=["lifecycle/outbox"])
+RELEASE = Script("limits/release")
+SCRIPTS = (CLAIM, BEGIN, FINISH, FINISH_AND_FOLLOW, RELEASE)
 
 
 @dataclass(slots=True)
@@ -95,7 +108,7 @@ class Claims:
         self, client: redis.Redis, worker_name: str, give_up: Callable[[], bool], wire_class: type[Wire] = Wire
     ) -> None:
         self.client, self.name, self.give_up = client, worker_name, give_up
-        self._worker_key, self._mark = f"rq:worker:{worker_name}", recovery.mark_of(worker_name)
+        self._mark = recovery.mark_of(worker_name)
         self._unsent, self._unanswered = b"", deque[tuple[str, bytes]]()
         self._sent_again = 0  # of the unanswered: it may be that Redis had taken them
         self._asked: tuple[list[str], list[str]] | None = None  # queues and executions
@@ -128,7 +141,7 @@ class Claims:
     def ask(self, queues: list[str], executions: list[str]) -> None:
         """A claim, to be sent with what comes next."""
         self._asked, self._found = (queues, executions), None
-        self._later(CLAIM, self.command(queues, executions))
+        self._later(A_CLAIM, self.command(queues, executions))
 
     def answer(self) -> list[Claimed] | Nothing | None:
         """What `ask` has found, once; None if the line was cut and what it claimed given back. Raises as `claim`."""
@@ -138,11 +151,15 @@ class Claims:
 
     def command(self, queues: list[str], executions: list[str], only_if_idle: bool = False) -> bytes:
         """The claim of as many jobs as executions are named."""
-        keys = [f"rq:queue:{name}" for name in queues]
-        return pack(
-            "EVALSHA", self._sha["claim"], 2 + len(keys), self._worker_key, LEASES, *keys,
-            self.name, KEEP, self.fence, int(only_if_idle), *executions,
-        )  # fmt: skip
+        words = CLAIM.words(
+            [*queues, *executions],
+            worker=self.name,
+            execution_kept=KEEP,
+            fence=self.fence,
+            only_if_idle=int(only_if_idle),
+            queue_count=len(queues),
+        )
+        return CLAIM.packed(words)
 
     def understand(self, queues: list[str], answer: Any) -> list[Claimed] | Nothing:
         """The answer to a claim of these queues."""
@@ -156,11 +173,10 @@ class Claims:
 
     def releases(self, claimed: Claimed) -> None:
         """The job has ended: others that its limits held up may begin. Sent as `begins` is."""
-        command = pack(
-            "EVALSHA", self._sha["release"], 0, claimed.limits or b"[]", claimed.queue, claimed.raw_id,
-            claimed.execution_id,
-        )  # fmt: skip
-        self._later(claimed.id, command)
+        words = RELEASE.words(
+            limits=claimed.limits or b"[]", queue=claimed.queue, id=claimed.raw_id, execution=claimed.execution_id
+        )
+        self._later(claimed.id, RELEASE.packed(words))
         self._send_now()
 
     def begins(self, claimed: Claimed, now: float) -> None:
@@ -212,7 +228,7 @@ class Claims:
     def _take_answer(self, what: str) -> None:
         try:
             answer = self._wire.read()
-            if what is CLAIM and self._asked:
+            if what is A_CLAIM and self._asked:
                 self._found, self._asked = self.understand(self._asked[0], answer), None
             elif answer == 0 and not self._sent_again:
                 log.warning("too late: the job was taken from this worker", job_id=what)
@@ -229,25 +245,38 @@ class Claims:
         except redis.RedisError:
             return  # the next try finds the wire cut
         self._asked = None
-        self._unanswered = deque(sent for sent in self._unanswered if sent[0] is not CLAIM)
+        self._unanswered = deque(sent for sent in self._unanswered if sent[0] is not A_CLAIM)
         self._unsent = b"".join(command for _, command in self._unanswered)
         self._sent_again = len(self._unanswered)
 
     def _begin(self, claimed: Claimed, now: float) -> bytes:
-        return pack(
-            "EVALSHA", self._sha["begin"], 3, self._worker_key, b"rq:job:" + claimed.raw_id, f"rq:wip:{claimed.queue}",
-            self.name, claimed.raw_id, claimed.execution_id, moment(datetime.fromtimestamp(now, UTC)),
-        )  # fmt: skip
+        words = BEGIN.words(
+            worker=self.name,
+            queue=claimed.queue,
+            id=claimed.raw_id,
+            execution=claimed.execution_id,
+            now=moment(datetime.fromtimestamp(now, UTC)),
+        )
+        return BEGIN.packed(words)
 
     def _finish(self, finished: Finished) -> bytes:
-        claimed, raw_id = finished.claimed, finished.claimed.raw_id
-        return pack(
-            "EVALSHA", self._sha["finish"], 5, self._worker_key, f"rq:wip:{claimed.queue}",
-            f"rq:finished:{claimed.queue}", b"rq:job:" + raw_id, b"rq:results:" + raw_id,
-            self.name, raw_id, claimed.execution_id, b64encode(finished.result or b""), finished.result_ttl,
-            finished.started_at, finished.ended_at, moment(datetime.fromtimestamp(finished.ended_at, UTC)),
-            finished.ended_at - finished.started_at, 1 if claimed.dependency_ids else 0, 1 if claimed.follow else 0,
-        )  # fmt: skip
+        claimed = finished.claimed
+        words = FINISH.words(
+            worker=self.name,
+            queue=claimed.queue,
+            id=claimed.raw_id,
+            execution=claimed.execution_id,
+            value=b64encode(finished.result or b""),
+            result_ttl=finished.result_ttl,
+            started=finished.started_at,
+            ended=finished.ended_at,
+            now=moment(datetime.fromtimestamp(finished.ended_at, UTC)),
+            spent=finished.ended_at - finished.started_at,
+            has_dependencies=1 if claimed.dependency_ids else 0,
+            has_followers=1 if claimed.has_followers else 0,
+        )
+        return (FINISH_AND_FOLLOW if claimed.has_followers else FINISH).packed(words)
 
     def _load(self) -> None:
-        self._sha = {name: self.client.script_load(source(*files)) for name, files in SCRIPTS.items()}
+        for script in SCRIPTS:
+            self.client.script_load(script.text)

@@ -21,7 +21,7 @@ import structlog
 from app import log, outcome, progress, recovery
 from app.catalog import name_of
 from app.quarantine import quarantine
-from app.rq_parts import Job, Queue, catalog
+from app.rq_parts import Follows, Job, Queue, catalog
 from app.settings import get_settings
 from app.worker.attempt import Attempt
 from app.worker.board import Board, Leaving
@@ -149,7 +149,6 @@ class Horse:
         try:
             if claimed.data is None:
                 raise ValueError("its key is no hash, or has no data")
-            claimed.id = claimed.raw_id.decode()
             timeout = int(claimed.timeout or Queue.DEFAULT_TIMEOUT)
             self.board.show(claimed.queue, claimed.id, claimed.execution_id, timeout)
         except ValueError as error:  # UnicodeDecodeError is one
@@ -168,7 +167,7 @@ class Horse:
             self._run(job, claimed, timeout, now)
         if claimed.limits:
             self.claims.releases(claimed)
-        if claimed.follow and (b"webhook" in claimed.follow or b"outbox" in claimed.follow):
+        if claimed.webhook or claimed.workflow_webhook:
             self._follow_up()
         log.about = {}
         self.board.clear()
@@ -185,14 +184,15 @@ class Horse:
     def _plain(self, claimed: Claimed) -> Job | None:
         """The job, if it needs nothing of RQ but to be run."""
         if (
-            claimed.success_callback or claimed.failure_callback or claimed.stopped_callback
+            claimed.success_callback_name or claimed.failure_callback_name or claimed.stopped_callback_name
             or claimed.webhooks or claimed.group_id or claimed.repeats_left or claimed.result_ttl == b"0"
             or not claimed.data or not DATE.fullmatch(claimed.created_at or b"")
         ):  # fmt: skip
             return None
         try:
             call = self.worker.serializer.loads(zlib.decompress(claimed.data))
-            return Job.begun(claimed.id, self.connection, claimed.queue, call, claimed.follow)
+            follows = Follows(claimed.workflow is not None, claimed.webhook is not None)
+            return Job.begun(claimed.id, self.connection, claimed.queue, call, follows)
         except (zlib.error, ValueError, TypeError):
             return None  # RQ's own way reads older forms too, and fails the rest with its reason
 

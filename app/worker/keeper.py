@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import redis
 import structlog
@@ -14,8 +14,9 @@ from rq.worker import WorkerStatus
 
 from app import recovery
 from app.recovery import RENEW_EVERY, Outcome, Raw
-from app.redis import LEASES, moment, script
+from app.redis import moment
 from app.rq_parts import Job
+from app.scripts import Script
 from app.settings import get_settings
 from app.wake import Wake
 from app.worker.board import Leaving, Running
@@ -29,6 +30,8 @@ LOOK_EVERY = 1.0  # seconds
 HELD_UP_AFTER = 0.01  # seconds without a move, and what the horse has claimed and not begun is given back
 LAST_WORDS = 0.02  # seconds for what a dead horse had sent to arrive
 STILL_AFTER = 15.0  # seconds; an idle horse that has not moved for so long is replaced
+
+BEAT = Script("worker/beat")
 
 log = structlog.get_logger("jobline.worker")
 
@@ -138,11 +141,24 @@ class Keeper:
     def _beat(self) -> None:
         worker, running, now = self.worker, self.horse.board.running, datetime.now(UTC)
         moves = running or self.horse.still_for() < 2 * RENEW_EVERY
-        args = [worker.name, moment(now), worker.worker_ttl + 60, int(bool(moves))]
+        job: dict[str, Any] = {}
         if running:
-            spent = time.monotonic() - running.since
-            args += [running.queue, running.job_id, running.execution_id, now.timestamp(), KEEP, spent]
-        known, held = script(self.connection, "worker/beat")(keys=[worker.key, LEASES], args=args)
+            job = {
+                "queue": running.queue,
+                "id": running.job_id,
+                "execution": running.execution_id,
+                "now_seconds": now.timestamp(),
+                "execution_kept": KEEP,
+                "spent": time.monotonic() - running.since,
+            }
+        known, held = BEAT(
+            self.connection,
+            worker=worker.name,
+            now=moment(now),
+            worker_kept=worker.worker_ttl + 60,
+            horse_moves=int(bool(moves)),
+            **job,
+        )
         worker.last_heartbeat = now
         if not known:
             with self.connection.pipeline() as pipeline:

@@ -25,7 +25,7 @@ from app import coroutines, limits, recovery
 from app.catalog import name_of
 from app.coroutines import RING_AGAIN, Ring
 from app.recovery import Sweeper
-from app.redis import LEASES, registry_key
+from app.redis_keys import LEASES, registry_key
 from app.rq_parts import Job, Queue, catalog
 from app.serializer import JSON
 from app.settings import get_settings

@@ -1,13 +1,12 @@
--- Keep the progress of a running job in its meta, and tell those who listen (app/events.py).
--- KEYS: job hash, started registry. ARGV: job's id, execution's id, number of the attempt, the meta that is there, the
--- meta that is to be ('': leave it), progress (JSON).
--- Returns 1; 0 if the job was deleted, or another attempt has begun; or else the meta that is there, if it is another
--- one: then nothing is changed.
-local is = redis.call('HMGET', KEYS[1], 'attempts', 'meta')
-if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-if is[1] ~= ARGV[3] and not redis.call('ZSCORE', KEYS[2], ARGV[1] .. ':' .. ARGV[2]) then return 0 end
-if (is[2] or '') ~= ARGV[4] then return is[2] or '' end
-if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'meta', ARGV[5]) end
-redis.call('XADD', 'jobline:events', 'NOMKSTREAM', 'MAXLEN', '~', 100000, '*', 'ids', ARGV[1],
-  'queue', string.sub(KEYS[2], 8), 'status', 'progress', 'progress', ARGV[6]) -- without 'rq:wip:'
+-- Keep the progress of a running job in its meta, and tell those who listen. `attempt`: its number; `old_meta`: the meta that
+-- is there; `new_meta`: the one that is to be ('': leave it). Returns 1; 0 if the job was deleted, or another attempt has
+-- begun; or else the meta that is there, if it is another one: then nothing is changed.
+-- args: id queue execution attempt old_meta new_meta report
+-- uses: redis/events
+local attempts, meta = unpack(redis.call('HMGET', job_key(id), 'attempts', 'meta'))
+if redis.call('EXISTS', job_key(id)) == 0 then return 0 end
+if attempts ~= attempt and not redis.call('ZSCORE', registry_key('wip', queue), id .. ':' .. execution) then return 0 end
+if (meta or '') ~= old_meta then return meta or '' end
+if new_meta ~= '' then redis.call('HSET', job_key(id), 'meta', new_meta) end
+tell(id, queue, 'progress', 'progress', report)
 return 1

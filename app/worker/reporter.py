@@ -16,7 +16,7 @@ import redis
 import structlog
 
 from app import progress
-from app.redis import source
+from app.scripts import Script
 from app.serializer import JSON
 from app.wire import Wire, pack
 from app.worker.claims import Claimed
@@ -24,6 +24,8 @@ from app.worker.claims import Claimed
 SEND_EVERY = 0.5  # seconds
 SETTLE_WITHIN = 1.0  # seconds that the end of a job waits for its last report
 TRIES = 5  # at a meta that others change
+
+PROGRESS = Script("worker/progress")
 
 log = structlog.get_logger("jobline.worker")
 
@@ -120,16 +122,20 @@ class Reporter:
             log.warning("progress is not reported: it is no finite number")
             return
         progress.latest = claimed.id, report
-        execution, keys = claimed.execution_id, (b"rq:job:" + claimed.raw_id, f"rq:wip:{claimed.queue}")
+        execution = claimed.execution_id
         known = self._known[1] if self._known[0] == execution else b""
         for _ in range(TRIES):
             meta = _with(known, report)
-            wire.send(
-                pack(
-                    "EVAL", source("worker/progress"), 2, *keys, claimed.raw_id, execution,
-                    int(claimed.attempts or 0) + 1, known, meta, JSON.dumps(report),
-                )
-            )  # fmt: skip
+            words = PROGRESS.words(
+                id=claimed.raw_id,
+                queue=claimed.queue,
+                execution=execution,
+                attempt=int(claimed.attempts or 0) + 1,
+                old_meta=known,
+                new_meta=meta,
+                report=JSON.dumps(report),
+            )
+            wire.send(pack("EVAL", PROGRESS.text, 0, *words))
             answer = wire.read()
             if isinstance(answer, int):
                 self._known = execution, meta or known

@@ -22,8 +22,8 @@ from app import log, recovery
 from app.catalog import name_of
 from app.quarantine import quarantine
 from app.recovery import Outcome, Raw
-from app.redis import registry_key
 from app.redis_errors import may_pass
+from app.redis_keys import registry_key
 from app.rq_parts import Job
 from app.worker.attempt import Attempt
 from app.worker.claims import Claimed, Claims
@@ -86,6 +86,7 @@ class RqWay:
 
     def _prepare(self, claimed: Claimed) -> Job:
         found = self.worker.job_class.fetch(claimed.id, connection=self.connection, serializer=self.worker.serializer)
+        found.check_callbacks()
         log.about["function"] = name_of(found.func_name)
         self.worker.prepare_job_execution(found, len(self.worker.queues) == 1)
         self.connection.persist(found.key)

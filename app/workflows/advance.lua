@@ -1,2 +1,4 @@
--- For an end that was not told: ARGV: job's id, its state, its result (Base64) or ''.
-advance(ARGV[1], ARGV[2], ARGV[3])
+-- A job of a workflow has ended, and nobody told of it. `value`: its result (Base64), or ''.
+-- args: id status value?
+-- uses: workflows/library
+advance(id, status, value)

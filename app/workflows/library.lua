@@ -4,12 +4,17 @@
 -- that it waits for still), children and parents ([[name, 1 if even after a failure]...]), keep (its results are needed).
 -- ID:ended has the state of each job that has ended, ID:results the results, by NODE or NODE-NUMBER.
 -- The job's id is ID-NODE or ID-NODE-NUMBER. Jobs that follow the workflow's end (HOOKS) are nodes that nobody counts.
+-- uses: redis/job
 local HOOKS = { on_success = true, on_failure = true, on_complete = true }
 
-local function workflow_of(id)
-  local name = string.match(id, '^([^-]+)-')
-  return { id = name, key = 'jobline:workflow:' .. name }
+local function workflow(name)
+  return {
+    id = name, key = workflow_key(name), ended = workflow_part_key(name, 'ended'),
+    results = workflow_part_key(name, 'results'),
+  }
 end
+
+local function workflow_of(job_id) return workflow(string.match(job_id, '^([^-]+)-')) end
 
 local function get(flow, what) return redis.call('HGET', flow.key, what) end
 local function set(flow, ...) redis.call('HSET', flow.key, ...) end
@@ -26,60 +31,48 @@ end
 
 local function node_of(member) return string.match(member, '^[^-]+') end
 
--- Queue the jobs of a node; one that is no longer there is counted as canceled.
+-- Queue or schedule the jobs of a node; members whose jobs are no longer there go into `gone`.
 local function open(flow, node, now, gone)
   set(flow, 'state:' .. node, 'open')
-  local lists = {}
+  local ready = {}
   each_member(flow, node, function(member)
     local id = flow.id .. '-' .. member
-    local job = 'rq:job:' .. id
-    local is = redis.call('HMGET', job, 'origin', 'ttl', 'enqueue_at_front', 'wait', 'status')
-    if is[5] ~= 'deferred' then
+    local queue, at_front, delay, status = unpack(
+      redis.call('HMGET', job_key(id), 'origin', 'enqueue_at_front', 'wait', 'status')
+    )
+    if status ~= 'deferred' then
       gone[#gone + 1] = member
       return
     end
-    redis.call('ZREM', 'rq:deferred:' .. is[1], id)
-    if is[4] then
-      redis.call('HSET', job, 'status', 'scheduled')
-      redis.call('ZADD', 'rq:scheduled:' .. is[1], math.ceil(now.exact + tonumber(is[4])), id)
-      return
-    end
-    redis.call('HSET', job, 'status', 'queued', 'enqueued_at', now.text)
-    if is[2] then redis.call('EXPIRE', job, is[2]) end
-    if is[3] == '1' then
-      redis.call('LPUSH', 'rq:queue:' .. is[1], id)
+    leave(id, queue, status)
+    if delay then
+      schedule_job(id, queue, due_after(tonumber(delay)))
     else
-      local list = lists[is[1]] or {}
-      list[#list + 1], lists[is[1]] = id, list
+      local place = end_of(at_front)
+      local name = place .. ' ' .. queue
+      ready[name] = ready[name] or { queue = queue, place = place }
+      table.insert(ready[name], id)
     end
   end)
-  for queue, ids in pairs(lists) do
-    redis.call('SADD', 'rq:queues', 'rq:queue:' .. queue)
-    tell(table.concat(ids, ' '), queue, 'queued')
-    for n = 1, #ids, 1000 do redis.call('RPUSH', 'rq:queue:' .. queue, unpack(ids, n, math.min(n + 999, #ids))) end
-  end
+  for _, ids in pairs(ready) do queue_jobs(ids.queue, ids, ids.place, now.text) end
 end
 
 -- Cancel the jobs of a node that waits.
 local function drop(flow, node, reason, now)
   set(flow, 'state:' .. node, 'canceled', 'failed:' .. node, 'canceled', 'dropped:' .. node, '1')
-  local canceled, keep = 0, get(flow, 'keep:' .. node)
+  local canceled, keeps_result = 0, get(flow, 'keep:' .. node)
   each_member(flow, node, function(member)
     local id = flow.id .. '-' .. member
-    local job = 'rq:job:' .. id
-    local is = redis.call('HMGET', job, 'origin', 'failure_ttl')
-    local queue, lasts = is[1], tonumber(is[2] or nil)
-    redis.call('HSET', flow.key .. ':ended', member, 'canceled')
-    if keep then redis.call('HSET', flow.key .. ':results', member, '') end
+    local status, queue, failure_ttl = unpack(redis.call('HMGET', job_key(id), 'status', 'origin', 'failure_ttl'))
+    redis.call('HSET', flow.ended, member, 'canceled')
+    if keeps_result then redis.call('HSET', flow.results, member, '') end
     canceled = canceled + 1
-    if queue then
-      redis.call('HSET', job, 'status', 'canceled', 'ended_at', now.text, 'reason', reason)
-      if lasts and lasts >= 0 then redis.call('EXPIRE', job, math.max(lasts, 60)) end
-      redis.call('ZREM', 'rq:deferred:' .. queue, id)
-      redis.call('ZADD', 'rq:canceled:' .. queue, now.seconds, id)
-      tell(id, queue, 'canceled')
-      redis.call('XADD', 'jobline:ended:' .. id, '*', 'status', 'canceled')
-      redis.call('EXPIRE', 'jobline:ended:' .. id, 60)
+    if status then
+      leave(id, queue, status)
+      redis.call('HSET', job_key(id), 'reason', reason)
+      local kept_for = tonumber(failure_ttl or '') or -1
+      if kept_for >= 0 then kept_for = math.max(kept_for, NOTE_SECONDS) end
+      end_job(id, queue, 'canceled', now.text, now.seconds, kept_for, true, false)
     end
   end)
   if not HOOKS[node] then redis.call('HINCRBY', flow.key, 'count:canceled', canceled) end
@@ -96,7 +89,7 @@ local function announce(flow)
     local value = get(flow, field)
     if value then entry[#entry + 1], entry[#entry + 2] = field, value end
   end
-  redis.call('XADD', 'jobline:outbox', '*', unpack(entry))
+  redis.call('XADD', OUTBOX, '*', unpack(entry))
 end
 
 -- The workflow has ended: the jobs that were to follow are queued, or canceled.
@@ -104,7 +97,7 @@ local function close(flow, now)
   local status = get(flow, 'status')
   if status == 'running' then status = tonumber(get(flow, 'failures') or 0) > 0 and 'failed' or 'finished' end
   set(flow, 'status', status, 'ended_at', now.text)
-  redis.call('SREM', 'jobline:workflows:open', flow.id)
+  redis.call('SREM', WORKFLOWS_OPEN, flow.id)
   tell(flow.id, '', status)
   announce(flow)
   local hooks = { on_success = status == 'finished', on_failure = status ~= 'finished', on_complete = true }
@@ -113,9 +106,9 @@ local function close(flow, now)
       if wanted then open(flow, hook, now, {}) else drop(flow, hook, 'the workflow has ' .. status, now) end
     end
   end
-  local keep = tonumber(get(flow, status == 'finished' and 'result_ttl' or 'failure_ttl'))
-  if keep >= 0 then
-    for _, part in ipairs({ '', ':ended', ':results' }) do redis.call('EXPIRE', flow.key .. part, math.max(keep, 60)) end
+  local kept_for = tonumber(get(flow, status == 'finished' and 'result_ttl' or 'failure_ttl'))
+  if kept_for >= 0 then
+    for _, key in ipairs({ flow.key, flow.ended, flow.results }) do redis.call('EXPIRE', key, math.max(kept_for, 60)) end
   end
 end
 
@@ -149,11 +142,11 @@ local function settle(flow, steps, now)
       for _, member in ipairs(gone) do steps[#steps + 1] = { 'gone', member } end
     elseif what == 'gone' then -- deleted while it waited
       local of = node_of(node)
-      if redis.call('HSETNX', flow.key .. ':ended', node, 'canceled') == 1 then
+      if redis.call('HSETNX', flow.ended, node, 'canceled') == 1 then
         redis.call('HINCRBY', flow.key, 'count:canceled', 1)
         redis.call('HINCRBY', flow.key, 'failures', 1)
         set(flow, 'failed:' .. of, 'canceled')
-        if get(flow, 'keep:' .. of) then redis.call('HSET', flow.key .. ':results', node, '') end
+        if get(flow, 'keep:' .. of) then redis.call('HSET', flow.results, node, '') end
         if redis.call('HINCRBY', flow.key, 'open:' .. of, -1) == 0 then steps[#steps + 1] = { 'end', of } end
       end
     end
@@ -166,12 +159,12 @@ local function advance(id, status, value)
   local member = string.sub(id, #flow.id + 2)
   local node = node_of(member)
   local state = get(flow, 'state:' .. node)
-  if not state or redis.call('HSETNX', flow.key .. ':ended', member, status) == 0 or HOOKS[node] then return end
-  local now = { seconds = tonumber(time[1]), exact = tonumber(time[1]) + tonumber(time[2]) / 1000000, text = get(flow, 'created_at') }
-  local clock = redis.call('HGET', 'rq:job:' .. id, 'ended_at')
+  if not state or redis.call('HSETNX', flow.ended, member, status) == 0 or HOOKS[node] then return end
+  local now = { seconds = tonumber(time[1]), text = get(flow, 'created_at') }
+  local clock = redis.call('HGET', job_key(id), 'ended_at')
   if clock and clock ~= '' then now.text = clock end
   redis.call('HINCRBY', flow.key, 'count:' .. status, 1)
-  if get(flow, 'keep:' .. node) then redis.call('HSET', flow.key .. ':results', member, value) end
+  if get(flow, 'keep:' .. node) then redis.call('HSET', flow.results, member, value) end
   local steps = {}
   if status ~= 'finished' then
     redis.call('HINCRBY', flow.key, 'failures', 1)
@@ -182,7 +175,7 @@ local function advance(id, status, value)
     end
     if get(flow, 'on_error') == 'stop' and get(flow, 'stopped') ~= '1' then
       set(flow, 'stopped', '1')
-      redis.call('SADD', 'jobline:workflows:stopping', flow.id)
+      redis.call('SADD', WORKFLOWS_STOPPING, flow.id)
       for _, other in ipairs(cjson.decode(get(flow, 'nodes'))) do
         steps[#steps + 1] = { 'drop', other, 'the workflow stops, for ' .. node .. ' is ' .. status }
       end

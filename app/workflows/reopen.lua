@@ -1,21 +1,16 @@
--- A library: a job of a workflow that had ended runs again, and what was canceled for its sake waits again. Begins with
--- workflows/library.lua.
+-- A library: a job of a workflow that had ended runs again, and what was canceled for its sake waits again.
+-- uses: workflows/library
 local function wait_again(flow, node)
   local canceled = 0
   each_member(flow, node, function(member)
     local id = flow.id .. '-' .. member
-    local job = 'rq:job:' .. id
-    local said = redis.call('HMGET', job, 'origin', 'waits_for')
-    local queue = said[1]
-    if said[2] then redis.call('LREM', 'jobline:limit:' .. said[2] .. ':waiting', 1, id) end
-    redis.call('HDEL', flow.key .. ':ended', member)
+    local status, queue = unpack(redis.call('HMGET', job_key(id), 'status', 'origin'))
+    redis.call('HDEL', flow.ended, member)
     canceled = canceled + 1
-    if queue then
-      redis.call('HSET', job, 'status', 'deferred', 'ended_at', '')
-      redis.call('HDEL', job, 'reason', 'waits_for')
-      redis.call('PERSIST', job)
-      redis.call('ZREM', 'rq:canceled:' .. queue, id)
-      redis.call('ZADD', 'rq:deferred:' .. queue, redis.call('TIME')[1], id)
+    if status then
+      leave(id, queue, status)
+      revive(id)
+      defer_job(id, queue, redis.call('TIME')[1])
     end
   end)
   set(flow, 'state:' .. node, 'waiting')
@@ -28,15 +23,15 @@ end
 local function reopen(id)
   local flow = workflow_of(id)
   local member = string.sub(id, #flow.id + 2)
-  local node, status = node_of(member), redis.call('HGET', flow.key .. ':ended', member)
+  local node, status = node_of(member), redis.call('HGET', flow.ended, member)
   if not status or HOOKS[node] then return end
-  redis.call('HDEL', flow.key .. ':ended', member)
+  redis.call('HDEL', flow.ended, member)
   redis.call('HINCRBY', flow.key, 'count:' .. status, -1)
   redis.call('HINCRBY', flow.key, 'failures', -1)
   redis.call('HINCRBY', flow.key, 'open:' .. node, 1)
   redis.call('HDEL', flow.key, 'failed:' .. node, 'dropped:' .. node, 'stopped', 'ended_at')
   each_member(flow, node, function(other)
-    local ended = redis.call('HGET', flow.key .. ':ended', other)
+    local ended = redis.call('HGET', flow.ended, other)
     if ended and ended ~= 'finished' then set(flow, 'failed:' .. node, ended == 'canceled' and 'canceled' or 'failed') end
   end)
   if get(flow, 'state:' .. node) ~= 'open' then
@@ -44,9 +39,9 @@ local function reopen(id)
     redis.call('HINCRBY', flow.key, 'left', 1)
   end
   set(flow, 'status', 'running')
-  redis.call('SADD', 'jobline:workflows:open', flow.id)
-  redis.call('SREM', 'jobline:workflows:stopping', flow.id)
-  for _, part in ipairs({ '', ':ended', ':results' }) do redis.call('PERSIST', flow.key .. part) end
+  redis.call('SADD', WORKFLOWS_OPEN, flow.id)
+  redis.call('SREM', WORKFLOWS_STOPPING, flow.id)
+  for _, key in ipairs({ flow.key, flow.ended, flow.results }) do redis.call('PERSIST', key) end
 
   local nodes, steps = cjson.decode(get(flow, 'nodes')), {}
   for hook in pairs(HOOKS) do
@@ -73,5 +68,5 @@ local function reopen(id)
     end
   end
   local time = redis.call('TIME')
-  settle(flow, steps, { seconds = tonumber(time[1]), text = redis.call('HGET', 'rq:job:' .. id, 'enqueued_at') or '' })
+  settle(flow, steps, { seconds = tonumber(time[1]), text = redis.call('HGET', job_key(id), 'enqueued_at') or '' })
 end

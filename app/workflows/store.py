@@ -10,29 +10,26 @@ from typing import Any
 
 import orjson
 import redis
-from redis.client import Pipeline
+import structlog
 
-from app import changes, job_state, queueing, webhooks
+from app import changes, job_state, queue_limit, webhooks
+from app.enqueue import write
+from app.enqueue.idempotency import Answer, Receipt
+from app.enqueue.new_job import NewJob
 from app.errors import Conflict, NotFound
 from app.options import Webhook
-from app.queueing import NewJob, Receipt
-from app.redis import (
-    WORKFLOWS,
-    WORKFLOWS_OPEN,
-    WORKFLOWS_STOPPING,
-    batches,
-    job_key,
-    moment,
-    results_key,
-    script,
-    workflow_key,
-)
+from app.redis import batches, moment
+from app.redis_errors import raise_if_away
+from app.redis_keys import WORKFLOWS_OPEN, WORKFLOWS_STOPPING, job_key, results_key, workflow_key
+from app.scripts import Script
 from app.workflows import view
 from app.workflows.graph import HOOKS, Node
 from app.workflows.results import members
 
 BATCH = 500
-LIBRARY = "workflows/library"
+CREATE, CANCEL, ADVANCE = Script("workflows/create"), Script("workflows/cancel"), Script("workflows/advance")
+
+log = structlog.get_logger("jobline.scheduler")
 
 Made = list[tuple[Node, list[NewJob]]]
 
@@ -48,14 +45,13 @@ def job_id(workflow: str, node: Node, number: int) -> str:
 def adopt(job: NewJob, workflow: str, node: Node, number: int, delay: float | None, announced: bool) -> NewJob:
     """Make a job one of a workflow's; `announced`: there is a webhook for the workflow's end."""
     job.id, job.meta = job_id(workflow, node, number), {**job.meta, "workflow": workflow}
-    follow = ("workflow", *(("outbox",) if announced else ()), job.ours.get("follow", ""))
-    job.ours = {**job.ours, "follow": " ".join(follow).strip()}
+    job.extra_fields["workflow"] = workflow
+    if announced:
+        job.extra_fields["workflow_webhook"] = 1
     if node.after or node.name in HOOKS:
-        job.status, job.at = "deferred", None
+        job.deferred, job.delay = True, None
         if delay:
-            job.ours["wait"] = delay
-    elif job.at:
-        job.status = "scheduled"
+            job.extra_fields["wait"] = delay
     return job
 
 
@@ -108,25 +104,27 @@ class NewWorkflow:
         return view.summary(self.id, {**raw, b"webhook": self.hash.get("webhook", b"")})
 
 
-def create(connection: redis.Redis, flow: NewWorkflow, receipt: Receipt | None) -> None:
-    """Write a workflow, and queue what needs nothing."""
-    if receipt:
-        receipt.claim()
+def create(connection: redis.Redis, flow: NewWorkflow, receipt: Receipt | None = None) -> Answer | None:
+    """Write a workflow, and queue what needs nothing; or the answer that was given to the same request before.
 
-    def write(pipeline: Pipeline) -> None:
-        if pipeline.exists(workflow_key(flow.id)):
-            return  # the transaction had held, and its answer was lost
-        if receipt:
-            receipt.judge(pipeline.get(receipt.key))
-        pipeline.multi()
-        pipeline.hset(workflow_key(flow.id), mapping=flow.hash)
-        pipeline.zadd(WORKFLOWS, {flow.id: flow.created_at.timestamp()})
-        pipeline.sadd(WORKFLOWS_OPEN, flow.id)
-        queueing.write(pipeline, [job for _, jobs in (*flow.nodes, *flow.hooks) for job in jobs])
-        if receipt and (value := receipt.value([flow.id])):
-            pipeline.set(receipt.key, value, ex=receipt.kept)
-
-    connection.transaction(write, workflow_key(flow.id), *([receipt.key] if receipt else []))
+    Raises:
+        Invalid: the receipt is of another request.
+        Conflict: there would be too many queues.
+    """
+    words = [word for field in flow.hash.items() for word in field]
+    jobs = [job for _, some in (*flow.nodes, *flow.hooks) for job in some]
+    outcome, *kept = CREATE(
+        connection,
+        [*words, *write.words_of(jobs)],
+        id=flow.id,
+        seconds=flow.created_at.timestamp(),
+        word_count=len(words),
+        **queue_limit.words(jobs),
+        **(receipt.words() if receipt else {}),
+    )
+    if outcome == b"queues":
+        raise queue_limit.refusal(kept[0], jobs)
+    return receipt.read(kept[0], flow.id) if receipt and outcome == b"kept" else None
 
 
 def _shown(node: Node) -> dict[str, Any]:
@@ -147,10 +145,8 @@ def cancel(connection: redis.Redis, workflow: str) -> None:
 
 
 def _cancel(connection: redis.Redis, workflow: str, status: str) -> list[bytes] | None:
-    found: list[bytes] | None = script(connection, LIBRARY, "workflows/cancel")(
-        args=[workflow, moment(datetime.now(UTC)), status]
-    )
-    return found
+    members: list[bytes] | None = CANCEL(connection, id=workflow, now=moment(datetime.now(UTC)), status=status)
+    return members
 
 
 def sweep(connection: redis.Redis, number: int, parts: int = 10) -> None:
@@ -163,8 +159,13 @@ def sweep(connection: redis.Redis, number: int, parts: int = 10) -> None:
         for member in _cancel(connection, workflow.decode(), "") or ():
             changes.change(connection, f"{workflow.decode()}-{member.decode()}", "cancel")  # not what is about to begin
     for workflow in sorted(connection.smembers(WORKFLOWS_OPEN))[number % parts :: parts]:
-        for batch in batches(_open_members(connection, workflow.decode()), BATCH):
-            _note_ends(connection, workflow.decode(), batch)
+        try:
+            for batch in batches(_open_members(connection, workflow.decode()), BATCH):
+                _note_ends(connection, workflow.decode(), batch)
+        except (*view.UNREADABLE, redis.ResponseError) as error:
+            raise_if_away([error])
+            connection.srem(WORKFLOWS_OPEN, workflow)
+            log.exception("a workflow cannot be read, and is looked after no more", workflow=repr(workflow))
 
 
 def _open_members(connection: redis.Redis, workflow: str) -> Iterator[str]:
@@ -186,4 +187,4 @@ def _note_ends(connection: redis.Redis, workflow: str, members: list[str]) -> No
         state = status.decode() if status else "canceled"
         if state in job_state.ENDED:
             value = results[0][1].get(b"return_value", b"") if results and state == "finished" else b""
-            script(connection, LIBRARY, "workflows/advance")(args=[f"{workflow}-{member}", state, value])
+            ADVANCE(connection, id=f"{workflow}-{member}", status=state, value=value)

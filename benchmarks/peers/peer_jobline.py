@@ -1,12 +1,13 @@
-"""Jobline: a single job takes the way of its API, app/queueing; a drain is filled by stock RQ, as the others' are."""
+"""Jobline: a single job takes the way of its API, app/enqueue; a drain is filled by stock RQ, as the others' are."""
 
 import os
 
 from peer_rq import fill
 from redis import Redis
 
-from app import queueing, waiting
+from app import waiting
 from app.catalog import Catalog
+from app.enqueue import new_job, write
 from app.settings import Settings
 
 __all__ = ["fill", "stamp", "stamped"]
@@ -16,12 +17,12 @@ settings, function = Settings(), Catalog().get("bench.stamp")
 
 
 def stamp() -> str:
-    job = queueing.prepare(function, settings, [], {})
-    queueing.enqueue(connection, [job])
+    job = new_job.prepare(function, settings, [], {})
+    write.enqueue(connection, [job])
     return job.id
 
 
 def stamped(job_id: str) -> float:
-    job = waiting.wait(connection, job_id, 20)
+    job = waiting.wait(connection, connection, job_id, 20)
     assert job
     return float(job["result"])

@@ -7,7 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from app.redis import WORKFLOWS_OPEN, connect
+from app.redis import connect
+from app.redis_keys import WORKFLOWS_OPEN
 from app.settings import get_settings
 from app.web import create_app
 

@@ -8,7 +8,7 @@ import redis
 from flask.testing import FlaskClient
 
 from app import limits
-from app.redis import LEASES
+from app.redis_keys import LEASES
 from app.settings import Settings
 from app.web import create_app
 from app.worker.claims import Claims

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 import redis
 from flask.testing import FlaskClient
-from redis.client import Pipeline
 
-from app import events, queueing
+from app import events
 from app.catalog import Catalog
-from app.idempotency import Receipt, Repeated
-from app.queueing import NewJob
+from app.enqueue import new_job, write
+from app.enqueue.idempotency import Receipt
+from app.enqueue.new_job import NewJob
 from app.settings import Settings
 from app.web import create_app
 from tests.contract.test_worker import everything
@@ -112,53 +112,32 @@ def test_at_front_is_the_head_of_the_queue(client: FlaskClient, valkey: redis.Re
 
 def new_jobs(*, named: bool = False) -> list[NewJob]:
     function, settings = Catalog().get("demo.add"), Settings()
-    jobs = [queueing.prepare(function, settings, [number, 1], {}) for number in range(3)]
+    jobs = [new_job.prepare(function, settings, [number, 1], {}) for number in range(3)]
     jobs[0].named = named
     return jobs
 
 
 @pytest.mark.parametrize("idempotent", [False, True])
-def test_what_is_sent_again_because_its_answer_was_lost_is_done_once(valkey: redis.Redis, idempotent: bool) -> None:
+@pytest.mark.parametrize("named", [False, True])
+def test_what_is_sent_again_because_its_answer_was_lost_is_done_once(
+    valkey: redis.Redis, idempotent: bool, named: bool
+) -> None:
     """As the line to Redis does: the same command, a second time."""
-    receipt = Receipt(valkey, "open", "key", b"request") if idempotent else None
-    if receipt:
-        receipt.answer = lambda ids: {"body": {"ids": ids}, "status": 202}
-    jobs = new_jobs()
-    ids = queueing.enqueue(valkey, jobs, receipt)
+    receipt = Receipt.of("open", "key", b"request") if idempotent else None
+    jobs = new_jobs(named=named)
+    made = write.enqueue(valkey, jobs, receipt)
     before = everything(valkey)
-    assert queueing.enqueue(valkey, jobs, receipt) == ids == members(valkey, "rq:queue:default")
+    assert write.enqueue(valkey, jobs, receipt) == made
+    assert made.ids == [job.id for job in jobs] == members(valkey, "rq:queue:default")
     assert everything(valkey) == before
-
-
-def test_a_transaction_whose_answer_was_lost_is_done_once(valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """redis-py calls that a WatchError, and the transaction begins anew."""
-    execute, sent = Pipeline.execute, list[int]()
-
-    def lose_the_first_answer(pipeline: Pipeline, *args: Any, **kwargs: Any) -> Any:
-        sent.append(len(pipeline.command_stack))
-        answer = execute(pipeline, *args, **kwargs)
-        if len(sent) == 1:
-            raise redis.WatchError
-        return answer
-
-    jobs = new_jobs(named=True)
-    with monkeypatch.context() as lossy:
-        lossy.setattr(Pipeline, "execute", lose_the_first_answer)
-        ids = queueing.enqueue(valkey, jobs)
-    assert sent[0] > 3
-    assert sent[1:] in ([], [0])
-    assert ids == [job.id for job in jobs] == members(valkey, "rq:queue:default")
 
 
 def test_two_processes_at_once_do_a_request_once(valkey: redis.Redis) -> None:
     """The second one finds the answer of the first, and writes nothing."""
-    receipts = [Receipt(valkey, "open", "key", b"request") for _ in range(2)]
-    for receipt in receipts:
-        receipt.answer = lambda ids: {"body": {"ids": ids}, "status": 202}
-    ids = queueing.enqueue(valkey, new_jobs(), receipts[0])
-    with pytest.raises(Repeated) as repeated:
-        queueing.enqueue(valkey, new_jobs(), receipts[1])
-    assert repeated.value.answer["body"] == {"ids": ids}
+    receipts = [Receipt.of("open", "key", b"request") for _ in range(2)]
+    ids = write.enqueue(valkey, new_jobs(), receipts[0]).ids
+    second = write.enqueue(valkey, new_jobs(), receipts[1])
+    assert second.replayed == {"ids": ids}
     assert members(valkey, "rq:queue:default") == ids
     assert len(valkey.keys("rq:job:*")) == 3
 
@@ -194,6 +173,7 @@ def test_nothing_waits_for_what_cannot_finish(client: FlaskClient, valkey: redis
     bulk = [body(1), body(1, depends_on=["good", "bad"])]
     for path, sent, pointer in (
         (JOBS, bulk[1], "#/depends_on/1"),
+        (f"{JOBS}/bulk", {"jobs": bulk[1:]}, "#/jobs/0/depends_on/1"),
         (f"{JOBS}/bulk", {"jobs": bulk}, "#/jobs/1/depends_on/1"),
     ):
         answer = client.post(path, json=sent)

@@ -10,7 +10,7 @@ import redis
 from flask.testing import FlaskClient
 
 from app import events
-from app.redis import EVENTS
+from app.redis_keys import EVENTS
 from app.settings import Settings
 from app.web import create_app
 from tests.conftest import until

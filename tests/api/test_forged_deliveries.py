@@ -8,6 +8,8 @@ from flask.testing import FlaskClient
 
 from app import changes, outcome, webhooks
 from app.catalog import Catalog
+from app.fields import OWN_IDS
+from app.schedules import store
 from app.settings import Settings
 from app.web import create_app
 from tests.receiver import OTHER_SECRET, SECRET
@@ -63,6 +65,94 @@ def test_one_that_is_pending_is_requeued_as_it_was_only(client: FlaskClient, fak
         assert (answer.status_code, "the service's own" in answer.text) == (422, True)
     assert client.post(f"/api/v1/jobs/{delivery}/requeue").status_code == 202
     assert fake.hget(f"rq:job:{delivery}", "data") == before
+
+
+@pytest.mark.parametrize("job_id", ["msg_", "msg_0123456789abcdef0123456789abcdef", "schedule-nightly"])
+def test_no_caller_takes_an_id_of_the_service_s_own(client: FlaskClient, fake: redis.Redis, job_id: str) -> None:
+    """Deliveries have ids that can be foreseen: the fields of a job that is there before would stay in its hash."""
+    one = {"function": "demo.add", "args": [1, 2], "id": job_id}
+    single = client.post("/api/v1/jobs", json=one)
+    several = client.post("/api/v1/jobs/bulk", json={"jobs": [one]})
+    for answer, pointer in ((single, "#/id"), (several, "#/jobs/0/id")):
+        assert (answer.status_code, [e["pointer"] for e in answer.get_json()["errors"]]) == (422, [pointer])
+    assert not fake.keys("rq:job:*")
+
+
+def test_a_delivery_has_the_id_that_no_caller_may_take(client: FlaskClient, fake: redis.Redis) -> None:
+    made = {"function": "demo.add", "args": [1, 2], "webhook": {"url": URL, "events": ["job.canceled"]}}
+    job_id = client.post("/api/v1/jobs", json=made).get_json()["id"]
+    client.post(f"/api/v1/jobs/{job_id}/cancel")
+    outcome.follow_up(fake)
+    (delivery,) = fake.lrange("rq:queue:webhooks", 0, -1)
+    assert delivery.decode().startswith(OWN_IDS)
+    assert store.PREFIX.startswith(OWN_IDS)
+    assert client.post("/api/v1/jobs", json={**made, "id": delivery.decode()}).status_code == 422
+
+
+def test_a_change_of_a_pending_one_leaves_its_call_and_its_secret(client: FlaskClient, fake: redis.Redis) -> None:
+    made = {"function": "demo.add", "args": [1, 2], "webhook": {"url": URL, "secret": OTHER_SECRET}}
+    job_id = client.post("/api/v1/jobs", json=made).get_json()["id"]
+    client.post(f"/api/v1/jobs/{job_id}/cancel")
+    outcome.follow_up(fake)
+    (delivery,) = (key.decode() for key in fake.lrange("rq:queue:webhooks", 0, -1))
+
+    def call() -> list[bytes | None]:
+        return fake.hmget(f"rq:job:{delivery}", "data", webhooks.DELIVERY_SECRET)
+
+    before = call()
+    for change in ({"queue": "low"}, {"tags": ["x"]}, {"description": URL}, {"timeout": 1}, {"delay": 5}):
+        assert client.patch(f"/api/v1/jobs/{delivery}", json=change).status_code == 200
+    for wrong in (
+        {"args": []},
+        {"data": "x"},
+        {webhooks.DELIVERY_SECRET: ""},
+        {"function": "demo.add"},
+        {"webhook": None},
+    ):
+        assert client.patch(f"/api/v1/jobs/{delivery}", json=wrong).status_code == 422
+    client.post(f"/api/v1/jobs/{delivery}/cancel")
+    for wrong in (
+        {"data": "x"},
+        {webhooks.DELIVERY_SECRET: ""},
+        {"function": "demo.add"},
+        {"webhook": made["webhook"]},
+    ):
+        assert client.post(f"/api/v1/jobs/{delivery}/requeue", json=wrong).status_code == 422
+    assert client.post(f"/api/v1/jobs/{delivery}/requeue", json={"queue": "low", "timeout": 9}).status_code == 202
+    assert call() == before
+
+
+def test_a_request_that_comes_again_forges_nothing(client: FlaskClient, fake: redis.Redis) -> None:
+    again = {"Idempotency-Key": "a"}
+    good = {"function": "demo.add", "args": [1, 2]}
+    assert client.post("/api/v1/jobs", json=FORGED, headers=again).status_code == 422
+    assert client.post("/api/v1/jobs", json=good, headers=again).status_code == 202
+    assert client.post("/api/v1/jobs", json=FORGED, headers=again).status_code == 422
+    assert len(fake.keys("rq:job:*")) == 1
+
+
+@pytest.mark.parametrize("hook", ["on_success", "on_failure", "on_complete"])
+def test_no_hook_delivers(client: FlaskClient, fake: redis.Redis, hook: str) -> None:
+    answer = client.post("/api/v1/workflows", json={"jobs": [NODE], hook: FORGED})
+    assert (answer.status_code, answer.get_json()["errors"][0]["pointer"]) == (422, f"#/{hook}/function")
+    each = {"name": "b", **FORGED, "each": [1, 2]}
+    assert client.post("/api/v1/workflows", json={"jobs": [NODE, each]}).status_code == 422
+    assert not fake.keys("rq:job:*")
+
+
+def test_a_stored_schedule_of_one_cannot_be_triggered(client: FlaskClient, fake: redis.Redis) -> None:
+    """As an earlier version, or whoever writes to Redis, may have left it there."""
+    client.put("/api/v1/schedules/s", json={"function": "demo.add", "args": [1, 2], "interval": 3600})
+    (key,) = fake.keys("jobline:schedule:*")
+    for field, value in fake.hgetall(key).items():
+        fake.hset(key, field, value.replace(b"demo.add", b"webhooks.deliver"))
+    assert client.post("/api/v1/schedules/s/trigger").status_code in (404, 409, 422)
+    assert not [job for job in fake.keys("rq:job:*") if not job.startswith(b"rq:job:schedule-")]
+
+
+@pytest.mark.parametrize("names", ["deliver", "jobs.webhooks.deliver", "webhooks.deliver ", "webhooks._disable"])
+def test_by_no_other_name_either(client: FlaskClient, names: str) -> None:
+    assert client.post("/api/v1/jobs", json={**FORGED, "function": names}).status_code == 422
 
 
 @pytest.mark.parametrize("secret", [" ", ",", " , ", "\t"])

@@ -10,7 +10,7 @@ import redis
 from flask.testing import FlaskClient
 
 from app import api_keys
-from app.idempotency import Receipt
+from app.scripts import Script
 from app.settings import Settings
 from app.testing import Jobs, run_jobs
 from app.web import create_app
@@ -200,47 +200,18 @@ def test_a_window_of_requests_ends_when_it_is_said_to(passed: float) -> None:
         assert jobs.redis.keys("jobline:requests:*") == []
 
 
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        (JOBS, {"function": "demo.add", "args": [1, 2], "id": "mine"}),
-        (f"{JOBS}/bulk", {"jobs": [{"function": "demo.add", "args": [1, 2], "unique": {}}]}),
-        (f"{V1}/workflows", WORKFLOW),
-    ],
-)
-def test_a_process_that_dies_blocks_an_idempotency_key_for_a_minute(
-    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, path: str, body: Any
-) -> None:
-    def dies(*_: Any) -> None:
-        raise SystemExit
-
-    def status() -> int:
-        return jobs.client.post(path, json=body, headers=KEY).status_code
-
-    with monkeypatch.context() as death:
-        death.setattr(Receipt, "judge", dies)  # when it has taken the key
-        death.setattr(Receipt, "give_up", lambda _: None)  # as it would for an error
-        with pytest.raises(SystemExit):
-            status()
-    assert jobs.redis.keys("rq:job:*") == []
-    jobs.advance(seconds=59)
-    assert status() == 409
-    jobs.advance(seconds=2)
-    assert status() == 202
-
-
 @pytest.mark.parametrize(("path", "body"), [(f"{JOBS}/bulk", {"jobs": [put()[2]]}), (f"{V1}/workflows", WORKFLOW)])
-def test_a_request_that_fails_gives_its_idempotency_key_back(
+def test_a_request_that_fails_holds_no_idempotency_key(
     client: FlaskClient, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch, path: str, body: Any
 ) -> None:
     with monkeypatch.context() as away:
-        away.setattr("app.queueing.write", _refuse)
+        away.setattr(Script, "__call__", _refuse)
         assert client.post(path, json=body, headers=KEY).status_code == 503
     assert valkey.keys("jobline:idempotency:*") == []
     assert client.post(path, json=body, headers=KEY).status_code == 202
 
 
-def _refuse(*_: Any) -> None:
+def _refuse(*_: Any, **__: Any) -> None:
     raise redis.ReadOnlyError
 
 

@@ -56,9 +56,9 @@ def test_headers_that_a_route_heeds_are_named(fake: fakeredis.FakeRedis, method:
 
 
 def test_a_key_is_asked_for_where_one_is_needed(fake: fakeredis.FakeRedis) -> None:
-    _, entry = api_keys.new("one", ["read"])
+    key, entry = api_keys.new("one", ["read"])
     for settings, needed in ((Settings(), False), (Settings(api_keys=str(entry)), True)):
-        spec = create_app(settings, fake).test_client().get("/openapi.json").get_json()
+        spec = create_app(settings, fake).test_client().get("/openapi.json", auth=("", key)).get_json()
         assert ({} not in spec["security"]) is needed
         assert spec["paths"]["/livez"]["get"]["security"] == []
 

@@ -10,7 +10,8 @@ import rq
 from rq.serializers import JSONSerializer
 
 from app.catalog import Catalog
-from app.queueing import NewJob, enqueue, prepare
+from app.enqueue.new_job import NewJob, prepare
+from app.enqueue.write import enqueue
 from app.settings import Settings
 
 VARYING = {"created_at", "enqueued_at", "data"}

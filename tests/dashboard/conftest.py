@@ -4,13 +4,15 @@ import fakeredis
 import pytest
 import rq
 import rq.registry
-from flask import Flask
+from flask import Flask, request
 from rq.job import JobStatus
 from rq.results import Result
 from rq.serializers import DefaultSerializer, JSONSerializer
 from rq_dashboard import web
 
 from app import dashboard, errors
+from app.origin import OriginCheck
+from app.settings import Settings
 
 MARKUP = '<img src=x onerror="window.pwned=1">'
 STATES = ("queued", "started", "failed", "finished", "deferred", "scheduled", "canceled")
@@ -37,6 +39,8 @@ def build(redis):
     def build(authorize):
         app = Flask("ours", static_folder=None)
         app.register_error_handler(errors.JoblineError, lambda error: (error.detail, error.status))
+        check = OriginCheck(Settings()).check
+        app.before_request(lambda: check(request.method, request.path, request.headers))
         dashboard.mount(app, redis, authorize)
         return app
 

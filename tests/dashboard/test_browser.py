@@ -1,51 +1,31 @@
 """In a real browser: markup in a job runs on the stock dashboard, and is text on ours."""
 
 import pickle
-import shutil
-import threading
 import zlib
+from contextlib import ExitStack
 
 import pytest
 from rq.results import Result
 from rq.serializers import PickleSerializer
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import WebDriverWait
-from werkzeug.serving import make_server
+
+from tests.browser import chromium, served
 
 SHOWN = 'onerror="window.pwned=1"'
-FLAGS = "headless=new no-sandbox disable-gpu disable-background-networking disable-component-update disable-sync"
 pytestmark = pytest.mark.needs("browser")
 PAGES = ["job/failed", "job/finished", "workers", "jobs/default/queued/8/asc/1", "jobs/default/failed/8/asc/1"]
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for flag in [*FLAGS.split(), "no-first-run", f"user-data-dir={tmp_path_factory.mktemp('profile')}"]:
-        options.add_argument(f"--{flag}")
-    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
 
 
 @pytest.fixture
 def serve():
-    servers = []
-
-    def start(app):
-        server = make_server("127.0.0.1", 0, app, threaded=True)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        servers.append((server, thread))
-        return f"http://127.0.0.1:{server.port}/dashboard"
-
-    yield start
-    for server, thread in servers:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with ExitStack() as stack:
+        yield lambda app: f"http://127.0.0.1:{stack.enter_context(served(app))}/dashboard"
 
 
 def shows(text):

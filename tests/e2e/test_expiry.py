@@ -15,7 +15,7 @@ from rq.serializers import JSONSerializer
 from app import recovery
 from app.catalog import Catalog, Function
 from app.events import Hub
-from app.redis import DISABLED_WEBHOOKS, LEASES, OUTBOX
+from app.redis_keys import DISABLED_WEBHOOKS, LEASES, OUTBOX
 from app.settings import Settings
 from app.web import create_app
 from app.worker import Worker

@@ -9,8 +9,9 @@ import redis
 
 from app import recovery
 from app.recovery import LOOKS, Sweeper, mark_of
-from app.redis import LEASES, script
+from app.redis_keys import LEASES
 from app.worker.claims import KEEP
+from app.worker.keeper import BEAT
 from tests.conftest import Project, Server, status, until
 
 NAME = "w1"
@@ -44,8 +45,8 @@ def running(connection: redis.Redis, until_: float) -> None:
 
 
 def beat(connection: redis.Redis) -> list[Any]:
-    args = [NAME, "now", 480, 1, "default", "job", EXECUTION, time.time(), KEEP, 5.0]
-    return list(script(connection, "worker/beat")(keys=[f"rq:worker:{NAME}", LEASES], args=args))
+    job = {"queue": "default", "id": "job", "execution": EXECUTION, "now_seconds": time.time(), "spent": 5.0}
+    return list(BEAT(connection, worker=NAME, now="now", worker_kept=480, horse_moves=1, execution_kept=KEEP, **job))
 
 
 def test_a_live_worker_is_heard_while_memory_is_full(full: redis.Redis) -> None:
@@ -109,6 +110,21 @@ def test_a_clock_put_forward_ends_no_job_of_a_live_worker(valkey: redis.Redis, m
         valkey.zincrby(LEASES, 1, NAME)
         sweeper.sweep()
     assert status(valkey, "job") == "started"
+
+
+def test_a_clock_put_forward_ends_no_job_of_a_stock_worker(valkey: redis.Redis, monkeypatch: Any) -> None:
+    """It renews the execution every 30 seconds; by this process's clock its time is always over."""
+    running(valkey, time.time() - 3600)
+    valkey.delete(LEASES)
+    sweeper, began = Sweeper(valkey), time.monotonic()
+    for passed in range(0, 300, 30):
+        monkeypatch.setattr(time, "monotonic", lambda now=began + passed: now)
+        valkey.zadd("rq:wip:default", {f"job:{EXECUTION}": time.time() - 3600 + passed})
+        sweeper.sweep()
+    assert status(valkey, "job") == "started"
+    monkeypatch.setattr(time, "monotonic", lambda: began + 400)  # it has died
+    sweeper.sweep()
+    assert (status(valkey, "job"), valkey.zcard("rq:wip:default")) == ("failed", 0)
 
 
 def test_a_job_that_a_live_worker_has_forgotten_is_recovered(valkey: redis.Redis, monkeypatch: Any) -> None:

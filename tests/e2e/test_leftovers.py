@@ -18,7 +18,7 @@ from app import changes, limits, recovery
 from app.events import Hub
 from app.quarantine import quarantine
 from app.recovery import Sweeper
-from app.redis import EVENTS, LEASES
+from app.redis_keys import EVENTS, LEASES
 from app.rq_parts import Job
 from app.schedules.leftovers import Leftovers
 from app.settings import Settings, get_settings

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 import pytest
 import redis
 
-from app import changes, limits, options, queueing
+from app import changes, limits, options
 from app.catalog import Catalog, Function
+from app.enqueue import new_job, write
 from app.options import Limit, Retry
-from app.redis import LEASES
+from app.redis_keys import LEASES
 from app.settings import Settings
 from app.web import create_app
 from app.worker.claims import Claims
@@ -66,8 +67,8 @@ def put(valkey: redis.Redis, project: Project, user: str, seconds: float = 0, **
     def note(path: str, user: str, seconds: float = 0) -> None: ...
 
     arguments = [str(project.folder / "notes"), user, seconds]
-    job = queueing.prepare(Function("limited.note", note), Settings(), arguments, {}, **said)
-    queueing.enqueue(valkey, [job])
+    job = new_job.prepare(Function("limited.note", note), Settings(), arguments, {}, **said)
+    write.enqueue(valkey, [job])
     return job.id
 
 
@@ -128,8 +129,8 @@ def test_a_retry_waits_for_its_time_and_for_room_and_no_longer(
 
     said = {"rate_limit": Limit(rate), "retry": Retry(1, intervals=(wait,))}
     args = [str(project.folder / "notes"), "it"]
-    job = queueing.prepare(Function("limited.flaky", flaky), Settings(), args, {}, **said)
-    queueing.enqueue(valkey, [job])
+    job = new_job.prepare(Function("limited.flaky", flaky), Settings(), args, {}, **said)
+    write.enqueue(valkey, [job])
     until(lambda: status(valkey, job.id) == "failed")
     first, second = (began for _, began, _ in runs(project))
     assert least - 0.1 < second - first < most  # a job begins some time after its claim, which is what counts
@@ -216,12 +217,12 @@ def test_a_breaker_puts_jobs_off_and_lets_them_go_again(
     def call(path: str) -> None: ...
 
     function = Function(f"limited.{name}", call)
-    jobs = [queueing.prepare(function, Settings(), [path], {}) for _ in range(8)]
+    jobs = [new_job.prepare(function, Settings(), [path], {}) for _ in range(8)]
     for job in jobs[:3]:
-        queueing.enqueue(valkey, [job])
+        write.enqueue(valkey, [job])
         until(lambda: status(valkey, job.id) == "failed")  # noqa: B023 - called at once
     opened = time.time()
-    queueing.enqueue(valkey, jobs[3:])
+    write.enqueue(valkey, jobs[3:])
     until(lambda: all(status(valkey, job.id) == "scheduled" for job in jobs[3:]))
     until(lambda: all(status(valkey, job.id) == "failed" for job in jobs))
     assert runs(project)[3][1] - opened > 1.5

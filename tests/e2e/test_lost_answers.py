@@ -10,12 +10,14 @@ import redis
 from redis.connection import AbstractConnection
 
 from app import changes
+from app.enqueue.idempotency import Receipt
+from app.enqueue.new_job import NewJob, prepare
+from app.enqueue.unique import Lock
+from app.enqueue.write import enqueue
 from app.options import Unique
-from app.queueing import NewJob, Receipt, enqueue, prepare
 from app.redis import connect
 from app.schedules import manage
 from app.settings import Settings
-from app.unique import Lock
 from app.wire import Wire
 from tests.e2e.test_scheduler import NOON, SECOND, Time, act
 
@@ -118,28 +120,14 @@ def prepared(world: Time, **said: Any) -> NewJob:
     return prepare(world.catalog.get("demo.add"), Settings(), [1, 2], {}, **said)
 
 
-class Kept:
-    """What is written beside the job."""
-
-    key, kept = "receipt", 60
-
-    def claim(self) -> None:
-        """It is free."""
-
-    def judge(self, held: bytes | None) -> None:
-        assert held in (None, b"job")
-
-    def value(self, ids: list[str]) -> bytes:
-        return b"job"
-
-
-@pytest.mark.parametrize("receipt", [None, Kept()], ids=["", "with a receipt"])
-@pytest.mark.parametrize(("make", "way"), [(plain, "wire"), (named, "connection"), (unique, "connection")])
-def test_a_job_is_queued_once(world: Time, make: Callable[[Time], NewJob], way: str, receipt: Receipt | None) -> None:
-    for answers in each_lost(world, way):
+@pytest.mark.parametrize("idempotent", [False, True])
+@pytest.mark.parametrize("make", [plain, named, unique])
+def test_a_job_is_queued_once(world: Time, make: Callable[[Time], NewJob], idempotent: bool) -> None:
+    for answers in each_lost(world, "wire"):
         job = make(world)
         with answers.read():
-            assert enqueue(world.valkey, [job], receipt) == [job.id]
+            made = enqueue(world.valkey, [job], Receipt.of("me", "key", b"request") if idempotent else None)
+        assert (made.ids, made.replayed) == ([job.id], None)
         assert [run["id"] for run in world.runs()] == [job.id]
 
 

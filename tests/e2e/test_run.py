@@ -1,35 +1,35 @@
 """`python -m app`: real processes, real kills."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
+import redis
 
-from tests.conftest import Project, free_port, until
+from tests.conftest import ROOT, Project, free_port, until
 
 
 class Run:
     """One `python -m app` on an embedded Valkey of its own."""
 
-    def __init__(self, project: Project) -> None:
-        self.project, self.port = project, free_port()
+    def __init__(self, project: Project, data: Path | None = None) -> None:
+        self.project, self.port, self.data = project, free_port(), data or project.folder / "data"
         self.process = self.start()
 
     def start(self) -> subprocess.Popen[bytes]:
-        self.process = self.project.start("-m", "app", REDIS_URL="", PORT=str(self.port))
+        self.process = self.project.start("-m", "app", REDIS_URL="", PORT=str(self.port), DATA_DIR=str(self.data))
         return self.process
-
-    @property
-    def data(self) -> Path:
-        return self.project.folder / "data"
 
     def wait(self) -> None:
         """Until this run, not one before it, says that it is ready."""
@@ -104,9 +104,98 @@ def test_valkey_has_the_same_address_at_the_next_start_which_rq_info_takes(run: 
     run.process.send_signal(signal.SIGINT)
     assert run.process.wait(40) == 0
     run.start()
-    run.wait_for(address.encode())  # it is printed
-    command = [sys.executable, "-m", "rq.cli", "info", "--url", address]
-    assert subprocess.run(command, check=False, timeout=30, stdout=subprocess.DEVNULL).returncode == 0
+    port = urlsplit(address).port
+    run.wait_for(f"redis://127.0.0.1:{port}/0".encode())  # it is printed, without the password
+    command = [sys.executable, "-m", "rq.cli", "info"]
+    for words, environment in ((["--url", address], {}), ([], {"RQ_REDIS_URL": address})):
+        done = subprocess.run([*command, *words], timeout=30, capture_output=True, env={**os.environ, **environment})
+        assert (done.returncode, b"1 workers" in done.stdout) == (0, True)
+
+
+def test_a_worker_of_another_terminal_finds_valkey(run: Run) -> None:
+    run.wait()
+    run.project.write("fresh", "def hello() -> str:\n    return 'hello'\n")
+    body = json.dumps({"function": "fresh.hello", "queue": "other"}).encode()
+    url = f"http://127.0.0.1:{run.port}/api/v1/jobs"
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        job_id = json.load(answer)["id"]
+    run.project.work("other", REDIS_URL="", DATA_DIR=str(run.data))
+    assert run.get(f"/api/v1/jobs/{job_id}")["result"] == "hello"
+
+
+FILES = """
+from pathlib import Path
+
+from app import job
+from jobs._database import connected
+from jobs._files import replacing, target
+
+
+def write() -> None:
+    from sqlalchemy import text
+
+    with replacing(target("reports/one.txt")) as partial:
+        partial.write_text("text of a job")
+    with connected() as engine, engine.begin() as connection:
+        connection.execute(text("CREATE TABLE one (text)"))
+"""
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that all users can look into: pytest's own are closed."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@pytest.fixture
+def closed(project: Project, open_folder: Path) -> Iterator[Run]:
+    """One whose DATA_DIR all users can look into, with files that an earlier version has made. A job has written."""
+    data = open_folder / "data"
+    for folder in (data, data / "valkey", data / "storage"):
+        folder.mkdir(mode=0o755)
+    for name in ("redis.url", "jobline.db", "valkey.log", "lock", "processes.json", "storage/old.txt"):
+        (data / name).touch(mode=0o644)
+    for name in ("_database.py", "_files.py"):
+        (project.folder / "jobs" / name).symlink_to(ROOT / "jobs" / name)
+    project.write("files", FILES)
+    run = Run(project, data)
+    run.wait()
+    assert run.call("files.write")["status"] == "finished"
+    yield run
+    run.process.send_signal(signal.SIGINT)
+    run.process.communicate(timeout=60)
+
+
+def test_other_users_may_read_nothing_that_a_run_has_made(closed: Run) -> None:
+    made = {str(path.relative_to(closed.data)): path.stat().st_mode & 0o077 for path in closed.data.iterdir()}
+    assert {"valkey", "valkey.conf", "redis.url", "storage", "jobline.db", "processes.json"} <= set(made)
+    assert set(made.values()) == {0}
+    paths = [str(path) for path in closed.data.rglob("*") if path.is_file()]
+    assert str(closed.data / "storage/reports/one.txt") in paths
+    paths += [f"/proc/{process.pid}/environ" for process in closed.family()]
+    if os.geteuid() == 0:  # only root may become another user
+        tried = subprocess.run(["cat", *paths], user=65534, group=65534, extra_groups=[], capture_output=True)
+        assert tried.stdout == b""
+        assert tried.stderr.count(b"Permission denied") == len(paths)
+
+
+def test_valkey_wants_its_password_which_no_argument_or_output_has(closed: Run) -> None:
+    address = urlsplit((closed.data / "redis.url").read_text())
+    assert address.password
+    assert address.port
+    with pytest.raises(redis.AuthenticationError):
+        redis.Redis(port=address.port).ping()
+    assert redis.Redis(port=address.port, password=address.password).ping()
+    processes = [psutil.Process(closed.process.pid), *closed.family()]
+    assert any("valkey-server" in process.name() for process in processes)
+    assert address.password not in " ".join(word for process in processes for word in process.cmdline())
+    closed.process.send_signal(signal.SIGINT)
+    output, _ = closed.process.communicate(timeout=60)
+    assert address.password.encode() not in output + (closed.data / "valkey.log").read_bytes()
 
 
 def test_a_second_run_on_the_same_data_says_so(run: Run) -> None:

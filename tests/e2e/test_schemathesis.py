@@ -21,10 +21,11 @@ from app.rq_parts import Job, Queue
 from app.serializer import JSON
 from app.settings import Settings
 from app.web import create_app
+from tests.extremes import Extremes
 
 KEYS = {scope: api_keys.new(scope, [scope]) for scope in api_keys.SCOPES}
 SECURED = Settings(api_keys=",".join(str(entry) for _, entry in KEYS.values()))
-SOME = settings(max_examples=8, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+SOME = settings(max_examples=4, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 CHECKS = [
     not_a_server_error,
     checks.status_code_conformance,
@@ -82,11 +83,24 @@ class Service:
             name: cycle([*values, None]) for name, values in self.there_is.items()
         }
 
+    def one_of_each(self, path: str) -> dict[str, str]:
+        """The parameters of a path, each naming something that there is."""
+        name = "demo.add" if "/functions/" in path else "nightly"
+        return {"job_id": "finished", "workflow_id": self.there_is["workflow_id"][0], "name": name}
+
     def aim(self, case: schemathesis.Case) -> None:
         """At something that there is, most times."""
         for name in case.path_parameters or {}:
             if name in self.places and (there_is := next(self.places[name])):
                 case.path_parameters[name] = there_is
+
+
+DOCUMENT = document(Settings(), every_corner=False)
+EXTREMES = Extremes(DOCUMENT.raw_schema)
+OPERATIONS = [
+    (path, method) for path, operations in DOCUMENT.items() for method in operations if path != "/api/v1/events"
+]
+LISTS = ["jobs", "failures", "workflows", "schedules", "queues", "workers", "audit", "webhooks/disabled"]
 
 
 @pytest.fixture
@@ -104,6 +118,18 @@ def secured(valkey: redis.Redis) -> Service:
 def test_open(case: schemathesis.Case, open_service: Service) -> None:
     open_service.aim(case)
     case.call_and_validate(app=open_service.app, checks=CHECKS if "/functions/" in case.path else STRICT)
+
+
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_extremes(path: str, method: str, open_service: Service) -> None:
+    """Each value by itself at its limits and beyond; and whatever was stored, each list can be read."""
+    operation = DOCUMENT[path][method]
+    for said in EXTREMES.of(DOCUMENT.raw_schema["paths"][path][method]):
+        case = operation.Case(path_parameters=open_service.one_of_each(path), **said)
+        case.call_and_validate(app=open_service.app, checks=CHECKS[:3])
+    headers = {"Authorization": f"Bearer {KEYS['admin'][0]}"}
+    for name in LISTS:
+        assert open_service.app.test_client().get(f"/api/v1/{name}", headers=headers).status_code == 200
 
 
 @document(SECURED, every_corner=False).parametrize()

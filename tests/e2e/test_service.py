@@ -87,18 +87,18 @@ def test_a_wait_ends_when_the_job_is_canceled_without_polling(client: FlaskClien
 def test_one_who_waits_beside_too_many_is_answered_at_once(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "_places", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(waiting, "MOST", 1)
     path = client.post("/api/v1/functions/demo.add/jobs", json={"a": 1, "b": 2}).headers["Location"]
     other = create_app(Settings()).test_client()
     first = threading.Thread(target=wait, args=(other, path, 30))
     first.start()
-    until(lambda: not waiting._places._value)
+    until(lambda: waiting._waiting.total() == 1)
     started = time.monotonic()
     assert wait(client, path, 30)["status"] == "queued"
     assert time.monotonic() - started < 5
     client.post(f"{path}/cancel")
     first.join(10)
-    assert waiting._places._value == 1
+    assert not waiting._waiting
 
 
 def test_a_wait_is_over_when_it_is_over(client: FlaskClient) -> None:

@@ -14,10 +14,11 @@ import pytest
 import redis
 from rq.command import send_stop_job_command
 
-from app import changes, job_state, outcome, queueing
+from app import changes, job_state, outcome
 from app.catalog import Catalog, Function
+from app.enqueue import new_job, write
+from app.enqueue.new_job import NewJob
 from app.options import Webhook
-from app.queueing import NewJob
 from app.serializer import JSON
 from app.settings import Settings
 from tests.conftest import ROOT, RQ_WORKER, Project, status, until
@@ -99,12 +100,12 @@ def prepared(name: str, url: str, *args: object, secret: str = "", **said: Any) 
     def call() -> None: ...
 
     webhook = Webhook(url, secret=secret)
-    return queueing.prepare(Function(f"kinds.{name}", call), Settings(), list(args), {}, webhook=webhook, **said)
+    return new_job.prepare(Function(f"kinds.{name}", call), Settings(), list(args), {}, webhook=webhook, **said)
 
 
 def put(connection: redis.Redis, name: str, url: str, *args: object, **said: Any) -> str:
     job = prepared(name, url, *args, **said)
-    queueing.enqueue(connection, [job])
+    write.enqueue(connection, [job])
     return job.id
 
 
@@ -175,7 +176,7 @@ def test_an_unreadable_job_is_told_as_failed(
     site: Project, valkey: redis.Redis, receiver: Receiver, started: Started
 ) -> None:
     job = prepared("value", f"{receiver.base}/ok", queue="held")
-    queueing.enqueue(valkey, [job])
+    write.enqueue(valkey, [job])
     valkey.hset(f"rq:job:{job.id}", "timeout", "soon")
     worker(site, started, "held", "webhooks")
     started.append(site.start("-m", "scheduler"))
@@ -291,7 +292,7 @@ def test_ends_are_told_once_whoever_is_killed(
         prepared("work", f"{receiver.base}/ok", number, **[{}, {"result_ttl": 0}, {"retry_waits": [0]}][number % 3])
         for number in range(jobs)
     ]
-    queueing.enqueue(valkey, made)
+    write.enqueue(valkey, made)
     started.append(site.start("-m", "scheduler"))
     workers = [worker(site, started, "default") for _ in range(2)]
     kills = 0

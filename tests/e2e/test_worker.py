@@ -9,7 +9,7 @@ import rq
 from rq.serializers import JSONSerializer
 
 from app import job_state
-from app.redis import job_key, queue_key
+from app.redis_keys import job_key, queue_key
 from app.serializer import JSON
 from tests.conftest import RQ_WORKER, Project, status, until
 

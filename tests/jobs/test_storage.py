@@ -7,6 +7,7 @@ import pytest
 
 from app import Discard, get_settings
 from app import storage as files
+from jobs._database import connected
 from jobs._files import replacing, target
 
 
@@ -35,6 +36,19 @@ def test_its_folders_are_closed_to_other_users(missing: Path) -> None:
     with replacing(target("reports/one.txt")) as partial:
         partial.write_text("x")
     assert [oct(folder.stat().st_mode & 0o777) for folder in (missing, missing / "reports")] == ["0o700", "0o700"]
+
+
+def test_the_default_database_is_closed_to_other_users(
+    tmp_path: Path, setting: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DATABASE_URL")
+    folder = tmp_path / "data"
+    setting(DATA_DIR=str(folder))
+    with connected() as engine, engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE one (text)")
+    assert [oct(path.stat().st_mode & 0o777) for path in (folder, folder / "jobline.db")] == ["0o700", "0o600"]
+    with connected() as engine, engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO one VALUES ('kept')")
 
 
 def test_a_file_that_would_exceed_the_limit_is_not_kept(storage: Path, setting: Callable[..., None]) -> None:

@@ -1,5 +1,6 @@
 """A real HTTP server that misbehaves, and addresses that must not be reached."""
 
+import ipaddress
 import socket
 import ssl
 import threading
@@ -162,18 +163,27 @@ def test_a_redirect_to_a_private_address_is_refused(base: str) -> None:
         fetch(f"{base}/to/file:///etc/passwd")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    "host",
-    [
-        "127.0.0.1", "127.1", "2130706433", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254",
-        "100.64.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "[::]", "[::1]", "[fe80::1]", "[fc00::1]",
-        "[fec0::1]", "[ff02::1]", "[::ffff:127.0.0.1]", "[::ffff:10.0.0.1]", "[::127.0.0.1]", "[64:ff9b::7f00:1]",
-        "[2002:7f00:1::]", "[2001::1]", "192.0.0.1", "192.0.0.170", "192.88.99.1", "198.51.100.1", "100.100.100.200",
-        "168.63.129.16", "[::ffff:168.63.129.16]", "[64:ff9b::a83f:8110]", "[fd00:ec2::254]", "[2001:db8::1]",
-        "[3fff::1]", "[5f00::1]",
-    ],
-)  # fmt: skip
+NOT_PUBLIC = [
+    "127.0.0.1", "127.1", "2130706433", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254",
+    "100.64.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "[::]", "[::1]", "[fe80::1]", "[fc00::1]",
+    "[fec0::1]", "[ff02::1]", "[::ffff:127.0.0.1]", "[::ffff:10.0.0.1]", "[::127.0.0.1]", "[64:ff9b::7f00:1]",
+    "[2002:7f00:1::]", "[2001::1]", "192.0.0.1", "192.0.0.170", "192.0.0.192", "192.88.99.1", "198.51.100.1",
+    "100.100.100.200", "168.63.129.16", "[::ffff:168.63.129.16]", "[64:ff9b::a83f:8110]", "[2002:a83f:8110::]",
+    "[fd00:ec2::254]", "[2001:db8::1]", "[2001:20::1]", "[2620:4f:8000::1]", "[64:ff9b:1::1]", "[3fff::1]",
+    "[5f00::1]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", NOT_PUBLIC)
 def test_an_address_that_is_not_public_is_refused(host: str) -> None:
+    with pytest.raises(Discard, match="public"):
+        fetch(f"http://{host}/")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("host", NOT_PUBLIC)
+def test_it_is_refused_whatever_this_version_of_python_calls_global(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in (ipaddress.IPv4Address, ipaddress.IPv6Address):
+        monkeypatch.setattr(kind, "is_global", True)
     with pytest.raises(Discard, match="public"):
         fetch(f"http://{host}/")  # type: ignore[arg-type]
 

@@ -15,7 +15,8 @@ import time_machine
 from rq.job import _job_stack
 
 from app import Discard, webhooks
-from app.queueing import NewJob, enqueue
+from app.enqueue.new_job import NewJob
+from app.enqueue.write import enqueue
 from app.rq_parts import Job
 from app.webhooks import DeliveryFailed
 from jobs.webhooks import deliver
@@ -37,7 +38,7 @@ def attempt(fake: redis.Redis) -> Callable[..., Any]:
     def make(url: str, job_id: str = "msg_1", secret: str = "", **fields: str) -> Any:
         job = NewJob(
             webhooks.DELIVER, [url, TOLD], {}, webhooks.QUEUE, 25, 500, 500, id=job_id,
-            ours={webhooks.DELIVERY_SECRET: secret, **fields},
+            extra_fields={webhooks.DELIVERY_SECRET: secret, **fields},
         )  # fmt: skip
         enqueue(fake, [job])
         _job_stack.push(Job.fetch(job_id, connection=fake))

@@ -8,13 +8,14 @@ from typing import Any
 import redis
 from rq.worker import WorkerStatus
 
-from app import queueing
 from app.catalog import Catalog
-from app.redis import LEASES, moment, script
+from app.enqueue import new_job, write
+from app.redis import moment
 from app.settings import get_settings
 from app.wire import Wire
 from app.worker import Worker
 from app.worker.claims import KEEP, Claimed, Claims, Finished, Nothing
+from app.worker.keeper import BEAT
 
 CATALOG = Catalog()
 
@@ -25,8 +26,8 @@ ARGUMENTS: dict[str, list[Any]] = {"demo.add": [1, 2], "demo.fail": ["no"]}
 def put(connection: redis.Redis, job_id: str, function: str = "demo.add", *args: Any, **said: Any) -> str:
     """Enqueue a job; its id."""
     called = list(args) or ARGUMENTS[function]
-    job = queueing.prepare(CATALOG.get(function), get_settings(), called, {}, id=job_id, **said)
-    return queueing.enqueue(connection, [job])[0]
+    job = new_job.prepare(CATALOG.get(function), get_settings(), called, {}, id=job_id, **said)
+    return write.enqueue(connection, [job]).ids[0]
 
 
 class Hand:
@@ -49,10 +50,7 @@ class Hand:
         return f"rq:worker:{self.name}"
 
     def ask(self, wanted: int = 1) -> list[Claimed] | Nothing:
-        found = self.claims.claim(self.queues, self.claims.new_executions(wanted))
-        for one in found if isinstance(found, list) else []:
-            one.id = one.raw_id.decode()
-        return found
+        return self.claims.claim(self.queues, self.claims.new_executions(wanted))
 
     def claim(self, wanted: int = 1) -> list[Claimed]:
         found = self.ask(wanted)
@@ -93,8 +91,11 @@ def beat(
     connection: redis.Redis, name: str, claimed: Claimed | None = None, ran: float = 5.0, now: float | None = None
 ) -> list[int]:
     at = datetime.fromtimestamp(now or time.time(), UTC)
-    args: list[Any] = [name, moment(at), 480, 1]
+    job: dict[str, Any] = {}
     if claimed:
-        args += [claimed.queue, claimed.raw_id, claimed.execution_id, at.timestamp(), KEEP, ran]
-    answer: list[int] = script(connection, "worker/beat")(keys=[f"rq:worker:{name}", LEASES], args=args)
+        job = {
+            "queue": claimed.queue, "id": claimed.raw_id, "execution": claimed.execution_id,
+            "now_seconds": at.timestamp(), "execution_kept": KEEP, "spent": ran,
+        }  # fmt: skip
+    answer: list[int] = BEAT(connection, worker=name, now=moment(at), worker_kept=480, horse_moves=1, **job)
     return answer

@@ -34,9 +34,9 @@ def test_jobs_come_in_their_order_with_what_their_hash_says(valkey: redis.Redis)
     fields = valkey.hgetall("rq:job:a")
     for name in ("data", "created_at", "timeout", "result_ttl", "ttl"):
         assert getattr(first, name) == fields[name.encode()]
-    for name in ("success_callback", "failure_callback", "stopped_callback", "group_id"):
+    for name in ("success_callback_name", "failure_callback_name", "stopped_callback_name", "group_id"):
         assert not getattr(first, name)
-    for name in ("webhooks", "repeats_left", "attempts", "dependency_ids", "limits", "follow"):
+    for name in ("webhooks", "repeats_left", "attempts", "dependency_ids", "limits", "workflow", "webhook"):
         assert getattr(first, name) is None
     leases = dict(valkey.zrange("rq:wip:default", 0, -1, withscores=True))
     assert set(leases) == {f"{one.id}:{one.execution_id}".encode() for one in (first, second)}

@@ -3,15 +3,17 @@
 import time
 import zlib
 from base64 import b64decode
+from collections.abc import Callable
 
 import pytest
 import redis
-from rq.job import Callback, Dependency, Job
+from rq.job import Callback, Dependency
 
 from app import job_state, recovery
+from app.catalog import Catalog
 from app.options import JOB_EVENTS, Webhook
 from app.recovery import LOST, Outcome, Sweeper
-from app.rq_parts import Queue
+from app.rq_parts import Queue, override_catalog
 from app.worker.claims import Claimed
 from tests.conftest import status, until
 from tests.invariants import broken
@@ -65,12 +67,14 @@ def test_its_queue_is_known_again(valkey: redis.Redis, outcome: Outcome) -> None
     assert valkey.sismember("rq:queues", "rq:queue:default")
 
 
-def note_failure(job: Job, connection: redis.Redis, *error: object) -> None:
+CALLBACKS = """
+def failed(job, connection, *error):
     connection.rpush("called", f"failed {job.id} {error[1]}")
 
 
-def note_stop(job: Job, connection: redis.Redis) -> None:
+def stopped(job, connection):
     connection.rpush("called", f"stopped {job.id}")
+"""
 
 
 @pytest.mark.parametrize(
@@ -78,16 +82,19 @@ def note_stop(job: Job, connection: redis.Redis) -> None:
     [(Outcome.FAILED, [f"failed job {LOST}".encode()]), (Outcome.STOPPED, [b"stopped job"]), (Outcome.RETURNED, [])],
 )
 def test_its_callbacks_are_called_and_who_waits_for_a_failure_is_queued(
-    valkey: redis.Redis, outcome: Outcome, called: list[bytes]
+    valkey: redis.Redis, write_module: Callable[[str, str], None], outcome: Outcome, called: list[bytes]
 ) -> None:
+    write_module("calls", CALLBACKS)
     queue = Queue("default", connection=valkey)
     parent = queue.enqueue(
-        "jobs.demo.add", 1, 2, job_id="job", on_failure=Callback(note_failure), on_stopped=Callback(note_stop),
+        "jobs.demo.add", 1, 2, job_id="job",
+        on_failure=Callback("jobs.calls.failed"), on_stopped=Callback("jobs.calls.stopped"),
     )  # fmt: skip
     queue.enqueue("jobs.demo.add", 1, 2, job_id="child", depends_on=Dependency([parent], allow_failure=True))
     [job] = Hand(valkey).run()
-    recovery.recover(valkey, "default", "job", job.execution_id, LOST, lambda _: outcome)
-    recovery.wait_for_children()
+    with override_catalog(Catalog()):
+        recovery.recover(valkey, "default", "job", job.execution_id, LOST, lambda _: outcome)
+        recovery.wait_for_children()
     assert valkey.lrange("called", 0, -1) == called
     assert status(valkey, "child") == ("queued" if outcome is Outcome.FAILED else "deferred")
 
@@ -339,6 +346,7 @@ def test_an_execution_of_no_live_worker_is_lost_when_its_lease_is_over(valkey: r
     stock, ours = Hand(valkey, "stock"), Hand(valkey, "ours")
     early, late, alive = stock.run()[0], stock.run()[0], ours.run()[0]
     valkey.zrem("jobline:leases", "stock")
+    valkey.delete("rq:worker:stock")  # RQ does not know it any more
     now = time.time()
     scores = ((early, now - 1), (late, now + 30), (alive, now - 1))
     valkey.zadd("rq:wip:default", {f"{job.id}:{job.execution_id}": score for job, score in scores})

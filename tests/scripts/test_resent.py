@@ -4,39 +4,43 @@ import hashlib
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
-from app import amend, changes, job, limits, outcome, queueing, queues, recovery
-from app import redis as our_redis
+from app import amend, changes, job, limits, outcome, queues, recovery, scripts
 from app.catalog import Function
-from app.options import JOB_EVENTS, Breaker, Limit, Webhook
+from app.enqueue import new_job, write
+from app.enqueue.idempotency import Receipt
+from app.options import JOB_EVENTS, Breaker, Limit, Unique, Webhook
+from app.quarantine import quarantine
 from app.recovery import Outcome
-from app.redis import ENDING, moment, script, source
+from app.redis import moment
 from app.rq_parts import Job
+from app.schedules.clock import PUT_CLOCK_BACK
+from app.schedules.empty_queues import EmptyQueues
+from app.schedules.leftovers import FORGET, REMOVE
 from app.schedules.orphans import Orphans
+from app.scripts import Script
 from app.settings import get_settings
 from app.sources import Source
 from app.testing import in_process
 from app.web import create_app
-from app.worker.claims import Claimed, Nothing
+from app.worker.claims import FINISH, FINISH_AND_FOLLOW, Claimed, Nothing
+from app.worker.reporter import PROGRESS
 from app.workflows import store
 from tests.contents import Contents, changed, contents
 from tests.invariants import broken
 from tests.receiver import SECRET
 from tests.scripts.hand import CATALOG, Hand, put
 
-WORKFLOW = ("workflows/library",)
-LIMITS = ("limits/library",)
 EVAL = ("EVAL", "EVALSHA")
 Scene = Callable[["Resent"], None]
 
-SCENES: dict[str, tuple[tuple[str, ...], Scene]] = {}
-"""What sends a script: its name with those of its libraries, and the scene."""
-CLAIM = (*LIMITS, "worker/claim")
+SCENES: dict[str, tuple[str, Scene]] = {}
+"""What sends a script: its name, and the scene."""
+CLAIM = "worker/claim"
 """Not in the table: sent again it would claim other jobs, so that it never is; see test_claims.py."""
 
 
@@ -44,11 +48,11 @@ class Resent(redis.Redis):
     """Sends one script twice, and notes what Redis held before, after the first and after the second."""
 
     wire_class = in_process._Wire
-    sha = ""
+    shas: frozenset[str] = frozenset()
     sent: list[tuple[Contents, Contents, Contents]]
 
     def execute_command(self, *words: Any, **options: Any) -> Any:
-        if not self.sha or _text(words[0]) not in EVAL or _sha(words) != self.sha:
+        if _text(words[0]) not in EVAL or _sha(words) not in self.shas:
             return super().execute_command(*words, **options)
         before = contents(self)
         answer = super().execute_command(*words, **options)
@@ -68,104 +72,104 @@ def _sha(words: tuple[Any, ...]) -> str:
     return hashlib.sha1(_text(words[1]).encode()).hexdigest() if _text(words[0]) == "EVAL" else _text(words[1])
 
 
-def sends(*names: str) -> Callable[[Scene], Scene]:
+def sends(name: str) -> Callable[[Scene], Scene]:
     def note(scene: Scene) -> Scene:
-        SCENES[scene.__name__] = names, scene
+        SCENES[scene.__name__] = name, scene
         return scene
 
     return note
 
 
-@sends("enqueue")
+@sends("enqueue/enqueue")
 def enqueued(client: Resent) -> None:
     jobs = [prepared(), prepared(at_front=True), prepared(ttl=60), prepared(at=later())]
-    queueing.enqueue(client, jobs)
+    write.enqueue(client, jobs)
 
 
-@sends("delete")
+@sends("lifecycle/delete")
 def a_queued_job_deleted(client: Resent) -> None:
     put(client, "job")
     changes.delete(client, "job")
 
 
-@sends("delete")
+@sends("lifecycle/delete")
 def a_failed_job_deleted(client: Resent) -> None:
     failed(client)
     changes.delete(client, "job")
 
 
-@sends("empty")
+@sends("lifecycle/empty")
 def a_queue_emptied(client: Resent) -> None:
     for job_id in "abc":
         put(client, job_id)
     queues.empty(client, "default")
 
 
-@sends(*ENDING, "cancel")
+@sends("lifecycle/cancel")
 def a_queued_job_canceled(client: Resent) -> None:
     put(client, "job", webhook=HOOK)
     changes.cancel(client, "job")
 
 
-@sends(*ENDING, "cancel")
+@sends("lifecycle/cancel")
 def a_scheduled_job_canceled(client: Resent) -> None:
     put(client, "job", at=later())
     changes.cancel(client, "job")
 
 
-@sends(*ENDING, "cancel")
+@sends("lifecycle/cancel")
 def a_job_of_a_workflow_canceled(client: Resent) -> None:
     flow = workflow(client)
     changes.cancel(client, f"{flow}-one")
 
 
-@sends(*changes.SCRIPTS["requeue"])
+@sends("lifecycle/requeue")
 def a_failed_job_requeued(client: Resent) -> None:
     failed(client)
     amend.requeue(client, CATALOG, get_settings(), "job", queue="other", timeout=7)
 
 
-@sends(*changes.SCRIPTS["requeue"])
+@sends("lifecycle/requeue")
 def a_job_of_a_workflow_requeued(client: Resent) -> None:
     flow = workflow(client)
     changes.cancel(client, f"{flow}-one")
     changes.requeue(client, f"{flow}-one")
 
 
-@sends("move_due")
+@sends("lifecycle/move_due")
 def delayed_jobs_moved(client: Resent) -> None:
     for job_id, at_front in (("job", False), ("front", True)):
         put(client, job_id, at=later(), at_front=at_front, ttl=90)
     assert changes.move_due(client, "default", later() + timedelta(seconds=2)) == 2
 
 
-@sends("move", "amend")
+@sends("lifecycle/change")
 def a_queued_job_put_in_front(client: Resent) -> None:
     put(client, "other")
     put(client, "job")
     amend.before_start(client, "job", at_front=True)
 
 
-@sends("move", "amend")
+@sends("lifecycle/change")
 def a_queued_job_put_off(client: Resent) -> None:
     put(client, "job", concurrency=Limit(1, by="queue"))
     amend.before_start(client, "job", at=later(), queue="other", tags=["red"], timeout=7)
 
 
-@sends("move", "amend")
+@sends("lifecycle/change")
 def a_scheduled_job_changed(client: Resent) -> None:
     put(client, "other")
     put(client, "job", at=later(), ttl=60)
     amend.before_start(client, "job", at=datetime.now(UTC), queue="other", description="now")
 
 
-@sends("page")
+@sends("redis/page")
 def a_list_read(client: Resent) -> None:
     failed(client)
     assert [job_id for job_id, _ in Source("failed", "default").after(client, None, 10)] == ["job"]
 
 
-@sends("update")
+@sends("lifecycle/set_field")
 def a_beat_of_a_job(client: Resent) -> None:
     put(client, "job")
     Hand(client).run()
@@ -178,30 +182,46 @@ def progress_kept(client: Resent) -> None:
     hand = Hand(client)
     (claimed,) = hand.claim()
     hand.begin(claimed)
-    keys, meta = ("rq:job:job", "rq:wip:default"), '{"progress":{"current":1}}'
-    client.eval(source("worker/progress"), 2, *keys, "job", claimed.execution_id, 1, "", meta, '{"current":1}')
+    PROGRESS(
+        client, id="job", queue="default", execution=claimed.execution_id, attempt=1, old_meta="",
+        new_meta='{"progress":{"current":1}}', report='{"current":1}',
+    )  # fmt: skip
 
 
-@sends("schedules/forget")
+@sends("lifecycle/forget")
 def a_member_whose_key_is_gone(client: Resent) -> None:
     put(client, "job")
     changes.cancel(client, "job")
     put(client, "gone")
     changes.cancel(client, "gone")
     client.delete("rq:job:gone")
-    script(client, "schedules/forget")(keys=["rq:canceled:default"], args=["rq:job:", "job", "gone"])
+    FORGET(client, ["job", "gone"], key="rq:canceled:default", prefix="rq:job:")
 
 
-@sends("schedules/remove")
+@sends("lifecycle/remove_queues")
+def empty_queues(client: Resent) -> None:
+    client.sadd("rq:queues", "rq:queue:empty")
+    look = EmptyQueues(client, [])
+    look.look()
+    look._next_at = 0.0
+    look.look()
+
+
+@sends("lifecycle/remove")
 def a_key_of_a_job_that_is_gone(client: Resent) -> None:
     put(client, "job")
     client.sadd("rq:job:gone:dependents", "child")
     client.sadd("rq:job:job:dependents", "child")
-    keys = ["rq:job:gone:dependents", "rq:job:job:dependents"]
-    script(client, "schedules/remove")(keys=keys, args=["rq:job:gone", "rq:job:job"])
+    REMOVE(client, ["rq:job:gone:dependents", "gone", "rq:job:job:dependents", "job"])
 
 
-@sends("schedules/put_back")
+@sends("schedules/put_clock_back")
+def a_delayed_job_when_the_clock_was_put_back(client: Resent) -> None:
+    put(client, "job", delay=7200)
+    PUT_CLOCK_BACK(client, by=3600, now=repr(time.time() - 3600))
+
+
+@sends("lifecycle/put_back")
 def an_orphan_put_back(client: Resent) -> None:
     put(client, "job")
     client.lrem("rq:queue:default", 0, "job")
@@ -210,7 +230,7 @@ def an_orphan_put_back(client: Resent) -> None:
     orphans._put_back("job")
 
 
-@sends(*ENDING, "note_end")
+@sends("lifecycle/note_end")
 def an_end_noted(client: Resent) -> None:
     put(client, "job", webhook=HOOK)
     [job] = Hand(client).run()
@@ -219,7 +239,7 @@ def an_end_noted(client: Resent) -> None:
     client.zadd("rq:failed:default", {"job": time.time() + FAILURE_TTL})
     client.expire("rq:job:job", FAILURE_TTL)
     with client.pipeline() as pipeline:
-        outcome.note(pipeline, "rq:job:job", "job", "finished", datetime.now(UTC))
+        outcome.note(pipeline, "job", "finished", datetime.now(UTC))
         [(words, options)] = pipeline.command_stack
     client.execute_command(*words, **options)
 
@@ -230,7 +250,7 @@ def a_beginning(client: Resent) -> None:
     Hand(client, client=client).run()
 
 
-@sends(*ENDING, "worker/finish")
+@sends("worker/finish")
 def an_end(client: Resent) -> None:
     put(client, "job", webhook=HOOK)
     for child, said in {"child": {}, "front": {"at_front": True}, "dies": {"ttl": 60}}.items():
@@ -241,7 +261,7 @@ def an_end(client: Resent) -> None:
     hand.finish(job, ran=5)
 
 
-@sends(*ENDING, "worker/finish")
+@sends("worker/finish")
 def an_end_of_a_job_that_was_requeued(client: Resent) -> None:
     failed(client, result_ttl=-1)
     changes.requeue(client, "job")
@@ -249,7 +269,7 @@ def an_end_of_a_job_that_was_requeued(client: Resent) -> None:
     hand.finish(hand.run()[0], None, ttl=-1)
 
 
-@sends(*ENDING, "worker/finish")
+@sends("worker/finish")
 def an_end_of_a_job_that_was_deleted(client: Resent) -> None:
     put(client, "job")
     hand = Hand(client, client=client)
@@ -258,7 +278,7 @@ def an_end_of_a_job_that_was_deleted(client: Resent) -> None:
     hand.finish(job)
 
 
-@sends(*ENDING, "worker/finish")
+@sends("worker/finish")
 def an_end_in_a_workflow(client: Resent) -> None:
     workflow(client)
     hand = Hand(client, client=client)
@@ -272,37 +292,37 @@ def a_beat(client: Resent) -> None:
     hand.beat(hand.run()[0], now=time.time())
 
 
-@sends(*LIMITS, *ENDING, "recover")
+@sends("lifecycle/recover")
 def a_job_returned(client: Resent) -> None:
     recovered(client, Outcome.RETURNED)
 
 
-@sends(*LIMITS, *ENDING, "recover")
+@sends("lifecycle/recover")
 def a_job_run_again(client: Resent) -> None:
     recovered(client, Outcome.AGAIN)
 
 
-@sends(*LIMITS, *ENDING, "recover")
+@sends("lifecycle/recover")
 def a_job_retried(client: Resent) -> None:
     recovered(client, Outcome.RETRIED, retry_waits=[0, 0])
 
 
-@sends(*LIMITS, *ENDING, "recover")
+@sends("lifecycle/recover")
 def a_job_retried_later(client: Resent) -> None:
     recovered(client, Outcome.RETRIED, retry_waits=[60, 90])
 
 
-@sends(*LIMITS, *ENDING, "recover")
+@sends("lifecycle/recover")
 def a_job_failed(client: Resent) -> None:
     recovered(client, Outcome.FAILED)
 
 
-@sends(*LIMITS, *ENDING, "recover")
+@sends("lifecycle/recover")
 def a_job_stopped(client: Resent) -> None:
     recovered(client, Outcome.STOPPED)
 
 
-@sends("limits/failed")
+@sends("limits/count_failure")
 def a_failure_counted(client: Resent) -> None:
     @job(breaker=Breaker(failures=2, window=60, cool_down=30))
     def fragile() -> None: ...
@@ -311,14 +331,14 @@ def a_failure_counted(client: Resent) -> None:
         limits.failed(client, Function("demo.add", fragile))
 
 
-@sends(*LIMITS, "limits/release")
+@sends("limits/release")
 def a_place_released(client: Resent) -> None:
     hand, job = limited(client)
     hand.finish(job)
     hand.release(job)
 
 
-@sends(*LIMITS, "limits/look")
+@sends("limits/look")
 def a_place_found_free(client: Resent) -> None:
     hand, job = limited(client)
     hand.finish(job)
@@ -326,12 +346,12 @@ def a_place_found_free(client: Resent) -> None:
     limits.look(client)
 
 
-@sends(*WORKFLOW, "workflows/cancel")
+@sends("workflows/cancel")
 def a_workflow_canceled(client: Resent) -> None:
     store.cancel(client, workflow(client))
 
 
-@sends(*WORKFLOW, "workflows/advance")
+@sends("workflows/advance")
 def an_end_that_nobody_told(client: Resent) -> None:
     flow = workflow(client)
     client.delete(f"rq:job:{flow}-one")
@@ -339,6 +359,20 @@ def an_end_that_nobody_told(client: Resent) -> None:
     store.sweep(client, 0, parts=1)
 
 
+@sends("lifecycle/quarantine")
+def an_unreadable_job_set_aside(client: Resent) -> None:
+    put(client, "job", webhook=HOOK)
+    [job] = Hand(client).claim()
+    quarantine(client, b"job", "default", ValueError("no"), job.execution_id)
+
+
+@sends("workflows/create")
+def a_workflow_created(client: Resent) -> None:
+    workflow(client)
+
+
+VARIANTS = {"worker/finish": {FINISH.sha, FINISH_AND_FOLLOW.sha}}
+"""Scripts that are sent with and without a library."""
 FAILURE_TTL = 30 * 86_400  # seconds
 HOOK = Webhook("https://example.com/hook", JOB_EVENTS)
 
@@ -347,8 +381,8 @@ def later() -> datetime:
     return datetime.now(UTC) + timedelta(hours=1)
 
 
-def prepared(**said: Any) -> queueing.NewJob:
-    return queueing.prepare(CATALOG.get("demo.add"), get_settings(), [1, 2], {}, **said)
+def prepared(**said: Any) -> new_job.NewJob:
+    return new_job.prepare(CATALOG.get("demo.add"), get_settings(), [1, 2], {}, **said)
 
 
 def recovered(client: Resent, to: Outcome, **said: Any) -> None:
@@ -404,19 +438,29 @@ def client(valkey: redis.Redis, valkey_url: str, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("name", SCENES)
 def test_the_second_changes_nothing(client: Resent, name: str) -> None:
-    names, scene = SCENES[name]
-    client.sha, client.sent = hashlib.sha1(source(*names).encode()).hexdigest(), []
+    script, scene = SCENES[name]
+    client.shas, client.sent = frozenset(VARIANTS.get(script, {Script(script).sha})), []
     scene(client)
     assert client.sent, "the scene does not send the script"
     for before, first, second in client.sent:
-        if names == ("worker/beat",):  # a sign of life as good as the first
+        if script == "worker/beat":  # a sign of life as good as the first
             assert set(changed(first, second, slack=1000)) == {"jobline:leases"}
         else:
             assert changed(first, second) == {}
-        assert bool(changed(before, first)) is (names != ("page",))
+        assert bool(changed(before, first)) is (script != "redis/page")
 
 
 def test_every_script_has_an_entry() -> None:
-    folder = Path(our_redis.__file__).parent
-    there = {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.lua")}
-    assert there == {name for names, _ in SCENES.values() for name in names} | {"events", *CLAIM}
+    assert set(scripts.names()) == {name for name, _ in SCENES.values()} | {CLAIM}
+
+
+@pytest.mark.parametrize("receipt", [False, True])
+def test_new_jobs_that_look_others_up_are_written_once(client: Resent, receipt: bool) -> None:
+    put(client, "parent")
+    client.shas, client.sent = frozenset({write.ENQUEUE.sha}), []
+    rule = prepared(unique=Unique())
+    jobs = [prepared(id="mine", named=True), prepared(depends_on=["parent"], at_front=True), rule]
+    write.enqueue(client, jobs, Receipt.of("me", "key", b"request") if receipt else None)
+    [(before, first, second)] = client.sent
+    assert changed(first, second) == {}
+    assert len(changed(before, first)) > 3

@@ -35,7 +35,7 @@ def closed(properties: dict[str, Any], *required: str) -> dict[str, Any]:
 SERVICE = closed(
     {
         "image": {"type": "string"},
-        "build": {"type": "string"},
+        "build": closed({"context": {"const": "."}, "args": {"type": "object"}}, "context"),
         "command": {"anyOf": [{"type": "string", "minLength": 1}, WORDS]},
         "environment": {"type": "object", "additionalProperties": {"type": ["string", "number", "null"]}},
         "depends_on": {
@@ -223,6 +223,19 @@ def test_an_open_api_cannot_be_started_by_mistake() -> None:
     environment = COMPOSE["services"]["api"]["environment"]
     assert environment["HOST"] == "0.0.0.0"
     assert environment["API_KEYS"].startswith("${API_KEYS:?")
+
+
+def test_every_image_can_be_pinned_by_its_digest() -> None:
+    images = {service["image"] for service in COMPOSE["services"].values() if "image" in service}
+    images |= {
+        service["build"]["args"]["PYTHON_IMAGE"] for service in COMPOSE["services"].values() if "build" in service
+    }
+    variables = {re.fullmatch(r"\$\{(\w+):-[^}]+\}", image)[1]: image for image in images}  # type: ignore[index]
+    assert set(variables) == {"VALKEY_IMAGE", "NGINX_IMAGE", "PYTHON_IMAGE"}
+    for name, image in variables.items():
+        pinned = f"registry.example/{name.lower()}@sha256:{'0' * 64}"
+        assert interpolate(image, **{name: pinned}) == pinned
+    assert f"ARG PYTHON_IMAGE={interpolate(variables['PYTHON_IMAGE'])}\nFROM ${{PYTHON_IMAGE}}\n" in DOCKERFILE
 
 
 def test_the_image_is_locked_and_not_run_by_root() -> None:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from app import embedded
+from app import embedded, private_files
 
 
 def test_the_program_is_found_without_importing_its_package() -> None:
@@ -42,6 +43,42 @@ def test_it_keeps_everything_and_is_on_loopback_only(tmp_path: Path) -> None:
         "--maxmemory-policy": "noeviction",
         "--logfile": str(tmp_path / "valkey.log"),
     }
+
+
+def test_its_password_is_random_stays_the_same_and_is_no_argument(tmp_path: Path) -> None:
+    password = embedded.choose_password(tmp_path)
+    assert re.fullmatch("[0-9a-f]{64}", password)
+    assert embedded.choose_password(tmp_path) == password
+    (tmp_path / "other").mkdir()
+    assert embedded.choose_password(tmp_path / "other") != password
+    config = embedded.config_file(tmp_path)
+    assert embedded.command(tmp_path, 6400, config)[1] == str(config)
+    assert password not in " ".join(embedded.command(tmp_path, 6400, config))
+    config.write_text(f'# as CONFIG REWRITE leaves it\nport 6400\nrequirepass "{password}"\n')
+    assert embedded.choose_password(tmp_path) == password
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_the_files_with_secrets_are_closed_whatever_was_there_before(tmp_path: Path, umask: int) -> None:
+    files = [embedded.config_file(tmp_path), embedded.url_file(tmp_path)]
+    for file in files:
+        file.touch(mode=0o644)
+    before = os.umask(umask)
+    try:
+        private_files.write(embedded.url_file(tmp_path), f"redis://:{embedded.choose_password(tmp_path)}@127.0.0.1")
+    finally:
+        os.umask(before)
+    assert [oct(file.stat().st_mode & 0o777) for file in files] == ["0o600", "0o600"]
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+
+
+def test_a_url_that_may_not_be_read_is_not_taken_for_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied", str(tmp_path / "redis.url"))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(PermissionError, match=r"redis\.url"):
+        embedded.url(tmp_path)
 
 
 def test_its_url_is_known_only_while_the_file_names_it(tmp_path: Path) -> None:

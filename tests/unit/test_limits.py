@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import redis
 
-from app import changes, limits, queueing
+from app import changes, limits
 from app.catalog import Catalog
+from app.enqueue import new_job, write
+from app.enqueue.new_job import NewJob
 from app.options import Limit
-from app.queueing import NewJob
-from app.redis import LEASES, script
+from app.redis_keys import LEASES
 from app.settings import Settings
 from app.testing import Jobs, run_jobs
 from app.worker.claims import Claimed, Claims
@@ -208,11 +209,11 @@ def hands(valkey: redis.Redis) -> Hands:
 
 
 def new(job_id: str, **said: Any) -> NewJob:
-    return queueing.prepare(Catalog().get("demo.add"), Settings(), [1, 2], {}, id=job_id, **said)
+    return new_job.prepare(Catalog().get("demo.add"), Settings(), [1, 2], {}, id=job_id, **said)
 
 
 def enqueue(connection: redis.Redis, *job_ids: str, most: int = 1, **said: Any) -> None:
-    queueing.enqueue(connection, [new(job_id, concurrency=Limit(most), **said) for job_id in job_ids])
+    write.enqueue(connection, [new(job_id, concurrency=Limit(most), **said) for job_id in job_ids])
 
 
 def look_now(connection: redis.Redis) -> float:
@@ -315,7 +316,7 @@ def test_the_place_of_an_execution_that_is_lost_is_found_to_be_free(valkey: redi
 
 def test_what_one_limit_refuses_uses_up_no_other(valkey: redis.Redis, hands: Hands) -> None:
     both: dict[str, Any] = {"rate_limit": Limit("2/h"), "concurrency": Limit(1)}
-    queueing.enqueue(valkey, [new(name, **both) for name in "abc"])
+    write.enqueue(valkey, [new(name, **both) for name in "abc"])
     assert [hands.take(), hands.take()] == ["a", None]
     assert valkey.llen("jobline:limit:rate:function:demo.add::starts") == 1
     hands.end("a")
@@ -368,16 +369,16 @@ def an_hour_later(connection: redis.Redis) -> None:
 
 
 def test_nobody_overtakes_those_that_wait_though_there_is_room(valkey: redis.Redis, hands: Hands) -> None:
-    queueing.enqueue(valkey, [new(name, rate_limit=Limit("1/h")) for name in "ab"])
+    write.enqueue(valkey, [new(name, rate_limit=Limit("1/h")) for name in "ab"])
     assert [hands.take(), hands.take()] == ["a", None]
     an_hour_later(valkey)
-    queueing.enqueue(valkey, [new("c", rate_limit=Limit("1/h"))])
+    write.enqueue(valkey, [new("c", rate_limit=Limit("1/h"))])
     assert [hands.take(), hands.take()] == ["b", None]  # c was looked at first
     assert status(valkey, "c") == "scheduled"
 
 
 def test_a_place_that_is_given_up_is_seen_before_the_window_is_over(valkey: redis.Redis, hands: Hands) -> None:
-    queueing.enqueue(valkey, [new(name, rate_limit=Limit("1/h")) for name in "abc"])
+    write.enqueue(valkey, [new(name, rate_limit=Limit("1/h")) for name in "abc"])
     assert [hands.take(), hands.take()] == ["a", None]
     an_hour_later(valkey)
     assert look_now(valkey) <= 1
@@ -391,8 +392,8 @@ def test_a_failure_that_is_sent_again_counts_once(valkey: redis.Redis) -> None:
     """An answer that was lost opens no breaker."""
     keys = ["jobline:breaker:f:failures", "jobline:breaker:f:open"]
     for token in ("one", "two", "one", "two"):
-        script(valkey, "limits/failed")(keys=keys, args=[3, 60, 30, token])
+        limits.COUNT_FAILURE(valkey, function_name="f", most=3, window=60, cool_down=30, token=token)
     assert not valkey.exists(keys[1])
-    script(valkey, "limits/failed")(keys=keys, args=[3, 60, 30, "three"])
+    limits.COUNT_FAILURE(valkey, function_name="f", most=3, window=60, cool_down=30, token="three")
     assert 29_000 < valkey.pttl(keys[1]) <= 30_000
     assert 85 < valkey.ttl(keys[0]) <= 90

@@ -9,8 +9,9 @@ import orjson
 import pytest
 import redis
 
-from app import changes, job_state, outcome, queueing, webhooks
+from app import changes, job_state, outcome, webhooks
 from app.catalog import Catalog
+from app.enqueue import new_job, write
 from app.options import JOB_EVENTS, JobEvent, Webhook
 from app.settings import Settings
 from tests.receiver import OTHER_SECRET, SECRET
@@ -21,8 +22,8 @@ URL = "https://example.com/hook"
 def enqueued(connection: redis.Redis, *events: JobEvent, **said: Any) -> str:
     webhook = Webhook(URL, events or JOB_EVENTS, OTHER_SECRET)
     function, settings = Catalog().get("demo.add"), Settings(webhook_secret=SECRET)
-    job = queueing.prepare(function, settings, [1, 2], {}, webhook=webhook, **said)
-    queueing.enqueue(connection, [job])
+    job = new_job.prepare(function, settings, [1, 2], {}, webhook=webhook, **said)
+    write.enqueue(connection, [job])
     return job.id
 
 
@@ -82,8 +83,8 @@ def test_an_event_that_is_not_wanted_is_not_delivered(fake: redis.Redis) -> None
 
 
 def test_a_job_without_a_webhook_leaves_nothing(fake: redis.Redis) -> None:
-    job = queueing.prepare(Catalog().get("demo.add"), Settings(), [1, 2], {})
-    queueing.enqueue(fake, [job])
+    job = new_job.prepare(Catalog().get("demo.add"), Settings(), [1, 2], {})
+    write.enqueue(fake, [job])
     changes.cancel(fake, job.id)
     assert not fake.exists("jobline:outbox")
 
@@ -96,7 +97,7 @@ def test_what_was_deleted_since_is_told_all_the_same(fake: redis.Redis) -> None:
 
 
 def test_an_entry_that_cannot_be_read_holds_no_other_up(fake: redis.Redis) -> None:
-    for field, value in (("webhook", "{"), ("webhook", "[]"), ("follow", "nobody knows"), ("webhook", "{}")):
+    for field, value in (("webhook", "{"), ("webhook", "[]"), ("webhook", "{}")):
         job_id = enqueued(fake)
         fake.hset(f"rq:job:{job_id}", field, value)
         changes.cancel(fake, job_id)
@@ -110,7 +111,7 @@ def test_a_transaction_that_is_sent_twice_notes_one_end(fake: redis.Redis) -> No
     """As redis-py does when the answer is lost."""
     job_id = enqueued(fake)
     with fake.pipeline() as pipeline:
-        outcome.note(pipeline, f"rq:job:{job_id}", job_id, "finished", datetime.now(UTC))
+        outcome.note(pipeline, job_id, "finished", datetime.now(UTC))
         pipeline.command_stack *= 2
         pipeline.execute()
     assert fake.xlen("jobline:outbox") == 1
@@ -144,7 +145,7 @@ def test_whoever_dies_in_between_leaves_the_end_in_the_outbox(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as death:
-        death.setattr(queueing, "write", dies)
+        death.setattr(write, "add", dies)
         with pytest.raises(KeyboardInterrupt):
             outcome.follow_up(fake)
     assert (fake.xlen("jobline:outbox"), len(deliveries(fake))) == (1, 0)

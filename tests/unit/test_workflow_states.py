@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.redis import ended_key, job_key, script
+from app.redis_keys import ended_key, job_key
 from app.testing import Jobs, run_jobs
 from app.workflows import store
 
@@ -63,7 +63,7 @@ def parts(workflow: str) -> list[str]:
 
 
 def tell_end(jobs: Jobs, job_id: str, status: str) -> None:
-    script(jobs.redis, store.LIBRARY, "workflows/advance")(args=[job_id, status, ""])
+    store.ADVANCE(jobs.redis, id=job_id, status=status)
 
 
 SUM = {"name": "sum", "function": "demo.add", "args": [{"$result": "one"}, 1], "after": ["one"]}

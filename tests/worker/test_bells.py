@@ -130,7 +130,7 @@ def test_a_paused_queue_is_not_heard_and_the_others_are(valkey: redis.Redis, idl
     assert [bell.deaf for bell in idle.bells.bells] == [True, False]
     put(valkey, "job", queue="low")
     assert names(idle.hears()) == [b"job"]
-    idle.hand.finish(Claimed("low", b"job", "none", id="job"))
+    idle.hand.finish(Claimed("low", b"job", "none"))
     assert valkey.lrange("rq:queue:high", 0, -1) == [b"held"]
     valkey.hset(idle.hand.key, "state", "idle")
     queues.resume(valkey, "high")

@@ -5,7 +5,7 @@ import time
 import pytest
 import redis
 
-from app.redis import LEASES
+from app.redis_keys import LEASES
 from app.worker.claims import Claimed, Claims, Finished, Nothing
 from tests.conftest import Server, until
 from tests.contents import changed, contents

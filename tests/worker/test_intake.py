@@ -43,7 +43,6 @@ class Worker:
     def next(self) -> Claimed:
         found = self.intake.next()
         assert isinstance(found, Claimed), found
-        found.id = found.raw_id.decode()
         return found
 
     def run(self, seconds: float) -> str:
@@ -140,7 +139,6 @@ def test_what_the_parent_has_taken_the_horse_does_not_run(valkey: redis.Redis, b
     worker.hand.finish(job)
     done.append(job.id)
     while isinstance(found := worker.intake.next(), Claimed):
-        found.id = found.raw_id.decode()
         worker.intake.begins(worker.now)
         worker.hand.begin(found)
         worker.hand.finish(found)

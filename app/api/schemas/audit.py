@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from app.api.schemas.system import UNREADABLE, UnreadableId
 from app.fields import Instant, Strict
 
 
@@ -31,3 +32,4 @@ class AuditEntry(BaseModel):
 class Audit(BaseModel):
     entries: list[AuditEntry]
     next_cursor: str | None
+    unreadable: list[UnreadableId] = Field(default_factory=list, description=UNREADABLE)

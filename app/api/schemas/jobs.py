@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from app.fields import CallOptions, Flag, Id, Instant, QueueName, RetryBody, Seconds, Strict, Tag, Wait
+from app.fields import CallOptions, Flag, Id, Instant, NewId, QueueName, RetryBody, Seconds, Strict, Tag, Wait
 from app.options import JobEvent, WorkflowEvent
 from app.selection import Selection
 
@@ -17,7 +17,7 @@ JobStatus = Literal[
 class JobOptions(CallOptions):
     """What may be said of a job besides its call; what is not said is the function's own, or the service's default."""
 
-    id: Id | None = None
+    id: NewId | None = None
     delay: Wait | None = None
     at: Instant | None = None
     depends_on: Annotated[list[Id], Field(max_length=1000)] = Field(default_factory=list)
@@ -126,7 +126,10 @@ class WaitingFor(BaseModel):
 
 
 class Job(BaseModel):
-    """Times are RFC 3339 UTC, durations seconds."""
+    """Times are RFC 3339 UTC, durations seconds.
+
+    A key without the scope `read` gets `id` and `links` alone of a job that its request has not made.
+    """
 
     id: str
     function: str | None

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from app.api.schemas.system import UNREADABLE, UnreadableName
 from app.fields import QueueName
 
 
@@ -36,6 +37,7 @@ class Deleted(BaseModel):
 
 class Queues(BaseModel):
     queues: list[Queue]
+    unreadable: list[UnreadableName] = Field(default_factory=list, description=UNREADABLE)
 
 
 class Worker(BaseModel):
@@ -54,3 +56,4 @@ class Worker(BaseModel):
 
 class Workers(BaseModel):
     workers: list[Worker]
+    unreadable: list[UnreadableName] = Field(default_factory=list, description=UNREADABLE)

@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from app.api.schemas.jobs import JobStatus
+from app.api.schemas.system import UNREADABLE, UnreadableName
 from app.fields import Strict
 from app.schedules.rule import CatchUp, Overlap, Rule, When
 
@@ -94,3 +95,4 @@ class Schedules(BaseModel):
     next_cursor: str | None
     quarantined: list[ForeignEntry] = Field(description="Entries of a plain rq-scheduler, which are not run")
     rejected: list[RejectedSchedule] = Field(description="Entries of scheduler.py that are set aside, and why")
+    unreadable: list[UnreadableName] = Field(default_factory=list, description=UNREADABLE)

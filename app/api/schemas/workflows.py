@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from app.api.schemas.jobs import JobBody, JobError, JobStatus, Webhook
+from app.api.schemas.system import UNREADABLE, UnreadableId
 from app.fields import Flag, NodeName, Strict, WorkflowWebhookBody
 
 
@@ -104,3 +105,4 @@ class Workflow(WorkflowSummary):
 class Workflows(BaseModel):
     workflows: list[WorkflowSummary]
     next_cursor: str | None
+    unreadable: list[UnreadableId] = Field(default_factory=list, description=UNREADABLE)

@@ -1,0 +1,134 @@
+-- A library: new jobs. In ARGV each is: id, queue, created_at (RQ's format), place (TAIL, FRONT or 'deferred'; when it is due, in
+-- seconds since 1970; or '+' and the seconds of its delay), ttl or '', extra (JSON) or '', the number of words of its hash,
+-- those words.
+-- `extra`: named (the caller chose the id), front, depends_on (ids), lock: { key, milliseconds, during, on_conflict }.
+-- uses: redis/job
+local WAITABLE = { created = true, queued = true, deferred = true, scheduled = true, started = true, finished = true }
+local HELD_WHILE = { created = true, queued = true, scheduled = true, deferred = true }
+
+-- The jobs that begin at ARGV[n], and whether any of them has an extra.
+local function read_jobs(n)
+  local jobs, any_extra = {}, false
+  while ARGV[n] do
+    local first = n + 7
+    jobs[#jobs + 1] = { id = ARGV[n], queue = ARGV[n + 1], created_at = ARGV[n + 2], place = ARGV[n + 3], ttl = ARGV[n + 4],
+      extra = ARGV[n + 5] ~= '' and cjson.decode(ARGV[n + 5]) or nil, first = first, last = first + ARGV[n + 6] - 1 }
+    any_extra = any_extra or ARGV[n + 5] ~= ''
+    n = first + ARGV[n + 6]
+  end
+  return jobs, any_extra
+end
+
+local function ids_of(jobs)
+  local ids = {}
+  for n, job in ipairs(jobs) do ids[n] = job.id end
+  return ids
+end
+
+-- The job that holds a unique lock, and its status; nothing if none does.
+local function holder_of(lock)
+  local id = redis.call('GET', lock[1])
+  local status = id and redis.call('HGET', job_key(id), 'status')
+  if status and (HELD_WHILE[status] or (status == 'started' and lock[3] == 'queued_or_running')) then return id, status end
+end
+
+-- What a job that waits for others is: an error, or it is deferred until those end that have not finished.
+local function check_parents(job, number, by_id)
+  job.waits_for = {}
+  for n, parent in ipairs(job.extra.depends_on) do
+    local status = by_id[parent] and 'queued' or redis.call('HGET', job_key(parent), 'status')
+    if not WAITABLE[status] then return { 'parent', number, n, status or '' } end
+    if status ~= 'finished' then table.insert(job.waits_for, parent) end
+  end
+  if #job.waits_for > 0 then job.place = 'deferred' end
+end
+
+-- What is unique: an error, or it is made and has the lock, or the job that holds it stands for it (`job.instead`).
+local function check_lock(job, taken, replaced)
+  local lock = job.extra.lock
+  local holder, status
+  if taken[lock[1]] then
+    holder, status = taken[lock[1]], 'queued'
+  else
+    holder, status = holder_of(lock)
+  end
+  if holder and holder ~= job.id then
+    if lock[4] == 'return' then
+      job.instead = holder
+      return
+    end
+    if lock[4] == 'reject' then return { 'unique', holder, status } end
+    local queue = redis.call('HGET', job_key(holder), 'origin')
+    local claimed = status == 'queued' and queue and not redis.call('LPOS', queue_key(queue), holder)
+    if status == 'started' or claimed then return { 'running', holder } end
+    replaced[holder] = true
+  end
+  taken[lock[1]] = job.id
+end
+
+-- Check what the jobs ask for: the ids that the caller gets and the jobs that are to be replaced; or an error.
+local function check_jobs(jobs)
+  local by_id, taken, replaced, ids = {}, {}, {}, {}
+  for _, job in ipairs(jobs) do by_id[job.id] = job end
+  for number, job in ipairs(jobs) do
+    local created_at = redis.call('HGET', job_key(job.id), 'created_at')
+    job.is_there = created_at == job.created_at -- sent again, for its answer was lost
+    if job.extra and not job.is_there then
+      local problem = created_at and job.extra.named and { 'taken', job.id }
+        or job.extra.depends_on and check_parents(job, number, by_id)
+        or job.extra.lock and check_lock(job, taken, replaced)
+      if problem then return nil, problem end
+    end
+    ids[number] = job.instead or job.id
+  end
+  for id in pairs(replaced) do
+    if by_id[id] then by_id[id].instead = id end
+  end
+  return ids, nil, replaced
+end
+
+local function replace(id)
+  local status, queue = unpack(redis.call('HMGET', job_key(id), 'status', 'origin'))
+  if not status then return end
+  leave(id, queue, status)
+  erase(id)
+  tell(id, queue, 'deleted')
+end
+
+local function write_dependencies(job)
+  for _, parent in ipairs(job.extra.depends_on) do redis.call('SADD', dependencies_key(job.id), parent) end
+  for _, parent in ipairs(job.waits_for) do redis.call('SADD', dependents_key(parent), job.id) end
+end
+
+-- Write jobs that were checked, each where its place says; `seconds`: now, since 1970.
+local function write_jobs(jobs, seconds)
+  local ready = {}
+  for _, job in ipairs(jobs) do
+    if not job.instead and not job.is_there then
+      local front, delay = job.extra and job.extra.front, string.match(job.place, '^%+(.*)$')
+      if delay then
+        job.place = due_after(tonumber(delay))
+      elseif tonumber(job.place) then
+        job.place = tonumber(job.place) > clock() and math.ceil(job.place) or front and FRONT or TAIL
+      end
+      local is_ready = job.place == TAIL or job.place == FRONT
+      create_job(job.id, job.created_at, is_ready, job.ttl, job.first, job.last)
+      if is_ready then
+        local name = job.place .. ' ' .. job.queue
+        ready[name] = ready[name] or { queue = job.queue, place = job.place }
+        table.insert(ready[name], job.id)
+      else
+        if delay then redis.call('HSET', job_key(job.id), 'delayed', 1) end
+        if front then redis.call('HSET', job_key(job.id), 'enqueue_at_front', 1) end
+        if job.place == 'deferred' then
+          if job.waits_for then write_dependencies(job) end
+          defer_job(job.id, job.queue, seconds)
+        else
+          schedule_job(job.id, job.queue, job.place)
+        end
+      end
+      if job.extra and job.extra.lock then redis.call('SET', job.extra.lock[1], job.id, 'PX', job.extra.lock[2]) end
+    end
+  end
+  for _, ids in pairs(ready) do push(ids.queue, ids, ids.place) end
+end

@@ -1,0 +1,197 @@
+"""A job that is to be made: what is said of it, what its function says, and what RQ's hash of it will hold."""
+
+import uuid
+import zlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from rq.utils import get_call_string
+
+from app import limits, queue_limit, webhooks
+from app.catalog import Function
+from app.enqueue import unique
+from app.errors import Invalid, TooLarge
+from app.limits import Held
+from app.options import JOB_EVENTS
+from app.redis import moment
+from app.serializer import JSON
+from app.settings import Settings
+
+SMALL = 512  # bytes, which is zlib's smallest window
+
+
+@dataclass(slots=True)
+class NewJob:
+    """One call to be made. Durations in seconds; `function` is what RQ imports; `retry_waits` has one wait a retry."""
+
+    function: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    queue: str
+    timeout: int
+    result_ttl: int
+    failure_ttl: int
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    named: bool = False
+    """The caller chose the id: it must be new."""
+    ttl: int | None = None
+    at: datetime | None = None
+    """When it is due; one that is past means now."""
+    delay: float | None = None
+    """Seconds until it is due, by the clock of Redis."""
+    retry_waits: list[int] | None = None
+    depends_on: list[str] = field(default_factory=list)
+    at_front: bool = False
+    meta: dict[str, Any] = field(default_factory=dict)
+    limits: Held = field(default_factory=list)
+    queue_limit: int | None = None
+    """How many queues there may be with its own; None: its queue is always taken."""
+    lock: unique.Lock | None = None
+    extra_fields: dict[str, Any] = field(default_factory=dict, repr=False)
+    """Fields of its hash that RQ does not know, and no tool shows: there may be a secret among them."""
+    description: str = ""
+    deferred: bool = False
+    """It waits until its workflow queues it."""
+    pointer: str = "#"
+    """Leads to the call in the request."""
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def __post_init__(self) -> None:
+        self.description = self.description or call_text(self.function, self.args, self.kwargs)
+
+    @property
+    def status(self) -> str:
+        """Its first one, unless it depends on a job that has not finished."""
+        if self.deferred:
+            return "deferred"
+        return "scheduled" if self.delay or (self.at and self.at > self.created_at) else "queued"
+
+    def fields(self) -> dict[str, Any]:
+        """Its hash as rq.job.Job.to_dict (RQ 2.12) has it, but for its status and what redis/job.lua writes of each."""
+        fields: dict[str, Any] = {
+            "data": call_data(self.function, self.args, self.kwargs),
+            "origin": self.queue,
+            "description": self.description,
+            "timeout": self.timeout,
+            "result_ttl": self.result_ttl,
+            "failure_ttl": self.failure_ttl,
+        }
+        if self.ttl is not None:
+            fields["ttl"] = self.ttl
+        if self.retry_waits:
+            fields["retries_left"] = len(self.retry_waits)
+            fields["retry_intervals"] = orjson.dumps(self.retry_waits)
+        if self.depends_on:
+            fields["dependency_id"] = self.depends_on[0]
+            fields["dependency_ids"] = orjson.dumps(self.depends_on)
+        if self.limits:
+            fields["limits"] = orjson.dumps(self.limits)
+        if self.meta:
+            fields["meta"] = JSON.dumps(self.meta)
+        return fields | self.extra_fields
+
+    def words(self) -> list[Any]:
+        """The job as enqueue/library.lua reads it."""
+        words = [word for field in self.fields().items() for word in field]
+        return [
+            self.id, self.queue, moment(self.created_at), self._place(), self.ttl or "", self._extra(), len(words),
+            *words,
+        ]  # fmt: skip
+
+    def _place(self) -> str | float:
+        if self.deferred:
+            return "deferred"
+        if self.delay:
+            return f"+{self.delay}"
+        if self.at:
+            return self.at.timestamp()
+        return "front" if self.at_front else "tail"
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether its id, or its first status, depends on other jobs."""
+        return bool(self.named or self.depends_on or self.lock)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its state is known without asking Redis, once it is written."""
+        return not self.looks_up and not self.at and not self.delay
+
+    def _extra(self) -> bytes | str:
+        """JSON: what must be looked up, or '' if there is nothing."""
+        if not self.looks_up and not (self.at_front and (self.deferred or self.at or self.delay)):
+            return ""
+        extra: dict[str, Any] = {"named": self.named, "front": self.at_front}
+        if self.depends_on:
+            extra["depends_on"] = self.depends_on
+        if self.lock:
+            extra["lock"] = [self.lock.key, self.lock.ttl, self.lock.rule.during, self.lock.rule.on_conflict]
+        return orjson.dumps(extra)
+
+
+def call_data(path: str, args: list[Any], kwargs: dict[str, Any]) -> bytes:
+    """A call as the field `data` of RQ's hash."""
+    plain = JSON.dumps([path, None, args, kwargs])
+    if len(plain) > SMALL:
+        return zlib.compress(plain)
+    small = zlib.compressobj(wbits=9, memLevel=1)  # zlib's usual 256 KiB of working memory cost up to 45 us
+    return small.compress(plain) + small.flush()
+
+
+def call_text(path: str, args: list[Any], kwargs: dict[str, Any]) -> str:
+    """The description of a job that was given none."""
+    return str(get_call_string(path, args, kwargs, max_length=75))
+
+
+def prepare(
+    function: Function, settings: Settings, args: list[Any], kwargs: dict[str, Any], pointer: str = "#", **said: Any
+) -> NewJob:
+    """A call of a function with what is `said` of it, else the function's options, else the service's defaults.
+
+    `said` are fields of NewJob and options of a function; `pointer` leads to the call in the request.
+    The arguments must have been checked.
+
+    Raises:
+        TooLarge: the arguments exceed ARGUMENTS_LIMIT.
+        Invalid: a limit, or what is to be unique, names what is no argument; or the webhook cannot be signed, or must
+            not be reached.
+    """
+    check_size(settings, args, kwargs)
+    given = {name: value for name, value in said.items() if value is not None}
+    options = function.options
+    retry = given.pop("retry", None) or options.retry
+    rate_limit = given.pop("rate_limit", None) or options.rate_limit
+    concurrency = given.pop("concurrency", None) or options.concurrency
+    rule = given.pop("unique", None) or options.unique
+    queue = given.pop("queue", options.queue)
+    tags = [*options.tags, *given.pop("tags", ())]
+    default = options.webhook or webhooks.of_service(settings, JOB_EVENTS)
+    webhook = webhooks.chosen(given.pop("webhook", None), default, settings, pointer)
+    meta = {**given.pop("meta", {}), **({"tags": tags} if tags else {})}
+    defaults = {
+        "queue": queue,
+        "queue_limit": queue_limit.limit_for(queue, settings),
+        "timeout": options.timeout or settings.job_timeout,
+        "ttl": options.ttl,
+        "result_ttl": settings.result_ttl if options.result_ttl is None else options.result_ttl,
+        "failure_ttl": settings.failure_ttl if options.failure_ttl is None else options.failure_ttl,
+        "retry_waits": retry.waits() if retry else None,
+        "meta": meta,
+        "limits": limits.of(function, queue, args, kwargs, rate_limit, concurrency, options.breaker, pointer),
+        "lock": unique.lock(function, args, kwargs, rule, pointer) if rule else None,
+        "extra_fields": webhooks.fields(webhook) if webhook else {},
+        "pointer": pointer,
+    }
+    return NewJob(function.path, args, kwargs, **{**defaults, **given})
+
+
+def check_size(settings: Settings, args: list[Any], kwargs: dict[str, Any]) -> None:
+    """Raises TooLarge: the arguments exceed ARGUMENTS_LIMIT. Invalid: a default among them has no JSON form."""
+    try:
+        size = len(JSON.dumps([args, kwargs]))
+    except TypeError as error:
+        raise Invalid("The arguments have no JSON form", [{"detail": str(error), "pointer": "#"}]) from None
+    if size > settings.arguments_limit:
+        raise TooLarge(f"The arguments are {size} bytes, the limit is {settings.arguments_limit}")

@@ -1,0 +1,12 @@
+-- A library: the first of some queues (names with a space between) by which there would be more than `limit` queues;
+-- nil if there is room for all. Queues that are there already count, and are never refused.
+local function one_too_many(names, limit)
+  if names == '' then return nil end
+  local count = redis.call('SCARD', QUEUES)
+  for name in string.gmatch(names, '%S+') do
+    if redis.call('SISMEMBER', QUEUES, queue_key(name)) == 0 then
+      count = count + 1
+      if count > tonumber(limit) then return name end
+    end
+  end
+end

@@ -1,0 +1,10 @@
+-- Remove a job and all that is kept of it, unless it runs. Returns 'ok', the status that forbids it, or nil if there is no
+-- such job.
+-- args: id
+-- uses: redis/job
+local status, origin = unpack(redis.call('HMGET', job_key(id), 'status', 'origin'))
+if not status then return nil end
+if not leave(id, origin or '', status) then return 'started' end
+erase(id)
+tell(id, origin or '', 'deleted')
+return 'ok'

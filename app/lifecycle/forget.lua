@@ -1,0 +1,6 @@
+-- Take members out of a sorted set whose keys are gone. `prefix`: of their keys.
+-- args: key prefix
+-- rest: members
+for n = MEMBERS, #ARGV do
+  if redis.call('EXISTS', prefix .. ARGV[n]) == 0 then redis.call('ZREM', key, ARGV[n]) end
+end

@@ -1,0 +1,22 @@
+"""Files that no other user of the machine can read."""
+
+from pathlib import Path
+
+
+def write(file: Path, text: str) -> None:
+    """Write a file with mode 0600 in place of the one that is there, in one step."""
+    new = file.with_name(f"{file.name}.new")
+    new.unlink(missing_ok=True)
+    new.touch(mode=0o600, exist_ok=False)
+    new.write_text(text)
+    new.replace(file)
+
+
+def close(path: Path) -> None:
+    """Take the permissions of other users from a file or a folder, if it is there.
+
+    Raises:
+        PermissionError: it belongs to another user.
+    """
+    if path.exists():
+        path.chmod(path.stat().st_mode & 0o700)

@@ -1,0 +1,54 @@
+"""What the person at the terminal is told when everything has started."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from app import supervisor
+from app.settings import Settings
+
+URL = "redis://:hunter2@127.0.0.1:6400/0"
+
+
+def greeting(settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.stdout, "isatty", lambda: True)
+        supervisor._greet(settings, URL)
+    return capsys.readouterr().out
+
+
+def test_the_address_of_valkey_is_shown_with_a_command_in_place_of_its_password(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = greeting(Settings(data_dir=Path("my data")), capsys, monkeypatch)
+    assert "redis://127.0.0.1:6400/0 " in text
+    assert """RQ_REDIS_URL="$(cat 'my data/redis.url')" .venv/bin/rq info""" in text
+    assert "hunter2" not in text
+
+
+def test_of_a_server_that_is_not_ours_only_the_address_is_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = greeting(Settings(redis_url=URL), capsys, monkeypatch)  # type: ignore[arg-type]
+    assert "redis://127.0.0.1:6400/0\n" in text
+    assert "redis.url" not in text
+    assert "hunter2" not in text
+
+
+def test_data_of_another_user_is_one_clear_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(supervisor.private_files, "close", refuse)
+    monkeypatch.setattr(supervisor, "Interrupts", object)
+    monkeypatch.setattr(supervisor.log, "configure", lambda _: None)
+    before = os.umask(0o022)
+    try:
+        assert supervisor.run(Settings(data_dir=tmp_path)) == 1
+    finally:
+        os.umask(before)
+    assert capsys.readouterr().err == f"jobline: [Errno 1] Operation not permitted: '{tmp_path}/valkey'\n"
