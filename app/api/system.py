@@ -4,9 +4,7 @@ Probes have no key: they are told of the parts of the service and their states, 
 a queue, nor an error of one.
 """
 
-from typing import Any
-
-from typing import cast
+from typing import Any, cast
 
 from flask import Blueprint, Response, current_app, render_template, request
 from flask_openapi3 import OpenAPI
