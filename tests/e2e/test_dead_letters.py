@@ -131,8 +131,10 @@ def test_a_change_and_a_claim_win_or_lose_cleanly(
 ) -> None:
     """The job at the head of the queue is changed again and again, while a worker takes it from there."""
     log = project.folder / "log"
+    client.post("/api/v1/queues/a/pause")
     for number in range(1000):
         put(valkey, str(number), "kinds.note", str(log), str(number), 0.004 * (number % 4 == 0), job_timeout=50)
+    client.post("/api/v1/queues/a/resume")
     until(lambda: valkey.zcard("rq:finished:a"))  # the worker is at work
     answers: dict[str, int] = {}
     end = time.monotonic() + 30
