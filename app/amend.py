@@ -3,7 +3,6 @@
 Each is one script, so that a worker which claims the job at that moment takes it as it was, or as it is then.
 """
 
-import math
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
@@ -103,6 +102,7 @@ def before_start(
     queue: str | None = None,
     queue_limit: int | None = None,
     at: datetime | None = None,
+    delay: float | None = None,
     at_front: bool = False,
     timeout: int | None = None,
     tags: list[str] | None = None,
@@ -110,13 +110,12 @@ def before_start(
 ) -> None:
     """Change a job that has not started: where and when it runs, its timeout in seconds, its labels.
 
-    `queue_limit`: how many queues there may be with `queue`.
-    A moment `at` that is past means now. A deferred job may change its queue and labels only.
+    A moment `at` that is past means now; `delay` is seconds from now. A deferred job may change its queue and labels
+    only. `queue_limit`: how many queues there may be with `queue`.
 
     Raises:
         NotFound, Conflict: it has started or ended, or is deferred; or there would be too many queues.
     """
-    due = at and (math.ceil(at.timestamp()) if at > datetime.now(UTC) else "now")
     fields: dict[str, str | bytes | int] = {}
     if timeout is not None:
         fields["timeout"] = timeout
@@ -132,7 +131,8 @@ def before_start(
             id=job_id,
             now=moment(datetime.now(UTC)),
             other_queue=queue or "",
-            at=due or "",
+            at="" if at is None else at.timestamp(),
+            delay="" if delay is None else delay,
             front=int(at_front),
             changes_timeout=int(timeout is not None),
             changes_meta=int(tags is not None),

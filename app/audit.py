@@ -55,18 +55,23 @@ class Log:
         self._lock = threading.Lock()
         """Held by the thread that writes late entries."""
 
-    def record(self, entry: Entry) -> None:
-        """Write an entry, now or later. Never raises for what Redis says."""
-        fields = {**asdict(entry), "details": JSON.dumps(entry.details)}
-        if not self._late:
+    def record(self, entry: Entry, later: bool = False) -> None:
+        """Write an entry, now or later. Never raises for what Redis says.
+
+        `later`: Redis has just failed this request, whose caller has waited long enough.
+        """
+        fields, reason = {**asdict(entry), "details": JSON.dumps(entry.details)}, "Redis was away"
+        if not (self._late or later):
             try:
                 self._write(fields)
             except redis.RedisError as error:
-                log.warning("not in the audit log yet", error=type(error).__name__, **asdict(entry))
+                reason = type(error).__name__
                 if not may_pass(error):
+                    log.error("not in the audit log", error=reason, **asdict(entry))  # noqa: TRY400 - one line
                     return
             else:
                 return
+        log.warning("not in the audit log yet", error=reason, **asdict(entry))
         self._late.append({**fields, "happened_at": utc(datetime.now(UTC))})
         if self._lock.acquire(blocking=False):
             threading.Thread(target=self._write_later, daemon=True).start()

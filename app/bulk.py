@@ -37,6 +37,12 @@ class Tally:
     """Matched, but not any more in a state for that."""
     next_cursor: str | None = None
 
+    def add_part(self, changed: int, cursor: Cursor, refused: redis.RedisError) -> None:
+        """Count a batch of which Redis refused a part: the cursor is of the rest. Raises it if nothing was changed."""
+        if self.changed + changed == 0:
+            raise refused
+        self.matched, self.changed, self.next_cursor = self.matched + changed, self.changed + changed, str(cursor)
+
 
 def change(
     connection: redis.Redis,
@@ -50,7 +56,8 @@ def change(
 
     Raises:
         BadRequest: a cursor that was not given out here.
-        redis.RedisError: what was done before stays done; the same request does the rest.
+        redis.RedisError: Redis is away, or refuses the first change. What was done before stays done; the same request
+            does the rest. If it refuses a later change, the counts are of what was done, and the cursor is of the rest.
     """
     tally, sender, until = Tally(), Sender(connection, action), time.monotonic() + SPEND
     statuses = [selection.status] if selection.status else MEANT[action]
@@ -63,7 +70,10 @@ def change(
                 meant = meant[: limit - tally.matched]
                 batch = batch[: meant[-1] + 1]
             ids = [batch[n][0] for n in meant]
-            changed = set() if dry_run else sender.send(ids)
+            changed, refused = (set(), None) if dry_run else sender.send(ids)
+            if refused:
+                tally.add_part(len(changed), Cursor(source, place), refused)
+                return tally
             tally.matched += len(ids)
             tally.changed += len(changed)
             tally.skipped += 0 if dry_run else len(ids) - len(changed)
@@ -74,23 +84,30 @@ def change(
     return tally
 
 
+def _is_refused(outcome: Any) -> bool:
+    return isinstance(outcome, redis.RedisError) and may_pass(outcome)
+
+
 class Sender:
     """Sends scripts for many jobs at once, and as few at once as Redis needs to serve others between them."""
 
     def __init__(self, connection: redis.Redis, action: Action) -> None:
         self.connection, self.action, self._at_once = connection, action, 1
 
-    def send(self, job_ids: list[str]) -> set[str]:
-        """The ids of those that were changed."""
+    def send(self, job_ids: list[str]) -> tuple[set[str], redis.RedisError | None]:
+        """The ids of those that were changed, and what Redis said if it refused to change one for now."""
         changed: set[str] = set()
         while job_ids:
             now, job_ids = job_ids[: self._at_once], job_ids[self._at_once :]
             outcomes = self._run(now)
+            refused = next((one for one in outcomes.values() if _is_refused(one)), None)
             changed |= {job_id for job_id, outcome in outcomes.items() if outcome == b"ok"}
             if self.action == "cancel":
                 running = [job_id for job_id, outcome in outcomes.items() if outcome == b"started"]
                 changed |= {job_id for job_id in running if changes.stop(self.connection, job_id)}
-        return changed
+            if refused:
+                return changed, refused
+        return changed, None
 
     def _run(self, job_ids: list[str]) -> dict[str, Any]:
         began = time.monotonic()
@@ -98,9 +115,6 @@ class Sender:
             for job_id in job_ids:
                 changes.change(pipeline, job_id, self.action)
             outcomes = pipeline.execute(raise_on_error=False)
-        for outcome in outcomes:
-            if isinstance(outcome, redis.RedisError) and may_pass(outcome):
-                raise outcome
         slow = time.monotonic() - began > HELD_UP
         self._at_once = max(1, self._at_once // 2) if slow else min(2 * self._at_once, BATCH)
         return dict(zip(job_ids, outcomes, strict=True))

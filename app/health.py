@@ -1,16 +1,57 @@
-"""Whether the processes of a host live, as seen in Redis."""
+"""Whether the service is ready, and whether the processes of a host live, as seen in Redis."""
 
 import socket
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import redis
 
+from app import served
+from app.errors import Unavailable
 from app.hash_values import float_of
+from app.redis import seconds_now
 from app.redis_errors import raise_if_away
-from app.redis_keys import SCHEDULERS, WORKERS
+from app.redis_keys import READY, SCHEDULERS, WORKERS
 
 FRESH = 30.0  # seconds
+SCHEDULER_FRESH = 15.0  # seconds: longer than it takes another scheduler to take over
+START_GRACE = 15.0  # seconds after the start of an API process in which the scheduler may be starting too
+
+
+class Readiness:
+    """What /readyz checks, for one API process. Each call answers within about a second, whatever Redis does."""
+
+    def __init__(self, connection: redis.Redis, queues: Sequence[str], has_workers: bool) -> None:
+        """`queues` are those that workers are to take; `has_workers=False`: the caller runs all jobs itself."""
+        self.connection, self._queues, self._has_workers = connection, queues, has_workers
+        self._started_at = time.monotonic()
+
+    def check(self) -> float | None:
+        """Redis takes writes, and a scheduler leads and moves. Returns the seconds since it has moved.
+
+        None: there is no scheduler yet, and this process has just started.
+
+        Raises:
+            redis.RedisError
+            Unavailable: the scheduler stands still, or there is none.
+        """
+        self.connection.set(READY, 1, ex=60)
+        age = scheduler_age(self.connection)
+        if time.monotonic() - self._started_at < START_GRACE:
+            return age
+        if age is None:
+            raise Unavailable("No scheduler leads: delayed jobs, retries and schedules stand still")
+        if age > SCHEDULER_FRESH:
+            raise Unavailable(f"The scheduler has not moved for {SCHEDULER_FRESH:.0f} s")
+        return age
+
+    def warnings(self) -> list[str]:
+        """One for each queue of QUEUES that no worker serves. Raises redis.RedisError."""
+        if not self._has_workers:
+            return []
+        taken = served.served_queues(self.connection)
+        return [served.warning(queue) for queue in self._queues if queue not in taken]
 
 
 class Unhealthy(Exception):
@@ -43,26 +84,26 @@ def check_scheduler(connection: redis.Redis) -> None:
         Unhealthy: it has not, there is none, or Redis is away.
     """
     try:
-        found = _schedulers(connection)
+        found, now = _schedulers(connection), seconds_now(connection)
     except redis.RedisError as error:
         raise Unhealthy(f"Redis is away: {type(error).__name__}") from None
-    ours = [_since(one) for one in found if one.get(b"hostname") == socket.gethostname().encode()]
+    ours = [_since(one, now) for one in found if one.get(b"hostname") == socket.gethostname().encode()]
     if not ours:
         raise Unhealthy("no scheduler of this host is registered")
     if min(ours) > FRESH:
         raise Unhealthy(f"the scheduler has not moved for {FRESH:.0f} s")
-    age = _age_of_leader(found)
+    age = _age_of_leader(found, now)
     if age is None or age > FRESH:
         raise Unhealthy("no scheduler leads")
 
 
 def scheduler_age(connection: redis.Redis) -> float | None:
     """Seconds since the scheduler that leads has moved; None if none does."""
-    return _age_of_leader(_schedulers(connection))
+    return _age_of_leader(_schedulers(connection), seconds_now(connection))
 
 
-def _age_of_leader(schedulers: list[dict[bytes, bytes]]) -> float | None:
-    return min((_since(one) for one in schedulers if one.get(b"leads") == b"1"), default=None)
+def _age_of_leader(schedulers: list[dict[bytes, bytes]], now: float) -> float | None:
+    return min((_since(one, now) for one in schedulers if one.get(b"leads") == b"1"), default=None)
 
 
 def _schedulers(connection: redis.Redis) -> list[dict[bytes, bytes]]:
@@ -80,8 +121,9 @@ def _schedulers(connection: redis.Redis) -> list[dict[bytes, bytes]]:
     return [one for _, one in found if one and b"death" not in one]
 
 
-def _since(scheduler: dict[bytes, bytes]) -> float:
-    return max(0.0, time.time() - (float_of(scheduler.get(b"last_heartbeat")) or 0.0))
+def _since(scheduler: dict[bytes, bytes], now: float) -> float:
+    """Seconds, by the clock of Redis; one that was put back makes a beat old until the next one."""
+    return abs(now - (float_of(scheduler.get(b"last_heartbeat")) or 0.0))
 
 
 def _age(stamp: bytes | None) -> float:

@@ -214,8 +214,9 @@ class Sweeper:
     def _expire(self) -> None:
         """Recover executions past the time that RQ gives them: those of stock workers that died.
 
-        A live worker of ours renews its own. Its clock, or Redis's, may have jumped: then the time is over, and the job
-        still runs. So they are recovered only if they are not renewed for as long by this process's monotonic clock.
+        A live worker renews its own. Its clock, this one or Redis's may have jumped: then the time is over, and the job
+        still runs. So where the worker may live (it has a lease, or for a stock worker RQ's hash), they are recovered
+        only if they are not renewed for as long by this process's monotonic clock.
         """
         live = {mark_of(name) for name in self._seen}
         now, monotonic, overdue = time.time(), time.monotonic(), dict[bytes, tuple[float, float]]()
@@ -224,11 +225,20 @@ class Sweeper:
                 job_id, execution = _parts(member)
                 known, since = self._overdue.get(member, (score, monotonic))
                 since = since if known == score else monotonic
-                if execution[:MARK] in live and monotonic - since < EXECUTION_LIVES:
+                lives = execution[:MARK] in live or self._is_registered(job_id)
+                if lives and monotonic - since < EXECUTION_LIVES:
                     overdue[member] = score, since
                 else:
                     self._lose(queue, job_id, execution)
         self._overdue = overdue
+
+    def _is_registered(self, job_id: str) -> bool:
+        """Whether the worker of a job is known to RQ, stock ones too."""
+        try:
+            name = self.connection.hget(job_key(job_id), "worker_name")
+        except redis.ResponseError:  # no hash
+            return False
+        return bool(name) and bool(self.connection.exists(b"rq:worker:" + name))
 
     def _lose(self, queue: str, job_id: str, execution: str) -> None:
         recover(self.connection, queue, job_id, execution, LOST, policy)

@@ -221,6 +221,11 @@ SCHEDULER_WAKE = _constant(
     "SCHEDULER_WAKE", "jobline:scheduler:wake", "channel", "",
     "Tells the leading scheduler that something may be due sooner than it knew.",
 )  # fmt: skip
+READY = _constant("READY", "jobline:ready", "string", "60 s", "Written to find out whether Redis takes writes.")
+CLOCK = _constant(
+    "CLOCK", "jobline:clock", "string", ALWAYS,
+    "The time of Redis as the leading scheduler last saw it: app/schedules/clock.py.",
+)  # fmt: skip
 AUDIT = _constant("AUDIT", "jobline:audit", "stream", "AUDIT_LIMIT entries", "Who changed what.")
 DISABLED_WEBHOOKS = _constant(
     "DISABLED_WEBHOOKS", "jobline:webhooks:disabled", "zset", "30 days", "URLs that have answered 410 Gone, by when."
@@ -228,3 +233,5 @@ DISABLED_WEBHOOKS = _constant(
 
 MAX_EVENTS = 100_000
 """Entries that the event stream keeps, about."""
+CLOCK_JUMP_SECONDS = 2
+"""So much the clock may go otherwise than time does."""

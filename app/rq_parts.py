@@ -22,6 +22,7 @@ from app.catalog import Catalog, name_of
 from app.errors import NotFound
 from app.function_options import checked_retry
 from app.options import Discard, Misuse, Retry
+from app.redis import now as redis_now
 from app.redis_errors import may_pass
 from app.redis_keys import QUEUES, registry_key
 from app.scripts import Script
@@ -56,6 +57,14 @@ def override_catalog(functions: Catalog) -> Iterator[None]:
         catalog.cache_clear()
 
 
+def _callback(name: str | None) -> Callable[..., Any] | None:
+    """Raises NotFound: it is no function that callers may enqueue."""
+    try:
+        return catalog().get(name_of(name)).call if name else None
+    except NotFound as error:
+        raise NotFound(f"callback {name!r} is refused: {error.detail}") from None
+
+
 class Follows(NamedTuple):
     """What hangs on the end of a job, as its hash says."""
 
@@ -64,14 +73,6 @@ class Follows(NamedTuple):
 
 
 NOTHING = Follows(workflow=False, webhook=False)
-
-
-def _callback(name: str | None) -> Callable[..., Any] | None:
-    """Raises NotFound: it is no function that callers may enqueue."""
-    try:
-        return catalog().get(name_of(name)).call if name else None
-    except NotFound as error:
-        raise NotFound(f"callback {name!r} is refused: {error.detail}") from None
 
 
 class Job(rq.job.Job):
@@ -229,7 +230,11 @@ class Job(rq.job.Job):
 
     def get_retry_interval(self) -> float:
         """Seconds. RQ adds them to the time; `Queue.schedule_job` rounds the sum up, so that no attempt is early."""
-        return float(super().get_retry_interval()) if self.retry_after is None else self.retry_after
+        wait = float(super().get_retry_interval()) if self.retry_after is None else self.retry_after
+        if not wait:
+            return wait
+        here = time.time()  # RQ adds the wait to the time of this machine: the retry is due by the clock of Redis
+        return wait + redis_now(self.connection).timestamp() - here
 
 
 class Queue(rq.Queue):

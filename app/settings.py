@@ -28,6 +28,8 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr | None = None
     """Where Redis or Valkey is; unset: the embedded server that runs on DATA_DIR."""
+    redis_timeout: float = Field(default=2.0, ge=0.1, le=60)
+    """How long the API waits for an answer of Redis; workers and the scheduler have their own patience."""
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     allowed_hosts: str = ""

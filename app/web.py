@@ -8,7 +8,7 @@ from flask.json.provider import JSONProvider
 from flask_openapi3 import Info, OpenAPI
 from flask_openapi3_swagger.plugins import RegisterPlugin as SwaggerUI
 
-from app import api_keys, dashboard, proxies, request_json, waiting
+from app import api_keys, dashboard, health, proxies, request_json, waiting
 from app.api import (
     audit,
     errors,
@@ -31,7 +31,7 @@ from app.catalog import Catalog
 from app.errors import BadRequest, Invalid
 from app.events import Hub
 from app.origin import OriginCheck
-from app.redis import connect
+from app.redis import Client, connect_api, connect_blocking, connect_probe
 from app.serializer import JSON
 from app.served import ServedQueues
 from app.settings import Settings, get_settings
@@ -66,12 +66,12 @@ def create_app(
     )
     app.json = _Json(app)
     keys = api_keys.parse(settings.api_keys.get_secret_value())
-    client = connection or connect(settings)
-    blocking = connection or connect(settings, socket_timeout=waiting.LONGEST + 5)
+    client, blocking, probe = (connection,) * 3 if connection else _connections(settings)
     app.extensions["jobline"] = Context(
         settings,
         client,
         blocking,
+        health.Readiness(probe, settings.queue_names, has_workers),
         catalog or Catalog(reload=settings.reload),
         keys,
         Hub(blocking, settings.event_streams),
@@ -80,6 +80,7 @@ def create_app(
     )
     check = OriginCheck(settings).check
     app.before_request(lambda: check(asked().method, asked().path, asked().headers))
+    app.before_request(_check_circuit)
     app.before_request(check_scope)
     app.before_request(_take_json)
     errors.install(app)
@@ -97,10 +98,22 @@ def create_app(
     return app
 
 
+def _connections(settings: Settings) -> tuple[redis.Redis, redis.Redis, redis.Redis]:
+    """For short commands, for reads that block, and for the readiness probe."""
+    return connect_api(settings), connect_blocking(settings, waiting.BLOCK), connect_probe(settings)
+
+
+def _check_circuit() -> None:
+    """A request that needs Redis is refused while Redis is known to be silent. Raises Unavailable."""
+    client = context().redis
+    if isinstance(client, Client) and client.circuit and asked().path.startswith(("/api/", "/dashboard/")):
+        client.circuit.check()
+
+
 def _take_json() -> None:
     """A body is whole, within its limit, and JSON where one is read, or the request ends here: 413, 415 or 400."""
     request = asked()
-    if request.method in ("POST", "PUT", "PATCH", "DELETE") and request.path.startswith("/api/"):
+    if request.endpoint and request.method in ("POST", "PUT", "PATCH", "DELETE") and request.path.startswith("/api/"):
         settings: Settings = context().settings
         bulk = request.path.endswith(("/jobs/bulk", "/workflows"))
         request.max_content_length = settings.bulk_body_limit if bulk else settings.body_limit

@@ -7,6 +7,7 @@ uses a wire knows what was sent and not answered, and sends it again after `conn
 import os
 import time
 from builtins import TimeoutError as SocketTimeout
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -30,16 +31,16 @@ def pack(*words: str | bytes | float) -> bytes:
 class Wire:
     """One connection, used by one thread. Unless it is `patient`, `connect` tries once, and not for long."""
 
-    def __init__(self, client: redis.Redis, patient: bool = True) -> None:
-        self._pool = client.connection_pool
+    def __init__(self, client: redis.Redis, patient: bool = True, answer_within: float = ANSWER_WITHIN) -> None:
+        self._pool, self._answer_within = client.connection_pool, answer_within
         self._connection = self._pool.get_connection()
         if not patient:  # RQ's worker lets its connections wait for minutes
-            self._connection.retry, self._connection.socket_timeout = Retry(NoBackoff(), 0), ANSWER_WITHIN
+            self._connection.retry, self._connection.socket_timeout = Retry(NoBackoff(), 0), answer_within
         self._use()
 
     def _use(self) -> None:
         self._socket = self._connection._sock  # redis-py has no public way to wait for several connections
-        self._socket.settimeout(ANSWER_WITHIN)
+        self._socket.settimeout(self._answer_within)
         self._reader = hiredis.Reader(notEnoughData=self)
 
     def fileno(self) -> int:
@@ -80,7 +81,7 @@ class Wire:
             try:
                 received = self._socket.recv(65536)
             except SocketTimeout as error:
-                raise TimeoutError(f"no answer within {ANSWER_WITHIN} s") from error
+                raise TimeoutError(f"no answer within {self._answer_within} s") from error
             except OSError as error:
                 raise ConnectionError(str(error)) from error
             if not received:
@@ -100,8 +101,20 @@ class Wires:
     The one that was used last is used next; one that is idle for IDLE_SECONDS is closed.
     """
 
-    def __init__(self, client: redis.Redis, most: int, patience: float) -> None:
+    answered_at = 0.0
+    """When a wire had its last answer (time.monotonic)."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        most: int,
+        patience: float,
+        answer_within: float = ANSWER_WITHIN,
+        silent: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`silent`: whether Redis is known not to answer; who had to wait for a wire then gets none."""
         self._client, self._most, self._patience = client, most, patience
+        self._answer_within, self._silent = answer_within, silent
         self._begin()
 
     def _begin(self) -> None:
@@ -112,22 +125,29 @@ class Wires:
         for _ in range(self._most):
             self._permits.put(None)
 
+    @property
+    def in_use(self) -> int:
+        return self._most - self._permits.qsize()
+
     def ask(self, command: bytes) -> Any:
         """A command's answer.
 
         Raises:
-            ConnectionError: no wire came free within `patience` seconds, or none could be made; or it was cut, so that
-                the command may have been carried out.
-            TimeoutError, ResponseError: as `Wire.read`.
+            ConnectionError: no wire could be made; or it was cut, so that the command may have been carried out.
+            TimeoutError: no wire came free within `patience` seconds, or as `Wire.read`.
+            ResponseError: as `Wire.read`.
         """
         if self._pid != os.getpid():
             self._begin()
         permits = self._permits
+        waits = permits.empty()
         try:
             permits.get(timeout=self._patience)
         except Empty:
-            raise ConnectionError("no connection came free") from None
+            raise TimeoutError("no connection came free") from None
         try:
+            if waits and self._silent():
+                raise TimeoutError("Redis does not answer")
             return self._ask(command)
         finally:
             permits.put(None)
@@ -136,7 +156,7 @@ class Wires:
         try:
             wire = self._free.pop()[0]
         except IndexError:
-            wire = Wire(self._client)
+            wire = Wire(self._client, answer_within=self._answer_within)
         fit = False
         try:
             wire.send(command)
@@ -147,7 +167,7 @@ class Wires:
             raise
         finally:
             if fit:
-                now = time.monotonic()
+                now = self.answered_at = time.monotonic()
                 self._free.append((wire, now))
                 if now >= self._look_at:
                     self._close_idle(now)

@@ -1,21 +1,36 @@
-"""Pytest hooks: tests that need a program which is not installed are not run, and are counted in a closing line."""
+"""Pytest hooks: tests that need what is missing, such as a program, are not run, and are counted in a closing line."""
 
+import functools
 import shutil
+import subprocess
+import tempfile
 from collections import Counter
 from collections.abc import Generator, Iterator
 
 import pytest
 
-PROGRAMS = {"browser": ("chromium", "chromedriver"), "wrk": ("wrk",), "nginx": ("nginx",)}
+PROGRAMS = {"browser": ("chromium", "chromedriver"), "wrk": ("wrk",), "nginx": ("nginx",), "faketime": ("faketime",)}
 """What a test that is marked `needs(what)` needs on PATH."""
-PACKAGES = {"browser": "chromium and chromium-driver", "wrk": "wrk", "nginx": "nginx-light"}
+PACKAGES = {"browser": "chromium and chromium-driver", "wrk": "wrk", "nginx": "nginx-light", "faketime": "faketime"}
 """Debian's names of the packages with these programs."""
 SLOWEST_FIRST = ("rq_suite", "e2e", "api", "dashboard", "jobs")
 """Folders of tests, so that the processes of a parallel run end at about the same time."""
 
 
+@functools.cache
+def mounts_tmpfs() -> bool:
+    """Whether this process may mount a file system of a size of its own."""
+    if not shutil.which("mount"):
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], capture_output=True).returncode:
+            return False
+        subprocess.run(["umount", folder], check=True)
+    return True
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--run-all", action="store_true", help="fail if any test was not run")
+    parser.addoption("--run-all", action="store_true", help="fail if any test was not run for want of a program")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,7 +40,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("needs"):
         what = marker.args[0]
-        if not all(map(shutil.which, PROGRAMS[what])):
+        if what == "tmpfs":
+            if not mounts_tmpfs():
+                pytest.skip("tmpfs: run as root, where file systems may be mounted")
+        elif not all(map(shutil.which, PROGRAMS[what])):
             pytest.skip(f"{what}: install {PACKAGES[what]}")
 
 
@@ -46,9 +64,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if session.config.getoption("--run-all") and reporter and _not_run(reporter) and not session.exitstatus:
+    if session.config.getoption("--run-all") and reporter and not session.exitstatus and _lacks_a_program(reporter):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     yield
+
+
+def _lacks_a_program(reporter: pytest.TerminalReporter) -> bool:
+    """A container may forbid mounts, and no installation would help."""
+    return any(not reason.startswith("tmpfs: ") for reason in _not_run(reporter))
 
 
 def _not_run(reporter: pytest.TerminalReporter) -> Counter[str]:

@@ -25,11 +25,11 @@ def list_audit(query: AuditQuery) -> Response:
 
 
 def write_down(response: Response) -> None:
-    """After each request: those of a known caller that changed something, may have (500), or were forbidden to."""
+    """After each request: those of a known caller that changed something, may have (500, 503), or were forbidden to."""
     request, settings = asked(), context().settings
     changes = request.method not in ("GET", "HEAD", "OPTIONS") and g.get("scope", "read") != "read"
     wanted = settings.audit == "all" or (settings.audit == "changes" and request.endpoint not in SINGLE)
-    if changes and wanted and (response.status_code < 400 or response.status_code in (403, 500)):
+    if changes and wanted and (response.status_code < 400 or response.status_code in (403, 500, 503)):
         entry = audit.Entry(
             actor=g.caller,
             action=request.endpoint or "",
@@ -40,7 +40,7 @@ def write_down(response: Response) -> None:
             address=request.remote_addr or "",
             details=g.get("noted", {}),
         )
-        context().audit.record(entry)
+        context().audit.record(entry, later=response.status_code == 503)
 
 
 def _target(response: Response) -> str:

@@ -12,6 +12,7 @@ from app import audit
 from app.api_keys import ApiKey
 from app.catalog import Catalog
 from app.events import Hub
+from app.health import Readiness
 from app.serializer import JSON
 from app.served import ServedQueues
 from app.settings import Settings
@@ -23,6 +24,7 @@ class Context:
     redis: Redis
     waiting: Redis
     """For blocking reads: its socket outlasts them."""
+    readiness: Readiness
     catalog: Catalog
     keys: list[ApiKey]
     events: Hub

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Collection, Iterable
-from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from flask import Response, g, request
@@ -18,12 +17,13 @@ from app.api.schemas.jobs import AmendBody, BulkBody, Ids, JobBody, JobDetail, J
 from app.catalog import name_of
 from app.enqueue import new_job as new_jobs
 from app.enqueue import write
+from app.enqueue.idempotency import Answer
 from app.enqueue.new_job import NewJob
 from app.errors import MAX_LISTED, Invalid, NotFound
 from app.fields import as_limit
 from app.pointers import Place
 from app.redis import moment
-from app.serializer import JSON, utc
+from app.serializer import JSON
 
 SPOKEN_FOR = {
     *("function", "args", "kwargs", "delay", "at", "retry", "rate_limit", "concurrency", "unique", "webhook"),
@@ -107,9 +107,8 @@ def get_job(path: JobPath) -> Response:
 def amend_job(path: JobPath, body: AmendBody) -> Response:
     """Change when, where and how a job runs that has not started; a deferred one its queue and labels only."""
     said = {name: value for name, value in body if value is not None}
-    at = _moment(said.pop("delay", None), said.pop("at", None))
     limit = queue_limit.limit_for(body.queue, context().settings)
-    amend.before_start(context().redis, path.job_id, at=at, queue_limit=limit, **said)
+    amend.before_start(context().redis, path.job_id, queue_limit=limit, **said)
     return answer(shown(_job_after(path.job_id, 0)))
 
 
@@ -146,14 +145,14 @@ def new_job(body: JobBody, pointer: str = "#", unknown: Collection[Place] = ()) 
     """The job that a body asks for, its function known and its arguments checked."""
     function = context().catalog.wanted(body.function, f"{pointer}/function")
     function.check(body.args, body.kwargs, pointer, unknown)
-    at = _moment(body.delay, body.at)
     return new_jobs.prepare(
         function,
         context().settings,
         body.args,
         body.kwargs,
         pointer,
-        at=at,
+        at=body.at,
+        delay=body.delay,
         named=body.id is not None,
         retry=body.retry.as_retry() if body.retry else None,
         rate_limit=as_limit(body.rate_limit),
@@ -167,24 +166,31 @@ def new_job(body: JobBody, pointer: str = "#", unknown: Collection[Place] = ()) 
 def accept(job: NewJob) -> Response:
     """Enqueue one job: 202; 200 with its end, if the caller waits, or with a unique job that was there before."""
     receipt, wait = once.receipt(), preferred_wait()
-    if receipt and not job.looks_up:
+    if receipt and job.is_known:
         receipt.answer = {"body": _state(job), "status": 202}  # as it is when it has its place
     made = write.enqueue(context().redis, [job], receipt)
     if made.replayed:
-        kept = made.replayed
-        return once.replayed(kept if "body" in kept else {"body": shown(_job_after(kept["ids"][0], 0)), "status": 202})
+        return once.replayed(_first_answer(job, made.replayed))
     [job_id] = made.ids
     is_new = job_id == job.id
-    if is_new and not wait and not job.looks_up:
+    if is_new and not wait and job.is_known:
         return once.answered(_state(job), 202)
     state = _job_after(job_id, wait if is_new or may_read() else 0)
     status = 200 if not is_new or state["status"] in job_state.ENDED else 202
     state = state if is_new else shown(state)
     if status == 202:
         state |= unserved([job])
-    if receipt and (job.looks_up or status == 200):
+    if receipt and (not job.is_known or status == 200):
         receipt.keep(context().redis, {"body": state, "status": status})
     return once.answered(state, status)
+
+
+def _first_answer(job: NewJob, kept: Answer) -> Answer:
+    """The answer that is kept of a request; if it was lost, that of now. A unique job may be somebody else's."""
+    if "body" in kept:
+        return kept
+    state = _job_after(kept["ids"][0], 0)
+    return {"body": shown(state) if job.lock else state, "status": 202}
 
 
 def _state(job: NewJob) -> dict[str, Any]:
@@ -206,9 +212,6 @@ def _state(job: NewJob) -> dict[str, Any]:
         depends_on=job.depends_on,
         webhook=JSON.loads(webhook) if webhook else None,
     )
-    if job.status == "scheduled" and job.at:
-        state["scheduled_for"] = utc(job.at)
-        state["waiting_for"] = job_state.waiting("delay", until=state["scheduled_for"])
     return {**state, "history": [], **unserved([job])}
 
 
@@ -231,16 +234,12 @@ def preferred_wait() -> int:
 def _job_after(job_id: str, seconds: int) -> dict[str, Any]:
     if seconds:
         share = api_keys.share(waiting.MOST, context().keys)
-        job = waiting.wait(context().waiting, job_id, seconds, g.caller, share)
+        job = waiting.wait(context().redis, context().waiting, job_id, seconds, g.caller, share)
     else:
         job = job_state.fetch(context().redis, [job_id], history=True)[0]
     if job is None:
         raise NotFound(f"No job {job_id!r}")
     return job
-
-
-def _moment(delay: float | None, at: datetime | None) -> datetime | None:
-    return datetime.now(UTC) + timedelta(seconds=delay) if delay is not None else at
 
 
 def _bulk(action: bulk.Action, changed: str, body: Bulk) -> Response:

@@ -16,6 +16,7 @@ from app.api.schemas.schedules import Preview, PreviewBody, ScheduleBody, Schedu
 from app.api.schemas.schedules import Schedule as ScheduleAnswer
 from app.api.schemas.system import NamePath
 from app.errors import Invalid
+from app.redis import now
 from app.schedules import manage, store
 from app.schedules.rule import NAME, Schedule, When
 from app.schedules.state import State, Unreadable
@@ -62,7 +63,7 @@ def put_schedule(path: NamePath, body: ScheduleBody) -> Response:
         raise Invalid("The name does not fit", [{"detail": f"a name is {NAME.pattern}", "pointer": "#"}])
     found = context()
     schedule = Schedule(name=path.name, **dict(body))
-    new = manage.put(found.redis, found.catalog, found.settings, schedule, datetime.now(UTC), declared=False)
+    new = manage.put(found.redis, found.catalog, found.settings, schedule, now(found.redis), declared=False)
     return _answer(path.name, 201 if new else 200)
 
 
@@ -86,7 +87,7 @@ def pause(path: NamePath) -> Response:
 @requires("admin")
 def resume(path: NamePath) -> Response:
     """Go on from now; what was due meanwhile is not run."""
-    manage.resume(context().redis, path.name, datetime.now(UTC))
+    manage.resume(context().redis, path.name, now(context().redis))
     return _answer(path.name)
 
 
@@ -95,7 +96,7 @@ def resume(path: NamePath) -> Response:
 def trigger(path: NamePath) -> Response:
     """Run it now, once; its clock goes on as it was."""
     found = context()
-    job_id = manage.trigger(found.redis, path.name, found.catalog, found.settings, datetime.now(UTC))
+    job_id = manage.trigger(found.redis, path.name, found.catalog, found.settings, now(found.redis))
     job = job_state.fetch(found.redis, [job_id])[0]
     return answer(job and shown(job), 202, Location=f"/api/v1/jobs/{job_id}")
 

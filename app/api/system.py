@@ -8,7 +8,6 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, render_template, request
 
-from app import health
 from app.api.auth import is_reader, requires
 from app.api.context import answer, context
 from app.api.openapi import PROBLEMS, blueprint, document
@@ -27,26 +26,30 @@ def livez() -> Response:
 
 @api.get("/readyz", responses={200: Health, 503: PROBLEMS[503]})
 def readyz() -> Response:
-    """Redis answers, how old the scheduler's last move is, and what is set aside. 503 while Redis is away.
+    """How old the scheduler's last move is, and what is set aside. 503 while Redis is away or takes no writes.
 
-    `degraded`: there are modules that do not import, or functions or schedules that are set aside. Which they are is
-    for callers with the scope `read`.
+    Also if no scheduler has moved for 15 seconds; one may take so long to appear after this process has started.
+    `degraded`: there are modules that do not import, or functions or schedules that are set aside. Which they are, and
+    the queues of QUEUES that no worker serves (`warnings`), is for callers with the scope `read`.
     """
-    context().redis.ping()
-    catalog, age = context().catalog.refresh(), health.scheduler_age(context().redis)
+    readiness = context().readiness
+    age, warnings = readiness.check(), readiness.warnings()
+    catalog = context().catalog.refresh()
     set_aside = {
         "broken": catalog.broken,
         "rejected_functions": {name: str(one) for name, one in catalog.rejected.items()},
-        "rejected_schedules": store.set_aside(context().redis),
+        "rejected_schedules": store.set_aside(readiness.connection),
     }
     status = "degraded" if any(set_aside.values()) else "ok"
-    return answer(_as_known({"status": status, "redis": "ok", "scheduler": age, **set_aside}))
+    return answer(_as_known({"status": status, "redis": "ok", "scheduler": age, "warnings": warnings, **set_aside}))
 
 
-def _as_known(health: dict[str, Any]) -> dict[str, Any]:
+def _as_known(readiness: dict[str, Any]) -> dict[str, Any]:
     """To callers who may not read, without what has details."""
     return (
-        health if is_reader() else {part: state for part, state in health.items() if not isinstance(state, dict | list)}
+        readiness
+        if is_reader()
+        else {part: state for part, state in readiness.items() if not isinstance(state, dict | list)}
     )
 
 

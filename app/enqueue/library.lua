@@ -1,5 +1,6 @@
--- A library: new jobs. In ARGV each is: id, queue, created_at (RQ's format), place (TAIL, FRONT or 'deferred'; or the seconds
--- since 1970 for which it is scheduled), ttl or '', extra (JSON) or '', the number of words of its hash, those words.
+-- A library: new jobs. In ARGV each is: id, queue, created_at (RQ's format), place (TAIL, FRONT or 'deferred'; when it is due, in
+-- seconds since 1970; or '+' and the seconds of its delay), ttl or '', extra (JSON) or '', the number of words of its hash,
+-- those words.
 -- `extra`: named (the caller chose the id), front, depends_on (ids), lock: { key, milliseconds, during, on_conflict }.
 -- uses: redis/job
 local WAITABLE = { created = true, queued = true, deferred = true, scheduled = true, started = true, finished = true }
@@ -104,6 +105,12 @@ local function write_jobs(jobs, seconds)
   local ready = {}
   for _, job in ipairs(jobs) do
     if not job.instead and not job.is_there then
+      local front, delay = job.extra and job.extra.front, string.match(job.place, '^%+(.*)$')
+      if delay then
+        job.place = due_after(tonumber(delay))
+      elseif tonumber(job.place) then
+        job.place = tonumber(job.place) > clock() and math.ceil(job.place) or front and FRONT or TAIL
+      end
       local is_ready = job.place == TAIL or job.place == FRONT
       create_job(job.id, job.created_at, is_ready, job.ttl, job.first, job.last)
       if is_ready then
@@ -111,7 +118,8 @@ local function write_jobs(jobs, seconds)
         ready[name] = ready[name] or { queue = job.queue, place = job.place }
         table.insert(ready[name], job.id)
       else
-        if job.extra and job.extra.front then redis.call('HSET', job_key(job.id), 'enqueue_at_front', 1) end
+        if delay then redis.call('HSET', job_key(job.id), 'delayed', 1) end
+        if front then redis.call('HSET', job_key(job.id), 'enqueue_at_front', 1) end
         if job.place == 'deferred' then
           if job.waits_for then write_dependencies(job) end
           defer_job(job.id, job.queue, seconds)

@@ -1,6 +1,5 @@
 """A job that is to be made: what is said of it, what its function says, and what RQ's hash of it will hold."""
 
-import math
 import uuid
 import zlib
 from dataclasses import dataclass, field
@@ -39,6 +38,9 @@ class NewJob:
     """The caller chose the id: it must be new."""
     ttl: int | None = None
     at: datetime | None = None
+    """When it is due; one that is past means now."""
+    delay: float | None = None
+    """Seconds until it is due, by the clock of Redis."""
     retry_waits: list[int] | None = None
     depends_on: list[str] = field(default_factory=list)
     at_front: bool = False
@@ -64,7 +66,7 @@ class NewJob:
         """Its first one, unless it depends on a job that has not finished."""
         if self.deferred:
             return "deferred"
-        return "scheduled" if self.at and self.at > self.created_at else "queued"
+        return "scheduled" if self.delay or (self.at and self.at > self.created_at) else "queued"
 
     def fields(self) -> dict[str, Any]:
         """Its hash as rq.job.Job.to_dict (RQ 2.12) has it, but for its status and what redis/job.lua writes of each."""
@@ -98,11 +100,13 @@ class NewJob:
             *words,
         ]  # fmt: skip
 
-    def _place(self) -> str | int:
+    def _place(self) -> str | float:
         if self.deferred:
             return "deferred"
-        if self.at and self.at > self.created_at:
-            return math.ceil(self.at.timestamp())
+        if self.delay:
+            return f"+{self.delay}"
+        if self.at:
+            return self.at.timestamp()
         return "front" if self.at_front else "tail"
 
     @property
@@ -110,9 +114,14 @@ class NewJob:
         """Whether its id, or its first status, depends on other jobs."""
         return bool(self.named or self.depends_on or self.lock)
 
+    @property
+    def is_known(self) -> bool:
+        """Whether its state is known without asking Redis, once it is written."""
+        return not self.looks_up and not self.at and not self.delay
+
     def _extra(self) -> bytes | str:
         """JSON: what must be looked up, or '' if there is nothing."""
-        if not self.looks_up and not (self.at_front and (self.deferred or self.at)):
+        if not self.looks_up and not (self.at_front and (self.deferred or self.at or self.delay)):
             return ""
         extra: dict[str, Any] = {"named": self.named, "front": self.at_front}
         if self.depends_on:

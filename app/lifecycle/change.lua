@@ -1,7 +1,8 @@
--- Change a job that has not started. Returns 'ok', 'queues' if there would be too many, 'again' if its meta is not the one that was expected, the status that
--- forbids it, or nil if there is no such job. What is left is what RQ 2.12 would have written had it been enqueued so.
--- `at`: when to run, in seconds since 1970; 'now'; or '' for no change. `front`, `changes_timeout`, `changes_meta`: 1 or 0.
--- args: id now other_queue? at? front changes_timeout changes_meta old_meta? queue_limit?
+-- Change a job that has not started. Returns 'ok', 'queues' if there would be too many, 'again' if its meta is not the one that
+-- was expected, the status that forbids it, or nil if there is no such job. What is left is what RQ 2.12 would have written had it been enqueued so.
+-- `at`: when to run, in seconds since 1970, one that is past means now; or `delay`: seconds from now. `front`, `changes_timeout`,
+-- `changes_meta`: 1 or 0.
+-- args: id now other_queue? at? delay? front changes_timeout changes_meta old_meta? queue_limit?
 -- rest: fields (and their new values)
 -- uses: redis/job lifecycle/change_queue enqueue/queue_limit
 local job = job_key(id)
@@ -11,7 +12,9 @@ if changes_meta == '1' and (meta or '') ~= old_meta then return 'again' end
 local old_queue = origin or ''
 local queue = other_queue ~= '' and other_queue or old_queue
 if queue_limit ~= '' and one_too_many(queue, queue_limit) then return 'queues' end
-local moves, later = queue ~= old_queue, at ~= '' and at ~= 'now' and at
+local moves, gets_time, later = queue ~= old_queue, at ~= '' or delay ~= '', false
+if at ~= '' and tonumber(at) > clock() then later = math.ceil(at) end
+if delay ~= '' and tonumber(delay) > 0 then later = due_after(tonumber(delay)) end
 front = front == '1'
 
 if status == 'queued' then
@@ -34,10 +37,10 @@ elseif status == 'scheduled' then
   if not due then return 'started' end
   local waited = redis.call('HEXISTS', job, 'waits_for') == 1
   if front then redis.call('HSET', job, 'enqueue_at_front', 1) end
-  if at ~= '' or moves then
+  if gets_time or moves then
     leave(id, old_queue, status)
     change_queue(id, old_queue, queue)
-    if at == 'now' or (waited and not later) then -- the next claim asks its limits again
+    if not later and (gets_time or waited) then -- the next claim asks its limits again
       queue_jobs(queue, { id }, front and FRONT or end_of(at_front), now)
     else
       schedule_job(id, queue, later or due)
@@ -45,7 +48,7 @@ elseif status == 'scheduled' then
   end
 elseif status == 'deferred' then
   local since = redis.call('ZSCORE', registry_key('deferred', old_queue), id)
-  if at ~= '' or front or changes_timeout == '1' or not since then return status end
+  if gets_time or front or changes_timeout == '1' or not since then return status end
   if moves then
     leave(id, old_queue, status)
     change_queue(id, old_queue, queue)
@@ -55,5 +58,7 @@ else
   return status
 end
 
+if gets_time then redis.call('HDEL', job, 'delayed') end
+if delay ~= '' and later then redis.call('HSET', job, 'delayed', 1) end
 if ARGV[FIELDS] then redis.call('HSET', job, unpack(ARGV, FIELDS)) end
 return 'ok'

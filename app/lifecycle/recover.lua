@@ -35,7 +35,7 @@ else
   if outcome == 'retried' then
     redis.call('HINCRBY', job, 'retries_left', -1)
     if wait > 0 then
-      schedule_job(id, queue, math.ceil(seconds + wait))
+      schedule_job(id, queue, due_after(wait))
     else
       queue_jobs(queue, { id }, end_of(redis.call('HGET', job, 'enqueue_at_front_on_retry')), now)
     end

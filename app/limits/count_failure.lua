@@ -13,6 +13,6 @@ redis.call('LPUSH', failures, string.format('%.6f', now) .. mark)
 redis.call('LTRIM', failures, 0, newest)
 redis.call('EXPIRE', failures, math.ceil(window + cool_down))
 local first = time_of(redis.call('LINDEX', failures, newest))
-if first and first > now - window then
+if first and first > now - window and first <= now then
   redis.call('SET', breaker_key(function_name, 'open'), 1, 'PX', math.ceil(1000 * cool_down))
 end

@@ -5,11 +5,6 @@
 local LOOK_AGAIN, LET_GO_LOOK, FALL_BACK = 1, 5, 600 -- seconds
 local MAX_PEERS = 100 -- jobs of a queue that are read to find the last one that was let go
 
-local function clock()
-  local time = redis.call('TIME')
-  return tonumber(time[1]) + tonumber(time[2]) / 1000000
-end
-
 local function part(limit, name) return limit_key(limit[2], name) end
 
 -- How many may begin now, those let go included; for a rate, when the next one may.
@@ -17,6 +12,13 @@ local function room(limit, now)
   if limit[1] == 'slots' then return limit[3] - redis.call('SCARD', part(limit, 'held')), now + LOOK_AGAIN end
   local starts = part(limit, 'starts')
   local oldest = tonumber(redis.call('LINDEX', starts, -1) or nil)
+  if oldest and oldest > now then -- the clock was put back: they count as if they were of now
+    for n = 1, redis.call('LLEN', starts) do
+      if tonumber(redis.call('LINDEX', starts, -n)) <= now then break end
+      redis.call('LSET', starts, -n, string.format('%.6f', now))
+    end
+    oldest = tonumber(redis.call('LINDEX', starts, -1))
+  end
   while oldest and oldest <= now - limit[4] do
     redis.call('RPOP', starts)
     oldest = tonumber(redis.call('LINDEX', starts, -1) or nil)

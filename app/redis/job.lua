@@ -69,6 +69,25 @@ local function queue_jobs(queue, ids, place, enqueued_at, behind)
   push(queue, ids, place, behind)
 end
 
+-- Seconds since 1970, by the clock of Redis.
+local function clock()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) + tonumber(time[2]) / 1000000
+end
+
+-- When a delay is over, in whole seconds, never early. If the clock was put back and the scheduler has not seen it yet, it
+-- will take from all due times as much as the clock is behind the time that was noted: until then a delay counts from there.
+local function due_after(seconds)
+  local now, noted = clock(), tonumber(redis.call('GET', CLOCK) or '')
+  if noted and noted > now + CLOCK_JUMP_SECONDS then now = noted + CLOCK_JUMP_SECONDS end
+  return math.ceil(now + seconds)
+end
+
+-- Of a queue's key.
+local function queue_of(key) return string.sub(key, #queue_key('') + 1) end
+
+local function reschedule(id, queue, at) redis.call('ZADD', registry_key('scheduled', queue), at, id) end
+
 -- `at`: seconds since 1970.
 local function schedule_job(id, queue, at)
   redis.call('HSET', job_key(id), 'status', 'scheduled')

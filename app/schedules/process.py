@@ -20,9 +20,11 @@ from rq_scheduler import Scheduler as RQScheduler
 from app import changes, limits, listing, outcome
 from app.catalog import Catalog
 from app.recovery import Sweeper
+from app.redis import seconds_now
 from app.redis_errors import raise_if_away
-from app.redis_keys import SCHEDULER_WAKE, SCHEDULERS
+from app.redis_keys import CLOCK_JUMP_SECONDS, SCHEDULER_WAKE, SCHEDULERS
 from app.rq_parts import Job, Queue
+from app.schedules.clock import PutBack, RedisClock
 from app.schedules.empty_queues import EmptyQueues
 from app.schedules.lease import Lease, LeaseLost
 from app.schedules.leftovers import Leftovers
@@ -39,7 +41,6 @@ BEAT_EVERY = 1.0
 KEEP = 60  # seconds that a scheduler is known without a heartbeat
 STOP_WITHIN = 1.5  # seconds
 LONGEST_WAIT = 10.0  # seconds between two tries while Redis is away
-JUMP = 2.0  # seconds that the clock may go otherwise than time does
 
 log = structlog.get_logger("jobline.scheduler")
 
@@ -49,7 +50,8 @@ class Scheduler(RQScheduler):
 
     What its other methods write (`enqueue_at`, `cron`...) is the old way: `run` does not execute it, and says so.
 
-    `declared` are schedules as `cron`, `every` and `once` make them; `clock` gives seconds since 1970.
+    `declared` are schedules as `cron`, `every` and `once` make them; `clock` gives seconds since 1970; the
+    clock of Redis, if it is not given.
     """
 
     job_class = Job
@@ -61,22 +63,24 @@ class Scheduler(RQScheduler):
         settings: Settings,
         catalog: Catalog,
         declared: Iterable[dict[str, Any]] = (),
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         super().__init__(connection=connection, interval=1, job_class=Job, queue_class=Queue)
-        self.settings, self.catalog, self.declared, self.clock = settings, catalog, list(declared), clock
+        self.settings, self.catalog, self.declared = settings, catalog, list(declared)
+        self.clock = clock or RedisClock(connection)
         self.lease = Lease(connection)
+        self.put_back = PutBack(connection, catalog, self.lease)
         self.runner = Runner(connection, settings, catalog, self.lease)
         self.reconciler = Reconciler(connection, catalog, settings, self.lease)
         self.sweeper, self.orphans = Sweeper(connection), Orphans(connection)
-        self.leftovers, self.unserved = Leftovers(connection, clock), UnservedQueues(connection)
+        self.leftovers, self.unserved = Leftovers(connection, self.clock), UnservedQueues(connection)
         self.empty_queues = EmptyQueues(connection, settings.queue_names)
         self._stop = self._born = self._reconciled = False
         self._beat_at = self._look_at = 0.0
         self._looks = 0
         self._unreadable = set[str]()
         """Queues that were logged as such."""
-        self._ahead = clock() - time.monotonic()
+        self._ahead: float | None = None
 
     def run(self, burst: bool = False) -> None:
         """Until SIGTERM or Ctrl-C, or with `burst` until nothing is due; an error of Redis is waited out."""
@@ -108,13 +112,16 @@ class Scheduler(RQScheduler):
     def step(self) -> float:
         """Do what is due; seconds until there may be more to do. Raises RedisError."""
         self._watch_the_clock()
-        self._beat()
+        if not self._born:
+            self._beat()
         self.sweeper.sweep()
         try:
-            return self._lead() if self.lease.hold() else LOOK_EVERY
+            pause = self._lead() if self.lease.hold() else LOOK_EVERY
         except LeaseLost:
             log.warning("another scheduler leads now")
-            return LOOK_EVERY
+            pause = LOOK_EVERY
+        self._beat()
+        return pause
 
     def _lead(self) -> float:
         if self.catalog.stale() or not self._reconciled:
@@ -123,6 +130,7 @@ class Scheduler(RQScheduler):
             self._reconciled = True
         if time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + LOOK_EVERY
+            self.put_back.look(self.clock())
             self.runner.settle()
             self._move_delayed()
             while self.lease.hold() and outcome.follow_up(self.connection):
@@ -153,12 +161,13 @@ class Scheduler(RQScheduler):
                     log.exception("a queue cannot be read, and its delayed jobs stay where they are", queue=queue)
 
     def _beat(self) -> None:
+        """Say that it moves: once it has done a step, so that one which fails at every step does not seem to move."""
         if time.monotonic() < self._beat_at:
             return
         if not self._born:
             self.register_birth()
             self._born = True
-        said = {"hostname": socket.gethostname(), "pid": os.getpid(), "last_heartbeat": time.time()}
+        said = {"hostname": socket.gethostname(), "pid": os.getpid(), "last_heartbeat": seconds_now(self.connection)}
         with self.connection.pipeline() as pipeline:
             pipeline.hset(self.key, mapping={**said, "leads": int(self.lease.held)})
             pipeline.expire(self.key, KEEP)
@@ -167,9 +176,9 @@ class Scheduler(RQScheduler):
         self._beat_at = time.monotonic() + BEAT_EVERY
 
     def _watch_the_clock(self) -> None:
-        """Moments are keyed, so that a clock which is put back runs none twice; one put forward is a late scheduler."""
+        """One that is put forward is a late scheduler; for one that is put back see clock.py."""
         ahead = self.clock() - time.monotonic()
-        if abs(ahead - self._ahead) > JUMP:
+        if self._ahead is not None and abs(ahead - self._ahead) > CLOCK_JUMP_SECONDS:
             log.warning("the clock has jumped", seconds=round(ahead - self._ahead, 3))
         self._ahead = ahead
 

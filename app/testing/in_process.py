@@ -61,7 +61,7 @@ class Redis(fakeredis.FakeRedis):
 class _Wire(Wire):
     """The horse's line to a Redis that is in this process."""
 
-    def __init__(self, client: redis.Redis, patient: bool = True) -> None:  # noqa: ARG002 - as Wire
+    def __init__(self, client: redis.Redis, patient: bool = True, answer_within: float = 0) -> None:  # noqa: ARG002
         self._client, self._answers = client, deque[Any]()
 
     def send(self, commands: bytes) -> None:

@@ -46,7 +46,7 @@ local function open(flow, node, now, gone)
     end
     leave(id, queue, status)
     if delay then
-      schedule_job(id, queue, math.ceil(now.exact + tonumber(delay)))
+      schedule_job(id, queue, due_after(tonumber(delay)))
     else
       local place = end_of(at_front)
       local name = place .. ' ' .. queue
@@ -160,7 +160,7 @@ local function advance(id, status, value)
   local node = node_of(member)
   local state = get(flow, 'state:' .. node)
   if not state or redis.call('HSETNX', flow.ended, member, status) == 0 or HOOKS[node] then return end
-  local now = { seconds = tonumber(time[1]), exact = tonumber(time[1]) + tonumber(time[2]) / 1000000, text = get(flow, 'created_at') }
+  local now = { seconds = tonumber(time[1]), text = get(flow, 'created_at') }
   local clock = redis.call('HGET', job_key(id), 'ended_at')
   if clock and clock ~= '' then now.text = clock end
   redis.call('HINCRBY', flow.key, 'count:' .. status, 1)

@@ -49,7 +49,7 @@ def adopt(job: NewJob, workflow: str, node: Node, number: int, delay: float | No
     if announced:
         job.extra_fields["workflow_webhook"] = 1
     if node.after or node.name in HOOKS:
-        job.deferred, job.at = True, None
+        job.deferred, job.delay = True, None
         if delay:
             job.extra_fields["wait"] = delay
     return job

@@ -23,6 +23,6 @@ def stamp() -> str:
 
 
 def stamped(job_id: str) -> float:
-    job = waiting.wait(connection, job_id, 20)
+    job = waiting.wait(connection, connection, job_id, 20)
     assert job
     return float(job["result"])

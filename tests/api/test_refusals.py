@@ -138,13 +138,33 @@ def test_no_body_is_read_before_its_sender_may_send_it(route: str) -> None:
     bearer = {"Authorization": f"Bearer {READER}", "Origin": "http://localhost"}
     assert refused(app, route, Host="evil.example") == (421, False)
     assert refused(app, route, **{**bearer, "Origin": "https://evil.example"}) == (403, False)
-    assert refused(app, route) == (401, False)
-    assert refused(app, route, Authorization="Bearer wrong") == (401, False)
+    own = {"Origin": "http://localhost"}
+    assert refused(app, route, **own) == (401, False)
+    assert refused(app, route, **own, Authorization="Bearer wrong") == (401, False)
     if SCOPE_OF[route] != "read":
         assert refused(app, route, **bearer) == (403, False)
     refused(app, route, **bearer)
     refused(app, route, **bearer)
     assert refused(app, route, **bearer) == (429, False)
+
+
+@pytest.mark.parametrize(
+    ("route", "status"),
+    [
+        ("POST /api/v1/nowhere", 404),
+        ("POST /api/v1/nowhere/jobs/bulk", 404),
+        ("POST /api/v1/jobs/", 404),
+        ("PUT /api/v1/jobs", 405),
+        ("POST /api/v1/queues", 405),
+        ("DELETE /api/v1/workflows", 405),
+        ("POST /livez", 405),
+        ("POST /docs", 405),
+        ("POST /nowhere", 404),
+    ],
+)
+def test_no_body_is_read_where_there_is_nothing_to_send_it_to(fake: redis.Redis, route: str, status: int) -> None:
+    for settings in (Settings(), Settings(api_keys=str(ENTRY))):
+        assert refused(create_app(settings, fake), route) == (status, False)
 
 
 def test_a_refusal_takes_less_than_a_millisecond(valkey: redis.Redis) -> None:

@@ -605,6 +605,24 @@ def test_where_too_many_streams_are_open_it_is_asked_for(valkey: redis.Redis) ->
             taken.close()
 
 
+def test_a_key_that_may_not_read_gets_ids(valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, entry = api_keys.new("producer", ["enqueue"])
+    monkeypatch.setenv("JOBLINE_API_KEY", key)
+    with serve(Settings(api_keys=f"{entry},{READ}"), valkey) as url:
+        job_id = answer("jobs", "enqueue", "demo.add", "a:=1", "b:=2", "--url", url)["id"]
+        flow = answer("workflows", "submit", "-", "--url", url, stdin=json.dumps(GRAPH))["id"]
+        for words in (
+            ["jobs", "change", job_id, "--tag", "x"],
+            ["jobs", "cancel", job_id],
+            ["jobs", "requeue", job_id],
+        ):
+            done = run(*words, "--url", url)
+            assert (done.exit_code, done.stdout.split()) == (0, ["id", job_id])
+        done = run("workflows", "cancel", flow, "--url", url)
+        assert (done.exit_code, done.stdout.split()) == (0, ["id", flow])
+        assert run("jobs", "cancel", "--all", "--url", url).exit_code == 3
+
+
 @pytest.mark.usefixtures("api")
 def test_what_is_not_there_is_not_watched() -> None:
     for resource in ("jobs", "workflows"):

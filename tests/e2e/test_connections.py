@@ -101,7 +101,7 @@ def test_an_api_process_holds_no_more_than_its_clients_use(start: Start, server:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert held(server) - before <= 3 * CLIENTS  # of each of its three pools
+    assert held(server) - before <= 3 * CLIENTS + 4  # of each of its three pools, and for its own probes
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def test_no_more_than_there_may_be_and_the_others_wait(valkey: redis.Redis, clie
     for thread in threads:
         thread.join(20)
     assert results == [None] * 6
-    with pytest.raises(redis.ConnectionError, match="no connection came free"):
+    with pytest.raises(redis.TimeoutError, match="no connection came free"):
         Wires(redis.Redis(), 0, 0.01).ask(pack("PING"))
 
 

@@ -112,6 +112,21 @@ def test_a_clock_put_forward_ends_no_job_of_a_live_worker(valkey: redis.Redis, m
     assert status(valkey, "job") == "started"
 
 
+def test_a_clock_put_forward_ends_no_job_of_a_stock_worker(valkey: redis.Redis, monkeypatch: Any) -> None:
+    """It renews the execution every 30 seconds; by this process's clock its time is always over."""
+    running(valkey, time.time() - 3600)
+    valkey.delete(LEASES)
+    sweeper, began = Sweeper(valkey), time.monotonic()
+    for passed in range(0, 300, 30):
+        monkeypatch.setattr(time, "monotonic", lambda now=began + passed: now)
+        valkey.zadd("rq:wip:default", {f"job:{EXECUTION}": time.time() - 3600 + passed})
+        sweeper.sweep()
+    assert status(valkey, "job") == "started"
+    monkeypatch.setattr(time, "monotonic", lambda: began + 400)  # it has died
+    sweeper.sweep()
+    assert (status(valkey, "job"), valkey.zcard("rq:wip:default")) == ("failed", 0)
+
+
 def test_a_job_that_a_live_worker_has_forgotten_is_recovered(valkey: redis.Redis, monkeypatch: Any) -> None:
     """Nothing renews it for as long as an execution lives."""
     running(valkey, time.time() - 1)

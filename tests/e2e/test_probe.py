@@ -58,7 +58,9 @@ def probe(project: Project) -> tuple[int, str]:
     return process.returncode, output.decode().strip()
 
 
-def test_a_scheduler_is_alive_only_if_it_moves(project: Project, valkey: redis.Redis) -> None:
+def test_a_scheduler_is_alive_only_if_it_moves(
+    project: Project, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert probe(project) == (1, "no scheduler of this host is registered")
     process = project.start("scheduler.py", LOG_LEVEL="ERROR")
     try:
@@ -69,7 +71,9 @@ def test_a_scheduler_is_alive_only_if_it_moves(project: Project, valkey: redis.R
         (key,) = valkey.smembers("jobline:schedulers")
         valkey.hset(key, "last_heartbeat", time.time() - 31)  # it has been so for half a minute
         assert probe(project) == (1, "the scheduler has not moved for 30 s")
-        assert create_app(Settings(), valkey).test_client().get("/readyz").get_json()["scheduler"] > 30
+        assert create_app(Settings(), valkey).test_client().get("/readyz").get_json()["scheduler"] > 30  # just started
+        monkeypatch.setattr(health, "START_GRACE", 0)
+        assert create_app(Settings(), valkey).test_client().get("/readyz").status_code == 503
         psutil.Process(process.pid).resume()
         until(lambda: probe(project) == (0, ""))
     finally:

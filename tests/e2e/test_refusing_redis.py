@@ -1,6 +1,7 @@
 """A Redis that refuses writes for a while: the API says 503 and changes nothing, workers try again and lose nothing."""
 
 import contextlib
+import itertools
 import resource
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from redis.exceptions import ResponseError
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from app import embedded
+from app import changes, embedded
 from app.redis_errors import CODES, may_pass, refused_for_now
 from app.settings import Settings
 from app.web import create_app
@@ -151,6 +152,33 @@ def test_what_cannot_be_written_is_503_and_changes_nothing(refusing: Server, nam
         assert answer.status_code == 202, (method, path, answer.text)
 
 
+@pytest.mark.parametrize("action", ["cancel", "delete"])
+def test_bulk_counts_what_was_done_before_redis_refused(
+    refusing: Server, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    client = create_app(Settings(redis_url=refusing.url)).test_client()  # type: ignore[arg-type]
+    total, change, calls = 120, changes.change, itertools.count()
+    body = {"jobs": [{"function": "demo.add", "args": [1, 2], "queue": "low"}] * total}
+    assert client.post(f"{JOBS}/bulk", json=body).status_code == 202
+
+    def change_some(*args: Any) -> Any:
+        if next(calls) == 100:
+            refusing.connection.config_set("min-replicas-to-write", "1")
+        return change(*args)
+
+    monkeypatch.setattr(changes, "change", change_some)
+    first = client.post(f"{JOBS}/{action}", json={"queue": "low"})
+    counts = first.get_json()
+    changed = "canceled" if action == "cancel" else "deleted"
+    done = total - refusing.connection.llen("rq:queue:low")
+    assert (first.status_code, counts[changed], counts["matched"]) == (200, done, done)
+    assert 0 < done < total
+    rest = {"queue": "low", "cursor": counts["next_cursor"]}
+    assert client.post(f"{JOBS}/{action}", json=rest).status_code == 503
+    refusing.connection.config_set("min-replicas-to-write", "0")
+    assert client.post(f"{JOBS}/{action}", json=rest).get_json()[changed] == total - done
+
+
 @pytest.mark.parametrize("name", ["disk", "too few replicas"])
 def test_the_ends_of_jobs_are_sent_until_they_are_taken(refusing: Server, tmp_path: Path, name: str) -> None:
     connection, project = refusing.connection, Project(tmp_path / "project", refusing.url)
@@ -198,3 +226,12 @@ def test_each_code_may_pass_however_it_is_said(code: str) -> None:
 @pytest.mark.parametrize("reply", ["WRONGTYPE no list", "ERR unknown command", f"ERR value {CODES[0]}", "NOPERM no"])
 def test_other_errors_do_not(reply: str) -> None:
     assert not may_pass(ResponseError(reply))
+
+
+def test_a_change_that_redis_failed_is_audited_later(refusing: Server) -> None:
+    """It may have been done in part."""
+    client = create_app(Settings(redis_url=refusing.url)).test_client()  # type: ignore[arg-type]
+    with configured(refusing, min_replicas_to_write="1"):
+        assert client.post("/api/v1/queues/low/pause").status_code == 503
+    entries = until(lambda: client.get("/api/v1/audit").get_json()["entries"])
+    assert [(one["action"], one["status"]) for one in entries] == [("queues.pause", 503)]

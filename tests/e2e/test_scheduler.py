@@ -4,6 +4,7 @@ import signal
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import redis
@@ -16,7 +17,7 @@ from app.catalog import Catalog
 from app.enqueue.new_job import prepare
 from app.enqueue.write import enqueue
 from app.errors import Conflict, Invalid
-from app.schedules import cron, every, manage, once, store
+from app.schedules import clock, cron, every, manage, once, store
 from app.schedules.lease import LASTS
 from app.schedules.orphans import PUT_BACK
 from app.schedules.process import Scheduler
@@ -234,13 +235,114 @@ def test_an_interval_does_not_drift(world: Time) -> None:
     assert world.due() == list(range(1, 11))
 
 
-def test_a_clock_that_is_put_back_runs_nothing_twice(world: Time) -> None:
+def test_an_interval_goes_on_by_elapsed_time_when_the_clock_is_put_back(world: Time) -> None:
     world.put(interval=60)
+    scheduler = world.scheduler()
+    world.pass_by(scheduler, 200, step=10)
+    world.clock.now -= timedelta(hours=1)  # from 12:03:20, 40 seconds before the next run
+    act(scheduler)
+    world.pass_by(scheduler, 30, step=10)
+    assert world.due() == [60, 120, 180]
+    world.pass_by(scheduler, 80, step=10)
+    assert world.due() == [60, 120, 180, 240 - 3600, 300 - 3600]
+
+
+def test_a_successor_notices_that_the_clock_was_put_back(world: Time) -> None:
+    world.put(interval=60)
+    first = world.scheduler()
+    world.pass_by(first, 200, step=10)
+    first.lease.release()
+    world.clock.now -= timedelta(hours=1)
+    second = world.scheduler()
+    act(second)
+    assert world.state().due == NOON + timedelta(seconds=240) - timedelta(hours=1)
+
+
+def test_what_was_moved_is_not_moved_again_if_the_scheduler_died_meanwhile(
+    world: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.put(interval=60)
+    scheduler = world.scheduler()
+    world.pass_by(scheduler, 200, step=10)
+    world.clock.now -= timedelta(hours=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(clock, "PUT_CLOCK_BACK", Mock(side_effect=redis.ConnectionError))
+        with pytest.raises(redis.ConnectionError):
+            act(scheduler)
+    scheduler.lease.release()
+    act(world.scheduler())
+    assert world.state().due == NOON + timedelta(seconds=240) - timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("rule", "before", "after"),
+    [
+        ({"cron": "*/5 * * * *"}, 12 * 60 + 5, 11 * 60 + 5),  # for every hour: it goes on
+        ({"cron": "30 12 * * *"}, 12 * 60 + 30, 12 * 60 + 30),  # has a time of its own
+        ({"at": NOON + timedelta(minutes=30)}, 12 * 60 + 30, 12 * 60 + 30),
+        ({"interval": 600, "start": NOON + timedelta(minutes=30)}, 12 * 60 + 30, 12 * 60 + 30),
+    ],
+)
+def test_what_has_a_time_of_its_own_goes_by_the_clock(
+    world: Time, rule: dict[str, Any], before: int, after: int
+) -> None:
+    world.put(**rule)
+    scheduler = world.scheduler()
+    world.pass_by(scheduler, 60, step=10)
+
+    def due() -> int:
+        found = world.state().due
+        assert found
+        return found.hour * 60 + found.minute
+
+    assert due() == before
+    world.clock.now -= timedelta(hours=1)
+    world.pass_by(scheduler, 10, step=10)
+    assert due() == after
+
+
+def test_a_scheduler_that_fails_at_every_step_does_not_seem_to_move(world: Time) -> None:
+    scheduler = world.scheduler()
+    act(scheduler)
+    scheduler._beat_at = 0.0
+    world.valkey.delete("rq:scheduled:default")
+    world.valkey.sadd("rq:queues", "rq:queue:default")
+    world.valkey.set("rq:scheduled:default", "no sorted set")
+    before = world.valkey.hget(scheduler.key, "last_heartbeat")
+    with pytest.raises(redis.ResponseError):
+        act(scheduler)
+    assert world.valkey.hget(scheduler.key, "last_heartbeat") == before
+    world.valkey.delete("rq:scheduled:default")
+    act(scheduler)
+    assert world.valkey.hget(scheduler.key, "last_heartbeat") != before
+
+
+def test_no_moment_of_the_wall_clock_runs_twice(world: Time) -> None:
+    world.put(cron="2 12 * * *")
     scheduler = world.scheduler()
     world.pass_by(scheduler, 180, step=30)
     world.clock.now -= timedelta(seconds=150)
     world.pass_by(scheduler, 210, step=30)
-    assert world.due() == [60, 120, 180, 240]
+    assert world.due() == [120]
+
+
+def test_delayed_jobs_go_on_by_elapsed_time_when_the_clock_is_put_back(world: Time) -> None:
+    scheduler = world.scheduler()
+    world.pass_by(scheduler, 10, step=10)
+    due = {"delayed": 100, "fixed": 100, "attempts": 160, "waits_for": 100, "wait": 100}
+    for name, seconds in due.items():
+        world.valkey.zadd("rq:scheduled:low", {name: NOON.timestamp() + seconds})
+        world.valkey.hset(f"rq:job:{name}", mapping={"status": "scheduled", name: 1})
+    world.valkey.sadd("rq:queues", "rq:queue:low")
+    world.clock.now -= timedelta(hours=1)
+    act(scheduler)
+    seen = {
+        name.decode(): score - NOON.timestamp()
+        for name, score in world.valkey.zrange("rq:scheduled:low", 0, -1, withscores=True)
+    }
+    moved = {name: -3600 + seconds for name, seconds in due.items() if name != "fixed"}
+    assert seen == pytest.approx({**moved, "fixed": 100}, abs=1)
+    assert all(seen[name] >= when for name, when in moved.items())  # none is early
 
 
 @pytest.mark.parametrize("hours", [1, -1])
@@ -252,8 +354,9 @@ def test_a_clock_that_jumps_is_logged_once(world: Time, hours: int) -> None:
         act(scheduler)
         act(scheduler)
     assert [(line["event"], line["log_level"], round(line["seconds"])) for line in lines] == [
-        ("the clock has jumped", "warning", 3600 * hours)
-    ]
+        ("the clock has jumped", "warning", 3600 * hours),
+        ("the clock was put back: delayed jobs, retries and intervals go on by elapsed time", "warning", 3600),
+    ][: 1 if hours > 0 else 2]
 
 
 def test_overlapping_runs_are_skipped(world: Time) -> None:

@@ -18,6 +18,7 @@ from app.quarantine import quarantine
 from app.recovery import Outcome
 from app.redis import moment
 from app.rq_parts import Job
+from app.schedules.clock import PUT_CLOCK_BACK
 from app.schedules.empty_queues import EmptyQueues
 from app.schedules.leftovers import FORGET, REMOVE
 from app.schedules.orphans import Orphans
@@ -212,6 +213,12 @@ def a_key_of_a_job_that_is_gone(client: Resent) -> None:
     client.sadd("rq:job:gone:dependents", "child")
     client.sadd("rq:job:job:dependents", "child")
     REMOVE(client, ["rq:job:gone:dependents", "gone", "rq:job:job:dependents", "job"])
+
+
+@sends("schedules/put_clock_back")
+def a_delayed_job_when_the_clock_was_put_back(client: Resent) -> None:
+    put(client, "job", delay=7200)
+    PUT_CLOCK_BACK(client, by=3600, now=repr(time.time() - 3600))
 
 
 @sends("lifecycle/put_back")

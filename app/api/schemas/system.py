@@ -13,8 +13,9 @@ class Health(BaseModel):
     status: Literal["ok", "degraded"]
     redis: Literal["ok"] | None = None
     scheduler: float | None = Field(
-        None, description="Seconds since the scheduler that leads has moved; null: none does"
+        None, description="Seconds since the scheduler that leads has moved; null: none does yet"
     )
+    warnings: list[str] | None = Field(None, description="Queues of QUEUES that no worker serves")
     broken: dict[str, str] | None = Field(None, description="Modules that do not import, and why")
     rejected_functions: dict[str, str] | None = Field(None, description="Functions that are set aside: where, and why")
     rejected_schedules: dict[str, str] | None = Field(None, description="Schedules that are set aside, and why")

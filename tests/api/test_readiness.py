@@ -1,0 +1,105 @@
+"""/readyz tells the truth: Redis takes writes, a scheduler moves, and which queues no worker serves."""
+
+import time
+
+import pytest
+import redis
+from flask.testing import FlaskClient
+
+from app import health
+from app.redis_keys import SCHEDULERS
+from app.settings import Settings
+from app.web import create_app
+from tests.conftest import Server
+
+SCHEDULER = "rq:scheduler:one"
+
+
+def client_of(connection: redis.Redis) -> FlaskClient:
+    return create_app(Settings(), connection).test_client()
+
+
+@pytest.fixture
+def client(fake: redis.Redis) -> FlaskClient:
+    return client_of(fake)
+
+
+@pytest.fixture
+def _long_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "START_GRACE", 0.0)
+
+
+def beats(connection: redis.Redis, ago: float = 0, leads: int = 1) -> None:
+    connection.sadd(SCHEDULERS, SCHEDULER)
+    connection.hset(SCHEDULER, mapping={"last_heartbeat": time.time() - ago, "leads": leads})
+
+
+def works(connection: redis.Redis, *queues: str) -> None:
+    connection.sadd("rq:workers", "rq:worker:w")
+    connection.hset("rq:worker:w", mapping={"queues": ",".join(queues), "last_heartbeat": "x"})
+
+
+@pytest.mark.usefixtures("_long_started")
+def test_a_service_that_works_is_ready(
+    client: FlaskClient,
+    fake: redis.Redis,
+) -> None:
+    beats(fake)
+    works(fake, "high", "default", "low", "webhooks")
+    ready = client.get("/readyz")
+    assert (ready.status_code, ready.get_json()["status"], ready.get_json()["warnings"]) == (200, "ok", [])
+    assert 0 <= ready.get_json()["scheduler"] < 5
+
+
+@pytest.mark.usefixtures("_long_started")
+def test_not_ready_without_a_scheduler(client: FlaskClient) -> None:
+    ready = client.get("/readyz")
+    assert (ready.status_code, ready.headers["Retry-After"]) == (503, "2")
+    assert "No scheduler leads" in ready.get_json()["detail"]
+
+
+@pytest.mark.usefixtures("_long_started")
+def test_a_scheduler_that_stands_by_does_not_count(
+    client: FlaskClient,
+    fake: redis.Redis,
+) -> None:
+    beats(fake, leads=0)
+    assert client.get("/readyz").status_code == 503
+
+
+@pytest.mark.parametrize(("ago", "status"), [(14, 200), (16, 503), (-3600, 503)])
+@pytest.mark.usefixtures("_long_started")
+def test_not_ready_when_the_scheduler_has_not_moved(
+    client: FlaskClient, fake: redis.Redis, ago: float, status: int
+) -> None:
+    beats(fake, ago)
+    assert client.get("/readyz").status_code == status
+
+
+def test_a_scheduler_may_be_starting_when_the_api_does(client: FlaskClient) -> None:
+    ready = client.get("/readyz")
+    assert (ready.status_code, ready.get_json()["scheduler"]) == (200, None)
+
+
+def test_a_queue_that_no_worker_serves_is_a_warning(client: FlaskClient, fake: redis.Redis) -> None:
+    works(fake, "default", "high", "other")
+    ready = client.get("/readyz")
+    assert ready.status_code == 200
+    assert ready.get_json()["warnings"] == [f'no worker takes jobs from queue "{name}"' for name in ("low", "webhooks")]
+
+
+def test_not_ready_while_redis_takes_no_writes(server: Server) -> None:
+    server.start()
+    client = client_of(server.connection)
+    assert client.get("/readyz").status_code == 200
+    server.connection.config_set("maxmemory", "1")
+    ready = client.get("/readyz")
+    assert (ready.status_code, ready.headers["Retry-After"]) == (503, "2")
+    assert client.get("/livez").status_code == 200
+    server.connection.config_set("maxmemory", "0")
+    assert client.get("/readyz").status_code == 200
+
+
+def test_what_the_probe_writes_expires(client: FlaskClient, fake: redis.Redis) -> None:
+    client.get("/readyz")
+    assert [key for key in fake.keys() if fake.ttl(key) < 0] == []
