@@ -4,9 +4,10 @@ Probes have no key: they are told of the parts of the service and their states, 
 a queue, nor an error of one.
 """
 
-from typing import Any
+from typing import Any, cast
 
 from flask import Blueprint, Response, current_app, render_template, request
+from flask_openapi3 import OpenAPI
 
 from app.api.auth import is_reader, requires
 from app.api.context import answer, context
@@ -54,7 +55,7 @@ def _as_known(readiness: dict[str, Any]) -> dict[str, Any]:
 @pages.get("/openapi.json")
 @requires("read")
 def openapi() -> Response:
-    return answer(document(current_app, context().catalog.refresh(), secured=bool(context().keys)))
+    return answer(document(cast(OpenAPI, current_app), context().catalog.refresh(), secured=bool(context().keys)))
 
 
 @pages.get("/")

@@ -24,6 +24,14 @@ def test_the_document_is_valid_and_types_every_function(fake: fakeredis.FakeRedi
     assert requeue["requestBody"]["required"] is False
 
 
+def test_two_applications_of_one_process_have_the_same_document(fake: fakeredis.FakeRedis) -> None:
+    clients = [create_app(Settings(), fake).test_client() for _ in range(2)]
+    documents = [client.get("/openapi.json").get_json() for client in clients]
+    later = create_app(Settings(), fake).test_client().get("/openapi.json").get_json()
+    assert documents[0] == documents[1] == later
+    assert len(later["paths"]) > 30
+
+
 def test_every_operation_has_a_name_of_its_own_for_generated_clients(fake: fakeredis.FakeRedis) -> None:
     spec = create_app(Settings(), fake).test_client().get("/openapi.json").get_json()
     names = [operation["operationId"] for path in spec["paths"].values() for operation in path.values()]
