@@ -47,11 +47,9 @@ def readyz() -> Response:
 
 def _as_known(readiness: dict[str, Any]) -> dict[str, Any]:
     """To callers who may not read, without what has details."""
-    return (
-        readiness
-        if is_reader()
-        else {part: state for part, state in readiness.items() if not isinstance(state, dict | list)}
-    )
+    if is_reader():
+        return readiness
+    return {part: state for part, state in readiness.items() if not isinstance(state, dict | list)}
 
 
 @pages.get("/openapi.json")

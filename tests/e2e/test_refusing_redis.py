@@ -119,7 +119,7 @@ REQUESTS: list[tuple[str, str, Any]] = [
     ("POST", "/api/v1/functions/demo.add/jobs", {"a": 1, "b": 2}),
     ("POST", f"{JOBS}/bulk", {"jobs": [{"function": "demo.add", "args": [1, 2]}] * 3}),
     ("POST", "/api/v1/workflows", {"jobs": [{"name": "a", "function": "demo.add", "args": [1, 2]}]}),
-    ("PATCH", f"{JOBS}/there", {"at_front": True}),
+    ("PATCH", f"{JOBS}/there", {"description": "another"}),
     ("POST", f"{JOBS}/there/cancel", None),
     ("POST", f"{JOBS}/cancel", {"queue": "low"}),
     ("DELETE", f"{JOBS}/there", None),
