@@ -15,5 +15,5 @@ USER jobline
 ENV DATA_DIR=/srv/data LOG_FORMAT=json PYTHONUNBUFFERED=1
 EXPOSE 8000
 
-CMD ["python", "-m", "app.server"]
+CMD ["python", "-m", "app.api.server"]
 HEALTHCHECK --start-period=10s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/livez', timeout=3)"]

@@ -1,8 +1,8 @@
 """The schedules, as plain data, and the process that runs them: `python scheduler.py`."""
 
 from app.log import configure
-from app.redis import connect
-from app.rq_parts import catalog
+from app.redis.client import connect
+from app.rq_adapter.rq_parts import catalog
 from app.schedules import cron
 from app.schedules.process import Scheduler
 from app.settings import get_settings

@@ -15,7 +15,8 @@ import click
 from pydantic import ValidationError
 from redis import Redis
 
-from app import api_keys, redis
+from app.access import api_keys
+from app.redis import client
 from app.settings import get_settings
 
 RESOURCES = ("jobs", "functions", "queues", "workers", "schedules", "workflows")
@@ -41,7 +42,7 @@ class Main(click.Group):
 def main(ctx: click.Context) -> None:
     """Jobline. Without a command: start everything in the foreground."""
     if ctx.invoked_subcommand is None:
-        from app import supervisor
+        from app.processes import supervisor
 
         sys.exit(supervisor.run(get_settings()))
 
@@ -72,7 +73,7 @@ def probe() -> None:
 @probe.command()
 def worker() -> None:
     """Whether the workers of this host live: each one's parent and work horse have moved lately."""
-    from app import health
+    from app.views import health
 
     _probe(health.check_workers)
 
@@ -80,16 +81,16 @@ def worker() -> None:
 @probe.command()
 def scheduler() -> None:
     """Whether the scheduler of this host lives, and one leads."""
-    from app import health
+    from app.views import health
 
     _probe(health.check_scheduler)
 
 
 def _probe(check: Callable[[Redis], None]) -> None:
-    from app import health
+    from app.views import health
 
     try:
-        check(redis.connect(get_settings()))
+        check(client.connect(get_settings()))
     except health.Unhealthy as error:
         sys.exit(str(error))
 

@@ -14,8 +14,9 @@ from typing import Literal
 from pydantic import Field, NonNegativeInt, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app import api_keys, proxies, signing, urls
-from app.options import rate
+from app.access import api_keys, proxies
+from app.author.options import rate
+from app.webhooks import signing, urls
 
 DAY = 86_400
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -4,7 +4,7 @@ With RQ_WORKER_CLASS=app.worker.Worker and RQ_CONFIG=app.worker_config it is pla
 """
 
 from app.log import dict_config
-from app.redis import url
+from app.redis.client import url
 from app.settings import get_settings
 
 REDIS_URL = url(get_settings())

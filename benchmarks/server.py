@@ -14,7 +14,7 @@ import psutil
 from redis import Redis
 from redis.exceptions import RedisError
 
-from app import embedded
+from app.redis import embedded
 
 
 class NotEmpty(Exception):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import psutil
 
-from app import changes
+from app.lifecycle import actions
 from benchmarks import crowd, services
 from benchmarks.lab import Lab
 from benchmarks.load import CONNECTIONS
@@ -31,7 +31,7 @@ def _under(name: str, *command: str) -> Service:
 
 
 def _gunicorn(name: str, *words: str) -> Service:
-    return _under(f"gunicorn {name}", *GUNICORN, *words, "app.server:application()")
+    return _under(f"gunicorn {name}", *GUNICORN, *words, "app.api.server:application()")
 
 
 ROWS = (
@@ -39,9 +39,9 @@ ROWS = (
     _gunicorn("gthread 2x512", "-k", "gthread", "--threads", "512"),
     _gunicorn("sync 2", "-k", "sync", "--threads", "1"),
     _gunicorn("gevent 2", "-k", "gevent"),
-    _under("granian 2x1", *GRANIAN, "1", "app.web:create_app"),
-    _under("granian 2x32", *GRANIAN, "32", "app.web:create_app"),
-    _under("waitress 1x64", *WAITRESS, "app.web:create_app"),
+    _under("granian 2x1", *GRANIAN, "1", "app.api.application:create_app"),
+    _under("granian 2x32", *GRANIAN, "32", "app.api.application:create_app"),
+    _under("waitress 1x64", *WAITRESS, "app.api.application:create_app"),
 )
 COUNT = 200
 TITLE = f"Servers: Jobline's API under each, alone, and beside {COUNT} clients that wait and {COUNT} that follow events"
@@ -75,7 +75,7 @@ def measure(lab: Lab, service: Service) -> dict[str, float | None]:
             people.listen(0.1)
             figures["streams_open"] = sum(client.welcome for client in people.following)
             figures["memory_mb"] = _memory(served)
-            changes.cancel(lab.server.client, job_id)
+            actions.cancel(lab.server.client, job_id)
             seconds = people.listen(PATIENCE)
             for who, clients in (("waiting", people.waiting), ("following", people.following)):
                 figures[f"{who}_told"] = sum(client.told for client in clients)

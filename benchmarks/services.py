@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from app import api_keys
+from app.access import api_keys
 from benchmarks import wrk
 from benchmarks.lab import Lab, wait_until
 from benchmarks.processes import Command
@@ -59,7 +59,7 @@ def _arq(server: Server) -> set[int]:
 JOBLINE = Service(
     "jobline 2",
     "jobline",
-    ("python", "-m", "app.server"),
+    ("python", "-m", "app.api.server"),
     "/api/v1/jobs",
     {"function": "bench.noop", "args": [1]},
     _rq,

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app import Discard, storage
+from app import Discard
+from app.author import storage
 
 
 def source(relative: str) -> Path:

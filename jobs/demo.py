@@ -2,7 +2,8 @@
 
 import time
 
-from app import job, progress
+from app import job
+from app.author import progress
 
 
 def add(a: int, b: int) -> int:

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import EmailStr, Field
 
-from app import Discard, Retry, get_settings, job, mail
+from app import Discard, Retry, get_settings, job
+from app.author import mail
 from jobs._files import source
 
 ATTACHMENT_LIMIT = 20 * 1024 * 1024

@@ -3,7 +3,8 @@
 import csv
 from typing import Any
 
-from app import Discard, Retry, job, progress
+from app import Discard, Retry, job
+from app.author import progress
 from jobs._database import KEY, connected, existing_table
 from jobs._files import replacing, target
 

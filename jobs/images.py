@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from app import Discard, job, progress
+from app import Discard, job
+from app.author import progress
 from jobs._files import replacing, source, target
 
 if TYPE_CHECKING:

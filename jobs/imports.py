@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from app import Discard, Retry, job, progress
+from app import Discard, Retry, job
+from app.author import progress
 from jobs._database import KEY, connected, identifier, made_table
 from jobs._files import source
 

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from app import Discard, job, progress, storage
+from app import Discard, job
+from app.author import progress, storage
 
 
 @job(timeout=3600)

@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import EmailStr
 
-from app import Discard, Retry, job, progress
+from app import Discard, Retry, job
+from app.author import progress
 from jobs._database import connected, existing_table
 from jobs._files import replacing, target
 from jobs.email import send_message

@@ -5,7 +5,8 @@ from urllib.parse import urljoin
 
 from pydantic import AnyHttpUrl, Field
 
-from app import Discard, Retry, job, outbound, progress
+from app import Discard, Retry, job
+from app.author import outbound, progress
 from jobs._files import replacing, target
 
 if TYPE_CHECKING:

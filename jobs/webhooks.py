@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from app import job, webhooks
+from app import job
+from app.webhooks import webhook_delivery
 
 
-@job(queue=webhooks.QUEUE, timeout=webhooks.TIMEOUT, idempotent=True)
+@job(queue=webhook_delivery.QUEUE, timeout=webhook_delivery.TIMEOUT, idempotent=True)
 def deliver(url: str, message: dict[str, Any]) -> dict[str, Any]:
     """POST a message of an end to a URL, signed, by Standard Webhooks. Jobline enqueues it for jobs with a webhook.
 
@@ -21,4 +22,4 @@ def deliver(url: str, message: dict[str, Any]) -> dict[str, Any]:
         Discard: for a refused address, a disabled URL, and when it is not Jobline that has enqueued it.
         DeliveryFailed: for any other answer, and for none.
     """
-    return webhooks.deliver(url, message)
+    return webhook_delivery.deliver(url, message)

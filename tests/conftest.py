@@ -19,8 +19,10 @@ import pytest
 import redis
 
 import jobs
-from app import catalog, embedded, function, job_state
+from app.catalog import catalog, function
+from app.redis import embedded
 from app.settings import Settings, get_settings
+from app.views import job_view
 from tests.preloaded import Process, forkable, preloaded
 from tests.receiver import Receiver, listening
 
@@ -168,7 +170,7 @@ RQ_WORKER = ("-m", "rq.cli", "worker", "-w", "app.worker.Worker", "-c", "app.wor
 
 
 def status(connection: redis.Redis, job_id: str) -> str:
-    job = job_state.fetch(connection, [job_id])[0]
+    job = job_view.fetch(connection, [job_id])[0]
     return str(job["status"]) if job else "none"
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import redis
 from rq.job import Job, JobStatus
 
-from app.catalog import Catalog
+from app.catalog.catalog import Catalog
 from app.enqueue.new_job import prepare
 from app.enqueue.write import enqueue
 from app.serializer import JSON

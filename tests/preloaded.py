@@ -22,9 +22,17 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-MODULES = ("rq.cli", "rq.cron", "app.worker", "app.log", "app.schedules.process", "app.web", "app.server")
+MODULES = (
+    "rq.cli",
+    "rq.cron",
+    "app.worker",
+    "app.log",
+    "app.schedules.process",
+    "app.api.application",
+    "app.api.server",
+)
 """What is imported ahead: nothing that reads settings or jobs/."""
-RUNS = (("-m", "rq.cli"), ("-m", "app.server"), ("-m", "scheduler"), ("scheduler.py",))
+RUNS = (("-m", "rq.cli"), ("-m", "app.api.server"), ("-m", "scheduler"), ("scheduler.py",))
 """How the arguments begin of what is forked."""
 FOREVER = 86_400.0  # seconds
 ROOT = Path(__file__).parent.parent

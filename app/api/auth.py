@@ -9,7 +9,7 @@ from typing import TypeVar
 from flask import current_app, g
 from werkzeug.datastructures import Authorization
 
-from app import api_keys
+from app.access import api_keys
 from app.api.context import asked, context
 from app.api.throttle import throttle
 from app.errors import Forbidden, Unauthorized

@@ -8,14 +8,14 @@ from urllib.parse import urlencode
 from flask import Request, Response, current_app, g, request
 from redis import Redis
 
-from app import audit
-from app.api_keys import ApiKey
-from app.catalog import Catalog
-from app.events import Hub
-from app.health import Readiness
+from app.access.api_keys import ApiKey
+from app.audit import audit_log
+from app.catalog.catalog import Catalog
+from app.events.stream import Hub
 from app.serializer import JSON
-from app.served import ServedQueues
 from app.settings import Settings
+from app.views.health import Readiness
+from app.views.served import ServedQueues
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Context:
     keys: list[ApiKey]
     events: Hub
     served: ServedQueues
-    audit: audit.Log
+    audit: audit_log.Log
 
 
 def context() -> Context:

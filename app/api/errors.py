@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 from app.api.disclosure import told
 from app.errors import MAX_LISTED, Conflict, Invalid, JoblineError, TooManyRequests, Unauthorized, Unavailable
 from app.pointers import below, errors_of, place_in
-from app.redis_errors import may_pass
+from app.redis.errors import may_pass
 
 MAX_TEXT = 500  # characters of a detail or a pointer
 MAX_LISTED_SIZE = 50_000  # bytes, as JSON

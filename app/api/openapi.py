@@ -11,7 +11,7 @@ from flask_openapi3.types import ParametersTuple
 from flask_openapi3.utils import parse_parameters
 
 from app.api.schemas.system import Problem
-from app.catalog import Catalog, Function
+from app.catalog.catalog import Catalog, Function
 
 TAGS = {
     "workflows": Tag(name="workflows", description="Graphs of jobs"),

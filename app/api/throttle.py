@@ -9,8 +9,8 @@ import time
 from flask import Response, g, request
 
 from app.api.context import context
+from app.author.options import rate
 from app.errors import TooManyRequests
-from app.options import rate
 
 
 def throttle() -> None:

@@ -12,7 +12,7 @@ import orjson
 import redis
 
 from app.errors import Invalid
-from app.redis_keys import idempotency_key
+from app.redis.keys import idempotency_key
 
 KEPT_SECONDS = 86_400
 

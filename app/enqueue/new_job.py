@@ -9,15 +9,16 @@ from typing import Any
 import orjson
 from rq.utils import get_call_string
 
-from app import limits, queue_limit, webhooks
-from app.catalog import Function
-from app.enqueue import unique
+from app import limits
+from app.author.options import JOB_EVENTS
+from app.catalog.catalog import Function
+from app.enqueue import queue_limit, unique
 from app.errors import Invalid, TooLarge
 from app.limits import Held
-from app.options import JOB_EVENTS
-from app.redis import moment
+from app.redis.client import moment
 from app.serializer import JSON
 from app.settings import Settings
+from app.webhooks import webhook_delivery
 
 SMALL = 512  # bytes, which is zlib's smallest window
 
@@ -167,8 +168,8 @@ def prepare(
     rule = given.pop("unique", None) or options.unique
     queue = given.pop("queue", options.queue)
     tags = [*options.tags, *given.pop("tags", ())]
-    default = options.webhook or webhooks.of_service(settings, JOB_EVENTS)
-    webhook = webhooks.chosen(given.pop("webhook", None), default, settings, pointer)
+    default = options.webhook or webhook_delivery.of_service(settings, JOB_EVENTS)
+    webhook = webhook_delivery.chosen(given.pop("webhook", None), default, settings, pointer)
     meta = {**given.pop("meta", {}), **({"tags": tags} if tags else {})}
     defaults = {
         "queue": queue,
@@ -181,7 +182,7 @@ def prepare(
         "meta": meta,
         "limits": limits.of(function, queue, args, kwargs, rate_limit, concurrency, options.breaker, pointer),
         "lock": unique.lock(function, args, kwargs, rule, pointer) if rule else None,
-        "extra_fields": webhooks.fields(webhook) if webhook else {},
+        "extra_fields": webhook_delivery.fields(webhook) if webhook else {},
         "pointer": pointer,
     }
     return NewJob(function.path, args, kwargs, **{**defaults, **given})

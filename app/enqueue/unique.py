@@ -9,12 +9,12 @@ from typing import Any
 
 import orjson
 
-from app.catalog import Function
-from app.durations import as_seconds
+from app.author.durations import as_seconds
+from app.author.options import Unique
+from app.catalog.call_keys import filled
+from app.catalog.catalog import Function
 from app.errors import Invalid
-from app.keys import filled
-from app.options import Unique
-from app.redis_keys import unique_key
+from app.redis.keys import unique_key
 from app.serializer import text_of
 
 WAITING = (b"queued", b"scheduled", b"deferred", b"created")

@@ -11,11 +11,11 @@ from typing import Any
 import redis
 from redis.client import Pipeline
 
-from app import queue_limit
+from app.enqueue import queue_limit
 from app.enqueue.idempotency import Answer, Receipt
 from app.enqueue.new_job import NewJob
 from app.errors import Conflict, Invalid, WrongState
-from app.scripts import Script
+from app.redis.scripts import Script
 
 ENQUEUE = Script("enqueue/enqueue")
 

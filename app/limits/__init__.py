@@ -10,10 +10,10 @@ from typing import Any
 
 import redis
 
-from app.catalog import Function
-from app.keys import filled
-from app.options import Breaker, Limit, rate
-from app.scripts import Script
+from app.author.options import Breaker, Limit, rate
+from app.catalog.call_keys import filled
+from app.catalog.catalog import Function
+from app.redis.scripts import Script
 
 LOOK, COUNT_FAILURE = Script("limits/look"), Script("limits/count_failure")
 

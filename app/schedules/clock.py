@@ -17,14 +17,14 @@ import redis
 import structlog
 from redis.client import Pipeline
 
-from app.catalog import Catalog
-from app.redis import batches, seconds_now
-from app.redis_keys import CLOCK, CLOCK_JUMP_SECONDS, breaker_key
+from app.catalog.catalog import Catalog
+from app.redis.client import batches, seconds_now
+from app.redis.keys import CLOCK, CLOCK_JUMP_SECONDS, breaker_key
+from app.redis.scripts import Script
 from app.schedules import store
 from app.schedules.lease import Lease
 from app.schedules.state import State
 from app.schedules.timing import Cron, Interval, hourly
-from app.scripts import Script
 
 MEASURED_WITHIN = 0.1  # seconds
 SAMPLE_EVERY = 0.2  # seconds; between two samples the clock goes on as this process's monotonic one does

@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from app.fields import RetryBody
-from app.function_options import shape_of
-from app.options import Retry
+from app.author.options import Retry
+from app.catalog.fields import RetryBody
+from app.catalog.function_options import shape_of
 from app.schedules.rule import MISUSE, Schedule, When
 from app.serializer import JSON, text_of
 

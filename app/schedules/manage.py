@@ -6,9 +6,8 @@ from typing import Any
 import redis
 from redis.client import Pipeline
 
-from app import queue_limit
-from app.catalog import Catalog
-from app.enqueue import new_job
+from app.catalog.catalog import Catalog
+from app.enqueue import new_job, queue_limit
 from app.enqueue.new_job import NewJob
 from app.errors import Conflict, JoblineError, NotFound
 from app.schedules import store

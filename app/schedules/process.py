@@ -17,23 +17,25 @@ import structlog
 from redis.exceptions import RedisError
 from rq_scheduler import Scheduler as RQScheduler
 
-from app import changes, limits, listing, outcome
-from app.catalog import Catalog
-from app.recovery import Sweeper
-from app.redis import seconds_now
-from app.redis_errors import raise_if_away
-from app.redis_keys import CLOCK_JUMP_SECONDS, SCHEDULER_WAKE, SCHEDULERS
-from app.rq_parts import Job, Queue
+from app import limits
+from app.catalog.catalog import Catalog
+from app.lifecycle import actions, outbox
+from app.lifecycle.empty_queues import EmptyQueues
+from app.lifecycle.leftovers import Leftovers
+from app.lifecycle.orphans import Orphans
+from app.lifecycle.recovery import Sweeper
+from app.redis.client import seconds_now
+from app.redis.errors import raise_if_away
+from app.redis.keys import CLOCK_JUMP_SECONDS, SCHEDULER_WAKE, SCHEDULERS
+from app.rq_adapter.rq_parts import Job, Queue
 from app.schedules.clock import PutBack, RedisClock
-from app.schedules.empty_queues import EmptyQueues
 from app.schedules.lease import Lease, LeaseLost
-from app.schedules.leftovers import Leftovers
-from app.schedules.orphans import Orphans
 from app.schedules.reconcile import Reconciler
 from app.schedules.runner import Runner
-from app.served import UnservedQueues
 from app.settings import Settings
-from app.wake import Wake
+from app.views import listing
+from app.views.served import UnservedQueues
+from app.worker.wake import Wake
 from app.workflows import store as workflows
 
 LOOK_EVERY = 0.5  # seconds between two looks at delayed jobs, open runs and orphans
@@ -133,7 +135,7 @@ class Scheduler(RQScheduler):
             self.put_back.look(self.clock())
             self.runner.settle()
             self._move_delayed()
-            while self.lease.hold() and outcome.follow_up(self.connection):
+            while self.lease.hold() and outbox.follow_up(self.connection):
                 pass
             self._looks += 1
             workflows.sweep(self.connection, self._looks)
@@ -152,7 +154,7 @@ class Scheduler(RQScheduler):
         """RQ's delayed jobs, and retries that wait."""
         for queue in listing.queue_names(self.connection):
             try:
-                while self.lease.hold() and changes.move_due(self.connection, queue, self._now()):
+                while self.lease.hold() and actions.move_due(self.connection, queue, self._now()):
                     pass
             except redis.ResponseError as error:
                 raise_if_away([error])

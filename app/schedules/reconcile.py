@@ -10,9 +10,9 @@ import redis
 import structlog
 from redis.client import Pipeline
 
-from app.catalog import Catalog
+from app.catalog.catalog import Catalog
 from app.enqueue.new_job import NewJob
-from app.redis import batches
+from app.redis.client import batches
 from app.schedules import manage, store
 from app.schedules.declared import RejectedSchedule, read
 from app.schedules.lease import Lease

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from app.durations import Duration, seconds
-from app.fields import LATEST, LONGEST, DurationText, Flag, Instant, QueueName, RetryBody, Seconds, Strict, Wait
+from app.author.durations import Duration, seconds
+from app.catalog.fields import LATEST, LONGEST, DurationText, Flag, Instant, QueueName, RetryBody, Seconds, Strict, Wait
 from app.schedules.timing import Cron, Interval, Once, Timing, parse_cron
 from app.serializer import utc
 

@@ -5,7 +5,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, Field, PrivateAttr
 
-from app.fields import LATEST, Instant
+from app.catalog.fields import LATEST, Instant
 from app.schedules.rule import Schedule
 from app.serializer import JSON, text_of
 

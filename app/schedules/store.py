@@ -16,8 +16,8 @@ from rq_scheduler import Scheduler as RQScheduler
 from app.enqueue.new_job import NewJob
 from app.enqueue.write import add as add_jobs
 from app.errors import BadRequest, Conflict, NotFound
-from app.redis import moment
-from app.redis_keys import (
+from app.redis.client import moment
+from app.redis.keys import (
     BROKEN_SCHEDULES,
     OPEN_RUNS,
     QUARANTINED,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 from unittest.mock import NonCallableMock
 
-from app.catalog import PACKAGE, Catalog, Function
+from app.catalog.catalog import PACKAGE, Catalog, Function
 
 
 class KitCatalog(Catalog):

@@ -14,13 +14,13 @@ import redis
 from redis.exceptions import ResponseError
 from rq.timeouts import TimerDeathPenalty
 
-from app import coroutines
-from app.coroutines import RING_AGAIN, Ring
-from app.wire import Wire
+from app.redis.pipelined import Wire
+from app.rq_adapter import coroutines
+from app.rq_adapter.coroutines import RING_AGAIN, Ring
 from app.worker import Worker
-from app.worker.board import Board
-from app.worker.box import Box
 from app.worker.horse import Horse, Limits
+from app.worker.prefetched import Box
+from app.worker.shared_status import Board
 
 if TYPE_CHECKING:
     from app.testing.service import Jobs

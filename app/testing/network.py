@@ -12,10 +12,11 @@ from typing import Any
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPResponse
 from urllib3.util import Url
 
-from app import outbound, signing, urls, webhooks
-from app.options import Discard
+from app.author import outbound
+from app.author.options import Discard
 from app.serializer import JSON
 from app.settings import Settings
+from app.webhooks import signing, urls, webhook_delivery
 
 NO_CONTENT = 204
 
@@ -107,7 +108,7 @@ class Collector:
         self, place: Url, allowed_by: str, method: str, body: bytes | None, headers: Mapping[str, str]
     ) -> tuple[HTTPConnectionPool, BaseHTTPResponse] | None:
         """Collect a webhook; let any other request out to an allowed host (None). Raises NotAllowed."""
-        if allowed_by == webhooks.ALLOWED_BY:
+        if allowed_by == webhook_delivery.ALLOWED_BY:
             return self._deliver(place, body or b"", headers)
         host = (place.host or "").strip("[]")
         if host.lower() in self._allowed:
@@ -122,7 +123,7 @@ class Collector:
     ) -> tuple[HTTPConnectionPool, BaseHTTPResponse]:
         """Collect a webhook, and answer it. Raises Discard for a private host, as far as its name shows it."""
         if outbound.plainly_private(place.url, self._settings.webhook_allow_hosts):
-            raise Discard(f"{place.host} is not on the public network, and not in {webhooks.ALLOWED_BY}")
+            raise Discard(f"{place.host} is not on the public network, and not in {webhook_delivery.ALLOWED_BY}")
         answer, payload = self._answers.get(place.url, Answer()), JSON.loads(body)
         status = answer.status if isinstance(answer.status, int) else None
         secret = self._settings.webhook_secret.get_secret_value()

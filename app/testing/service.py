@@ -13,9 +13,14 @@ from typing import Any
 import time_machine
 from pydantic import SecretStr
 
-from app import api_keys, changes, coroutines, limits, listing, network, outcome
-from app.redis_keys import registry_key
-from app.rq_parts import override_catalog
+from app import limits
+from app.access import api_keys
+from app.api.application import create_app
+from app.author import network
+from app.lifecycle import actions, outbox
+from app.redis.keys import registry_key
+from app.rq_adapter import coroutines
+from app.rq_adapter.rq_parts import override_catalog
 from app.schedules import store
 from app.schedules.lease import Lease
 from app.schedules.reconcile import Reconciler
@@ -25,7 +30,7 @@ from app.testing import in_process
 from app.testing.functions import KitCatalog
 from app.testing.network import Answer, Collector, Delivery, Mail
 from app.testing.settings import settings_of
-from app.web import create_app
+from app.views import listing
 from app.workflows import store as workflows
 
 CATALOG = KitCatalog()
@@ -106,7 +111,7 @@ class Jobs:
 
     @property
     def mails(self) -> list[Mail]:
-        """What jobs have sent with `app.mail`, oldest first."""
+        """What jobs have sent with `app.author.mail`, oldest first."""
         return self._collector.mails
 
     @property
@@ -159,10 +164,10 @@ class Jobs:
             while runner.run_due(now)[0]:
                 pass
         for name in self._queues():
-            while changes.move_due(self.redis, name, now):
+            while actions.move_due(self.redis, name, now):
                 pass
         workflows.sweep(self.redis, 0, parts=1)
-        while outcome.follow_up(self.redis):
+        while outbox.follow_up(self.redis):
             pass
         limits.look(self.redis)
 

@@ -6,11 +6,11 @@ import rq
 from rq.job import _job_stack
 from rq.timeouts import JobTimeoutException
 
-from app.rq_parts import Job
+from app.rq_adapter.rq_parts import Job
 from app.serializer import checked
 from app.settings import get_settings
-from app.worker.claims import Claimed
-from app.worker.reporter import Reporter
+from app.worker.progress_reporter import Reporter
+from app.worker.redis_session import Claimed
 
 if TYPE_CHECKING:
     from app.worker.parent import Worker

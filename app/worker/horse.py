@@ -18,18 +18,20 @@ import redis
 import rq
 import structlog
 
-from app import log, outcome, progress, recovery
-from app.catalog import name_of
-from app.quarantine import quarantine
-from app.rq_parts import Follows, Job, Queue, catalog
+from app import log
+from app.author import progress
+from app.catalog.catalog import name_of
+from app.lifecycle import outbox, recovery
+from app.lifecycle.quarantine import quarantine
+from app.rq_adapter.rq_parts import Follows, Job, Queue, catalog
 from app.settings import get_settings
 from app.worker.attempt import Attempt
-from app.worker.board import Board, Leaving
-from app.worker.box import Box
-from app.worker.claims import Claimed, Claims, Finished, Nothing
-from app.worker.intake import Intake
-from app.worker.reporter import Reporter
-from app.worker.rq_way import RqWay
+from app.worker.next_job import Intake
+from app.worker.prefetched import Box
+from app.worker.progress_reporter import Reporter
+from app.worker.redis_session import Claimed, Claims, Finished, Nothing
+from app.worker.rq_fallback import RqWay
+from app.worker.shared_status import Board, Leaving
 
 if TYPE_CHECKING:
     from app.worker.parent import Worker
@@ -177,7 +179,7 @@ class Horse:
         """What the end asks for, at once; what is not done here the scheduler does."""
         try:
             self.claims.settle()
-            outcome.follow_up(self.connection)
+            outbox.follow_up(self.connection)
         except redis.RedisError as error:
             logger.warning("what follows the job is put off", error=f"{type(error).__name__}: {error}")
 

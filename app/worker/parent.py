@@ -21,20 +21,22 @@ from rq.executions import Execution
 from rq.timeouts import UnixSignalDeathPenalty
 from rq.worker import DequeueStrategy
 
-from app import coroutines, limits, recovery
-from app.catalog import name_of
-from app.coroutines import RING_AGAIN, Ring
-from app.recovery import Sweeper
-from app.redis_keys import LEASES, registry_key
-from app.rq_parts import Job, Queue, catalog
+from app import limits
+from app.catalog.catalog import name_of
+from app.lifecycle import recovery
+from app.lifecycle.recovery import Sweeper
+from app.redis.keys import LEASES, registry_key
+from app.redis.pipelined import Wire
+from app.rq_adapter import coroutines
+from app.rq_adapter.coroutines import RING_AGAIN, Ring
+from app.rq_adapter.rq_parts import Job, Queue, catalog
 from app.serializer import JSON
 from app.settings import get_settings
-from app.wake import Wake
-from app.wire import Wire
-from app.worker.board import Board, Leaving
-from app.worker.box import Box
 from app.worker.horse import Horse, Limits
-from app.worker.keeper import Keeper
+from app.worker.horse_monitor import Keeper
+from app.worker.prefetched import Box
+from app.worker.shared_status import Board, Leaving
+from app.worker.wake import Wake
 
 LONGEST_BACKOFF = 10.0  # seconds before a horse is replaced that has not begun a job
 

@@ -9,7 +9,7 @@ from typing import Any
 import redis
 
 from app.pointers import Place
-from app.redis_keys import workflow_key
+from app.redis.keys import workflow_key
 from app.serializer import JSON
 
 KEY = "$result"

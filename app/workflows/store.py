@@ -12,16 +12,18 @@ import orjson
 import redis
 import structlog
 
-from app import changes, job_state, queue_limit, webhooks
-from app.enqueue import write
+from app.author.options import Webhook
+from app.enqueue import queue_limit, write
 from app.enqueue.idempotency import Answer, Receipt
 from app.enqueue.new_job import NewJob
 from app.errors import Conflict, NotFound
-from app.options import Webhook
-from app.redis import batches, moment
-from app.redis_errors import raise_if_away
-from app.redis_keys import WORKFLOWS_OPEN, WORKFLOWS_STOPPING, job_key, results_key, workflow_key
-from app.scripts import Script
+from app.lifecycle import actions
+from app.redis.client import batches, moment
+from app.redis.errors import raise_if_away
+from app.redis.keys import WORKFLOWS_OPEN, WORKFLOWS_STOPPING, job_key, results_key, workflow_key
+from app.redis.scripts import Script
+from app.views import job_view
+from app.webhooks import webhook_delivery
 from app.workflows import view
 from app.workflows.graph import HOOKS, Node
 from app.workflows.results import members
@@ -84,7 +86,7 @@ class NewWorkflow:
             "graph": orjson.dumps([_shown(node) for node, _ in (*self.nodes, *self.hooks)]),
         }  # fmt: skip
         if self.webhook:
-            fields |= webhooks.fields(self.webhook)
+            fields |= webhook_delivery.fields(self.webhook)
         children: dict[str, list[tuple[str, int]]] = {}
         for node, jobs in (*self.nodes, *self.hooks):
             edges = [(need.name, int(need.even_if_failed)) for need in node.needs()]
@@ -141,7 +143,7 @@ def cancel(connection: redis.Redis, workflow: str) -> None:
         raise Conflict(f"Workflow {workflow} has ended")
     for member in left:
         with contextlib.suppress(NotFound, Conflict):  # it has ended meanwhile
-            changes.cancel(connection, f"{workflow}-{member.decode()}")
+            actions.cancel(connection, f"{workflow}-{member.decode()}")
 
 
 def _cancel(connection: redis.Redis, workflow: str, status: str) -> list[bytes] | None:
@@ -157,7 +159,7 @@ def sweep(connection: redis.Redis, number: int, parts: int = 10) -> None:
     """
     for workflow in connection.smembers(WORKFLOWS_STOPPING):
         for member in _cancel(connection, workflow.decode(), "") or ():
-            changes.change(connection, f"{workflow.decode()}-{member.decode()}", "cancel")  # not what is about to begin
+            actions.change(connection, f"{workflow.decode()}-{member.decode()}", "cancel")  # not what is about to begin
     for workflow in sorted(connection.smembers(WORKFLOWS_OPEN))[number % parts :: parts]:
         try:
             for batch in batches(_open_members(connection, workflow.decode()), BATCH):
@@ -185,6 +187,6 @@ def _note_ends(connection: redis.Redis, workflow: str, members: list[str]) -> No
         answers = pipeline.execute()
     for member, status, results in zip(members, answers[::2], answers[1::2], strict=True):
         state = status.decode() if status else "canceled"
-        if state in job_state.ENDED:
+        if state in job_view.ENDED:
             value = results[0][1].get(b"return_value", b"") if results and state == "finished" else b""
             ADVANCE(connection, id=f"{workflow}-{member}", status=state, value=value)

@@ -4,12 +4,12 @@ from typing import Any
 
 import redis
 
-from app import job_state
 from app.errors import BadRequest, Conflict, NotFound
-from app.redis import batches
-from app.redis_errors import raise_if_away
-from app.redis_keys import WORKFLOWS, job_key, workflow_key
+from app.redis.client import batches
+from app.redis.errors import raise_if_away
+from app.redis.keys import WORKFLOWS, job_key, workflow_key
 from app.serializer import JSON, text_of
+from app.views import job_view
 from app.workflows.results import members
 
 BATCH = 500
@@ -70,14 +70,14 @@ def _look(connection: redis.Redis, jobs: list[dict[str, Any]]) -> None:
     failed = [job for job in jobs if job["status"] not in ("finished", "queued", "deferred")][:FAILURES_SHOWN]
     whole = failed + [job for job in jobs if job.pop("last") and job["status"] == "finished"]
     for some in batches(whole, BATCH):
-        for job, known in zip(some, job_state.fetch(connection, [job["id"] for job in some]), strict=True):
+        for job, known in zip(some, job_view.fetch(connection, [job["id"] for job in some]), strict=True):
             if known:
                 job["result"], job["error"] = known["result"], known["error"]
 
 
 def summary(workflow: str, raw: dict[bytes, bytes]) -> dict[str, Any]:
     """As JSON, from what its hash says. Raises ValueError, KeyError: it cannot be read."""
-    counts = {state: _count(raw.get(f"count:{state}".encode(), 0)) for state in job_state.ENDED}
+    counts = {state: _count(raw.get(f"count:{state}".encode(), 0)) for state in job_view.ENDED}
     return {
         "id": workflow,
         "name": raw[b"name"].decode() or None,

@@ -2,7 +2,7 @@
 
 import sys
 
-from app.server import serve
+from app.api.server import serve
 
 if __name__ == "__main__":
     serve(sys.argv[1])

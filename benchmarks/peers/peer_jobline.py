@@ -5,10 +5,10 @@ import os
 from peer_rq import fill
 from redis import Redis
 
-from app import waiting
-from app.catalog import Catalog
+from app.catalog.catalog import Catalog
 from app.enqueue import new_job, write
 from app.settings import Settings
+from app.views import waiting
 
 __all__ = ["fill", "stamp", "stamped"]
 

@@ -7,10 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-from app.redis import connect
-from app.redis_keys import WORKFLOWS_OPEN
+from app.api.application import create_app
+from app.redis.client import connect
+from app.redis.keys import WORKFLOWS_OPEN
 from app.settings import get_settings
-from app.web import create_app
 
 
 def main(file: str, most: str) -> int:

@@ -8,10 +8,10 @@ import redis
 from flask.testing import FlaskClient
 
 from app import limits
-from app.redis_keys import LEASES
+from app.api.application import create_app
+from app.redis.keys import LEASES
 from app.settings import Settings
-from app.web import create_app
-from app.worker.claims import Claims
+from app.worker.redis_session import Claims
 from tests.conftest import status, until
 from tests.contract.test_worker import alike, everything
 from tests.failed import fail

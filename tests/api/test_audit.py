@@ -7,9 +7,10 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from app import api_keys, audit
+from app.access import api_keys
+from app.api.application import create_app
+from app.audit import audit_log
 from app.settings import Settings
-from app.web import create_app
 from tests.conftest import until
 from tests.failed import fail
 
@@ -98,7 +99,7 @@ def test_without_keys_the_actor_is_open_and_the_dashboard_is_written_down_too(va
 
 
 def test_it_is_filtered_and_paged(client: FlaskClient, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit, "BATCH", 4)
+    monkeypatch.setattr(audit_log, "BATCH", 4)
     for number in range(12):
         headers = (OPS, CI)[number % 2]
         client.post(f"{JOBS}/{('cancel', 'requeue')[number // 2 % 2]}", json={"queue": f"q{number}"}, headers=headers)
@@ -137,7 +138,7 @@ def test_a_log_that_cannot_be_written_fails_nothing(client: FlaskClient, valkey:
 def test_what_redis_does_not_take_is_written_once_it_does(
     client: FlaskClient, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit, "TRY_EVERY", 0.01)
+    monkeypatch.setattr(audit_log, "TRY_EVERY", 0.01)
     valkey.config_set("maxmemory", "1")
     try:
         for queue in ("a", "b", "c"):

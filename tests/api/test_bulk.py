@@ -7,9 +7,10 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from app import api_keys, bulk
+from app.access import api_keys
+from app.api.application import create_app
+from app.lifecycle import bulk
 from app.settings import Settings
-from app.web import create_app
 from tests.failed import fail
 
 JOBS = "/api/v1/jobs"
@@ -191,8 +192,8 @@ def test_a_page_goes_on_although_its_last_job_is_gone(client: FlaskClient, valke
 def test_a_rare_job_is_found_by_pages_that_read_so_much_and_no_more(
     client: FlaskClient, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.merge.READ_AT_MOST", 100)
-    monkeypatch.setattr("app.merge.BATCH", 50)
+    monkeypatch.setattr("app.views.merge.READ_AT_MOST", 100)
+    monkeypatch.setattr("app.views.merge.BATCH", 50)
     fail(valkey, "rare", args=("needle",), ago=timedelta(hours=1))
     fail(valkey, *(f"job-{n}" for n in range(300)))
     first = client.get(f"{JOBS}?status=failed&q=needle&limit=1").get_json()

@@ -8,8 +8,8 @@ from flask.testing import FlaskClient
 from rq import Queue
 from rq.serializers import JSONSerializer
 
+from app.api.application import create_app
 from app.settings import Settings
-from app.web import create_app
 
 JOBS = "/api/v1/jobs"
 

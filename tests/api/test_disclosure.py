@@ -10,9 +10,9 @@ import redis
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app import api_keys
+from app.access import api_keys
+from app.api.application import create_app
 from app.settings import Settings
-from app.web import create_app
 from tests.api.test_scopes import SCOPE_OF
 
 KEYS = {name: api_keys.new(name, name.split("-")) for name in ("enqueue", "enqueue-read", "admin")}

@@ -6,13 +6,13 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from app import events
-from app.catalog import Catalog
+from app.api.application import create_app
+from app.catalog.catalog import Catalog
 from app.enqueue import new_job, write
 from app.enqueue.idempotency import Receipt
 from app.enqueue.new_job import NewJob
+from app.events import stream
 from app.settings import Settings
-from app.web import create_app
 from tests.contract.test_worker import everything
 
 JOBS = "/api/v1/jobs"
@@ -91,7 +91,7 @@ def test_who_listens_hears_of_each(client: FlaskClient, valkey: redis.Redis, che
     if checked:
         jobs[0]["id"] = "mine"
     ids = client.post(f"{JOBS}/bulk", json={"jobs": jobs}).get_json()["ids"]
-    told = [event for place, raw in valkey.xrange("jobline:events") for event in events._events(place, raw)]
+    told = [event for place, raw in valkey.xrange("jobline:events") for event in stream._events(place, raw)]
     heard = {event.job_id: (event.queue, event.status) for event in told}
     assert len(told) == len(heard) == len(ids)
     assert heard == {

@@ -9,10 +9,10 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from app import events
-from app.redis_keys import EVENTS
+from app.api.application import create_app
+from app.events import stream
+from app.redis.keys import EVENTS
 from app.settings import Settings
-from app.web import create_app
 from tests.conftest import until
 
 RESET = {"reason": "what has happened since is no longer known"}
@@ -20,7 +20,7 @@ RESET = {"reason": "what has happened since is no longer known"}
 
 @pytest.fixture
 def client(valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlaskClient]:
-    monkeypatch.setattr(events, "BLOCK", 0.02)
+    monkeypatch.setattr(stream, "BLOCK", 0.02)
     yield create_app(Settings(event_streams=2), valkey).test_client()
     until(lambda: not [one for one in threading.enumerate() if "_read" in one.name], 5)
 
@@ -63,7 +63,7 @@ def test_a_stream_that_was_trimmed_beyond_the_place_is_told_as_a_gap(
     valkey.xtrim(EVENTS, maxlen=kept, approximate=False)
     [(kind, place, data)] = messages(client, "/events", places[0], 1)
     assert (kind, data) == ("reset", RESET)
-    assert events.number(place) >= events.number(places[-1]) or not kept
+    assert stream.number(place) >= stream.number(places[-1]) or not kept
     assert valkey.ttl(EVENTS) > 0
 
 

@@ -10,9 +10,9 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from app.options import Retry, rate
+from app.api.application import create_app
+from app.author.options import Retry, rate
 from app.settings import Settings
-from app.web import create_app
 from tests.contents import contents
 
 V1 = "/api/v1"

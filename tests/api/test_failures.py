@@ -7,11 +7,11 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from app import failures
-from app.catalog import Catalog, Function
-from app.options import Limit, job
+from app.api.application import create_app
+from app.author.options import Limit, job
+from app.catalog.catalog import Catalog, Function
 from app.settings import Settings
-from app.web import create_app
+from app.views import failures
 from tests.failed import fail
 
 JOBS = "/api/v1/jobs"

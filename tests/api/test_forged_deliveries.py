@@ -6,12 +6,13 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from app import changes, outcome, webhooks
-from app.catalog import Catalog
-from app.fields import OWN_IDS
+from app.api.application import create_app
+from app.catalog.catalog import Catalog
+from app.catalog.fields import OWN_IDS
+from app.lifecycle import actions, outbox
 from app.schedules import store
 from app.settings import Settings
-from app.web import create_app
+from app.webhooks import webhook_delivery
 from tests.receiver import OTHER_SECRET, SECRET
 
 URL = "https://example.com/hook"
@@ -56,7 +57,7 @@ def test_one_that_is_pending_is_requeued_as_it_was_only(client: FlaskClient, fak
     }
     job_id = client.post("/api/v1/jobs", json=made).get_json()["id"]
     client.post(f"/api/v1/jobs/{job_id}/cancel")
-    outcome.follow_up(fake)
+    outbox.follow_up(fake)
     (delivery,) = (key.decode() for key in fake.lrange("rq:queue:webhooks", 0, -1))
     before = fake.hget(f"rq:job:{delivery}", "data")
     client.post(f"/api/v1/jobs/{delivery}/cancel")
@@ -82,7 +83,7 @@ def test_a_delivery_has_the_id_that_no_caller_may_take(client: FlaskClient, fake
     made = {"function": "demo.add", "args": [1, 2], "webhook": {"url": URL, "events": ["job.canceled"]}}
     job_id = client.post("/api/v1/jobs", json=made).get_json()["id"]
     client.post(f"/api/v1/jobs/{job_id}/cancel")
-    outcome.follow_up(fake)
+    outbox.follow_up(fake)
     (delivery,) = fake.lrange("rq:queue:webhooks", 0, -1)
     assert delivery.decode().startswith(OWN_IDS)
     assert store.PREFIX.startswith(OWN_IDS)
@@ -93,11 +94,11 @@ def test_a_change_of_a_pending_one_leaves_its_call_and_its_secret(client: FlaskC
     made = {"function": "demo.add", "args": [1, 2], "webhook": {"url": URL, "secret": OTHER_SECRET}}
     job_id = client.post("/api/v1/jobs", json=made).get_json()["id"]
     client.post(f"/api/v1/jobs/{job_id}/cancel")
-    outcome.follow_up(fake)
+    outbox.follow_up(fake)
     (delivery,) = (key.decode() for key in fake.lrange("rq:queue:webhooks", 0, -1))
 
     def call() -> list[bytes | None]:
-        return fake.hmget(f"rq:job:{delivery}", "data", webhooks.DELIVERY_SECRET)
+        return fake.hmget(f"rq:job:{delivery}", "data", webhook_delivery.DELIVERY_SECRET)
 
     before = call()
     for change in ({"queue": "low"}, {"tags": ["x"]}, {"description": URL}, {"timeout": 1}, {"delay": 5}):
@@ -105,7 +106,7 @@ def test_a_change_of_a_pending_one_leaves_its_call_and_its_secret(client: FlaskC
     for wrong in (
         {"args": []},
         {"data": "x"},
-        {webhooks.DELIVERY_SECRET: ""},
+        {webhook_delivery.DELIVERY_SECRET: ""},
         {"function": "demo.add"},
         {"webhook": None},
     ):
@@ -113,7 +114,7 @@ def test_a_change_of_a_pending_one_leaves_its_call_and_its_secret(client: FlaskC
     client.post(f"/api/v1/jobs/{delivery}/cancel")
     for wrong in (
         {"data": "x"},
-        {webhooks.DELIVERY_SECRET: ""},
+        {webhook_delivery.DELIVERY_SECRET: ""},
         {"function": "demo.add"},
         {"webhook": made["webhook"]},
     ):
@@ -166,9 +167,9 @@ def test_what_marks_a_delivery_is_no_field_of_another_job(client: FlaskClient, f
     """A webhook of a caller's own secret is kept with the job: it must not make a delivery of it."""
     body = {"function": "demo.add", "args": [1, 2], "webhook": {"url": URL, "secret": OTHER_SECRET}}
     job_id = client.post("/api/v1/jobs", json=body).get_json()["id"]
-    assert fake.hget(f"rq:job:{job_id}", webhooks.SECRET) == OTHER_SECRET.encode()
-    assert not fake.hexists(f"rq:job:{job_id}", webhooks.DELIVERY_SECRET)
-    changes.delete(fake, job_id)
+    assert fake.hget(f"rq:job:{job_id}", webhook_delivery.SECRET) == OTHER_SECRET.encode()
+    assert not fake.hexists(f"rq:job:{job_id}", webhook_delivery.DELIVERY_SECRET)
+    actions.delete(fake, job_id)
 
 
 def test_it_is_not_among_the_functions_and_workers_find_it(client: FlaskClient) -> None:
@@ -177,4 +178,4 @@ def test_it_is_not_among_the_functions_and_workers_find_it(client: FlaskClient) 
     assert "webhooks.deliver" not in names
     assert client.get("/api/v1/functions/webhooks.deliver").status_code == 404
     assert "/api/v1/functions/webhooks.deliver/jobs" not in client.get("/openapi.json").get_json()["paths"]
-    assert Catalog().by_path(webhooks.DELIVER).name == "webhooks.deliver"
+    assert Catalog().by_path(webhook_delivery.DELIVER).name == "webhooks.deliver"

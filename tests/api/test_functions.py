@@ -9,10 +9,10 @@ import pytest
 from flask.testing import FlaskClient
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from app.catalog import Catalog
+from app.api.application import create_app
+from app.catalog.catalog import Catalog
 from app.cli import functions
 from app.settings import Settings
-from app.web import create_app
 
 FUNCTIONS = "/api/v1/functions"
 USABLE = {

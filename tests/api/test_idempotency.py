@@ -7,10 +7,11 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from app import api_keys, changes
+from app.access import api_keys
+from app.api.application import create_app
 from app.enqueue.idempotency import Receipt
+from app.lifecycle import actions
 from app.settings import Settings
-from app.web import create_app
 from tests.conftest import until
 
 BODY = {"function": "demo.add", "args": [1, 2]}
@@ -51,7 +52,7 @@ def test_who_has_waited_is_given_the_end_again(client: FlaskClient, valkey: redi
     def end_it() -> None:
         [key] = until(lambda: valkey.keys("rq:job:*"))
         until(lambda: valkey.info("clients")["blocked_clients"])
-        changes.cancel(valkey, key.decode().rpartition(":")[2])
+        actions.cancel(valkey, key.decode().rpartition(":")[2])
 
     ending = Thread(target=end_it)
     ending.start()

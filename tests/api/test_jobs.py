@@ -6,9 +6,9 @@ import fakeredis
 import pytest
 from flask.testing import FlaskClient
 
-from app import api_keys
+from app.access import api_keys
+from app.api.application import create_app
 from app.settings import Settings
-from app.web import create_app
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from app import api_keys
-from app.scripts import Script
+from app.access import api_keys
+from app.api.application import create_app
+from app.redis.scripts import Script
 from app.settings import Settings
 from app.testing import Jobs, run_jobs
-from app.web import create_app
 from tests.failed import fail
 
 V1 = "/api/v1"

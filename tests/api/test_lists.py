@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from app import job_state, merge
 from app.testing import Jobs, run_jobs
+from app.views import job_view, merge
 
 START = datetime(2027, 1, 1, tzinfo=UTC)
 
@@ -119,8 +119,8 @@ def test_a_page_costs_the_page_however_many_jobs_there_are(jobs: Jobs, monkeypat
         call: dict[str, Any] = {"function": "demo.add", "args": [1, 2], "queue": queue}
         jobs.client.post("/api/v1/jobs/bulk", json={"jobs": [call] * 700})
     read: list[int] = []
-    fetch = job_state.fetch
-    monkeypatch.setattr(merge.job_state, "fetch", lambda c, ids: (read.append(len(ids)), fetch(c, ids))[1])
+    fetch = job_view.fetch
+    monkeypatch.setattr(merge.job_view, "fetch", lambda c, ids: (read.append(len(ids)), fetch(c, ids))[1])
     page = jobs.client.get("/api/v1/jobs?limit=50").get_json()
     assert len(page["jobs"]) == 50
     assert sum(read) <= 200

@@ -4,9 +4,9 @@ import fakeredis
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from app import api_keys
+from app.access import api_keys
+from app.api.application import create_app
 from app.settings import Settings
-from app.web import create_app
 
 
 def test_the_document_is_valid_and_types_every_function(fake: fakeredis.FakeRedis) -> None:

@@ -4,9 +4,9 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from app import api_keys
+from app.access import api_keys
+from app.api.application import create_app
 from app.settings import Settings
-from app.web import create_app
 
 KEY, ENTRY = api_keys.new("ops", ["admin"])
 

@@ -5,8 +5,8 @@ import redis
 from flask.testing import FlaskClient
 from pydantic import ValidationError
 
+from app.api.application import create_app
 from app.settings import Settings
-from app.web import create_app
 
 PROXY, CLIENT, FORGED = "10.0.0.2", "203.0.113.7", "198.51.100.1"
 

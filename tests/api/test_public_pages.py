@@ -6,9 +6,9 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from app import api_keys
+from app.access import api_keys
+from app.api.application import create_app
 from app.settings import Settings
-from app.web import create_app
 
 KEYS = {scope: api_keys.new(scope, [scope]) for scope in api_keys.SCOPES}
 DETAILS = ("broken", "rejected_functions", "rejected_schedules")

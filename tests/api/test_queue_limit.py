@@ -8,13 +8,13 @@ import redis
 from flask.testing import FlaskClient
 from rq import Queue
 
-from app.catalog import Catalog
-from app.redis_keys import QUEUES
-from app.schedules import empty_queues
-from app.schedules.empty_queues import EmptyQueues
+from app.api.application import create_app
+from app.catalog.catalog import Catalog
+from app.lifecycle import empty_queues
+from app.lifecycle.empty_queues import EmptyQueues
+from app.redis.keys import QUEUES
 from app.schedules.process import Scheduler
 from app.settings import Settings
-from app.web import create_app
 from tests.contents import contents
 from tests.failed import fail
 

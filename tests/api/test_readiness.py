@@ -6,10 +6,10 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from app import health
-from app.redis_keys import SCHEDULERS
+from app.api.application import create_app
+from app.redis.keys import SCHEDULERS
 from app.settings import Settings
-from app.web import create_app
+from app.views import health
 from tests.conftest import Server
 
 SCHEDULER = "rq:scheduler:one"

@@ -13,11 +13,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import EnvironBuilder
 
-from app import api_keys
+from app.access import api_keys
+from app.api.application import create_app
 from app.api.errors import MAX_LISTED_SIZE, MAX_TEXT
 from app.errors import MAX_LISTED
 from app.settings import Settings
-from app.web import create_app
 from tests.api.test_scopes import SCOPE_OF, path_of
 
 KEY, ENTRY = api_keys.new("ci", ["enqueue"])

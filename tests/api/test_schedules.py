@@ -7,13 +7,14 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from app import Limit, api_keys, job
-from app.catalog import Catalog, Function
+from app import Limit, job
+from app.access import api_keys
+from app.api.application import create_app
+from app.catalog.catalog import Catalog, Function
 from app.cli import schedules as commands
 from app.schedules import cron, every
 from app.schedules.process import Scheduler
 from app.settings import Settings
-from app.web import create_app
 
 PATH = "/api/v1/schedules"
 RULE = {"function": "demo.add", "args": [1, 2]}

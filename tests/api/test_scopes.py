@@ -8,9 +8,9 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app import api_keys
+from app.access import api_keys
+from app.api.application import create_app
 from app.settings import Settings
-from app.web import create_app
 
 PUBLIC = ["GET /", "GET /livez", "GET /readyz", "GET /docs/swagger/<path:filename>", "GET /docs/oauth2-redirect.html"]
 PAGES = {"GET /docs": "read", "GET /docs/swagger": "read", "GET /openapi.json": "read"}

@@ -8,9 +8,11 @@ import redis
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app import api_keys, events, waiting
+from app.access import api_keys
+from app.api.application import create_app
+from app.events import stream
 from app.settings import Settings
-from app.web import create_app
+from app.views import waiting
 from tests.conftest import until
 
 KEYS = {name: api_keys.new(name, ["read", "enqueue"]) for name in ("first", "second", "third")}
@@ -30,7 +32,7 @@ def bearer(name: str) -> dict[str, str]:
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     """Opens event streams, and closes them in the end."""
-    monkeypatch.setattr(events, "BLOCK", 0.02)
+    monkeypatch.setattr(stream, "BLOCK", 0.02)
     answers: list[TestResponse] = []
 
     def open_one(client: FlaskClient, name: str = "", path: str = "/events") -> TestResponse:

@@ -2,9 +2,9 @@
 
 import redis
 
-from app import api_keys
+from app.access import api_keys
+from app.api.application import create_app
 from app.settings import Settings
-from app.web import create_app
 
 
 def test_each_caller_has_so_many_requests_and_is_told_how_many_are_left(fake: redis.Redis) -> None:

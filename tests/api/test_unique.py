@@ -7,7 +7,7 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from app.web import create_app
+from app.api.application import create_app
 
 URL = "/api/v1/jobs"
 

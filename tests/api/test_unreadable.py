@@ -7,12 +7,12 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from app.catalog import Catalog
-from app.redis_keys import AUDIT, QUEUES, SCHEDULES, WORKERS, WORKFLOWS, WORKFLOWS_OPEN
+from app.api.application import create_app
+from app.catalog.catalog import Catalog
+from app.redis.keys import AUDIT, QUEUES, SCHEDULES, WORKERS, WORKFLOWS, WORKFLOWS_OPEN
 from app.schedules.process import Scheduler
 from app.schedules.store import ALARMS
 from app.settings import Settings
-from app.web import create_app
 
 V1 = "/api/v1"
 CALL = {"function": "demo.add", "args": [1, 2]}

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app import job_state
 from app.serializer import utc
 from app.testing import Jobs, run_jobs
+from app.views import job_view
 
 START = datetime(2027, 1, 1, tzinfo=UTC)
 
@@ -137,7 +137,7 @@ def test_the_time_of_a_list_is_read_with_the_jobs(jobs: Jobs, monkeypatch: pytes
     trips: list[int] = []
     make = jobs.redis.pipeline
     monkeypatch.setattr(jobs.redis, "pipeline", lambda *said, **more: (trips.append(1), make(*said, **more))[1])
-    assert [one and one["waiting_for"] for one in job_state.fetch(jobs.redis, ids)] == [
+    assert [one and one["waiting_for"] for one in job_view.fetch(jobs.redis, ids)] == [
         {"reason": "delay", "name": None, "until": after(seconds=60)}
     ] * 5
     assert len(trips) == 2

@@ -9,11 +9,11 @@ import redis
 import rq
 from flask.testing import FlaskClient
 
-from app import served
-from app.served import ServedQueues, UnservedQueues
+from app.api.application import create_app
 from app.settings import Settings
 from app.testing import run_jobs
-from app.web import create_app
+from app.views import served
+from app.views.served import ServedQueues, UnservedQueues
 from app.worker import Worker
 from tests.conftest import Project, until
 from tests.receiver import SECRET

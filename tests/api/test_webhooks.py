@@ -6,12 +6,12 @@ import fakeredis
 import pytest
 from flask.testing import FlaskClient
 
-from app import options
-from app.catalog import Function
-from app.options import JOB_EVENTS, Webhook
-from app.rq_parts import Job
+from app.api.application import create_app
+from app.author import options
+from app.author.options import JOB_EVENTS, Webhook
+from app.catalog.catalog import Function
+from app.rq_adapter.rq_parts import Job
 from app.settings import Settings, get_settings
-from app.web import create_app
 from tests.receiver import OTHER_SECRET, SECRET
 
 URL = "https://example.com/hook"

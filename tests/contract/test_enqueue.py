@@ -9,7 +9,7 @@ import redis
 import rq
 from rq.serializers import JSONSerializer
 
-from app.catalog import Catalog
+from app.catalog.catalog import Catalog
 from app.enqueue.new_job import NewJob, prepare
 from app.enqueue.write import enqueue
 from app.settings import Settings

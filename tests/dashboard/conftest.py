@@ -10,8 +10,9 @@ from rq.results import Result
 from rq.serializers import DefaultSerializer, JSONSerializer
 from rq_dashboard import web
 
-from app import dashboard, errors
-from app.origin import OriginCheck
+from app import errors
+from app.access.origin import OriginCheck
+from app.api import dashboard
 from app.settings import Settings
 
 MARKUP = '<img src=x onerror="window.pwned=1">'

@@ -5,7 +5,7 @@ import redis
 import rq
 from rq.serializers import JSONSerializer
 
-from app import job_state
+from app.views import job_view
 from tests.conftest import Project
 
 MODULE = """
@@ -48,7 +48,7 @@ def test_its_job_fails_with_the_reason_and_the_others_run(
     queue.enqueue(f"jobs.shop.{name}", *args, job_id="wrong")
     queue.enqueue("jobs.shop.good", job_id="good")
     output = project.work()
-    wrong, good = job_state.fetch(valkey, ["wrong", "good"])
+    wrong, good = job_view.fetch(valkey, ["wrong", "good"])
     assert wrong
     assert good
     assert (wrong["status"], good["status"], good["result"]) == ("failed", "finished", 1)
@@ -61,6 +61,6 @@ def test_a_retry_that_is_returned_may_say_its_waits_as_text(project: Project, va
     queue = rq.Queue("default", connection=valkey, serializer=JSONSerializer)
     queue.enqueue("jobs.shop.again", "1h", job_id="again")
     project.work()
-    [job] = job_state.fetch(valkey, ["again"])
+    [job] = job_view.fetch(valkey, ["again"])
     assert job
     assert (job["status"], job["error"]) == ("scheduled", None)

@@ -5,7 +5,7 @@ import redis
 import rq
 from rq.serializers import JSONSerializer
 
-from app import job_state
+from app.views import job_view
 from tests.conftest import Project
 from tests.e2e.test_worker import put, state
 
@@ -178,7 +178,7 @@ def test_horses_are_replaced(project: Project, valkey: redis.Redis, name: str, v
     for number in range(5):
         put(valkey, str(number), "jobs.bad.pid")
     project.work(**{name: value})
-    jobs = job_state.fetch(valkey, [str(number) for number in range(5)])
+    jobs = job_view.fetch(valkey, [str(number) for number in range(5)])
     assert len({job["result"] for job in jobs if job}) == horses
 
 

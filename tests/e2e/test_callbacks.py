@@ -5,8 +5,8 @@ import redis
 import rq
 from rq.serializers import JSONSerializer
 
-from app import recovery
-from app.rq_parts import Queue
+from app.lifecycle import recovery
+from app.rq_adapter.rq_parts import Queue
 from tests.conftest import Project, status
 from tests.e2e.test_worker import state
 from tests.scripts.hand import Hand

@@ -14,12 +14,12 @@ import pytest
 from rq import Queue, Retry
 from rq.serializers import JSONSerializer
 
-from app.catalog import Catalog
+from app.catalog.catalog import Catalog
 from app.enqueue.new_job import prepare
 from app.enqueue.write import enqueue
-from app.recovery import LOOKS, SWEEP_EVERY
-from app.redis import now
-from app.redis_keys import CLOCK
+from app.lifecycle.recovery import LOOKS, SWEEP_EVERY
+from app.redis.client import now
+from app.redis.keys import CLOCK
 from app.schedules import manage
 from app.schedules.rule import Schedule
 from app.settings import Settings

@@ -14,11 +14,12 @@ import redis
 import rq
 from rq.serializers import JSONSerializer
 
-from app import limits, pools
-from app.redis import Client, connect
-from app.redis_keys import SCHEDULER_WAKE
+from app import limits
+from app.redis import pools
+from app.redis.client import Client, connect
+from app.redis.keys import SCHEDULER_WAKE
+from app.redis.pipelined import pack
 from app.settings import get_settings
-from app.wire import pack
 from tests.conftest import RQ_WORKER, Project, Server, free_port, until
 
 Start = Callable[..., subprocess.Popen[bytes]]
@@ -72,7 +73,7 @@ def test_a_worker_holds_no_more_than_it_uses(start: Start, server: Server, queue
 
 def test_an_api_process_holds_no_more_than_its_clients_use(start: Start, server: Server) -> None:
     port = free_port()
-    start("-m", "app.server", PORT=str(port))
+    start("-m", "app.api.server", PORT=str(port))
     start(*RQ_WORKER, "default")
     base = f"http://127.0.0.1:{port}"
 
@@ -199,7 +200,7 @@ def test_a_connection_in_use_is_never_closed(
 
 
 def test_no_more_than_there_may_be_and_the_others_wait(valkey: redis.Redis, client: Client) -> None:
-    from app.wire import Wires
+    from app.redis.pipelined import Wires
 
     wires = Wires(redis.Redis.from_pool(client.wires._client.connection_pool), 2, 5)
     results: list[object] = []

@@ -15,9 +15,9 @@ import rq
 from flask.testing import FlaskClient
 from rq.serializers import JSONSerializer
 
-from app import bulk
+from app.api.application import create_app
+from app.lifecycle import bulk
 from app.settings import Settings
-from app.web import create_app
 from tests.conftest import RQ_WORKER, Project, status, until
 from tests.failed import fail
 

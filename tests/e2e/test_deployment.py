@@ -13,7 +13,8 @@ import pytest
 import redis
 import yaml
 
-from app import api_keys, embedded
+from app.access import api_keys
+from app.redis import embedded
 from tests.compose import interpolate
 from tests.conftest import ROOT, Project, free_port, until
 

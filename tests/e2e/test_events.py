@@ -34,7 +34,7 @@ class Server:
 
     def __init__(self, project: Project, **environment: str) -> None:
         self.port = free_port()
-        self.process = project.start("-m", "app.server", PORT=str(self.port), LOG_LEVEL="ERROR", **environment)
+        self.process = project.start("-m", "app.api.server", PORT=str(self.port), LOG_LEVEL="ERROR", **environment)
         self.http = urllib3.PoolManager(num_pools=4, maxsize=50)
         until(self._answers)
 

@@ -12,14 +12,14 @@ from flask.testing import FlaskClient
 from rq.group import Group
 from rq.serializers import JSONSerializer
 
-from app import recovery
-from app.catalog import Catalog, Function
-from app.events import Hub
-from app.redis_keys import DISABLED_WEBHOOKS, LEASES, OUTBOX
+from app.api.application import create_app
+from app.catalog.catalog import Catalog, Function
+from app.events.stream import Hub
+from app.lifecycle import recovery
+from app.redis.keys import DISABLED_WEBHOOKS, LEASES, OUTBOX
 from app.settings import Settings
-from app.web import create_app
 from app.worker import Worker
-from app.worker.claims import Claims
+from app.worker.redis_session import Claims
 from tests.conftest import ROOT, RQ_WORKER, Project, status, until
 from tests.e2e.test_leftovers import walk
 from tests.receiver import SECRET, Receiver

@@ -9,9 +9,9 @@ import pytest
 import redis
 from selenium.webdriver.support.ui import WebDriverWait
 
-from app import api_keys, origin
+from app.access import api_keys, origin
+from app.api.application import create_app
 from app.settings import Settings
-from app.web import create_app
 from tests.browser import chromium, served
 from tests.conftest import until
 

@@ -9,8 +9,8 @@ import redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
+from app.api.application import create_app
 from app.settings import Settings
-from app.web import create_app
 from tests.conftest import RQ_WORKER, Project, Server, status, until
 
 pytestmark = pytest.mark.needs("tmpfs")

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import redis
 
-from app import recovery
-from app.recovery import LOOKS, Sweeper, mark_of
-from app.redis_keys import LEASES
-from app.worker.claims import KEEP
-from app.worker.keeper import BEAT
+from app.lifecycle import recovery
+from app.lifecycle.recovery import LOOKS, Sweeper, mark_of
+from app.redis.keys import LEASES
+from app.worker.horse_monitor import BEAT
+from app.worker.redis_session import KEEP
 from tests.conftest import Project, Server, status, until
 
 NAME = "w1"

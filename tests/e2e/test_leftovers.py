@@ -14,17 +14,18 @@ from rq.executions import Execution
 from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 
-from app import changes, limits, recovery
-from app.events import Hub
-from app.quarantine import quarantine
-from app.recovery import Sweeper
-from app.redis_keys import EVENTS, LEASES
-from app.rq_parts import Job
-from app.schedules.leftovers import Leftovers
+from app import limits
+from app.api.application import create_app
+from app.events.stream import Hub
+from app.lifecycle import actions, recovery
+from app.lifecycle.leftovers import Leftovers
+from app.lifecycle.quarantine import quarantine
+from app.lifecycle.recovery import Sweeper
+from app.redis.keys import EVENTS, LEASES
+from app.rq_adapter.rq_parts import Job
 from app.settings import Settings, get_settings
-from app.web import create_app
 from app.worker import Worker
-from app.worker.claims import Claimed, Claims
+from app.worker.redis_session import Claimed, Claims
 from tests.conftest import Project, status, until
 
 ADD = {"function": "demo.add", "args": [1, 2]}
@@ -206,10 +207,10 @@ def test_all_of_a_canceled_job_expires(
         valkey.hdel(f"rq:job:{middle}", "failure_ttl")  # as RQ enqueues it
         valkey.hdel(f"rq:job:{job_id}", "failure_ttl")
     for one in (job_id, middle):
-        changes.cancel(valkey, one)
+        actions.cancel(valkey, one)
     keys = (f"rq:job:{job_id}", f"rq:job:{middle}", f"rq:job:{middle}:dependents", f"rq:job::{middle}:dependencies")
     assert {valkey.ttl(key) for key in keys} <= {kept, kept - 1}
-    changes.requeue(valkey, middle)
+    actions.requeue(valkey, middle)
     assert {valkey.ttl(key) for key in keys[1:]} == {-1}
     assert status(valkey, child) == "deferred"
 
@@ -302,7 +303,7 @@ def test_registries_forget_what_is_gone(client: FlaskClient, valkey: redis.Redis
     canceled, kept, child = enqueued(client), enqueued(client), enqueued(client, delay=60)
     deferred = enqueued(client, depends_on=[child], ttl=50)
     for one in (canceled, kept):
-        changes.cancel(valkey, one)
+        actions.cancel(valkey, one)
     flow = client.post("/api/v1/workflows", json={"jobs": [{"name": "a", **ADD}]}).get_json()["id"]
     valkey.delete(f"rq:job:{canceled}", f"rq:job:{deferred}", f"jobline:workflow:{flow}")
     valkey.xadd(f"rq:results:{canceled}", {"type": 1})  # RQ forgets it when it deletes the job
@@ -332,7 +333,7 @@ def test_a_job_of_a_workflow_that_never_began_expires_and_waits_again_without_ex
     fail(*worker_of(valkey, begun(claims)))
     assert {status(valkey, f"{flow}-{name}") for name in ("b", "on_success")} == {"canceled"}
     assert not lasting(valkey)
-    changes.requeue(valkey, f"{flow}-a")
+    actions.requeue(valkey, f"{flow}-a")
     assert lasting(valkey) == {f"rq:job:{flow}-{name}" for name in ("a", "b", "on_success")}
 
 
@@ -350,7 +351,7 @@ def test_a_listener_hears_all_where_the_stream_of_events_runs_out_as_it_comes(va
 
 
 def test_urls_that_are_disabled_are_forgotten_in_the_end(valkey: redis.Redis) -> None:
-    from app.webhooks import DISABLED_FOR, _disable
+    from app.webhooks.webhook_delivery import DISABLED_FOR, _disable
 
     _disable(valkey, "https://example.com/")
     assert DISABLED_FOR - 10 < valkey.ttl("jobline:webhooks:disabled") <= DISABLED_FOR

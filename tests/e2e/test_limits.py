@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterator
 import pytest
 import redis
 
-from app import changes, limits, options
-from app.catalog import Catalog, Function
+from app import limits
+from app.api.application import create_app
+from app.author import options
+from app.author.options import Limit, Retry
+from app.catalog.catalog import Catalog, Function
 from app.enqueue import new_job, write
-from app.options import Limit, Retry
-from app.redis_keys import LEASES
+from app.lifecycle import actions
+from app.redis.keys import LEASES
 from app.settings import Settings
-from app.web import create_app
-from app.worker.claims import Claims
+from app.worker.redis_session import Claims
 from tests.conftest import RQ_WORKER, Project, status, until
 from tests.e2e.test_losses import family
 
@@ -202,7 +204,7 @@ def test_a_job_that_waits_for_a_limit_can_be_canceled(
     put(valkey, project, "first", 1, concurrency=Limit(1))
     second, third = (put(valkey, project, user, concurrency=Limit(1)) for user in ("second", "third"))
     until(lambda: status(valkey, third) == "scheduled")
-    changes.cancel(valkey, second)
+    actions.cancel(valkey, second)
     until(lambda: status(valkey, third) == "finished")
     assert [user for user, _, _ in runs(project)] == ["first", "third"]
 

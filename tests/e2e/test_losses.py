@@ -14,7 +14,7 @@ import redis
 import rq
 from rq.serializers import JSONSerializer
 
-from app import job_state
+from app.views import job_view
 from tests.conftest import RQ_WORKER, Project, Server, status, until
 
 SOURCE = """
@@ -133,7 +133,7 @@ def test_a_dead_workers_jobs_are_recovered_by_whoever_lives(
     assert {queue: status(valkey, queue) for queue in kinds} == {
         "plain": "failed", "retried": "queued", "again": "queued", "called": "failed",
     }  # fmt: skip
-    job = job_state.fetch(valkey, ["plain"])[0]
+    job = job_view.fetch(valkey, ["plain"])[0]
     assert job
     assert job["error"] == {
         "type": "WorkerLost",

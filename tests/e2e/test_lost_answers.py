@@ -9,16 +9,16 @@ import pytest
 import redis
 from redis.connection import AbstractConnection
 
-from app import changes
+from app.author.options import Unique
 from app.enqueue.idempotency import Receipt
 from app.enqueue.new_job import NewJob, prepare
 from app.enqueue.unique import Lock
 from app.enqueue.write import enqueue
-from app.options import Unique
-from app.redis import connect
+from app.lifecycle import actions
+from app.redis.client import connect
+from app.redis.pipelined import Wire
 from app.schedules import manage
 from app.settings import Settings
-from app.wire import Wire
 from tests.e2e.test_scheduler import NOON, SECOND, Time, act
 
 
@@ -132,12 +132,12 @@ def test_a_job_is_queued_once(world: Time, make: Callable[[Time], NewJob], idemp
 
 
 @pytest.mark.parametrize("action", ["cancel", "requeue", "delete"])
-def test_a_change_is_made_once(world: Time, action: changes.Action) -> None:
+def test_a_change_is_made_once(world: Time, action: actions.Action) -> None:
     for answers in each_lost(world, "wire"):
         enqueue(world.valkey, [prepared(world, id="job")])
         if action == "requeue":
-            changes.cancel(world.valkey, "job")
+            actions.cancel(world.valkey, "job")
         with answers.read():
-            changes.change(world.valkey, "job", action)
+            actions.change(world.valkey, "job", action)
         places = [world.valkey.lrange("rq:queue:default", 0, -1), world.valkey.zrange("rq:canceled:default", 0, -1)]
         assert places == {"cancel": [[], [b"job"]], "requeue": [[b"job"], []], "delete": [[], []]}[action]

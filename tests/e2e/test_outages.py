@@ -12,7 +12,7 @@ import redis
 import rq
 from rq.serializers import JSONSerializer
 
-from app import job_state
+from app.views import job_view
 from tests.conftest import RQ_WORKER, Project, Server, status, until
 
 AWAY = 2.0  # seconds
@@ -102,8 +102,8 @@ class Outage:
 
     def job(self) -> dict[str, Any]:
         """The job at its end."""
-        until(lambda: status(self.server.connection, "job") in job_state.ENDED)
-        job = job_state.fetch(self.server.connection, ["job"])[0]
+        until(lambda: status(self.server.connection, "job") in job_view.ENDED)
+        job = job_view.fetch(self.server.connection, ["job"])[0]
         assert job
         until(lambda: self.server.connection.zcard("rq:wip:default") == 0)
         return job
@@ -152,7 +152,7 @@ def test_reports_are_seen_again_as_soon_as_redis_is_back(outage: Outage) -> None
     outage()
 
     def current() -> int:
-        job = job_state.fetch(outage.server.connection, ["job"])[0]
+        job = job_view.fetch(outage.server.connection, ["job"])[0]
         return int(((job or {}).get("progress") or {}).get("current", 0))
 
     until(lambda: 30 < current() < 100)
@@ -240,5 +240,5 @@ def test_a_worker_starts_no_job_twice_for_the_outage(outage: Outage) -> None:
     outage()
     connection: redis.Redis = outage.server.connection
     until(lambda: connection.zcard("rq:finished:default") == 21)
-    attempts = [job["attempts"] for job in job_state.fetch(connection, [f"next-{n}" for n in range(20)]) if job]
+    attempts = [job["attempts"] for job in job_view.fetch(connection, [f"next-{n}" for n in range(20)]) if job]
     assert attempts == [1] * 20

@@ -16,7 +16,7 @@ from tests.conftest import RQ_WORKER, Project, until
     [
         ("-m", "rq.cli", "worker", "--no-such-option"),
         ("-m", "rq.cli", "--help"),
-        ("-m", "app.server"),
+        ("-m", "app.api.server"),
         ("-m", "scheduler"),
         ("scheduler.py",),
     ],

@@ -6,9 +6,9 @@ import psutil
 import pytest
 import redis
 
-from app import health
+from app.api.application import create_app
 from app.settings import Settings
-from app.web import create_app
+from app.views import health
 from tests.conftest import RQ_WORKER, Project, until
 
 

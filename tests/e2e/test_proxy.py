@@ -25,9 +25,9 @@ import trustme
 import urllib3
 import yaml
 
-from app import waiting
-from app.api import streams
+from app.api.routes import streams
 from app.settings import Settings
+from app.views import waiting
 from tests.conftest import ROOT, Project, free_port, until
 from tests.e2e.test_events import Server
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from app import queues
-from app.web import create_app
+from app.api.application import create_app
+from app.lifecycle import queues
 from tests.conftest import RQ_WORKER, Project, status, until
 from tests.e2e.test_losses import put
 

@@ -13,11 +13,11 @@ import psutil
 import pytest
 import redis
 
-from app import signing
-from app.catalog import Catalog, Function
+from app.api.application import create_app
+from app.catalog.catalog import Catalog, Function
 from app.settings import Settings
 from app.testing import run_jobs
-from app.web import create_app
+from app.webhooks import signing
 from tests.conftest import ROOT, Project, free_port, status, until
 from tests.receiver import SECRET
 

@@ -11,7 +11,7 @@ from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
 from rq.worker import SimpleWorker
 
-from app.recovery import Sweeper, wait_for_children
+from app.lifecycle.recovery import Sweeper, wait_for_children
 from app.worker import Worker
 from tests.conftest import status
 

@@ -18,10 +18,11 @@ from redis.exceptions import ResponseError
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from app import changes, embedded
-from app.redis_errors import CODES, may_pass, refused_for_now
+from app.api.application import create_app
+from app.lifecycle import actions
+from app.redis import embedded
+from app.redis.errors import CODES, may_pass, refused_for_now
 from app.settings import Settings
-from app.web import create_app
 from tests.conftest import Project, Server, status, until
 
 JOBS = "/api/v1/jobs"
@@ -157,7 +158,7 @@ def test_bulk_counts_what_was_done_before_redis_refused(
     refusing: Server, monkeypatch: pytest.MonkeyPatch, action: str
 ) -> None:
     client = create_app(Settings(redis_url=refusing.url)).test_client()  # type: ignore[arg-type]
-    total, change, calls = 120, changes.change, itertools.count()
+    total, change, calls = 120, actions.change, itertools.count()
     body = {"jobs": [{"function": "demo.add", "args": [1, 2], "queue": "low"}] * total}
     assert client.post(f"{JOBS}/bulk", json=body).status_code == 202
 
@@ -166,7 +167,7 @@ def test_bulk_counts_what_was_done_before_redis_refused(
             refusing.connection.config_set("min-replicas-to-write", "1")
         return change(*args)
 
-    monkeypatch.setattr(changes, "change", change_some)
+    monkeypatch.setattr(actions, "change", change_some)
     first = client.post(f"{JOBS}/{action}", json={"queue": "low"})
     counts = first.get_json()
     changed = "canceled" if action == "cancel" else "deleted"

@@ -12,18 +12,18 @@ import rq
 import structlog
 from rq_scheduler import Scheduler as Stock
 
-from app import health, job_state
-from app.catalog import Catalog
+from app.catalog.catalog import Catalog
 from app.enqueue.new_job import prepare
 from app.enqueue.write import enqueue
 from app.errors import Conflict, Invalid
+from app.lifecycle.orphans import PUT_BACK
 from app.schedules import clock, cron, every, manage, once, store
 from app.schedules.lease import LASTS
-from app.schedules.orphans import PUT_BACK
 from app.schedules.process import Scheduler
 from app.schedules.rule import Schedule
 from app.schedules.state import State
 from app.settings import Settings
+from app.views import health, job_view
 from tests.conftest import Project, until
 
 KEY = "rq:scheduler:scheduled_jobs"
@@ -62,7 +62,7 @@ class Time:
 
     def runs(self) -> list[dict[str, Any]]:
         """The jobs that are queued."""
-        jobs = job_state.fetch(
+        jobs = job_view.fetch(
             self.valkey, [job_id.decode() for job_id in self.valkey.lrange("rq:queue:default", 0, -1)]
         )
         assert all(jobs)
@@ -543,7 +543,7 @@ def test_the_process_is_on_time_and_stops_at_once(project: Project, valkey: redi
     with pytest.raises(health.Unhealthy):
         health.check_scheduler(valkey)
     ids = [job_id.decode() for job_id in valkey.lrange("rq:queue:default", 0, -1)]
-    jobs = {job["id"]: job for job in job_state.fetch(valkey, ids) if job}
+    jobs = {job["id"]: job for job in job_view.fetch(valkey, ids) if job}
     later = jobs.pop("later")
     assert 1 <= lateness(later) < 3  # it was meant a second later, and RQ keeps whole seconds
     late = sorted(lateness(job) for job in jobs.values())[: len(jobs) * 9 // 10]  # the first had to wait for the start
@@ -563,7 +563,7 @@ def test_a_schedule_that_is_put_at_run_time_is_on_time_at_once(project: Project,
         process.terminate()
         process.communicate(timeout=5)
     ids = [job_id.decode() for job_id in valkey.lrange("rq:queue:default", 0, -1)]
-    late = sorted(lateness(job) for job in job_state.fetch(valkey, ids) if job)
+    late = sorted(lateness(job) for job in job_view.fetch(valkey, ids) if job)
     assert late[-3] < 0.25
 
 

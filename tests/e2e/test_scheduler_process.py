@@ -17,12 +17,12 @@ import redis
 import rq
 from rq.serializers import JSONSerializer
 
-from app import job_state
-from app.catalog import Catalog
+from app.catalog.catalog import Catalog
 from app.schedules import every, manage
 from app.schedules.lease import LASTS
 from app.schedules.rule import Schedule
 from app.settings import Settings
+from app.views import job_view
 from tests.conftest import ROOT, Project, Server, status, until
 
 QUEUE = "rq:queue:default"
@@ -81,7 +81,7 @@ def put(connection: redis.Redis, name: str, start: datetime, **said: Any) -> Non
 def runs(connection: redis.Redis) -> list[tuple[str, datetime]]:
     """The schedule and the due moment of each queued run, in their order."""
     ids = [job_id.decode() for job_id in connection.lrange(QUEUE, 0, -1)]
-    jobs = job_state.fetch(connection, ids)
+    jobs = job_view.fetch(connection, ids)
     return [(job["schedule"], datetime.fromisoformat(job["scheduled_for"])) for job in jobs if job]
 
 

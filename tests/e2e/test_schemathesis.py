@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
-from app import api_keys
-from app.rq_parts import Job, Queue
+from app.access import api_keys
+from app.api.application import create_app
+from app.rq_adapter.rq_parts import Job, Queue
 from app.serializer import JSON
 from app.settings import Settings
-from app.web import create_app
 from tests.extremes import Extremes
 
 KEYS = {scope: api_keys.new(scope, [scope]) for scope in api_keys.SCOPES}

@@ -10,9 +10,9 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from app import waiting
+from app.api.application import create_app
 from app.settings import Settings
-from app.web import create_app
+from app.views import waiting
 from tests.conftest import RQ_WORKER, Project, until
 
 

@@ -15,9 +15,9 @@ import psutil
 import pytest
 from redis.exceptions import RedisError
 
-from app import circuit
 from app.errors import Unavailable
-from app.redis import MOST_SHARED, connect_api
+from app.redis import circuit
+from app.redis.client import MOST_SHARED, connect_api
 from app.settings import Settings
 from tests.conftest import Project, Server, free_port, until
 
@@ -60,7 +60,7 @@ class Api(NamedTuple):
 def api(tmp_path: Path, server: Server) -> Iterator[Api]:
     server.start()
     project, port = Project(tmp_path / "project", server.url), free_port()
-    process = project.start("-m", "app.server", PORT=str(port), LOG_LEVEL="ERROR")
+    process = project.start("-m", "app.api.server", PORT=str(port), LOG_LEVEL="ERROR")
 
     def answers() -> bool:
         try:
@@ -155,7 +155,7 @@ def test_an_api_that_starts_while_redis_hangs_answers_too(server: Server, tmp_pa
     server.start()
     freeze(server)
     project, port = Project(tmp_path / "project", server.url), free_port()
-    process = project.start("-m", "app.server", PORT=str(port), LOG_LEVEL="ERROR")
+    process = project.start("-m", "app.api.server", PORT=str(port), LOG_LEVEL="ERROR")
     try:
 
         def lives() -> bool:

@@ -23,8 +23,8 @@ from rq.serializers import JSONSerializer
 from rq_scheduler import Scheduler as Stock
 from rq_scheduler.utils import get_next_scheduled_time
 
-from app.redis import connect
-from app.schedules.leftovers import Leftovers
+from app.lifecycle.leftovers import Leftovers
+from app.redis.client import connect
 from app.schedules.rule import Schedule
 from app.settings import Settings
 from tests.conftest import Project, free_port, until

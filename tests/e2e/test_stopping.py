@@ -14,7 +14,7 @@ from rq.command import send_kill_horse_command, send_shutdown_command, send_stop
 from rq.serializers import JSONSerializer
 from rq.suspension import resume, suspend
 
-from app import job_state
+from app.views import job_view
 from tests.conftest import RQ_WORKER, Project, status, until
 
 SOURCE = """
@@ -159,7 +159,7 @@ def test_the_order_of_queues(project: Project, valkey: redis.Redis) -> None:
             for number in range(3):
                 found.enqueue("jobs.demo.add", 1, 2, job_id=f"{name}{number}")
         project.work("a", "b", "--dequeue-strategy", strategy)
-        jobs = [job for job in job_state.fetch(valkey, [f"{q}{n}" for q in "ab" for n in range(3)]) if job]
+        jobs = [job for job in job_view.fetch(valkey, [f"{q}{n}" for q in "ab" for n in range(3)]) if job]
         in_order = sorted(jobs, key=lambda job: job["started_at"])
         assert "".join(job["queue"] for job in in_order) == expected
 
@@ -180,7 +180,7 @@ def test_with_scheduler_and_worker_pool(
         "-m", "rq.cli", "worker-pool", "-w", "app.worker.Worker", "-c", "app.worker_config", "-n", "2", "--burst"
     )
     pool.communicate(timeout=30)
-    jobs = job_state.fetch(valkey, list("0123"))
+    jobs = job_view.fetch(valkey, list("0123"))
     assert len({job["result"] for job in jobs if job}) == 2
 
 
@@ -193,7 +193,7 @@ def test_a_changed_module_replaces_the_horse(
     project.write("naps", SOURCE.replace("return os.getpid()", "return 'changed'"))
     naps(queue, 0)
     until(lambda: status(valkey, "0") == "finished")
-    job = job_state.fetch(valkey, ["0"])[0]
+    job = job_view.fetch(valkey, ["0"])[0]
     assert job
     assert job["result"] == "changed"
     assert worker.horse().pid != first

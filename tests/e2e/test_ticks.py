@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 
 import redis
 
-from app import job_state
-from app.catalog import Catalog
+from app.catalog.catalog import Catalog
 from app.schedules import manage
 from app.schedules.rule import Schedule
 from app.settings import Settings
+from app.views import job_view
 from tests.conftest import Project
 
 SCHEDULES, TICKS = 20, 50
@@ -34,7 +34,7 @@ def test_no_due_moment_is_doubled_or_dropped_whoever_is_killed(project: Project,
             process.kill()
             process.wait()
     ids = [job_id.decode() for job_id in valkey.lrange("rq:queue:default", 0, -1)]
-    runs = Counter((job["schedule"], job["scheduled_for"]) for job in job_state.fetch(valkey, ids) if job)
+    runs = Counter((job["schedule"], job["scheduled_for"]) for job in job_view.fetch(valkey, ids) if job)
     due = [(begin + timedelta(seconds=0.2 * n)).isoformat().replace("+00:00", "Z") for n in range(TICKS)]
     assert runs == Counter((f"s{number}", moment) for number in range(SCHEDULES) for moment in due)
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from app.api.application import create_app
 from app.settings import Settings
-from app.web import create_app
 from tests.conftest import RQ_WORKER, Project, free_port, until
 
 EXAMPLE = """
@@ -81,7 +81,7 @@ def client(tmp_path: Path, valkey: redis.Redis) -> Path:
 def server(project: Project) -> Iterator[str]:
     """The API as it is deployed, and a worker; the API's URL."""
     port = free_port()
-    processes = [project.start("-m", "app.server", PORT=str(port)), project.start(*RQ_WORKER)]
+    processes = [project.start("-m", "app.api.server", PORT=str(port)), project.start(*RQ_WORKER)]
     yield f"http://127.0.0.1:{port}"
     for process in processes:
         process.send_signal(signal.SIGTERM)

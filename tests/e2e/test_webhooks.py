@@ -14,13 +14,14 @@ import pytest
 import redis
 from rq.command import send_stop_job_command
 
-from app import changes, job_state, outcome
-from app.catalog import Catalog, Function
+from app.author.options import Webhook
+from app.catalog.catalog import Catalog, Function
 from app.enqueue import new_job, write
 from app.enqueue.new_job import NewJob
-from app.options import Webhook
+from app.lifecycle import actions, outbox
 from app.serializer import JSON
 from app.settings import Settings
+from app.views import job_view
 from tests.conftest import ROOT, RQ_WORKER, Project, status, until
 from tests.receiver import OTHER_SECRET, SECRET, Received, Receiver
 
@@ -124,8 +125,8 @@ def stop(connection: redis.Redis, job_id: str) -> None:
 
 
 def cancel(connection: redis.Redis, job_id: str) -> None:
-    changes.cancel(connection, job_id)
-    outcome.follow_up(connection)
+    actions.cancel(connection, job_id)
+    outbox.follow_up(connection)
 
 
 def nothing(connection: redis.Redis, job_id: str) -> None: ...
@@ -163,11 +164,11 @@ def test_each_way_of_ending_is_told_once(
         assert message["data"]["error"]["message"]
     delivery = received.headers["webhook-id"]
     until(lambda: status(valkey, delivery) == "finished")
-    [job] = job_state.fetch(valkey, [delivery])
+    [job] = job_view.fetch(valkey, [delivery])
     assert job
     assert (job["result"]["status"], job["result"]["attempt"], job["tags"]) == (204, 1, ["webhook"])
     assert valkey.xlen("jobline:outbox") == 0
-    outcome.follow_up(valkey)
+    outbox.follow_up(valkey)
     assert valkey.llen("rq:queue:webhooks") == 0
     assert len(told(receiver, job_id)) == 1
 
@@ -189,7 +190,7 @@ def test_what_killed_processes_left_behind_the_scheduler_delivers(
     site: Project, valkey: redis.Redis, receiver: Receiver, started: Started
 ) -> None:
     job_id = put(valkey, "value", f"{receiver.base}/ok", queue="nobody-takes")
-    changes.cancel(valkey, job_id)  # and whoever canceled it died here
+    actions.cancel(valkey, job_id)  # and whoever canceled it died here
     assert valkey.xlen("jobline:outbox") == 1
     worker(site, started, "webhooks")
     started.append(site.start("-m", "scheduler"))
@@ -206,10 +207,10 @@ def test_a_failed_delivery_is_retried_and_can_be_replayed(
     until(lambda: is_put_off(valkey, delivery))
     due = valkey.zscore("rq:scheduled:webhooks", delivery) - time.time()
     assert 2 < due < 7
-    job: Any = job_state.fetch(valkey, [delivery])[0]
+    job: Any = job_view.fetch(valkey, [delivery])[0]
     assert (job["attempts"], job["retries_left"]) == (1, 8)
     cancel(valkey, delivery)
-    changes.requeue(valkey, delivery)
+    actions.requeue(valkey, delivery)
     _, second = until(lambda: len(told(receiver, job_id)) == 2 and told(receiver, job_id))
     assert second.headers["webhook-id"] == delivery
     assert second.verified() == first.verified()
@@ -237,7 +238,7 @@ def test_an_answer_that_drips_ends_at_the_timeout_and_is_retried(
     worker(site, started, "webhooks")
     until(lambda: is_put_off(valkey, delivery))
     assert len(told(receiver, job_id)) == 1
-    [job] = job_state.fetch(valkey, [delivery])
+    [job] = job_view.fetch(valkey, [delivery])
     assert job
     assert job["retries_left"] == 8
 
@@ -251,7 +252,7 @@ def test_410_fails_at_once_and_so_does_what_follows(
     until(lambda: valkey.zcard("rq:failed:webhooks") == 2)
     assert len(receiver.received) == 1
     for delivery in valkey.zrange("rq:failed:webhooks", 0, -1):
-        [job] = job_state.fetch(valkey, [delivery.decode()])
+        [job] = job_view.fetch(valkey, [delivery.decode()])
         assert job
         assert "410 Gone" in job["error"]["message"]
 
@@ -319,7 +320,7 @@ def test_ends_are_told_once_whoever_is_killed(
 
     until(all_told, 60)
     ids = [delivery.decode() for delivery in valkey.lrange("rq:queue:webhooks", 0, -1)]
-    messages = [job["args"][1] for job in job_state.fetch(valkey, ids) if job]
+    messages = [job["args"][1] for job in job_view.fetch(valkey, ids) if job]
     ends = Counter(message["data"]["id"] for message in messages)
     assert set(ends) == {job.id for job in made}
     assert set(ends.values()) == {1}

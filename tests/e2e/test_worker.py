@@ -8,9 +8,9 @@ import redis
 import rq
 from rq.serializers import JSONSerializer
 
-from app import job_state
-from app.redis_keys import job_key, queue_key
+from app.redis.keys import job_key, queue_key
 from app.serializer import JSON
+from app.views import job_view
 from tests.conftest import RQ_WORKER, Project, status, until
 
 
@@ -20,7 +20,7 @@ def put(connection: redis.Redis, job_id: str, path: str, *args: object, **kwargs
 
 
 def state(connection: redis.Redis, job_id: str) -> dict[str, object]:
-    job = job_state.fetch(connection, [job_id])[0]
+    job = job_view.fetch(connection, [job_id])[0]
     assert job is not None
     return job
 

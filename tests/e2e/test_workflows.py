@@ -11,10 +11,10 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from app.options import WORKFLOW_EVENTS
+from app.api.application import create_app
+from app.author.options import WORKFLOW_EVENTS
 from app.serializer import JSON
 from app.settings import Settings
-from app.web import create_app
 from app.workflows import store
 from benchmarks import graphs, lab
 from tests.conftest import ROOT, RQ_WORKER, Project, until
@@ -65,7 +65,7 @@ def client(project: Project, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatc
 
 
 def catalog_of(project: Project) -> Any:
-    from app.catalog import Catalog, Function
+    from app.catalog.catalog import Catalog, Function
 
     module: dict[str, Any] = {"__name__": "jobs.flow"}
     exec(SOURCE, module)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from app import Discard, progress
+from app import Discard
+from app.author import progress
 from jobs.exports import dump_csv
 from jobs.imports import load_csv
 

@@ -12,7 +12,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword
 
 from app import Discard
-from app.function_options import options_of
+from app.catalog.function_options import options_of
 from jobs.email import send_message
 
 PASSWORD = "p@ss:word/1"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app import Discard, get_settings
-from app import storage as files
+from app.author import storage as files
 from jobs._database import connected
 from jobs._files import replacing, target
 
@@ -82,7 +82,7 @@ def test_a_link_out_of_it_counts_as_a_link(storage: Path, tmp_path: Path, settin
 
 
 def test_what_is_fetched_has_a_ceiling() -> None:
-    from app.catalog import Catalog
+    from app.catalog.catalog import Catalog
 
     schema = Catalog().get("web.fetch").schema
     assert schema["properties"]["max_bytes"]["maximum"] == 1024**3

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from app import Discard
-from app.function_options import options_of
-from app.outbound import _is_public
+from app.author.outbound import _is_public
+from app.catalog.function_options import options_of
 from jobs.web import fetch
 
 Serve = Callable[..., str]

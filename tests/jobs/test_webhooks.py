@@ -14,11 +14,12 @@ import redis
 import time_machine
 from rq.job import _job_stack
 
-from app import Discard, webhooks
+from app import Discard
 from app.enqueue.new_job import NewJob
 from app.enqueue.write import enqueue
-from app.rq_parts import Job
-from app.webhooks import DeliveryFailed
+from app.rq_adapter.rq_parts import Job
+from app.webhooks import webhook_delivery
+from app.webhooks.webhook_delivery import DeliveryFailed
 from jobs.webhooks import deliver
 from tests.conftest import until
 from tests.receiver import OTHER_SECRET, SECRET, Receiver
@@ -37,8 +38,8 @@ def attempt(fake: redis.Redis) -> Callable[..., Any]:
 
     def make(url: str, job_id: str = "msg_1", secret: str = "", **fields: str) -> Any:
         job = NewJob(
-            webhooks.DELIVER, [url, TOLD], {}, webhooks.QUEUE, 25, 500, 500, id=job_id,
-            extra_fields={webhooks.DELIVERY_SECRET: secret, **fields},
+            webhook_delivery.DELIVER, [url, TOLD], {}, webhook_delivery.QUEUE, 25, 500, 500, id=job_id,
+            extra_fields={webhook_delivery.DELIVERY_SECRET: secret, **fields},
         )  # fmt: skip
         enqueue(fake, [job])
         _job_stack.push(Job.fetch(job_id, connection=fake))
@@ -139,9 +140,9 @@ def test_410_disables_the_url_until_it_is_enabled(
         with pytest.raises(Discard, match=r"410 Gone at .*: DELETE /api/v1/webhooks/disabled"):
             attempt(gone, job_id)
     assert len(receiver.received) == 1
-    assert [one["url"] for one in webhooks.disabled(fake)] == [gone]
+    assert [one["url"] for one in webhook_delivery.disabled(fake)] == [gone]
     assert attempt(f"{receiver.base}/ok", "msg_3")["status"] == 204
-    webhooks.enable(fake, gone)
+    webhook_delivery.enable(fake, gone)
     with pytest.raises(Discard):
         attempt(gone, "msg_4")
     with time_machine.travel(time.time() + 31 * 86_400), pytest.raises(Discard):
@@ -150,8 +151,8 @@ def test_410_disables_the_url_until_it_is_enabled(
 
 
 def test_silence_is_a_failure(attempt: Callable[..., Any], receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert webhooks.SILENCE < webhooks.TIMEOUT <= 30
-    monkeypatch.setattr(webhooks, "SILENCE", 0.1)
+    assert webhook_delivery.SILENCE < webhook_delivery.TIMEOUT <= 30
+    monkeypatch.setattr(webhook_delivery, "SILENCE", 0.1)
     with pytest.raises(DeliveryFailed, match="ReadTimeoutError"):
         attempt(f"{receiver.base}/hang")
 
@@ -225,7 +226,7 @@ def test_a_name_that_leads_to_a_private_address_is_refused_at_every_attempt(
 def test_only_what_follows_a_job_is_delivered(receiver: Receiver, fake: redis.Redis) -> None:
     with pytest.raises(Discard, match="Only what follows a job"):
         deliver(f"{receiver.base}/ok", TOLD)
-    enqueue(fake, [NewJob(webhooks.DELIVER, [receiver.base, TOLD], {}, "webhooks", 25, 500, 500, id="by-hand")])
+    enqueue(fake, [NewJob(webhook_delivery.DELIVER, [receiver.base, TOLD], {}, "webhooks", 25, 500, 500, id="by-hand")])
     _job_stack.push(Job.fetch("by-hand", connection=fake))
     try:
         with pytest.raises(Discard, match="Only what follows a job"):

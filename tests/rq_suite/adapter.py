@@ -6,8 +6,8 @@ from typing import Any
 import rq
 from rq.worker import Worker as Stock
 
-from app.catalog import Catalog
-from app.rq_parts import Job
+from app.catalog.catalog import Catalog
+from app.rq_adapter.rq_parts import Job
 from app.worker import Worker as Jobline
 from app.worker import horse
 

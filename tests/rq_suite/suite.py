@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import redis
 
-from app import embedded
+from app.redis import embedded
 from tests.conftest import ROOT, free_port, until
 
 VERSION = version("rq")

@@ -8,14 +8,14 @@ from typing import Any
 import redis
 from rq.worker import WorkerStatus
 
-from app.catalog import Catalog
+from app.catalog.catalog import Catalog
 from app.enqueue import new_job, write
-from app.redis import moment
+from app.redis.client import moment
+from app.redis.pipelined import Wire
 from app.settings import get_settings
-from app.wire import Wire
 from app.worker import Worker
-from app.worker.claims import KEEP, Claimed, Claims, Finished, Nothing
-from app.worker.keeper import BEAT
+from app.worker.horse_monitor import BEAT
+from app.worker.redis_session import KEEP, Claimed, Claims, Finished, Nothing
 
 CATALOG = Catalog()
 

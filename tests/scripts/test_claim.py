@@ -6,9 +6,9 @@ import pytest
 import redis
 from rq.suspension import suspend
 
-from app import queues, recovery
-from app.options import Limit
-from app.worker.claims import KEEP, Nothing
+from app.author.options import Limit
+from app.lifecycle import queues, recovery
+from app.worker.redis_session import KEEP, Nothing
 from tests.contents import changed, contents
 from tests.invariants import broken
 from tests.scripts.hand import Hand, put

@@ -7,8 +7,8 @@ from datetime import datetime
 import pytest
 import redis
 
-from app.options import JOB_EVENTS, Webhook
-from app.worker.claims import KEEP
+from app.author.options import JOB_EVENTS, Webhook
+from app.worker.redis_session import KEEP
 from tests.contents import changed, contents
 from tests.invariants import broken
 from tests.scripts.hand import Hand, put

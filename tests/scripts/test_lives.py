@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import redis
 
-from app import changes, limits, recovery
+from app import limits
+from app.author.options import Limit
 from app.errors import Invalid
-from app.options import Limit
-from app.recovery import Outcome
-from app.worker.claims import Claimed
+from app.lifecycle import actions, recovery
+from app.lifecycle.recovery import Outcome
+from app.worker.redis_session import Claimed
 from tests.invariants import broken
 from tests.scripts.hand import Hand, put
 
@@ -113,16 +114,16 @@ class World:
 
     def delete(self) -> None:
         job_id = self.any_job()
-        if job_id and changes.change(self.connection, job_id, "delete") == b"ok":
+        if job_id and actions.change(self.connection, job_id, "delete") == b"ok":
             self.jobs.discard(job_id)
 
-    def change(self, action: changes.Action) -> None:
+    def change(self, action: actions.Action) -> None:
         if job_id := self.any_job():
-            changes.change(self.connection, job_id, action)
+            actions.change(self.connection, job_id, action)
 
     def time_passes(self) -> None:
         for queue in QUEUES:
-            changes.move_due(self.connection, queue, datetime.now(UTC) + timedelta(hours=2))
+            actions.move_due(self.connection, queue, datetime.now(UTC) + timedelta(hours=2))
         limits.look(self.connection)
 
     def beat(self) -> None:

@@ -9,12 +9,13 @@ import pytest
 import redis
 from rq.job import Callback, Dependency
 
-from app import job_state, recovery
-from app.catalog import Catalog
-from app.options import JOB_EVENTS, Webhook
-from app.recovery import LOST, Outcome, Sweeper
-from app.rq_parts import Queue, override_catalog
-from app.worker.claims import Claimed
+from app.author.options import JOB_EVENTS, Webhook
+from app.catalog.catalog import Catalog
+from app.lifecycle import recovery
+from app.lifecycle.recovery import LOST, Outcome, Sweeper
+from app.rq_adapter.rq_parts import Queue, override_catalog
+from app.views import job_view
+from app.worker.redis_session import Claimed
 from tests.conftest import status, until
 from tests.invariants import broken
 from tests.receiver import SECRET
@@ -201,7 +202,7 @@ def test_its_end_is_followed_by_what_it_asks_for(
     [job] = Hand(valkey).run()
     recover(valkey, job, outcome)
     following = [job_id.decode() for job_id in valkey.lrange("rq:queue:webhooks", 0, -1)]
-    told = [found["args"][1] for found in job_state.fetch(valkey, following) if found]
+    told = [found["args"][1] for found in job_view.fetch(valkey, following) if found]
     assert [(message["type"], message["data"]["id"]) for message in told] == ([(event, "job")] if event else [])
     if event:
         assert told[0]["data"]["error"]["message"] == "the worker died while it ran this job"

@@ -9,26 +9,28 @@ from typing import Any
 import pytest
 import redis
 
-from app import amend, changes, job, limits, outcome, queues, recovery, scripts
-from app.catalog import Function
+from app import job, limits
+from app.api.application import create_app
+from app.author.options import JOB_EVENTS, Breaker, Limit, Unique, Webhook
+from app.catalog.catalog import Function
 from app.enqueue import new_job, write
 from app.enqueue.idempotency import Receipt
-from app.options import JOB_EVENTS, Breaker, Limit, Unique, Webhook
-from app.quarantine import quarantine
-from app.recovery import Outcome
-from app.redis import moment
-from app.rq_parts import Job
+from app.lifecycle import actions, change_job, outbox, queues, recovery
+from app.lifecycle.empty_queues import EmptyQueues
+from app.lifecycle.leftovers import FORGET, REMOVE
+from app.lifecycle.orphans import Orphans
+from app.lifecycle.quarantine import quarantine
+from app.lifecycle.recovery import Outcome
+from app.redis import scripts
+from app.redis.client import moment
+from app.redis.scripts import Script
+from app.rq_adapter.rq_parts import Job
 from app.schedules.clock import PUT_CLOCK_BACK
-from app.schedules.empty_queues import EmptyQueues
-from app.schedules.leftovers import FORGET, REMOVE
-from app.schedules.orphans import Orphans
-from app.scripts import Script
 from app.settings import get_settings
-from app.sources import Source
 from app.testing import in_process
-from app.web import create_app
-from app.worker.claims import FINISH, FINISH_AND_FOLLOW, Claimed, Nothing
-from app.worker.reporter import PROGRESS
+from app.views.registries import Source
+from app.worker.progress_reporter import PROGRESS
+from app.worker.redis_session import FINISH, FINISH_AND_FOLLOW, Claimed, Nothing
 from app.workflows import store
 from tests.contents import Contents, changed, contents
 from tests.invariants import broken
@@ -89,13 +91,13 @@ def enqueued(client: Resent) -> None:
 @sends("lifecycle/delete")
 def a_queued_job_deleted(client: Resent) -> None:
     put(client, "job")
-    changes.delete(client, "job")
+    actions.delete(client, "job")
 
 
 @sends("lifecycle/delete")
 def a_failed_job_deleted(client: Resent) -> None:
     failed(client)
-    changes.delete(client, "job")
+    actions.delete(client, "job")
 
 
 @sends("lifecycle/empty")
@@ -108,59 +110,59 @@ def a_queue_emptied(client: Resent) -> None:
 @sends("lifecycle/cancel")
 def a_queued_job_canceled(client: Resent) -> None:
     put(client, "job", webhook=HOOK)
-    changes.cancel(client, "job")
+    actions.cancel(client, "job")
 
 
 @sends("lifecycle/cancel")
 def a_scheduled_job_canceled(client: Resent) -> None:
     put(client, "job", at=later())
-    changes.cancel(client, "job")
+    actions.cancel(client, "job")
 
 
 @sends("lifecycle/cancel")
 def a_job_of_a_workflow_canceled(client: Resent) -> None:
     flow = workflow(client)
-    changes.cancel(client, f"{flow}-one")
+    actions.cancel(client, f"{flow}-one")
 
 
 @sends("lifecycle/requeue")
 def a_failed_job_requeued(client: Resent) -> None:
     failed(client)
-    amend.requeue(client, CATALOG, get_settings(), "job", queue="other", timeout=7)
+    change_job.requeue(client, CATALOG, get_settings(), "job", queue="other", timeout=7)
 
 
 @sends("lifecycle/requeue")
 def a_job_of_a_workflow_requeued(client: Resent) -> None:
     flow = workflow(client)
-    changes.cancel(client, f"{flow}-one")
-    changes.requeue(client, f"{flow}-one")
+    actions.cancel(client, f"{flow}-one")
+    actions.requeue(client, f"{flow}-one")
 
 
 @sends("lifecycle/move_due")
 def delayed_jobs_moved(client: Resent) -> None:
     for job_id, at_front in (("job", False), ("front", True)):
         put(client, job_id, at=later(), at_front=at_front, ttl=90)
-    assert changes.move_due(client, "default", later() + timedelta(seconds=2)) == 2
+    assert actions.move_due(client, "default", later() + timedelta(seconds=2)) == 2
 
 
 @sends("lifecycle/change")
 def a_queued_job_put_in_front(client: Resent) -> None:
     put(client, "other")
     put(client, "job")
-    amend.before_start(client, "job", at_front=True)
+    change_job.before_start(client, "job", at_front=True)
 
 
 @sends("lifecycle/change")
 def a_queued_job_put_off(client: Resent) -> None:
     put(client, "job", concurrency=Limit(1, by="queue"))
-    amend.before_start(client, "job", at=later(), queue="other", tags=["red"], timeout=7)
+    change_job.before_start(client, "job", at=later(), queue="other", tags=["red"], timeout=7)
 
 
 @sends("lifecycle/change")
 def a_scheduled_job_changed(client: Resent) -> None:
     put(client, "other")
     put(client, "job", at=later(), ttl=60)
-    amend.before_start(client, "job", at=datetime.now(UTC), queue="other", description="now")
+    change_job.before_start(client, "job", at=datetime.now(UTC), queue="other", description="now")
 
 
 @sends("redis/page")
@@ -191,9 +193,9 @@ def progress_kept(client: Resent) -> None:
 @sends("lifecycle/forget")
 def a_member_whose_key_is_gone(client: Resent) -> None:
     put(client, "job")
-    changes.cancel(client, "job")
+    actions.cancel(client, "job")
     put(client, "gone")
-    changes.cancel(client, "gone")
+    actions.cancel(client, "gone")
     client.delete("rq:job:gone")
     FORGET(client, ["job", "gone"], key="rq:canceled:default", prefix="rq:job:")
 
@@ -239,7 +241,7 @@ def an_end_noted(client: Resent) -> None:
     client.zadd("rq:failed:default", {"job": time.time() + FAILURE_TTL})
     client.expire("rq:job:job", FAILURE_TTL)
     with client.pipeline() as pipeline:
-        outcome.note(pipeline, "job", "finished", datetime.now(UTC))
+        outbox.note(pipeline, "job", "finished", datetime.now(UTC))
         [(words, options)] = pipeline.command_stack
     client.execute_command(*words, **options)
 
@@ -264,7 +266,7 @@ def an_end(client: Resent) -> None:
 @sends("worker/finish")
 def an_end_of_a_job_that_was_requeued(client: Resent) -> None:
     failed(client, result_ttl=-1)
-    changes.requeue(client, "job")
+    actions.requeue(client, "job")
     hand = Hand(client, "v", client=client)
     hand.finish(hand.run()[0], None, ttl=-1)
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from app import changes, recovery
-from app.recovery import Outcome
-from app.worker.claims import Claimed
+from app.lifecycle import actions, recovery
+from app.lifecycle.recovery import Outcome
+from app.worker.redis_session import Claimed
 from tests.contents import changed, contents
 from tests.scripts.hand import Hand, put
 
@@ -29,7 +29,7 @@ def to_its_end(connection: redis.Redis, job: Claimed) -> None:
 
 def out_of_redis(connection: redis.Redis, job: Claimed) -> None:
     recovery.give_back(connection, [job.execution_id])
-    changes.delete(connection, job.id)
+    actions.delete(connection, job.id)
 
 
 def begins(hand: Hand, job: Claimed) -> None:

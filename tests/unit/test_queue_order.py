@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import redis
 
-from app import changes
+from app.lifecycle import actions
 from app.schedules import every
 from app.testing import Jobs, run_jobs
 
@@ -71,7 +71,7 @@ def test_many_that_are_due_come_in_the_order_of_their_times_and_in_parts(jobs: J
     for name, delay in (("late", 3), ("soon", 1), ("later", 4), ("next", 2)):
         put(jobs, name, delay=delay)
     due = START + timedelta(seconds=4)
-    assert [changes.move_due(jobs.redis, "default", due, limit=3) for _ in range(3)] == [3, 1, 0]
+    assert [actions.move_due(jobs.redis, "default", due, limit=3) for _ in range(3)] == [3, 1, 0]
     assert queued(jobs.redis) == ["soon", "next", "late", "later"]
 
 

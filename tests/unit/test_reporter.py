@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import redis
 
-from app import events, job_state, progress
+from app.author import progress
+from app.events import stream
 from app.serializer import JSON
-from app.worker import reporter
-from app.worker.claims import Claimed
-from app.worker.reporter import Reporter
+from app.views import job_view
+from app.worker import progress_reporter
+from app.worker.progress_reporter import Reporter
+from app.worker.redis_session import Claimed
 from tests.conftest import Server, until
 
 
@@ -90,7 +92,7 @@ def test_a_report_that_no_other_follows_is_sent_all_the_same(valkey: redis.Redis
 
 
 def test_no_report_is_missed_whenever_it_comes(valkey: redis.Redis, reporting: Reporter, monkeypatch: Any) -> None:
-    monkeypatch.setattr(reporter, "SEND_EVERY", 0.001)
+    monkeypatch.setattr(progress_reporter, "SEND_EVERY", 0.001)
     for number in range(300):
         reporting.update(number)
         time.sleep(number % 7 / 2000)  # at other moments of the thread
@@ -108,11 +110,11 @@ def test_what_the_job_itself_writes_into_its_meta_stays(valkey: redis.Redis, rep
 
 
 def test_whoever_listens_hears_of_it(valkey: redis.Redis, reporting: Reporter) -> None:
-    valkey.xadd(events.EVENTS, {"ids": ""})
+    valkey.xadd(stream.EVENTS, {"ids": ""})
     reporting.update(1, 2)
     reporting.settle()
-    place, raw = valkey.xrevrange(events.EVENTS, count=1)[0]
-    [event] = events._events(place, raw)
+    place, raw = valkey.xrevrange(stream.EVENTS, count=1)[0]
+    [event] = stream._events(place, raw)
     assert (event.job_id, event.queue, event.status) == ("job", "default", "progress")
     assert event.progress == {"current": 1, "total": 2, "percent": 50.0, "message": None}
 
@@ -178,13 +180,13 @@ def test_no_update_waits_for_a_redis_that_is_away(server: Server, claimed: Claim
     reporting.settle()
     assert time.monotonic() - began < 3
     server.start()
-    until(lambda: (job_state.fetch(server.connection, ["job"])[0] or {})["progress"]["current"] == 9999)
+    until(lambda: (job_view.fetch(server.connection, ["job"])[0] or {})["progress"]["current"] == 9999)
     reporting.close()
     until(lambda: not any(thread.name == "progress" for thread in threading.enumerate()))
 
 
 def test_the_job_s_own_save_of_its_meta_does_not_lose_it(valkey: redis.Redis, reporting: Reporter) -> None:
-    from app.rq_parts import Job
+    from app.rq_adapter.rq_parts import Job
 
     valkey.hset("rq:job:job", "data", JSON.dumps(["jobs.demo.add", None, [], {}]))
     job = Job.fetch("job", connection=valkey)

@@ -14,10 +14,11 @@ import pytest
 import rq
 import time_machine
 
-from app import recovery, retry_after
-from app.catalog import Function
-from app.options import Retry
-from app.rq_parts import Job, Queue, catalog
+from app.author.options import Retry
+from app.catalog.catalog import Function
+from app.lifecycle import recovery
+from app.rq_adapter import retry_after
+from app.rq_adapter.rq_parts import Job, Queue, catalog
 from app.testing import Jobs, run_jobs
 
 START = datetime(2026, 1, 31, 12, 0, 0, 700_000, tzinfo=UTC)

@@ -7,11 +7,11 @@ import fakeredis
 import pytest
 from flask import Flask
 
-from app import api_keys
-from app.catalog import Catalog
+from app.access import api_keys
+from app.api.application import create_app
+from app.catalog.catalog import Catalog
 from app.settings import Settings
 from app.testing import run_jobs
-from app.web import create_app
 from tests.conftest import ROOT
 from tests.contents import contents
 from tests.readme import missing, spans

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from app import api_keys
+from app.access import api_keys
 from app.settings import Settings
 
 

@@ -11,8 +11,8 @@ import time_machine
 from pydantic import ValidationError
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from app import signing
 from app.settings import Settings
+from app.webhooks import signing
 from tests.receiver import OTHER_SECRET, SECRET
 
 BODY = '{"type":"job.finished","data":"ß"}'.encode()

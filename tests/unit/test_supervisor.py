@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app import supervisor
+from app.processes import supervisor
 from app.settings import Settings
 
 URL = "redis://:hunter2@127.0.0.1:6400/0"

@@ -12,7 +12,7 @@ from standardwebhooks import Webhook
 
 from app.testing import BadSignature, Jobs, NotAllowed, run_jobs
 from app.testing.settings import WEBHOOK_SECRET
-from app.webhooks import LADDER
+from app.webhooks.webhook_delivery import LADDER
 from tests.conftest import ROOT
 from tests.receiver import OTHER_SECRET, SECRET, Receiver
 

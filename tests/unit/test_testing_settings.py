@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app import api_keys
-from app.redis import url
-from app.rq_parts import catalog
+from app.access import api_keys
+from app.redis.client import url
+from app.rq_adapter.rq_parts import catalog
 from app.schedules import cron, every
 from app.settings import get_settings
 from app.testing import Jobs, Refused, run_jobs
@@ -37,7 +37,7 @@ SOURCE = """
 import threading
 
 from app import get_settings, storage
-from app.redis import connect
+from app.redis.client import connect
 
 
 def ttl() -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.redis_keys import ended_key, job_key
+from app.redis.keys import ended_key, job_key
 from app.testing import Jobs, run_jobs
 from app.workflows import store
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 import pytest
 import redis
 
-from app import queues
-from app.worker import bells as module
-from app.worker.bells import Bells
-from app.worker.claims import Claimed, Nothing
+from app.lifecycle import queues
+from app.worker import idle_wait as module
+from app.worker.idle_wait import Bells
+from app.worker.redis_session import Claimed, Nothing
 from tests.conftest import until
 from tests.invariants import broken
 from tests.scripts.hand import Hand, put

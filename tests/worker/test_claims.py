@@ -5,8 +5,8 @@ import time
 import pytest
 import redis
 
-from app.redis_keys import LEASES
-from app.worker.claims import Claimed, Claims, Finished, Nothing
+from app.redis.keys import LEASES
+from app.worker.redis_session import Claimed, Claims, Finished, Nothing
 from tests.conftest import Server, until
 from tests.contents import changed, contents
 from tests.invariants import broken

@@ -12,15 +12,16 @@ import pytest
 import redis
 from rq.suspension import suspend
 
-from app import changes, job_state, recovery
-from app.options import Limit
+from app.author.options import Limit
+from app.lifecycle import actions, recovery
 from app.settings import get_settings
 from app.testing import in_process
+from app.views import job_view
 from app.worker import horse as module
-from app.worker import intake
-from app.worker.board import Board, Leaving
-from app.worker.box import Box
+from app.worker import next_job
 from app.worker.horse import Horse, Limits
+from app.worker.prefetched import Box
+from app.worker.shared_status import Board, Leaving
 from tests.conftest import status, until
 from tests.contents import Contents, changed, contents
 from tests.invariants import broken
@@ -60,7 +61,7 @@ def test_a_burst_runs_all_that_there_is(valkey: redis.Redis, stable: Stable) -> 
     assert statuses(valkey, *ids) == ["failed" if number % 7 == 6 else "finished" for number in range(60)]
     assert stable.horse.performed == stable.board.begun == 60
     assert stable.board.running is None
-    jobs = [job for job in job_state.fetch(valkey, ids) if job]
+    jobs = [job for job in job_view.fetch(valkey, ids) if job]
     assert [job["started_at"] for job in jobs] == sorted(job["started_at"] for job in jobs)
     assert {job["attempts"] for job in jobs} == {1}
     assert {job["worker"] for job in jobs} == {"w"}
@@ -70,7 +71,7 @@ def test_results_and_errors_are_kept(valkey: redis.Redis, stable: Stable) -> Non
     put(valkey, "good", result_ttl=100)
     put(valkey, "bad", "demo.fail", failure_ttl=200)
     stable.run()
-    good, bad = job_state.fetch(valkey, ["good", "bad"])
+    good, bad = job_view.fetch(valkey, ["good", "bad"])
     assert good
     assert bad
     assert (good["result"], bad["error"]["type"], bad["error"]["message"]) == (3, "RuntimeError", "no")
@@ -86,7 +87,7 @@ def test_a_result_that_is_too_large_is_a_failure(
     put(valkey, "fits", "demo.add", 50, 49)
     put(valkey, "too-large", "demo.add", 50, 50)
     stable.run()
-    job = job_state.fetch(valkey, ["too-large"])[0]
+    job = job_view.fetch(valkey, ["too-large"])[0]
     assert job
     assert status(valkey, "fits") == "finished"
     assert "the result is 3 bytes, RESULT_LIMIT is 2" in job["error"]["message"]
@@ -129,7 +130,7 @@ def test_it_leaves_when_it_was_idle_for_long(
 def test_it_finishes_its_job_when_it_is_to_stop_and_gives_the_others_back(
     valkey: redis.Redis, stable: Stable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "BATCH_TIME", 1.0)
+    monkeypatch.setattr(next_job, "BATCH_TIME", 1.0)
     ids = [put(valkey, str(number)) for number in range(100)]
     show = stable.board.show
 
@@ -190,7 +191,7 @@ def test_a_timeout_is_raised_in_the_job(valkey: redis.Redis, stable: Stable) -> 
     put(valkey, "job", "demo.sleep", 30, timeout=1)
     put(valkey, "next")
     stable.run()
-    found = job_state.fetch(valkey, ["job"])[0]
+    found = job_view.fetch(valkey, ["job"])[0]
     assert found
     assert found["error"]["type"] == "rq.timeouts.JobTimeoutException"
     assert status(valkey, "next") == "finished"
@@ -220,7 +221,7 @@ def test_a_job_that_is_deleted_while_it_runs_leaves_nothing(valkey: redis.Redis,
 
 def test_a_job_that_was_canceled_before_it_was_claimed_is_not_run(valkey: redis.Redis, stable: Stable) -> None:
     put(valkey, "job")
-    changes.cancel(valkey, "job")
+    actions.cancel(valkey, "job")
     stable.run()
     assert (status(valkey, "job"), stable.horse.performed) == ("canceled", 0)
 
@@ -254,7 +255,7 @@ def test_an_end_that_redis_does_not_take_is_settled_with_the_jobs_own_error(
     put(valkey, "job", "demo.fail")
     stable.hand.worker.handle_job_failure = lambda *_, **__: None  # type: ignore[method-assign]
     stable.run()
-    job = job_state.fetch(valkey, ["job"])[0]
+    job = job_view.fetch(valkey, ["job"])[0]
     assert job
     assert (job["status"], job["error"]["type"], job["error"]["message"]) == ("failed", "RuntimeError", "no")
     assert valkey.zcard("rq:wip:default") == 0
@@ -269,7 +270,7 @@ def test_a_failure_is_retried_as_its_options_say(
 ) -> None:
     put(valkey, "job", "demo.fail", **said)
     stable.run()
-    job = job_state.fetch(valkey, ["job"], history=True)[0]
+    job = job_view.fetch(valkey, ["job"], history=True)[0]
     assert job
     assert job["status"] == status_then
     retried = ["retried"] * len(said.get("retry_waits", []))  # type: ignore[arg-type]

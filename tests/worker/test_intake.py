@@ -10,12 +10,12 @@ import pytest
 import redis
 from rq.worker import DequeueStrategy
 
-from app import recovery
-from app.worker import intake as module
-from app.worker.board import TEXT, Board, Leaving, Running
-from app.worker.box import Box
-from app.worker.claims import Claimed, Nothing
-from app.worker.intake import Intake
+from app.lifecycle import recovery
+from app.worker import next_job as module
+from app.worker.next_job import Intake
+from app.worker.prefetched import Box
+from app.worker.redis_session import Claimed, Nothing
+from app.worker.shared_status import TEXT, Board, Leaving, Running
 from tests.invariants import broken
 from tests.scripts.hand import Hand, put
 

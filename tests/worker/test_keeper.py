@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 import pytest
 import redis
 
-from app import recovery
+from app.lifecycle import recovery
 from app.settings import get_settings
-from app.wake import Wake
-from app.worker import keeper as module
-from app.worker.board import Board, Leaving
-from app.worker.box import Box
-from app.worker.claims import Claimed
-from app.worker.keeper import Keeper
+from app.worker import horse_monitor as module
+from app.worker.horse_monitor import Keeper
+from app.worker.prefetched import Box
+from app.worker.redis_session import Claimed
+from app.worker.shared_status import Board, Leaving
+from app.worker.wake import Wake
 from tests.conftest import status, until
 from tests.contents import changed, contents
 from tests.invariants import broken

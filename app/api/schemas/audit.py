@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from app.api.schemas.system import UNREADABLE, UnreadableId
-from app.fields import Instant, Strict
+from app.catalog.fields import Instant, Strict
 
 
 class AuditQuery(Strict):

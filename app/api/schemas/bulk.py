@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from app.fields import Flag
-from app.selection import Selection
+from app.catalog.fields import Flag
+from app.views.selection import Selection
 
 
 class Bulk(Selection):

@@ -1,6 +1,6 @@
 """Streams of events."""
 
-from app.fields import Strict
+from app.catalog.fields import Strict
 
 
 class EventsQuery(Strict):

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, Field
 
-from app.fields import Instant, Strict
+from app.catalog.fields import Instant, Strict
 
 
 class FailuresQuery(Strict):

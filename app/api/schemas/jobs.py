@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from app.fields import CallOptions, Flag, Id, Instant, NewId, QueueName, RetryBody, Seconds, Strict, Tag, Wait
-from app.options import JobEvent, WorkflowEvent
-from app.selection import Selection
+from app.author.options import JobEvent, WorkflowEvent
+from app.catalog.fields import CallOptions, Flag, Id, Instant, NewId, QueueName, RetryBody, Seconds, Strict, Tag, Wait
+from app.views.selection import Selection
 
 JobStatus = Literal[
     "created", "queued", "deferred", "scheduled", "started", "finished", "failed", "stopped", "canceled"

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from app.api.schemas.system import UNREADABLE, UnreadableName
-from app.fields import QueueName
+from app.catalog.fields import QueueName
 
 
 class Counts(BaseModel):

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from app.api.schemas.jobs import JobStatus
 from app.api.schemas.system import UNREADABLE, UnreadableName
-from app.fields import Strict
+from app.catalog.fields import Strict
 from app.schedules.rule import CatchUp, Overlap, Rule, When
 
 

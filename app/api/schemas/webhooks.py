@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from app.fields import Strict
+from app.catalog.fields import Strict
 
 
 class WebhookQuery(Strict):

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from app.api.schemas.jobs import JobBody, JobError, JobStatus, Webhook
 from app.api.schemas.system import UNREADABLE, UnreadableId
-from app.fields import Flag, NodeName, Strict, WorkflowWebhookBody
+from app.catalog.fields import Flag, NodeName, Strict, WorkflowWebhookBody
 
 
 class NeedBody(Strict):

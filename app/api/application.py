@@ -1,0 +1,136 @@
+"""The web application: the wiring, and nothing else."""
+
+from typing import Any
+
+import redis
+from flask import Flask, Request, Response, redirect
+from flask.json.provider import JSONProvider
+from flask_openapi3 import Info, OpenAPI
+from flask_openapi3_swagger.plugins import RegisterPlugin as SwaggerUI
+
+from app.access import api_keys, proxies
+from app.access.origin import OriginCheck
+from app.api import dashboard, errors, request_json, throttle
+from app.api.auth import authorize, check_scope, requires
+from app.api.context import HARDENING, Answer, Context, asked, context
+from app.api.openapi import SECURITY
+from app.api.routes import audit, failures, functions, jobs, queues, schedules, streams, system, webhooks, workflows
+from app.audit.audit_log import Log
+from app.catalog.catalog import Catalog
+from app.errors import BadRequest, Invalid
+from app.events.stream import Hub
+from app.redis.client import Client, connect_api, connect_blocking, connect_probe
+from app.serializer import JSON
+from app.settings import Settings, get_settings
+from app.views import health, waiting
+from app.views.served import ServedQueues
+
+
+class _Json(JSONProvider):
+    def dumps(self, obj: Any, **_: Any) -> str:
+        return JSON.dumps(obj).decode()
+
+    def loads(self, s: str | bytes, **_: Any) -> Any:
+        return request_json.loads(s.encode() if isinstance(s, str) else s)
+
+
+def create_app(
+    settings: Settings | None = None,
+    connection: redis.Redis | None = None,
+    catalog: Catalog | None = None,
+    has_workers: bool = True,
+) -> Flask:
+    """The application on these settings; `connection` and `catalog` are for tests.
+
+    `has_workers=False`: the caller runs the jobs of all queues itself, and is not warned that nobody does.
+    """
+    settings = settings or get_settings()
+    app = OpenAPI(
+        "app",
+        info=Info(title="Jobline", version="1", description="Python functions, run as jobs over HTTP."),
+        security_schemes=SECURITY,  # type: ignore[arg-type]
+        validation_error_callback=errors.invalid,
+        doc_ui=False,
+        static_folder=None,
+    )
+    app.json = _Json(app)
+    keys = api_keys.parse(settings.api_keys.get_secret_value())
+    client, blocking, probe = (connection,) * 3 if connection else _connections(settings)
+    app.extensions["jobline"] = Context(
+        settings,
+        client,
+        blocking,
+        health.Readiness(probe, settings.queue_names, has_workers),
+        catalog or Catalog(reload=settings.reload),
+        keys,
+        Hub(blocking, settings.event_streams),
+        ServedQueues(client, enabled=has_workers),
+        Log(client, settings.audit_limit),
+    )
+    check = OriginCheck(settings).check
+    app.before_request(lambda: check(asked().method, asked().path, asked().headers))
+    app.before_request(_check_circuit)
+    app.before_request(check_scope)
+    app.before_request(_take_json)
+    errors.install(app)
+    for module in (jobs, failures, workflows, streams, functions, schedules, queues, webhooks, audit, system):
+        app.register_api(module.api)
+    app.register_blueprint(system.pages)
+    app.register_blueprint(SwaggerUI.register(doc_url="/openapi.json"), url_prefix="/docs")
+    app.add_url_rule("/docs", "docs", lambda: redirect("/docs/swagger"))
+    for page in ("docs", "swagger.swagger"):  # here a browser asks for the key that its scripts then send
+        requires("read")(app.view_functions[page])
+    dashboard.mount(app, app.extensions["jobline"].redis, authorize)
+    app.after_request(_finish)
+    if trusted := proxies.parse(settings.trusted_proxies):
+        app.wsgi_app = proxies.ForwardedClient(app.wsgi_app, trusted)  # type: ignore[method-assign]
+    return app
+
+
+def _connections(settings: Settings) -> tuple[redis.Redis, redis.Redis, redis.Redis]:
+    """For short commands, for reads that block, and for the readiness probe."""
+    return connect_api(settings), connect_blocking(settings, waiting.BLOCK), connect_probe(settings)
+
+
+def _check_circuit() -> None:
+    """A request that needs Redis is refused while Redis is known to be silent. Raises Unavailable."""
+    client = context().redis
+    if isinstance(client, Client) and client.circuit and asked().path.startswith(("/api/", "/dashboard/")):
+        client.circuit.check()
+
+
+def _take_json() -> None:
+    """A body is whole, within its limit, and JSON where one is read, or the request ends here: 413, 415 or 400."""
+    request = asked()
+    if request.endpoint and request.method in ("POST", "PUT", "PATCH", "DELETE") and request.path.startswith("/api/"):
+        settings: Settings = context().settings
+        bulk = request.path.endswith(("/jobs/bulk", "/workflows"))
+        request.max_content_length = settings.bulk_body_limit if bulk else settings.body_limit
+        body = request.get_data(cache=True)
+        if _is_cut_off(request, body):
+            raise BadRequest("The connection ended before the whole body came: nothing was done")
+        if body and request.method != "DELETE" and isinstance(request.get_json(), str):
+            # flask-openapi3 would take it for a document, and have it read by rules that are not ours
+            raise Invalid(
+                "The request does not fit its schema", [{"detail": "Input should be an object", "pointer": "#"}]
+            )
+
+
+def _is_cut_off(request: Request, body: bytes) -> bool:
+    """Whether fewer bytes came than were declared.
+
+    For a chunked body the server reports no error, and hands over the part that came. Cut JSON does not parse, so only
+    an empty part could be mistaken for a request without a body.
+    """
+    if request.content_length is not None:
+        return len(body) < request.content_length
+    return not body and request.headers.get("Transfer-Encoding", "").lower() == "chunked"
+
+
+def _finish(response: Response) -> Response:
+    audit.write_down(response)
+    if not isinstance(response, Answer):
+        for name, value in HARDENING:
+            response.headers.setdefault(name, value)
+    throttle.tell(response)
+    return response

@@ -1,0 +1,247 @@
+"""rq-dashboard 0.9 below /dashboard/, made safe. Owns: what is changed in that package, in one process and per app.
+
+What always holds:
+- nothing is unpickled: its Job, Queue and Worker read and write JSON, whatever the caller names;
+- whatever a page shows of a job is text, never markup, and only scripts that carry the request's nonce run;
+- every request is authorized first: scope "read" for GET and HEAD, "admin" for anything else;
+- state changes only by a POST, which comes from the dashboard's own pages (app/access/origin.py sees to that);
+- there is one instance, 0, on the given connection; its URL is not known here;
+- what cannot be read is shown as such, what does not exist is 404.
+"""
+
+import re
+import secrets
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import redis
+import rq
+import rq.registry
+from flask import Flask, Response, g, request
+from jinja2 import BaseLoader, ChoiceLoader, FunctionLoader
+from rq.exceptions import NoSuchJobError
+from rq.results import Result
+from rq.utils import as_text
+from rq_dashboard import web
+from werkzeug.exceptions import BadRequest, Conflict, MethodNotAllowed, NotFound
+
+from app import errors
+from app.lifecycle import actions
+from app.redis.keys import WORKERS
+from app.serializer import JSON
+
+UNREADABLE = "(unreadable)"
+UNREACHABLE = (redis.ConnectionError, redis.TimeoutError)  # never taken for a job that cannot be read
+REGISTRIES = ("queued", "started", "finished", "failed", "deferred", "scheduled", "canceled")
+MOST = {"page": 1_000_000, "per_page": 1_000}
+NAME = web.blueprint.name
+TEMPLATES = Path(web.__file__).parent / "templates"
+HEADERS = {
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",  # "no-referrer" would blank the Origin of the buttons' POST
+}
+POLICY = (  # unsafe-eval: underscore compiles the pages' templates in the browser
+    "default-src 'none'; script-src 'nonce-{nonce}' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; font-src 'self'; connect-src 'self'; object-src 'none'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class _Id(str):
+    """The dashboard decodes ids that RQ 2.12 gives as text."""
+
+    def decode(self, *_: str) -> str:
+        return str(self)
+
+
+def _or(fallback: Callable[["Job"], Any], read: Callable[["Job"], Any]) -> Any:
+    """`read` without its arguments, and what stands in its place when that fails."""
+
+    @wraps(read)
+    def tolerant(self: "Job", *_: Any, **__: Any) -> Any:
+        try:
+            return read(self)
+        except UNREACHABLE:
+            raise
+        except Exception:  # whatever Redis holds
+            return fallback(self)
+
+    return tolerant
+
+
+def _unreadable_result(job: "Job") -> Result:
+    return Result(job.id, Result.Type.SUCCESSFUL, job.connection, id="0-0", return_value=UNREADABLE, serializer=JSON)
+
+
+class Job(rq.job.Job):
+    unreadable = False
+
+    def __init__(self, id: str | None = None, connection: Any = None, serializer: Any = None) -> None:  # noqa: ARG002
+        try:
+            super().__init__(id, connection, JSON)
+        except ValueError as error:
+            raise NoSuchJobError(str(error)) from error
+
+    def refresh(self) -> None:
+        try:
+            super().refresh()
+        except (NoSuchJobError, *UNREACHABLE):
+            raise
+        except Exception:  # whatever Redis holds
+            self.unreadable, self.description = True, UNREADABLE
+
+    latest_result = _or(_unreadable_result, rq.job.Job.latest_result)
+    get_status = _or(lambda _: "unknown", rq.job.Job.get_status)
+    get_meta = _or(lambda _: UNREADABLE, rq.job.Job.get_meta)
+    get_call_string = _or(lambda _: UNREADABLE, rq.job.Job.get_call_string)
+    dependency_ids = property(_or(lambda _: [], lambda self: [_Id(i) for i in rq.job.Job.dependency_ids.fget(self)]))
+
+    def delete(self, *_: Any, **__: Any) -> None:
+        """As the API does: a running job stays."""
+        if self.unreadable:
+            raise Conflict(f"Job {self.id} cannot be read")
+        try:
+            actions.delete(self.connection, self.id)
+        except errors.NotFound as error:
+            raise NoSuchJobError(error.detail) from error
+
+
+class Queue(rq.Queue):
+    job_class = Job
+
+    def __init__(self, name: str = "default", *args: Any, **kwargs: Any) -> None:
+        super().__init__(name, *args, **kwargs | {"serializer": JSON, "job_class": Job})
+
+    @classmethod
+    def all(cls, connection: redis.Redis, *_: Any, **__: Any) -> list[Any]:
+        prefix = cls.redis_queue_namespace_prefix
+        keys = [key.decode(errors="replace") for key in connection.smembers(cls.redis_queues_keys)]
+        return [cls(key.removeprefix(prefix), connection=connection) for key in keys if key.startswith(prefix)]
+
+    def fetch_job(self, job_id: str) -> Job | None:
+        """RQ's own takes a job that is gone out of the queue: looking changes nothing here."""
+        try:
+            job: Any = Job.fetch(job_id, connection=self.connection)
+        except NoSuchJobError:
+            return None
+        return job if job.unreadable or job.origin == self.name else None
+
+    def compact(self) -> None:
+        if self.count:
+            super().compact()
+
+
+class StartedJobRegistry(rq.registry.StartedJobRegistry):
+    @staticmethod
+    def parse_job_id(entry: str | bytes) -> str:
+        return str(as_text(entry)).partition(":")[0]
+
+
+class Worker(rq.Worker):
+    job_class, queue_class = Job, Queue
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs | {"serializer": JSON})
+
+    def _set_connection(self, connection: redis.Redis) -> redis.Redis:
+        """RQ's own raises the time limit of the connection, which is not the dashboard's."""
+        return connection
+
+    @classmethod
+    def all(cls, connection: redis.Redis | None = None, *_: Any, **__: Any) -> list[Any]:
+        assert connection is not None
+        keys = sorted(key.decode(errors="replace") for key in connection.smembers(WORKERS))
+        return [worker for key in keys if (worker := cls.find_by_key(key, connection=connection))]
+
+    @classmethod
+    def find_by_key(cls, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().find_by_key(*args, **kwargs)
+        except UNREACHABLE:
+            raise
+        except Exception:  # whatever Redis holds
+            return None
+
+    def get_current_job(self) -> Any:
+        try:
+            return super().get_current_job()
+        except NoSuchJobError:
+            return None
+
+
+def requeue_job(job_id: str, connection: redis.Redis) -> None:
+    """As the API does. Of all jobs of a queue, those that cannot be requeued are left where they are."""
+    try:
+        actions.requeue(connection, job_id)
+    except (errors.JoblineError, redis.ResponseError):
+        if "job_id" in (request.view_args or {}):
+            raise
+
+
+def _source(name: str) -> str | None:
+    """A template of the dashboard: values are escaped, scripts carry the nonce."""
+    if not name.startswith("rq_dashboard/"):
+        return None
+    source = (TEMPLATES / name).read_text()
+    source = re.sub(r"\$\('<div/>'\)\.text\(([\w.]+)\)\.html\(\)", r"\1", source)  # else escaped twice
+    source = source.replace("<%=", "<%-").replace("<script ", '<script nonce="{{ g.dashboard_nonce }}" ')
+    source = source.replace("'{{ queue.name }}'", "{{ queue.name|tojson }}")  # in a .js file Jinja escapes nothing
+    return source.replace("url_for('static', filename='favicon.ico')", "url_for('rq_dashboard.favicon')")
+
+
+def _check() -> None:
+    args, endpoint = request.view_args or {}, (request.endpoint or "").removeprefix(f"{NAME}.")
+    if request.method in ("GET", "HEAD") and endpoint == "requeue_all":
+        raise MethodNotAllowed(valid_methods=["POST"])
+    if args.get("instance_number", 0) != 0:
+        raise NotFound("There is one instance, 0")
+    if args.get("registry_name", "queued") not in REGISTRIES or args.get("order", "asc") not in ("asc", "dsc"):
+        raise NotFound("No such registry or order")
+    for name, most in MOST.items():
+        number = str(args.get(name, 1))
+        if not re.fullmatch(r"[0-9]{1,9}", number) or not 1 <= int(number) <= most:
+            raise BadRequest(f"{name} is a number from 1 to {most}")
+    if endpoint == "empty_queue" and args["registry_name"] == "started":
+        raise Conflict("A running job cannot be deleted: cancel it first")
+
+
+def _secure(response: Response) -> Response:
+    response.headers.update(HEADERS)
+    response.headers["Content-Security-Policy"] = POLICY.format(nonce=g.get("dashboard_nonce", ""))
+    return response
+
+
+def _or_not_found(view: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(view)
+    def answer(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return view(*args, **kwargs)
+        except NoSuchJobError as error:
+            raise NotFound("No such job") from error
+
+    return answer
+
+
+def mount(app: Flask, connection: redis.Redis, authorize: Callable[[str], None]) -> None:
+    """`authorize(scope)` raises if the caller of the current request lacks the scope "read" or "admin"."""
+
+    def before() -> None:
+        g.dashboard_nonce = secrets.token_urlsafe(16)
+        authorize("read" if request.method in ("GET", "HEAD") else "admin")
+        _check()
+
+    for replacement in (Job, Queue, Worker, StartedJobRegistry, requeue_job):
+        setattr(web, replacement.__name__, replacement)
+    web.config.serializer = JSON
+    app.redis_conn = connection  # type: ignore[attr-defined]
+    app.config["RQ_DASHBOARD_REDIS_URL"] = ("Redis",)  # a text to show
+    loaders: list[BaseLoader] = [FunctionLoader(_source)]
+    app.jinja_loader = ChoiceLoader(loaders + ([app.jinja_loader] if app.jinja_loader else []))
+    app.register_blueprint(web.blueprint, url_prefix="/dashboard")
+    app.before_request_funcs[NAME] = [before]  # in place of the one that connects to the instance in the path
+    app.after_request_funcs.setdefault(NAME, []).append(_secure)
+    for endpoint in [name for name in app.view_functions if name.startswith(f"{NAME}.")]:
+        app.view_functions[endpoint] = _or_not_found(app.view_functions[endpoint])

@@ -1,0 +1,146 @@
+"""/schedules: look, put, delete, pause, resume, trigger, and try a rule out."""
+
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from flask import Response, request
+
+from app.api.auth import requires
+from app.api.context import answer, context, unreadable
+from app.api.disclosure import shown
+from app.api.openapi import blueprint
+from app.api.schemas.jobs import Job
+from app.api.schemas.schedules import Preview, PreviewBody, ScheduleBody, Schedules, SchedulesQuery
+from app.api.schemas.schedules import Schedule as ScheduleAnswer
+from app.api.schemas.system import NamePath
+from app.errors import Invalid
+from app.redis.client import now
+from app.schedules import manage, store
+from app.schedules.rule import NAME, Schedule, When
+from app.schedules.state import State, Unreadable
+from app.serializer import utc
+from app.views import job_view
+
+NEXT_RUNS = 10
+
+api = blueprint("schedules", "schedules", "/api/v1/schedules")
+
+
+@api.get("", responses={200: Schedules})
+@requires("read")
+def list_schedules(query: SchedulesQuery) -> Response:
+    """Schedules by name; entries of scheduler.py that are set aside; and what was found that is not ours to run."""
+    connection = context().redis
+    names = store.names(connection, query.cursor or "", query.limit)
+    found = store.read(connection, names)
+    states = [state for state in found.values() if isinstance(state, State)]
+    bad = [{"name": name, "reason": str(why)} for name, why in found.items() if isinstance(why, Unreadable)]
+    cursor = names[-1] if len(names) == query.limit else None
+    others = {"quarantined": store.quarantined(connection), "rejected": store.rejected(connection), **unreadable(bad)}
+    return answer({"schedules": _as_json(states), "next_cursor": cursor, **others})
+
+
+@api.post("/preview", responses={200: Preview})
+@requires("read")
+def preview(body: PreviewBody) -> Response:
+    """What a rule means, and when it would run next; nothing is kept."""
+    return answer(_preview(body, datetime.now(UTC), None))
+
+
+@api.get("/<string:name>", responses={200: ScheduleAnswer})
+@requires("read")
+def get_schedule(path: NamePath) -> Response:
+    """One schedule, with its next and its last runs."""
+    return _answer(path.name)
+
+
+@api.put("/<string:name>", responses={200: ScheduleAnswer, 201: ScheduleAnswer})
+@requires("admin")
+def put_schedule(path: NamePath, body: ScheduleBody) -> Response:
+    """Make or replace a schedule (201: it is new). 409 for one that scheduler.py declares."""
+    if not NAME.fullmatch(path.name):
+        raise Invalid("The name does not fit", [{"detail": f"a name is {NAME.pattern}", "pointer": "#"}])
+    found = context()
+    schedule = Schedule(name=path.name, **dict(body))
+    new = manage.put(found.redis, found.catalog, found.settings, schedule, now(found.redis), declared=False)
+    return _answer(path.name, 201 if new else 200)
+
+
+@api.delete("/<string:name>", responses={204: None})
+@requires("admin")
+def delete_schedule(path: NamePath) -> Response:
+    """Remove a schedule, and none of its runs. 409 for one that scheduler.py declares."""
+    manage.delete(context().redis, path.name)
+    return Response(status=204)
+
+
+@api.post("/<string:name>/pause", responses={200: ScheduleAnswer})
+@requires("admin")
+def pause(path: NamePath) -> Response:
+    """Run it no more, until it is resumed."""
+    manage.pause(context().redis, path.name)
+    return _answer(path.name)
+
+
+@api.post("/<string:name>/resume", responses={200: ScheduleAnswer})
+@requires("admin")
+def resume(path: NamePath) -> Response:
+    """Go on from now; what was due meanwhile is not run."""
+    manage.resume(context().redis, path.name, now(context().redis))
+    return _answer(path.name)
+
+
+@api.post("/<string:name>/trigger", responses={202: Job})
+@requires("enqueue")
+def trigger(path: NamePath) -> Response:
+    """Run it now, once; its clock goes on as it was."""
+    found = context()
+    job_id = manage.trigger(found.redis, path.name, found.catalog, found.settings, now(found.redis))
+    job = job_view.fetch(found.redis, [job_id])[0]
+    return answer(job and shown(job), 202, Location=f"/api/v1/jobs/{job_id}")
+
+
+def _answer(name: str, status: int = 200) -> Response:
+    return answer(_as_json([store.get(context().redis, name)])[0], status, Location=request.path)
+
+
+def _as_json(states: list[State]) -> list[dict[str, Any]]:
+    now = datetime.now(UTC)
+    open_runs = [run.job_id for state in states for run in state.last_runs if not run.outcome]
+    jobs = zip(open_runs, job_view.fetch(context().redis, open_runs), strict=True)
+    status_of = {job_id: job["status"] if job else "finished" for job_id, job in jobs}
+    return [
+        {
+            **state.schedule.model_dump(mode="json"),
+            **_preview(state.schedule, now, state),
+            "paused": bool(state.paused),
+            "reason": state.broken or state.paused or None,
+            "last_runs": [
+                {
+                    "job_id": run.job_id,
+                    "scheduled_for": utc(datetime.fromtimestamp(run.due, UTC)),
+                    "status": run.outcome or status_of[run.job_id],
+                }
+                for run in state.last_runs
+            ],
+            "counts": {
+                "runs": state.runs, "skips": state.skips, "misses": state.misses, "failures": state.failures,
+            },
+            "declared": state.declared,
+        }
+        for state in states
+    ]  # fmt: skip
+
+
+def _preview(when: When, now: datetime, state: State | None) -> dict[str, Any]:
+    """Of a schedule, from its next due moment on; of a mere rule, from now on."""
+    first = state.first if state else when.first(now)
+    due = state.due if state else when.after(now, first)
+    moments: list[datetime] = []
+    while due and len(moments) < NEXT_RUNS:
+        moments.append(due)
+        due = when.after(due, first)
+    zone = ZoneInfo(when.timezone)
+    next_runs = [{"utc": utc(moment), "local": moment.astimezone(zone).isoformat()} for moment in moments]
+    return {"text": when.text(), "next_runs": next_runs}

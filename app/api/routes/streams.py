@@ -1,0 +1,226 @@
+"""Server-sent events (WHATWG HTML, section 9.2): of a job, of a workflow, of all that happens.
+
+`Last-Event-ID` resumes after that event; where too much time has passed for it, `reset` says so and the state is told
+anew. A comment every HEARTBEAT seconds shows that the line is alive.
+"""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Protocol
+
+import redis
+from flask import Response, g, request
+
+from app.access import api_keys
+from app.api.auth import requires
+from app.api.context import context
+from app.api.openapi import EVENT_STREAM, blueprint
+from app.api.schemas.events import EventsQuery
+from app.api.schemas.jobs import JobPath
+from app.api.schemas.workflows import WorkflowPath
+from app.errors import BadRequest, NotFound, TooManyRequests, Unavailable
+from app.events.stream import Event, Hub, Listener, ShareTaken, TooMany, number
+from app.serializer import JSON, utc
+from app.views import job_view
+from app.workflows import view
+
+HEARTBEAT = 15.0  # seconds
+LOOK_EVERY = 1.0  # seconds between two looks whether the process is about to end
+OVER = (*job_view.ENDED, "deleted")
+FUNCTIONS_KNOWN = 10_000
+
+api = blueprint("events", "events", "/api/v1")
+
+
+class Message(NamedTuple):
+    """One server-sent event; after an `end` there is none."""
+
+    kind: str
+    place: str
+    data: Any
+
+    def __str__(self) -> str:
+        return f"event: {self.kind}\nid: {self.place}\ndata: {JSON.dumps(self.data).decode()}\n\n"
+
+
+class Feed(Protocol):
+    """What is told to one listener."""
+
+    def wanted(self, event: Event) -> bool: ...
+
+    def of(self, event: Event) -> Message | None: ...
+
+    def anew(self, place: str) -> Message | None:
+        """The state as it is."""
+
+
+@api.get("/jobs/<string:job_id>/events", responses={200: EVENT_STREAM, 204: None})
+@requires("read")
+def job_events(path: JobPath) -> Response:
+    """What happens to a job, until its end: events status, progress and end."""
+    feed = JobFeed(context().redis, path.job_id)
+    if feed.state()["status"] == "deleted":
+        raise NotFound(f"No job {path.job_id!r}")
+    return _stream(feed)
+
+
+@api.get("/workflows/<string:workflow_id>/events", responses={200: EVENT_STREAM, 204: None})
+@requires("read")
+def workflow_events(path: WorkflowPath) -> Response:
+    """What happens to the jobs of a workflow, until its end: events job, progress and end."""
+    view.get(context().redis, path.workflow_id)
+    return _stream(WorkflowFeed(context().redis, path.workflow_id))
+
+
+@api.get("/events", responses={200: EVENT_STREAM})
+@requires("read")
+def all_events(query: EventsQuery) -> Response:
+    """What happens to all jobs, or to those of a queue or a function: event job."""
+    return _stream(WholeFeed(context().redis, query.queue, query.function))
+
+
+class JobFeed:
+    """Of one job."""
+
+    def __init__(self, connection: redis.Redis, job_id: str) -> None:
+        self.connection, self.job_id = connection, job_id
+
+    def state(self) -> dict[str, Any]:
+        return job_view.fetch(self.connection, [self.job_id])[0] or {"id": self.job_id, "status": "deleted"}
+
+    def wanted(self, event: Event) -> bool:
+        return event.job_id == self.job_id
+
+    def of(self, event: Event) -> Message:
+        if event.status == "progress":
+            return Message("progress", event.place, event.progress)
+        if event.status in OVER:
+            return Message("end", event.place, self.state())
+        return Message("status", event.place, _brief(event))
+
+    def anew(self, place: str) -> Message:
+        found = self.state()
+        return Message("end" if found["status"] in OVER else "status", place, found)
+
+
+class WorkflowFeed:
+    """Of one workflow and its jobs."""
+
+    def __init__(self, connection: redis.Redis, workflow: str) -> None:
+        self.connection, self.workflow = connection, workflow
+
+    def wanted(self, event: Event) -> bool:
+        return event.job_id == self.workflow or event.job_id.startswith(f"{self.workflow}-")
+
+    def of(self, event: Event) -> Message:
+        if event.status == "progress":
+            return Message("progress", event.place, {**(event.progress or {}), "id": event.job_id})
+        if event.job_id == self.workflow:
+            return self.anew(event.place)
+        return Message("job", event.place, _brief(event))
+
+    def anew(self, place: str) -> Message:
+        found = view.get(self.connection, self.workflow)
+        return Message("workflow" if found["status"] == "running" else "end", place, found)
+
+
+class WholeFeed:
+    """Of all jobs, or of a queue's or a function's."""
+
+    def __init__(self, connection: redis.Redis, queue: str | None, function: str | None) -> None:
+        self.connection, self.queue, self.function = connection, queue, function
+        self._known: dict[str, str | None] = {}
+
+    def wanted(self, event: Event) -> bool:
+        return bool(event.queue) and self.queue in (None, event.queue) and event.status != "progress"
+
+    def of(self, event: Event) -> Message | None:
+        if self.function and self._function_of(event.job_id) != self.function:
+            return None
+        return Message("job", event.place, _brief(event))
+
+    def anew(self, place: str) -> None:  # noqa: ARG002 - a Feed's; there is no state of all jobs
+        return None
+
+    def _function_of(self, job_id: str) -> str | None:
+        if job_id not in self._known:
+            if len(self._known) >= FUNCTIONS_KNOWN:
+                self._known.clear()
+            job = job_view.fetch(self.connection, [job_id])[0]
+            self._known[job_id] = job["function"] if job else None
+        return self._known[job_id]
+
+
+def _stream(feed: Feed) -> Response:
+    """Raises BadRequest; Unavailable: too many are open; TooManyRequests: too many are open with this key."""
+    last, hub = _last_event_id(), context().events
+    share = api_keys.share(hub.most, context().keys)
+    try:
+        listener, place = hub.listen(feed.wanted, g.caller, share)
+    except ShareTaken:
+        detail = f"The key {g.caller!r} has {share} event streams open already, its share of {hub.most}"
+        raise TooManyRequests(detail, retry_after=Unavailable.retry_after) from None
+    except TooMany:
+        raise Unavailable(f"{hub.most} event streams are open already") from None
+    missed = hub.since(last, feed.wanted) if last else None
+    if missed == [] and (now := feed.anew(place)) and now.kind == "end":
+        listener.close()
+        return Response(status=204)  # there is nothing to come: a client that reads this does not come back
+
+    def told() -> Iterator[str]:
+        try:
+            yield "retry: 1000\n\n"
+            for message in _messages(feed, hub, listener, last, place, missed):
+                yield str(message) if message else ": alive\n\n"
+        finally:
+            listener.close()
+
+    return Response(told(), content_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+def _messages(
+    feed: Feed, hub: Hub, listener: Listener, last: str | None, place: str, missed: list[Event] | None
+) -> Iterator[Message | None]:
+    """Up to an `end`; None: nothing has happened for HEARTBEAT seconds."""
+    if last and missed is None:
+        yield Message("reset", place, {"reason": "what has happened since is no longer known"})
+    first = [feed.anew(place)] if missed is None else [feed.of(event) for event in missed]
+    for message in first:
+        if message:
+            yield message
+            if message.kind == "end":
+                return
+    after, heard_at = missed[-1].place if missed else last if missed == [] and last else place, time.monotonic()
+    while not (listener.cut_off or hub.closing()):
+        event = listener.next(LOOK_EVERY)
+        if event and number(event.place) > number(after):
+            message = feed.of(event)
+        elif time.monotonic() - heard_at > HEARTBEAT:
+            state = feed.anew(after)  # a stock worker tells nothing
+            heard_at, message = time.monotonic(), state if state and state.kind == "end" else None
+            if message is None:
+                yield None
+        else:
+            continue
+        if message:
+            yield message
+            heard_at = time.monotonic()
+            if message.kind == "end":
+                return
+
+
+def _last_event_id() -> str | None:
+    """Raises BadRequest."""
+    last = request.headers.get("Last-Event-ID") or None
+    try:
+        if last:
+            number(last)
+    except ValueError:
+        raise BadRequest("The Last-Event-ID is not one of ours") from None
+    return last
+
+
+def _brief(event: Event) -> dict[str, Any]:
+    at = utc(datetime.fromtimestamp(event.milliseconds / 1000, UTC))
+    return {"id": event.job_id, "queue": event.queue, "status": event.status, "at": at}

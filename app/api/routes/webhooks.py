@@ -1,0 +1,26 @@
+"""/webhooks: the URLs that have asked for no more."""
+
+from flask import Response
+
+from app.api.auth import requires
+from app.api.context import answer, context
+from app.api.openapi import blueprint
+from app.api.schemas.webhooks import DisabledWebhooks, WebhookQuery
+from app.webhooks import webhook_delivery
+
+api = blueprint("webhooks", "webhooks", "/api/v1/webhooks")
+
+
+@api.get("/disabled", responses={200: DisabledWebhooks})
+@requires("read")
+def list_disabled() -> Response:
+    """The URLs that have answered 410 Gone in the last 30 days: nothing is delivered there."""
+    return answer({"disabled": webhook_delivery.disabled(context().redis)})
+
+
+@api.delete("/disabled", responses={204: None})
+@requires("admin")
+def enable(query: WebhookQuery) -> Response:
+    """Deliver to this URL again; what failed meanwhile can be requeued."""
+    webhook_delivery.enable(context().redis, query.url)
+    return Response(status=204)

@@ -1,0 +1,74 @@
+"""The API's server, `python -m app.server`: granian, API_PROCESSES processes on one port.
+
+A request has a thread while it lasts: threads are made as they are needed, and end when they are idle. Event streams
+(EVENT_STREAMS) and waiting clients (app/views/waiting.py) have their limits, so that others always find one.
+"""
+
+import gc
+import signal
+import socket
+import threading
+
+from flask import Flask
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces
+from granian.log import LogLevels
+
+from app.api.application import create_app
+from app.log import configure, dict_config
+from app.settings import get_settings
+from app.views import waiting
+
+SHORT = 64  # threads for requests that neither wait nor stream
+KILL_AFTER = 5  # seconds for requests to end
+
+
+def serve(target: str, factory: bool = False) -> None:
+    """The WSGI application that `target` names, or makes; until SIGTERM or SIGINT."""
+    settings = get_settings()
+    threads = settings.event_streams + waiting.MOST + SHORT
+    Granian(
+        target,
+        factory=factory,
+        interface=Interfaces.WSGI,
+        http=HTTPModes.http1,
+        address=settings.host,
+        port=settings.port,
+        workers=settings.api_processes,
+        respawn_failed_workers=True,
+        workers_kill_timeout=KILL_AFTER,
+        blocking_threads=threads,
+        backpressure=threads,
+        log_level=LogLevels(settings.log_level.lower()),
+        log_dictconfig=dict_config(settings),
+    ).serve()
+
+
+def application() -> Flask:
+    """Of one process; its event streams end when the process is told to."""
+    configure(get_settings())
+    app = create_app()
+    app.extensions["jobline"].events.closing = _signaled().is_set
+    app.extensions["jobline"].catalog.refresh()
+    gc.collect()
+    gc.freeze()  # what is there by now stays: looking through it again would hold up every request for a while
+    gc.set_threshold(10_000)
+    return app
+
+
+def _signaled() -> threading.Event:
+    """Set at the first signal that this process gets; granian, which handles them, tells nobody."""
+    signaled, (ours, pythons) = threading.Event(), socket.socketpair()
+    pythons.setblocking(False)
+    signal.set_wakeup_fd(pythons.detach())
+
+    def wait() -> None:
+        ours.recv(1)
+        signaled.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    return signaled
+
+
+if __name__ == "__main__":
+    serve("app.api.server:application", factory=True)

@@ -1,0 +1,152 @@
+"""The audit log: who changed what, on a Redis stream that keeps the last AUDIT_LIMIT entries, about.
+
+No argument of a job and no key is ever in it. It fails no request: an entry that Redis does not take is logged, kept by
+this process, and written once Redis takes it.
+"""
+
+import re
+import threading
+import time
+from collections import deque
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import redis
+import structlog
+
+from app.errors import BadRequest
+from app.redis.errors import may_pass
+from app.redis.keys import AUDIT, STREAM_ID
+from app.serializer import JSON, utc
+
+READ_AT_MOST = 2000  # entries looked at for one page
+BATCH = 200
+MOST_LATE = 10_000  # entries that a process keeps while Redis takes none
+TRY_EVERY = 1.0  # seconds
+
+log = structlog.get_logger("jobline.audit")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One request."""
+
+    actor: str
+    """The name of the API key, or "open" where there are no keys."""
+    action: str
+    """As "jobs.requeue"."""
+    method: str
+    route: str
+    target: str
+    """The id or name in the path, or of what was made; "" if there is none."""
+    status: int
+    address: str
+    details: dict[str, Any] = field(default_factory=dict)
+    """Counts, and which jobs were meant."""
+
+
+class Log:
+    """Where one process writes its entries, in their order."""
+
+    def __init__(self, connection: redis.Redis, keep: int) -> None:
+        self.connection, self.keep = connection, keep
+        self._late: deque[dict[str, Any]] = deque(maxlen=MOST_LATE)
+        self._lock = threading.Lock()
+        """Held by the thread that writes late entries."""
+
+    def record(self, entry: Entry, later: bool = False) -> None:
+        """Write an entry, now or later. Never raises for what Redis says.
+
+        `later`: Redis has just failed this request, whose caller has waited long enough.
+        """
+        fields, reason = {**asdict(entry), "details": JSON.dumps(entry.details)}, "Redis was away"
+        if not (self._late or later):
+            try:
+                self._write(fields)
+            except redis.RedisError as error:
+                reason = type(error).__name__
+                if not may_pass(error):
+                    log.error("not in the audit log", error=reason, **asdict(entry))  # noqa: TRY400 - one line
+                    return
+            else:
+                return
+        log.warning("not in the audit log yet", error=reason, **asdict(entry))
+        self._late.append({**fields, "happened_at": utc(datetime.now(UTC))})
+        if self._lock.acquire(blocking=False):
+            threading.Thread(target=self._write_later, daemon=True).start()
+
+    def _write(self, fields: dict[str, Any]) -> None:
+        self.connection.xadd(AUDIT, fields, maxlen=self.keep, approximate=True)
+
+    def _write_later(self) -> None:
+        """Write late entries in their order, until none is left."""
+        while True:
+            while self._late:
+                try:
+                    self._write(self._late[0])
+                    self._late.popleft()
+                except redis.RedisError:
+                    time.sleep(TRY_EVERY)
+            self._lock.release()
+            if not self._late or not self._lock.acquire(blocking=False):  # one may have come meanwhile
+                return
+
+
+def page(
+    connection: redis.Redis,
+    limit: int,
+    cursor: str | None = None,
+    actor: str | None = None,
+    action: str | None = None,
+    since: datetime | None = None,
+) -> tuple[list[dict[str, Any]], str | None, list[dict[str, str]]]:
+    """Entries, newest first, the cursor of the next page if there may be one, and entries that cannot be read.
+
+    Raises:
+        BadRequest: a cursor that was not given out here.
+    """
+    if cursor is not None and not STREAM_ID.fullmatch(cursor):
+        raise BadRequest("The cursor is not one of ours")
+    oldest = str(max(0, int(since.timestamp() * 1000))) if since else "-"
+    found: list[dict[str, Any]] = []
+    bad: list[dict[str, str]] = []
+    read = 0
+    while True:
+        batch = connection.xrevrange(AUDIT, max=f"({cursor}" if cursor else "+", min=oldest, count=BATCH)
+        for entry_id, fields in batch:
+            cursor = entry_id.decode()
+            try:
+                entry = _as_json(cursor, fields)
+            except (KeyError, ValueError, OverflowError) as error:
+                bad.append({"id": cursor, "reason": f"{type(error).__name__}: {error}"})
+                continue
+            if actor in (None, entry["actor"]) and action in (None, entry["action"]):
+                found.append(entry)
+                if len(found) == limit:
+                    return found, cursor, bad
+        read += len(batch)
+        if len(batch) < BATCH:
+            return found, None, bad
+        if read >= READ_AT_MOST:
+            return found, cursor, bad
+
+
+def _as_json(entry_id: str, fields: dict[bytes, bytes]) -> dict[str, Any]:
+    """Raises KeyError, ValueError: it cannot be read."""
+    said = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in fields.items()}
+    at = datetime.fromtimestamp(int(entry_id.partition("-")[0]) / 1000, UTC)
+    return {
+        "id": entry_id,
+        "at": said.get("happened_at", utc(at)),
+        **{name: said[name] for name in ("actor", "action", "method", "route", "target", "address")},
+        "status": _status(said["status"]),
+        "details": JSON.loads(fields[b"details"]),
+    }
+
+
+def _status(text: str) -> int:
+    """Raises ValueError."""
+    if not re.fullmatch(r"[1-5][0-9]{2}", text):
+        raise ValueError("not the status of a response")
+    return int(text)

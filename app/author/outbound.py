@@ -1,0 +1,135 @@
+"""One HTTP request that cannot reach inside the network: every address is checked, and the checked one is asked."""
+
+import ipaddress
+import socket
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from app.author import network
+from app.author.options import Discard
+from app.settings import get_settings
+from app.webhooks import urls
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse, HTTPConnectionPool
+    from urllib3.util import Url
+
+GLOBAL_IPV6 = ipaddress.ip_network("2000::/3")
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+NOT_PUBLIC = [
+    ipaddress.ip_network(text)
+    for text in (
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+        "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24",
+        "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3", "2001::/23", "2001:db8::/32",
+        "2620:4f:8000::/48", "3fff::/20",
+        "168.63.129.16/32",  # Azure's platform services, which answer on every machine there
+    )
+]  # fmt: skip
+"""The IANA registries of special-purpose addresses: what Python calls global differs between its versions."""
+
+
+def parsed(url: str) -> "Url":
+    """Raises Discard for what is no URL of the web."""
+    try:
+        return urls.parsed(url)
+    except ValueError as error:
+        raise Discard(str(error)) from None
+
+
+def ask(
+    place: "Url",
+    timeout: float,
+    allowed_by: str,
+    method: str = "GET",
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> tuple["HTTPConnectionPool", "BaseHTTPResponse"]:
+    """Ask the address that was checked: its name is not looked up a second time. No redirect is followed.
+
+    `timeout` is seconds to connect, and between two parts of the answer; `allowed_by` is the setting that names hosts
+    which may be private. The body of the answer is not read; whoever asks closes both.
+
+    Raises:
+        Discard: an address of the host is not public, and the host is not allowed by name.
+        OSError, urllib3.exceptions.HTTPError: there is no answer.
+    """
+    if network.stand_in and (taken := network.stand_in.request(place, allowed_by, method, body, headers or {})):
+        return taken
+    import ssl
+
+    from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+    host = (place.host or "").strip("[]")
+    port = place.port or (443 if place.scheme == "https" else 80)
+    addresses = _addresses(host, port, allowed_by)
+    for address in addresses:
+        if place.scheme == "https":
+            pool: HTTPConnectionPool = HTTPSConnectionPool(
+                address, port, ssl_context=ssl.create_default_context(), server_hostname=host, assert_hostname=host
+            )
+        else:
+            pool = HTTPConnectionPool(address, port)
+        try:
+            return pool, pool.urlopen(
+                method,
+                place.request_uri,
+                body=body,
+                headers={"Host": place.netloc or host, "User-Agent": "jobline", **(headers or {})},
+                redirect=False,
+                retries=False,
+                assert_same_host=False,
+                preload_content=False,
+                timeout=timeout,
+            )
+        except (NewConnectionError, ConnectTimeoutError):
+            pool.close()
+            if address == addresses[-1]:
+                raise
+    raise ConnectionError(f"{host} has no address")
+
+
+def plainly_private(url: str, allowed: str) -> bool:
+    """Whether a URL names a private address or localhost, and `allowed` does not; nothing is looked up."""
+    host = parsed(url).host or ""
+    if _is_allowed(host, allowed):
+        return False
+    try:
+        return not _is_public(host.strip("[]"))
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
+
+
+def _is_allowed(host: str, allowed: str) -> bool:
+    return host.lower() in {name.strip().lower() for name in allowed.split(",")}
+
+
+def _addresses(host: str, port: int, allowed_by: str) -> list[str]:
+    """The addresses of a host. Raises Discard if one of them is not public and the host is not allowed by name."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError:
+        raise Discard(f"{host} is no host name") from None
+    addresses = list(dict.fromkeys(str(place[0]) for *_, place in found))
+    if not _is_allowed(host, getattr(get_settings(), allowed_by.lower())) and not all(map(_is_public, addresses)):
+        raise Discard(f"{host} is not on the public network, and not in {allowed_by}")
+    return addresses
+
+
+def _is_public(text: str) -> bool:
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(text.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.teredo:
+            return False
+        inner = address.ipv4_mapped or address.sixtofour
+        if address in NAT64:
+            inner = ipaddress.IPv4Address(address.packed[-4:])
+        if inner is None:
+            return address.is_global and address in GLOBAL_IPV6 and not _is_special(address)
+        address = inner
+    return address.is_global and not _is_special(address)
+
+
+def _is_special(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return any(address in network for network in NOT_PUBLIC)

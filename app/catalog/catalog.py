@@ -1,0 +1,126 @@
+"""Which functions can be run as jobs.
+
+A function is public and defined in a module of `jobs/`; its name is `module.function`. A module that fails to
+import takes no other down: it is kept in `broken` with the reason. A function that cannot be a job, for its options
+or its annotations, takes no other down either: it is kept in `rejected`.
+"""
+
+import importlib
+import logging
+import pkgutil
+import sys
+import threading
+from pathlib import Path
+
+from app.catalog.discovery import Rejected, functions_in
+from app.catalog.function import PACKAGE, Arguments, Function
+from app.errors import Invalid, NotFound
+from app.serializer import text_of
+
+__all__ = ["Arguments", "Catalog", "Function", "Rejected", "name_of"]
+
+OWN = ("webhooks.deliver",)
+"""Functions that only the service itself enqueues."""
+
+log = logging.getLogger(__name__)
+
+
+def name_of(path: str | None) -> str:
+    """A function's name, from what RQ imports."""
+    return (path or "").removeprefix(f"{PACKAGE}.")
+
+
+class Catalog:
+    """The functions of `jobs/`, found anew when a file changed if `reload` is on."""
+
+    def __init__(self, reload: bool = False) -> None:
+        self.reload = reload
+        self.functions: dict[str, Function] = {}
+        self.broken: dict[str, str] = {}
+        self.rejected: dict[str, Rejected] = {}
+        self._lock = threading.Lock()
+        self._seen: dict[Path, int] | None = None
+
+    def refresh(self) -> "Catalog":
+        """Discover at first use, and again after a change in `jobs/`; returns itself.
+
+        The first look takes modules as they are imported already: only a changed file imports them anew.
+        """
+        if self._seen is None or self.reload:
+            with self._lock:
+                seen = _files()
+                if seen != self._seen:
+                    if self._seen is not None:
+                        _forget_modules()
+                    self._discover()
+                    self._seen = seen
+        return self
+
+    def stale(self) -> bool:
+        """Whether `refresh` would find something else."""
+        return self.reload and self._seen is not None and _files() != self._seen
+
+    @property
+    def offered(self) -> dict[str, Function]:
+        """The functions that callers may enqueue."""
+        return {name: function for name, function in self.functions.items() if name not in OWN}
+
+    def get(self, name: str) -> Function:
+        """A function that callers may enqueue. Raises NotFound."""
+        if name in OWN:
+            raise NotFound(f"Function {name!r} is the service's own: no caller enqueues it")
+        return self._find(name)
+
+    def _find(self, name: str) -> Function:
+        function = self.refresh().functions.get(name)
+        if function is None:
+            if name in self.rejected:
+                raise NotFound(f"Function {name!r} is set aside: {self.rejected[name]}")
+            module = name.partition(".")[0]
+            why = f": module {module} does not import" if module in self.broken else ""
+            raise NotFound(f"No function {name!r}{why}")
+        return function
+
+    def wanted(self, name: str, pointer: str) -> Function:
+        """One that a request names. Raises Invalid, with the pointer to the name."""
+        try:
+            return self.get(name)
+        except NotFound as error:
+            raise Invalid(error.detail, [{"detail": error.detail, "pointer": pointer}]) from None
+
+    def by_path(self, path: str) -> Function:
+        """The function that RQ would import as `path`, for a worker. Raises NotFound for one outside the catalogue."""
+        return self._find(name_of(path))
+
+    def _discover(self) -> None:
+        importlib.invalidate_caches()
+        functions: dict[str, Function] = {}
+        broken: dict[str, str] = {}
+        rejected: dict[str, Rejected] = {}
+        for found in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__):
+            if found.name.startswith("_"):
+                continue
+            try:
+                usable, unusable = functions_in(importlib.import_module(f"{PACKAGE}.{found.name}"))
+                functions.update((function.name, function) for function in usable)
+                rejected.update((one.name, one) for one in unusable)
+            except (Exception, SystemExit) as error:  # noqa: BLE001, RUF100 - author's code: anything can go wrong in it
+                broken[text_of(found.name)] = f"{type(error).__name__}: {text_of(error)}"
+                log.exception("module %s of %s/ does not import", found.name, PACKAGE)
+        for one in rejected.values():
+            log.error("function %s is set aside: %s", one.name, one)
+        self.functions, self.broken, self.rejected = functions, broken, rejected
+
+
+def _forget_modules() -> None:
+    """Have all of them imported anew: one may hold on to what it imported from another."""
+    package = sys.modules[PACKAGE]
+    for name in [name for name in sys.modules if name.startswith(f"{PACKAGE}.")]:
+        module, attribute = sys.modules.pop(name), name.removeprefix(f"{PACKAGE}.")
+        if vars(package).get(attribute) is module:  # `from jobs import name` would find it there
+            delattr(package, attribute)
+
+
+def _files() -> dict[Path, int]:
+    folders = importlib.import_module(PACKAGE).__path__
+    return {path: path.stat().st_mtime_ns for folder in folders for path in Path(folder).rglob("*.py")}

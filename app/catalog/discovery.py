@@ -1,0 +1,133 @@
+"""Which functions of a module can be jobs, and why others that look like it cannot.
+
+What an author has written is only looked at with care: an error in it sets aside one function, and no other.
+"""
+
+import inspect
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FunctionType, ModuleType, SimpleNamespace
+from typing import Any
+
+from pydantic.errors import PydanticErrorMixin, PydanticSchemaGenerationError, PydanticUserError
+
+from app.author.options import declared_for
+from app.catalog.function import Function
+from app.catalog.function_options import BadOptions
+from app.serializer import text_of
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A function that is set aside; `file` is relative to the project."""
+
+    name: str
+    file: str
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.reason}"
+
+
+def functions_in(module: ModuleType) -> tuple[list[Function], list[Rejected]]:
+    """The jobs of a module: its public plain functions, but for those that cannot be jobs."""
+    usable: list[Function] = []
+    rejected: list[Rejected] = []
+    public = [name for name in vars(module) if isinstance(name, str) and not name.startswith("_")]
+    for name in sorted(public):
+        value = vars(module)[name]
+        declared = declared_for(value)
+        full_name = f"{module.__name__.partition('.')[2]}.{name}"
+        if type(value) is FunctionType and value.__module__ == module.__name__:
+            function = Function(full_name, value)
+            problems = list(_problems(function))
+            if problems:
+                rejected.append(Rejected(full_name, *_place(module, value), "; ".join(problems)))
+            else:
+                usable.append(function)
+        elif declared and declared.module == module.__name__:
+            place = _relative(module, declared.file), declared.line
+            rejected.append(Rejected(full_name, *place, _no_plain_function(value)))
+    return usable, rejected
+
+
+def _problems(function: Function) -> Iterator[str]:
+    try:
+        function.options  # noqa: B018 - it is kept
+    except BadOptions as error:
+        yield text_of(error)
+    except Exception as error:  # an author's value: anything can go wrong in it
+        yield _what(error)
+    try:
+        function.prepare()
+    except Exception as error:  # an author's annotation
+        yield from _wrong_annotations(function.call) or [_what(error)]
+
+
+def _what(error: Exception) -> str:
+    text = error.message if isinstance(error, PydanticErrorMixin) else text_of(error)
+    return f"{type(error).__name__}: {' '.join(text.split())}"
+
+
+def _wrong_annotations(call: Any) -> list[str]:
+    annotations = dict(getattr(call, "__annotations__", {}))
+    unreadable = [why for name in annotations if (why := _unreadable(name, annotations[name], call))]
+    return unreadable or [why for name in annotations if name != "return" and (why := _no_json_type(name, call))]
+
+
+def _unreadable(name: str, annotation: object, call: Any) -> str:
+    """Why an annotation cannot be evaluated; empty if it can."""
+    alone = SimpleNamespace(__annotations__={name: annotation})
+    try:
+        typing.get_type_hints(alone, call.__globals__, {})
+    except Exception as error:  # an author's code
+        where = "the return value" if name == "return" else f"parameter {name}"
+        why = _what(error)
+        if isinstance(error, NameError):
+            why = f"{text_of(error)} (is it imported under TYPE_CHECKING alone?)"
+        return f"the annotation {text_of(annotation)!r} of {where} cannot be read: {why}"
+    return ""
+
+
+def _no_json_type(name: str, call: Any) -> str:
+    """Why no argument can be made for a parameter; empty if one can."""
+    try:
+        Function("", call).prepare_alone(name)
+    except PydanticSchemaGenerationError:
+        hint = typing.get_type_hints(call)[name]
+        shown = f"{hint.__module__}.{hint.__qualname__}" if isinstance(hint, type) else text_of(hint)
+        advice = "if the function is no job, begin its name with an underscore"
+        return f"parameter {name}: no argument can be made from JSON for {shown}; {advice}"
+    except PydanticUserError as error:
+        if error.code == "typed-dict-version":
+            return f"parameter {name}: on Python 3.11 a TypedDict comes from typing_extensions"
+        return f"parameter {name}: {_what(error)}"
+    except Exception as error:  # an author's type
+        return f"parameter {name}: {_what(error)}"
+    return ""
+
+
+def _no_plain_function(value: object) -> str:
+    if type(value) is FunctionType:
+        return f"it is wrapped by a function of {value.__module__} that does not use functools.wraps"
+    kind = "class" if isinstance(value, type) else type(value).__name__
+    return f"@job is for plain functions, and this is a {kind}"
+
+
+def _place(module: ModuleType, call: FunctionType) -> tuple[str, int]:
+    """File and line of its definition, below its decorators."""
+    try:
+        code = inspect.unwrap(call).__code__
+    except (AttributeError, ValueError):  # what it wraps is no function, or itself
+        code = call.__code__
+    return _relative(module, code.co_filename), code.co_firstlineno
+
+
+def _relative(module: ModuleType, file: str) -> str:
+    depth = module.__name__.count(".") + hasattr(module, "__path__")
+    root = Path(module.__file__ or "").resolve().parents[depth]
+    path = Path(file).resolve()
+    return text_of(path.relative_to(root) if path.is_relative_to(root) else file)

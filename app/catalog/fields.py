@@ -1,0 +1,247 @@
+"""The kinds of values in requests and in schedules: durations, instants, names; checked by pydantic."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+from app.author.durations import DURATION, UNITS, seconds
+from app.author.options import (
+    JOB_EVENTS,
+    RATE,
+    WORKFLOW_EVENTS,
+    Breaker,
+    JobEvent,
+    Limit,
+    Retry,
+    Unique,
+    Webhook,
+    WorkflowEvent,
+)
+from app.catalog import call_keys
+from app.webhooks import signing, urls
+
+RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d")  # its beginning: a bare number is no time
+LONGEST = 10 * 365 * UNITS["d"]
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+"""Instants are within these: in any time zone, and some decades later, they can still be computed with."""
+
+
+def _written(value: object) -> object:
+    if isinstance(value, int | float) or (isinstance(value, str) and not RFC_3339.match(value)):
+        raise ValueError('Input should be a time as RFC 3339 has it, such as "2027-01-01T00:00:00Z"')
+    return value
+
+
+def _aware(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("Input should have a time zone, for example a final Z")
+    if not EARLIEST <= value <= LATEST:
+        raise ValueError("Input should be a time from 1970 to 2200")
+    return value.astimezone(UTC)
+
+
+def _no_bool(value: object) -> object:
+    """Python takes True for 1."""
+    if isinstance(value, bool):
+        raise ValueError("Input should be a number")  # noqa: TRY004 - what pydantic reports
+    return value
+
+
+def _webhook_secret(value: SecretStr) -> SecretStr:
+    if value.get_secret_value() and not signing.parse(value.get_secret_value()):
+        raise ValueError("Input should be a secret, or be left out")
+    return value
+
+
+DurationText = Annotated[str, Field(pattern=f"^{DURATION.pattern}$", description="A duration such as 1h30m")]
+"""What may stand for a number of seconds; in the OpenAPI document alone, for `seconds` takes it before any check."""
+_Seconds = Annotated[int, Field(ge=1, le=LONGEST, description="Seconds")]
+_Keep = Annotated[int, Field(ge=-1, le=LONGEST, description="Seconds; -1: for ever")]
+_Wait = Annotated[float, Field(ge=0, le=LONGEST, allow_inf_nan=False, description="Seconds")]
+_Period = Annotated[float, Field(ge=0.001, le=LONGEST, allow_inf_nan=False, description="Seconds")]
+Flag = Annotated[bool, Field(strict=True)]
+Seconds = Annotated[_Seconds, BeforeValidator(seconds, json_schema_input_type=_Seconds | DurationText)]
+Keep = Annotated[_Keep, BeforeValidator(seconds, json_schema_input_type=_Keep | DurationText)]
+Wait = Annotated[_Wait, BeforeValidator(seconds, json_schema_input_type=_Wait | DurationText)]
+Period = Annotated[_Period, BeforeValidator(seconds, json_schema_input_type=_Period | DurationText)]
+Instant = Annotated[datetime, BeforeValidator(_written), AfterValidator(_aware)]
+Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+OWN_IDS = ("msg_", "schedule-")
+"""Beginnings of ids that the service gives: to deliveries of webhooks, and to what shows a schedule to rq-scheduler."""
+
+
+def _not_own(value: str) -> str:
+    if value.startswith(OWN_IDS):
+        raise ValueError(f"Input should not begin with {' or '.join(OWN_IDS)}: these are the service's own")
+    return value
+
+
+NewId = Annotated[Id, AfterValidator(_not_own)]
+QueueName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+NodeName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+Tag = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+Rate = Annotated[str, Field(pattern=f"^{RATE.pattern}$", examples=["100/m"])]
+Share = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(_no_bool)]
+Factor = Annotated[float, Field(ge=1, le=100), BeforeValidator(_no_bool)]
+Part = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_bool)]
+Retries = Annotated[int, Field(ge=1, le=1000), BeforeValidator(_no_bool)]
+Key = Annotated[str, Field(max_length=call_keys.LONGEST, examples=["{user_id}"])]
+
+
+OLD_NAME: dict[str, Any] = {"deprecated": True}
+"""How the document shows an old name of a field, which is accepted as before."""
+
+
+def _take_over(body: BaseModel, **old_name_of: str) -> None:
+    """Give each field the value that came under its old name. Raises ValueError: they differ."""
+    given = body.model_fields_set
+    for name, old_name in old_name_of.items():
+        old = getattr(body, old_name)
+        if old_name not in given or old is None:
+            continue
+        if name in given and getattr(body, name) != old:
+            alias = type(body).model_fields[old_name].alias or old_name
+            raise ValueError(f"{alias} is the old name of {name}: give {name} alone")
+        setattr(body, name, old)
+
+
+class _Counted(Strict):
+    by: Literal["function", "queue"] = "function"
+    key: Key | None = None
+
+    def as_limit(self) -> Limit:
+        return Limit(**self.model_dump())
+
+
+class RateBody(_Counted):
+    most: Rate
+
+
+class ConcurrencyBody(_Counted):
+    most: Share
+
+
+def as_limit(given: str | int | RateBody | ConcurrencyBody | None) -> Limit | None:
+    """A limit from either of its forms."""
+    return given.as_limit() if isinstance(given, _Counted) else Limit(given) if given else None
+
+
+class BreakerBody(Strict):
+    failures: Share
+    window: Period = 60
+    cool_down: Period = 60
+
+    def as_breaker(self) -> Breaker:
+        return Breaker(self.failures, self.window, self.cool_down)
+
+
+During = Literal["queued", "queued_or_running"]
+
+
+class UniqueBody(Strict):
+    """No second such job while there is one: the function and these arguments are what is the same."""
+
+    by: Annotated[list[str], Field(min_length=1, max_length=32)] | Key | None = Field(
+        None, description='Names of arguments, or a key such as "{user.id}"; all arguments if it is not given'
+    )
+    during: During = Field("queued_or_running", description="A job counts while it waits, or also while it runs")
+    ttl: Period | None = Field(None, description="Then a second one is taken all the same; null: after 30 days")
+    on_conflict: Literal["return", "reject", "replace"] = "return"
+    old_during: During | None = Field(None, alias="while", description="Use `during`", json_schema_extra=OLD_NAME)
+    old_ttl: Period | None = Field(None, alias="for", description="Use `ttl`", json_schema_extra=OLD_NAME)
+
+    @model_validator(mode="after")
+    def _old_names(self) -> "UniqueBody":
+        _take_over(self, during="old_during", ttl="old_ttl")
+        return self
+
+    def as_unique(self) -> Unique:
+        by = tuple(self.by) if isinstance(self.by, list) else self.by
+        return Unique(by, self.during, self.ttl, self.on_conflict)
+
+
+class Backoff(Strict):
+    initial: Wait = 1
+    factor: Factor = 2
+    max_delay: Annotated[Wait, Field(description="No wait is longer")] = 3600
+    jitter: Part = 0.5
+    max: Annotated[Wait | None, Field(description="Use `max_delay`", json_schema_extra=OLD_NAME)] = None
+
+    @model_validator(mode="after")
+    def _old_names(self) -> "Backoff":
+        _take_over(self, max_delay="max")
+        self.max = self.max_delay  # answers go on to show it
+        return self
+
+
+class RetryBody(Strict):
+    """`max` tries more: after exponentially growing waits, or after exactly these `intervals`."""
+
+    max: Retries
+    backoff: Backoff | None = None
+    intervals: Annotated[list[Wait], Field(min_length=1, max_length=1000)] | None = None
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> "RetryBody":
+        if self.backoff and self.intervals:
+            raise ValueError("give backoff or intervals, not both")
+        return self
+
+    def as_retry(self) -> Retry:
+        if self.intervals:
+            last = self.intervals[-1]
+            given = self.intervals[: self.max]
+            return Retry(self.max, intervals=tuple(given + [last] * (self.max - len(given))))
+        backoff = self.backoff or Backoff()
+        return Retry(self.max, backoff.initial, backoff.factor, backoff.max_delay, backoff.jitter)
+
+
+class _Webhook(Strict):
+    url: Annotated[
+        str,
+        Field(max_length=urls.MAX_WEBHOOK_LENGTH, examples=["https://example.com/hook"]),
+        AfterValidator(urls.webhook),
+    ]
+    events: list[JobEvent] | list[WorkflowEvent]
+    secret: Annotated[SecretStr, Field(max_length=1000), AfterValidator(_webhook_secret)] | None = Field(
+        None, description="`whsec_...`; of several, separated by spaces, each signs. It is never shown again."
+    )
+
+    def as_webhook(self) -> Webhook:
+        return Webhook(self.url, tuple(self.events), self.secret.get_secret_value() if self.secret else "")
+
+
+class WebhookBody(_Webhook):
+    """Where the end of the job is told: Standard Webhooks, signed with `secret`, else with the service's own."""
+
+    events: Annotated[list[JobEvent], Field(min_length=1, max_length=len(JOB_EVENTS))] = list(JOB_EVENTS)
+
+
+class WorkflowWebhookBody(_Webhook):
+    """Where the end of the workflow is told, as the end of a job is."""
+
+    events: Annotated[list[WorkflowEvent], Field(min_length=1, max_length=len(WORKFLOW_EVENTS))] = list(WORKFLOW_EVENTS)
+
+
+class CallOptions(Strict):
+    """Options of a job that a request may give and an author declares with `@job`, by the same rules."""
+
+    queue: QueueName | None = None
+    timeout: Seconds | None = None
+    ttl: Seconds | None = None
+    result_ttl: Keep | None = None
+    failure_ttl: Keep | None = None
+    retry: RetryBody | None = None
+    rate_limit: Rate | RateBody | None = Field(None, description="How many such jobs begin in a time")
+    concurrency: Share | ConcurrencyBody | None = Field(None, description="How many such jobs run at once")
+    unique: UniqueBody | None = None
+    webhook: WebhookBody | None = None
+    tags: Annotated[list[Tag], Field(max_length=32)] = Field(default_factory=list)

@@ -1,0 +1,163 @@
+"""Changes to a job that does not run: to its call when it is requeued, to its place and labels before it starts.
+
+Each is one script, so that a worker which claims the job at that moment takes it as it was, or as it is then.
+"""
+
+from datetime import UTC, datetime
+from itertools import chain
+from typing import Any
+
+import orjson
+import redis
+
+from app import limits
+from app.author.options import Retry
+from app.catalog.catalog import Arguments, Catalog, Function
+from app.enqueue import new_job
+from app.enqueue.queue_limit import limit_for, too_many
+from app.errors import Conflict, Invalid, JoblineError, NotFound, WrongState
+from app.lifecycle import actions
+from app.redis.client import moment
+from app.redis.keys import job_key
+from app.redis.scripts import Script
+from app.serializer import JSON
+from app.settings import Settings
+from app.views import job_view
+from app.workflows.results import found_in
+
+CHANGE = Script("lifecycle/change")
+TRIES = 20  # while others change the same job
+
+
+def requeue(
+    connection: redis.Redis,
+    catalog: Catalog,
+    settings: Settings,
+    job_id: str,
+    args: list[Any] | None = None,
+    kwargs: dict[str, Any] | None = None,
+    queue: str | None = None,
+    timeout: int | None = None,
+    retry: Retry | None = None,
+) -> None:
+    """Put a failed, stopped or canceled job back, with what is given in place of what was; `timeout` in seconds.
+
+    Raises:
+        NotFound, Conflict: it is in another state, or there would be too many queues.
+        Invalid: the arguments do not fit its function, or there is no such function any more.
+        TooLarge: the arguments exceed ARGUMENTS_LIMIT.
+    """
+    fields: dict[str, str | bytes | int] = {}
+    if args is not None or kwargs is not None:
+        fields |= _new_call(connection, catalog, settings, job_id, args, kwargs)
+    if timeout is not None:
+        fields["timeout"] = timeout
+    if retry:
+        waits = retry.waits()
+        fields |= {"retries_left": len(waits), "retry_intervals": orjson.dumps(waits)}
+    actions.requeue(connection, job_id, queue or "", fields, limit_for(queue, settings))
+
+
+def _new_call(
+    connection: redis.Redis,
+    catalog: Catalog,
+    settings: Settings,
+    job_id: str,
+    args: list[Any] | None,
+    kwargs: dict[str, Any] | None,
+) -> dict[str, str | bytes | int]:
+    """The fields of RQ's hash that say what is called."""
+    job = job_view.fetch(connection, [job_id])[0]
+    if job is None:
+        raise NotFound(f"No job {job_id!r}")
+    was = (job["args"], job["kwargs"])
+    call = (job["args"] if args is None else args, job["kwargs"] if kwargs is None else kwargs)
+    results = found_in({"args": call[0], "kwargs": call[1]}) if job["workflow"] else ()
+    try:
+        function = catalog.wanted(job["function"] or "", "#")
+        function.check(*call, unknown=[place[1:] for place, _ in results])
+        new_job.check_size(settings, *call)
+    except JoblineError as error:
+        detail = "The arguments do not fit the job"
+        error.concealed = Invalid(detail, [{"detail": "they are not those of its function", "pointer": "#"}])
+        raise
+    fields: dict[str, str | bytes | int] = {"data": new_job.call_data(function.path, *call)}
+    if job["description"] == new_job.call_text(function.path, *was):
+        fields["description"] = new_job.call_text(function.path, *call)
+    held = connection.hget(job_key(job_id), "limits")
+    if held and _declares(function, job["queue"], was, orjson.loads(held)):
+        fields["limits"] = orjson.dumps(limits.declared(function, job["queue"], *call))
+    return fields
+
+
+def _declares(function: Function, queue: str, was: Arguments, held: limits.Held) -> bool:
+    """Whether a job's limits are those of its function, which may depend on the arguments; else they were given."""
+    try:
+        return limits.declared(function, queue, *was) == held
+    except (Invalid, TypeError):  # the function has changed
+        return False
+
+
+def before_start(
+    connection: redis.Redis,
+    job_id: str,
+    queue: str | None = None,
+    queue_limit: int | None = None,
+    at: datetime | None = None,
+    delay: float | None = None,
+    at_front: bool = False,
+    timeout: int | None = None,
+    tags: list[str] | None = None,
+    description: str | None = None,
+) -> None:
+    """Change a job that has not started: where and when it runs, its timeout in seconds, its labels.
+
+    A moment `at` that is past means now; `delay` is seconds from now. A deferred job may change its queue and labels
+    only. `queue_limit`: how many queues there may be with `queue`.
+
+    Raises:
+        NotFound, Conflict: it has started or ended, or is deferred; or there would be too many queues.
+    """
+    fields: dict[str, str | bytes | int] = {}
+    if timeout is not None:
+        fields["timeout"] = timeout
+    if description is not None:
+        fields["description"] = description
+    for _ in range(TRIES):
+        meta = b"" if tags is None else connection.hget(job_key(job_id), "meta") or b""
+        if tags is not None:
+            fields["meta"] = _tagged(meta, tags)
+        outcome = CHANGE(
+            connection,
+            list(chain.from_iterable(fields.items())),
+            id=job_id,
+            now=moment(datetime.now(UTC)),
+            other_queue=queue or "",
+            at="" if at is None else at.timestamp(),
+            delay="" if delay is None else delay,
+            front=int(at_front),
+            changes_timeout=int(timeout is not None),
+            changes_meta=int(tags is not None),
+            old_meta=meta,
+            queue_limit="" if queue_limit is None else queue_limit,
+        )
+        if outcome != b"again":
+            break
+    if outcome is None:
+        raise NotFound(f"No job {job_id!r}")
+    if outcome == b"queues":
+        raise too_many(queue or "", queue_limit)
+    if outcome == b"deferred":
+        raise WrongState(f"Job {job_id}", "deferred", "only its queue, tags and description can be changed")
+    if outcome != b"ok":
+        status = outcome.decode(errors="replace")
+        raise WrongState(f"Job {job_id}", status, "only a job that has not started can be changed")
+
+
+def _tagged(meta: bytes, tags: list[str]) -> bytes:
+    """Raises Conflict: what is there cannot be read."""
+    try:
+        known = JSON.loads(meta) if meta else {}
+        return JSON.dumps({**known, "tags": tags})
+    except (ValueError, TypeError):
+        raise Conflict("The job's meta cannot be read") from None

@@ -1,0 +1,109 @@
+"""Removes what is left in Redis of jobs and workflows that have expired or were deleted: a slow walk, over and over.
+
+RQ never removes the ids of canceled and deferred jobs from their registries, and cleans the others only where a worker
+serves their queue. It forgets the results of a job that it deletes, and who depended on a job that has expired.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+
+import redis
+import structlog
+
+from app.lifecycle import actions
+from app.redis.errors import raise_if_away
+from app.redis.keys import SCHEDULERS, WORKFLOWS, job_key, registry_key, workflow_key
+from app.redis.scripts import Script
+from app.views import listing
+
+BATCH = 250  # keys or members in one step
+REST = 60.0  # seconds between two walks
+DEFERRED_FOR = 60.0  # seconds before a job is canceled for want of what it depends on
+KEPT_OF_JOB = re.compile(
+    rb"rq:results:(?P<results>[^:]+)|rq:job:(?P<parent>[^:]+):dependents|rq:job::(?P<child>[^:]+):dependencies"
+)
+REASON = "what it depends on has expired or was deleted, and had not finished"
+
+FORGET, REMOVE = Script("lifecycle/forget"), Script("lifecycle/remove")
+
+log = structlog.get_logger("jobline.scheduler")
+
+
+class Leftovers:
+    """The walk of one scheduler; `clock` gives seconds since 1970."""
+
+    def __init__(self, connection: redis.Redis, clock: Callable[[], float] = time.time) -> None:
+        self.connection, self.clock = connection, clock
+        self._steps = self.walk()
+        self._rest_until = 0.0
+
+    def look(self) -> None:
+        """One step of the walk, or none while it rests. Raises redis.RedisError; the next walk begins anew."""
+        if time.monotonic() >= self._rest_until and next(self._steps, self) is self:
+            self._steps, self._rest_until = self.walk(), time.monotonic() + REST
+
+    def walk(self) -> Iterator[None]:
+        """All of it, a step at a time."""
+        for queue in listing.queue_names(self.connection):
+            try:
+                yield from self._walk_queue(queue)
+            except redis.ResponseError as error:  # a key of another type
+                raise_if_away([error])
+        yield from self._forget(WORKFLOWS, workflow_key(""))
+        for key in self.connection.smembers(SCHEDULERS):
+            if not self.connection.exists(key):
+                self.connection.srem(SCHEDULERS, key)
+        yield from self._remove_keys()
+
+    def _walk_queue(self, queue: str) -> Iterator[None]:
+        with self.connection.pipeline(transaction=False) as pipeline:
+            for registry in ("finished", "failed"):  # as RQ's maintenance
+                pipeline.zremrangebyscore(registry_key(registry, queue), 0, self.clock())
+            pipeline.execute()
+        yield from self._forget(registry_key("canceled", queue), job_key(""))
+        yield from self._forget(registry_key("deferred", queue), job_key(""))
+        yield from self._cancel_deferred(queue)
+
+    def _forget(self, key: str, prefix: str) -> Iterator[None]:
+        """Take members out of a sorted set whose keys are gone."""
+        for members in self._batches(key):
+            FORGET(self.connection, [member for member, _ in members], key=key, prefix=prefix)
+            yield
+
+    def _cancel_deferred(self, queue: str) -> Iterator[None]:
+        """Cancel jobs that wait for jobs which are all gone: none of these has finished, or they would not wait."""
+        for members in self._batches(registry_key("deferred", queue)):
+            old = [member for member, since in members if since < self.clock() - DEFERRED_FOR]
+            for job_id in self._without_parents(old):
+                if actions.change(self.connection, job_id, "cancel", REASON) == b"ok":
+                    log.warning("a deferred job is canceled", job_id=job_id, reason=REASON)
+            yield
+
+    def _without_parents(self, job_ids: list[bytes]) -> list[str]:
+        """Those that depend on jobs, of which none is there any more."""
+        with self.connection.pipeline(transaction=False) as pipeline:
+            for job_id in job_ids:
+                pipeline.smembers(b"rq:job::" + job_id + b":dependencies")
+            parents = {job_id: found for job_id, found in zip(job_ids, pipeline.execute(), strict=True) if found}
+            for found in parents.values():
+                pipeline.exists(*(b"rq:job:" + parent for parent in found))
+            counts = pipeline.execute()
+        return [job_id.decode(errors="replace") for job_id, count in zip(parents, counts, strict=True) if not count]
+
+    def _remove_keys(self) -> Iterator[None]:
+        """Delete what is kept of jobs that are gone."""
+        cursor = None
+        while cursor != 0:
+            cursor, keys = self.connection.scan(cursor or 0, match="rq:*", count=BATCH)
+            found = [(key, match[match.lastgroup or 0]) for key in keys if (match := KEPT_OF_JOB.fullmatch(key))]
+            if found:
+                REMOVE(self.connection, [word for pair in found for word in pair])
+            yield
+
+    def _batches(self, key: str) -> Iterator[list[tuple[bytes, float]]]:
+        cursor = None
+        while cursor != 0:
+            cursor, members = self.connection.zscan(key, cursor or 0, count=BATCH)
+            if members:
+                yield members

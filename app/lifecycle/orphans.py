@@ -1,0 +1,87 @@
+"""Jobs that say they are queued and are in no list: found by a slow walk over all jobs, and put back.
+
+A queue is first in, first out: only a job older than the head of its queue can be such a one. It is put back when it
+was seen so for a while: a worker may just have taken it.
+"""
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import redis
+import structlog
+from rq.utils import utcparse
+
+from app.redis.keys import job_key, queue_key
+from app.redis.scripts import Script
+
+WALK = 250  # keys in one look
+REST = 60.0  # seconds between two walks
+SEEN_FOR = 15.0  # seconds
+OLDER = timedelta(seconds=10)
+
+PUT_BACK = Script("lifecycle/put_back")
+
+log = structlog.get_logger("jobline.scheduler")
+
+
+class Orphans:
+    """What a scheduler has seen of them."""
+
+    def __init__(self, connection: redis.Redis) -> None:
+        self.connection = connection
+        self._cursor, self._rest_until = 0, 0.0
+        self._seen: dict[str, float] = {}
+
+    def look(self, now: datetime) -> list[str]:
+        """Walk on a little, and put back what has been an orphan for long; their ids."""
+        if time.monotonic() >= self._rest_until:
+            self._cursor, keys = self.connection.scan(self._cursor, match="rq:job:*", count=WALK, _type="hash")
+            for job_id in self._suspects([key.decode(errors="replace").removeprefix("rq:job:") for key in keys], now):
+                self._seen.setdefault(job_id, time.monotonic())
+            if self._cursor == 0:
+                self._rest_until = time.monotonic() + REST
+        ripe = [job_id for job_id, since in self._seen.items() if time.monotonic() - since > SEEN_FOR]
+        return [job_id for job_id in ripe if self._put_back(job_id)]
+
+    def _suspects(self, job_ids: list[str], now: datetime) -> list[str]:
+        queued = [(job_id, queue, at) for job_id, (queue, at) in self._queued(job_ids).items() if now - at > OLDER]
+        heads = self._heads({queue for _, queue, _ in queued})
+        return [job_id for job_id, queue, at in queued if heads[queue] is None or heads[queue] - at > OLDER]
+
+    def _queued(self, job_ids: list[str]) -> dict[str, tuple[str, datetime]]:
+        """Those with status queued: their queue, and since when."""
+        with self.connection.pipeline(transaction=False) as pipeline:
+            for job_id in job_ids:
+                pipeline.hmget(job_key(job_id), "status", "origin", "enqueued_at")
+            answers = pipeline.execute(raise_on_error=False)
+        found = {}
+        for job_id, answer in zip(job_ids, answers, strict=True):
+            if isinstance(answer, list) and answer[0] == b"queued" and answer[1]:
+                found[job_id] = answer[1].decode(errors="replace"), _moment(answer[2])
+        return found
+
+    def _heads(self, queues: set[str]) -> dict[str, Any]:
+        """When the first of each queue was queued; None if there is none."""
+        first = {queue: self.connection.lindex(queue_key(queue), 0) for queue in queues}
+        known = self._queued([head.decode(errors="replace") for head in first.values() if head])
+        return {
+            queue: known.get(head.decode(errors="replace"), (queue, datetime.min.replace(tzinfo=UTC)))[1]
+            if head
+            else None
+            for queue, head in first.items()
+        }
+
+    def _put_back(self, job_id: str) -> bool:
+        del self._seen[job_id]
+        put = PUT_BACK(self.connection, id=job_id)
+        if put:
+            log.warning("a queued job was in no list, and is put back", job_id=job_id)
+        return bool(put)
+
+
+def _moment(text: bytes | None) -> datetime:
+    try:
+        return utcparse(text.decode()) if text else datetime.min.replace(tzinfo=UTC)
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)

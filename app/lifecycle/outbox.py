@@ -1,0 +1,109 @@
+"""What follows the end of a job, exactly once, whoever is killed: an outbox.
+
+The workflow of a job goes on in the very step that ends the job. For its webhook that step puts a copy of the job's
+hash, with the result, into the stream `jobline:outbox`. Whoever comes by
+(the horse that ran the job, whoever canceled or recovered it, the scheduler) makes of an entry the job that follows:
+it is written in the transaction that removes the entry.
+"""
+
+import secrets
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import redis
+import structlog
+from redis.client import Pipeline
+
+from app.enqueue import write
+from app.enqueue.new_job import NewJob
+from app.redis.client import moment
+from app.redis.keys import OUTBOX, job_key
+from app.redis.scripts import Script
+from app.serializer import JSON
+from app.settings import get_settings
+from app.views import job_view
+from app.views.job_view import Raw
+from app.webhooks import webhook_delivery
+from app.workflows import view
+
+BATCH = 50  # entries: each holds a whole job
+
+NOTE_END = Script("lifecycle/note_end")
+
+log = structlog.get_logger("jobline.outcome")
+
+
+def note(
+    pipeline: Pipeline,
+    job_id: str,
+    status: str,
+    ended_at: datetime | None,
+    **result: Any,
+) -> None:
+    """Into a transaction that ends a job, before it removes the hash; nothing if the job asks for nothing.
+
+    `ended_at` is UTC; `result` has the fields of RQ's latest result.
+    """
+    said = {"status": status, "ended_at": moment(ended_at or datetime.now(UTC)), **result}
+    words = [word for pair in said.items() for word in pair]
+    NOTE_END.add_to(pipeline, words, id=job_id, token=secrets.token_hex(8))
+
+
+def follow_up(connection: redis.Redis) -> int:
+    """Do what up to BATCH ends ask for; how many there were. Any number of processes may call it at once.
+
+    Raises:
+        redis.RedisError: what is not done stays in the outbox.
+    """
+    entries = connection.xrange(OUTBOX, count=BATCH)
+    for entry, raw in entries:
+        _settle(connection, entry, _following(entry.decode(), raw))
+    return len(entries)
+
+
+def _settle(connection: redis.Redis, entry: bytes, job: NewJob | None) -> None:
+    if job is None:
+        connection.xdel(OUTBOX, entry)
+        return
+
+    def settle(pipeline: Pipeline) -> None:
+        if pipeline.xrange(OUTBOX, entry, entry):  # else another was faster
+            pipeline.multi()
+            write.add(pipeline, [job])
+            pipeline.xdel(OUTBOX, entry)
+
+    connection.transaction(settle, job_key(job.id))
+
+
+def _following(entry: str, raw: Raw) -> NewJob | None:
+    """The job that follows an end: always the same id for an entry. None for what cannot be read."""
+    try:
+        if b"job_id" not in raw:
+            flow = view.summary(raw[b"workflow"].decode(), raw)
+            return _delivery(entry, raw, "workflow", flow)
+        job = job_view.as_json(raw[b"job_id"].decode(), raw, [(entry, raw)])
+        return _delivery(entry, raw, "job", job)
+    except (KeyError, ValueError, TypeError) as error:
+        log.error("what follows an end cannot be read", entry=entry, reason=f"{type(error).__name__}")  # noqa: TRY400 - it may quote a secret
+        return None
+
+
+def _delivery(entry: str, raw: Raw, kind: str, ended: dict[str, Any]) -> NewJob | None:
+    """The delivery of this end, if its event is wanted."""
+    said: dict[str, Any] = JSON.loads(raw[b"webhook"])
+    settings, ended_id, event = get_settings(), ended["id"], f"{kind}.{ended['status']}"
+    if event not in said["events"]:
+        return None
+    return NewJob(
+        webhook_delivery.DELIVER, [said["url"], webhook_delivery.message(event, ended)], {},
+        queue=webhook_delivery.QUEUE,
+        timeout=webhook_delivery.TIMEOUT,
+        result_ttl=settings.result_ttl,
+        failure_ttl=settings.failure_ttl,
+        id=f"msg_{uuid.uuid5(uuid.NAMESPACE_OID, f'{entry} {ended_id}').hex}",
+        retry_waits=webhook_delivery.waits(),
+        meta={"tags": ["webhook"]},
+        description=f"{event} of {kind} {ended_id}",
+        extra_fields={webhook_delivery.DELIVERY_SECRET: raw.get(webhook_delivery.SECRET.encode(), b"")},
+    )  # fmt: skip

@@ -1,0 +1,58 @@
+"""Where a job goes that cannot be read: RQ's failed registry, with the reason, in a form that RQ can read.
+
+Nothing is lost: what stood under the job's key is kept for FAILURE_TTL under `jobline:unreadable:ID`.
+"""
+
+import zlib
+from base64 import b64encode
+from datetime import UTC, datetime
+
+import redis
+import structlog
+from rq.exceptions import DeserializationError
+
+from app.redis.client import moment
+from app.redis.scripts import Script
+from app.serializer import JSON, Pickled
+from app.settings import get_settings
+
+QUARANTINE = Script("lifecycle/quarantine")
+
+log = structlog.get_logger("jobline.worker")
+
+
+def quarantine(
+    connection: redis.Redis, raw_id: bytes, queue: str, error: Exception, execution_id: str | None = None
+) -> str:
+    """Fail a job for good, and its execution with it; returns the id to find it under: another if it is not UTF-8."""
+    job_id = raw_id.decode(errors="backslashreplace").replace("\\", "_").replace(":", "_")
+    now, settings = datetime.now(UTC), get_settings()
+    reason = f"UnreadableJob: {_why(error)}"
+    fields = {
+        "enqueued_at": moment(now),
+        "origin": queue,
+        "description": f"unreadable job {job_id}",
+        "data": zlib.compress(JSON.dumps(["unreadable", None, [], {}])),
+        "timeout": settings.job_timeout,
+        "failure_ttl": settings.failure_ttl,
+    }
+    QUARANTINE(
+        connection,
+        [word for field in fields.items() for word in field],
+        raw_id=raw_id,
+        id=job_id,
+        queue=queue,
+        execution=execution_id or "",
+        now=moment(now),
+        now_seconds=now.timestamp(),
+        failure_ttl=settings.failure_ttl,
+        reason=b64encode(zlib.compress(reason.encode())),
+    )
+    log.error("unreadable job set aside", job_id=job_id, queue=queue, reason=reason)
+    return job_id
+
+
+def _why(error: Exception) -> str:
+    """RQ's DeserializationError says nothing itself: its cause does."""
+    cause = error.__cause__ if isinstance(error, DeserializationError) else error
+    return str(cause) if isinstance(cause, Pickled) else f"{type(cause).__name__}: {cause}"

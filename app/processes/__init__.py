@@ -1,0 +1,1 @@
+"""All processes together on one machine."""

@@ -1,0 +1,130 @@
+"""The connection to Redis."""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, TypeVar
+
+import redis
+from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.retry import Retry
+
+from app.redis import embedded
+from app.redis.circuit import Circuit
+from app.redis.keys import CLOCK, CLOCK_JUMP_SECONDS
+from app.redis.pipelined import Wires
+from app.redis.pools import Pool, WaitingPool
+from app.settings import Settings
+
+Thing = TypeVar("Thing")
+
+DEFAULT_URL = "redis://127.0.0.1:6379/0"
+MOST_SHARED, MOST_WAITING = 50, 10_000  # connections
+SOCKET_TIMEOUT = 5.0  # seconds; of the API it is REDIS_TIMEOUT
+PROBE_TIMEOUT = 0.8  # seconds
+
+
+def url(settings: Settings) -> str:
+    """REDIS_URL, else the embedded server that runs on this DATA_DIR, else the local default."""
+    if settings.redis_url:
+        return settings.redis_url.get_secret_value()
+    return embedded.url(settings.data_dir) or DEFAULT_URL
+
+
+class Client(redis.Redis):
+    """redis-py's client, with wires for scripts: they take a third of the time that the client's own way takes."""
+
+    wires: Wires
+    circuit: Circuit | None = None
+    """Of a client that is not patient."""
+
+
+def connect(settings: Settings) -> Client:
+    """A client for workers, the scheduler and commands: patient, for no caller waits.
+
+    Its connections are shared, and waited for. Each is opened when it is needed, and closed when it is not.
+    """
+    options = _options(SOCKET_TIMEOUT, SOCKET_TIMEOUT) | {"retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), 2)}
+    few = WaitingPool.from_url(url(settings), max_connections=MOST_SHARED, timeout=SOCKET_TIMEOUT, **options)
+    client = Client.from_pool(few)
+    many = Pool.from_url(url(settings), max_connections=MOST_WAITING, **options)
+    client.wires = Wires(redis.Redis.from_pool(many), MOST_SHARED, SOCKET_TIMEOUT)
+    return client
+
+
+def connect_api(settings: Settings) -> Client:
+    """The same for the API: it gives up after REDIS_TIMEOUT seconds, and has a circuit."""
+
+    def silent() -> bool:
+        return client.circuit is not None and client.circuit.is_open()
+
+    timeout = settings.redis_timeout
+    options = _options(timeout, timeout)
+    few = WaitingPool.from_url(url(settings), silent=silent, max_connections=MOST_SHARED, timeout=timeout, **options)
+    client = Client.from_pool(few)
+    many = Pool.from_url(url(settings), max_connections=MOST_SHARED, **options)
+    client.wires = wires = Wires(redis.Redis.from_pool(many), MOST_SHARED, timeout, timeout, silent)
+    client.circuit = Circuit(
+        connect_probe(settings).ping,
+        in_use=lambda: few.in_use + wires.in_use,
+        answered_at=lambda: max(few.answered_at, wires.answered_at),
+        timeout=timeout,
+    )
+    return client
+
+
+def connect_blocking(settings: Settings, seconds: float) -> redis.Redis:
+    """A client of the API for reads that block for up to so many seconds; nobody waits for a connection."""
+    options = _options(settings.redis_timeout + seconds, settings.redis_timeout)
+    return redis.Redis.from_pool(Pool.from_url(url(settings), max_connections=MOST_WAITING, **options))
+
+
+def connect_probe(settings: Settings) -> redis.Redis:
+    """A client that asks whether Redis answers: it waits for a second at most, and tries once."""
+    timeout = min(PROBE_TIMEOUT, settings.redis_timeout)
+    options = _options(timeout, timeout) | {"retry": Retry(NoBackoff(), 0)}
+    return redis.Redis.from_pool(WaitingPool.from_url(url(settings), max_connections=4, timeout=0.2, **options))
+
+
+def _options(socket_timeout: float, connect_timeout: float) -> dict[str, Any]:
+    """A connection that Redis has closed is opened again once; what was not answered in time is not tried again."""
+    return {
+        "socket_timeout": socket_timeout,
+        "socket_connect_timeout": connect_timeout,
+        "retry": Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+        "health_check_interval": 30,
+    }
+
+
+def batches(things: Iterable[Thing], size: int) -> Iterator[list[Thing]]:
+    """So many at a time, that Redis serves others between them."""
+    left = iter(things)
+    while batch := list(islice(left, size)):
+        yield batch
+
+
+def seconds_now(connection: redis.Redis) -> float:
+    """Seconds since 1970 by the clock of Redis, by which all due times go: those of other machines may differ."""
+    seconds, microseconds = connection.time()
+    return float(seconds) + float(microseconds) / 1e6
+
+
+def now(connection: redis.Redis) -> datetime:
+    """The same as a moment in UTC, from which a delay counts.
+
+    If the clock was put back and the scheduler has not seen it yet, the scheduler will take from all due times as much
+    as the clock is behind the time that was noted. Until then a delay counts from a little after that time.
+    """
+    with connection.pipeline(transaction=False) as pipeline:
+        pipeline.time()
+        pipeline.get(CLOCK)
+        (seconds, microseconds), noted = pipeline.execute()
+    found = float(seconds) + float(microseconds) / 1e6
+    if noted and float(noted) > found + CLOCK_JUMP_SECONDS:
+        found = float(noted) + CLOCK_JUMP_SECONDS
+    return datetime.fromtimestamp(found, UTC)
+
+
+def moment(at: datetime) -> str:
+    """As rq.utils.utcformat (RQ 2.12), in a fraction of its time; `at` is UTC."""
+    return at.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"

@@ -1,0 +1,179 @@
+"""Lua scripts, declared by the comment they begin with, and called by the names of their arguments.
+
+    -- Cancel a job that has not started. Returns ...
+    -- args: id now reason?
+    -- rest: fields
+    -- uses: redis/job lifecycle/outbox
+
+`args` are locals of the script, in this order; one with a question mark may be left out, and is '' then. `rest` is what
+may follow them: in Lua the local FIELDS is the index in ARGV at which it begins. `uses` names libraries, which may use
+others; a script gets those of their functions that it mentions, for Lua makes each of them anew at each call. Likewise
+the keys and numbers of app/redis/keys.py, which have the same names in Lua. Constants of its own are given to `Script`.
+"""
+
+import hashlib
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, cached_property
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.client import Pipeline
+from redis.commands.core import Script as RedisScript
+
+from app.redis import keys
+from app.redis.client import Client
+from app.redis.pipelined import pack
+
+FOLDER = Path(__file__).parent.parent
+HEADER = re.compile(r"^-- (args|rest|uses):(.*)$", re.MULTILINE)
+COMMENT = re.compile(r"^--.*\n| *-- .*", re.MULTILINE)
+STATEMENT = re.compile(r"^(?=[a-z](?!nd\b))", re.MULTILINE)
+DEFINES = re.compile(r"local (?:function )?(\w+(?:, \w+)*)")
+NAME = re.compile(r"[A-Za-z_]\w*")
+PARAMETER = re.compile("\x00(\\w+)\x00")
+
+Constant = str | int | Sequence[str] | Mapping[str, int]
+
+
+class Script:
+    """A script of app/NAME.lua; `also` are libraries that it uses here beside its own."""
+
+    def __init__(self, name: str, also: Sequence[str] = (), **constants: Constant) -> None:
+        self.name, self._also, self._constants = name, also, constants
+        header = _header(name)
+        words = header.get("args", "").split()
+        self.args = tuple(word.rstrip("?") for word in words)
+        self._required = {word for word in words if not word.endswith("?")}
+        self._rest = header.get("rest", "")
+        self._known: RedisScript | None = None
+
+    @cached_property
+    def text(self) -> str:
+        """All of it, as Redis gets it."""
+        libraries: dict[str, None] = {}
+        for library in (*self._also, *_uses(self.name)):
+            _collect(library, libraries)
+        body = _read(self.name)
+        parts = _needed([part for name in libraries for part in _parts(_read(name))], body)
+        hidden = {*self.args, self._rest.upper()} & {name for part in parts for name in _defined_by(part)}
+        if hidden:
+            raise ValueError(f"{self.name}: an argument has the name of a function: {', '.join(sorted(hidden))}")
+        return "\n".join([*self._declarations(set(NAME.findall("\n".join((*parts, body))))), *parts, body])
+
+    def _declarations(self, mentioned: set[str]) -> Iterator[str]:
+        for name, value in vars(keys).items():
+            if name in mentioned and (name in keys.DECLARED or isinstance(value, int)):
+                yield _lua_function(value) if callable(value) else f"local {name} = {_lua(value)}"
+        for name, value in self._constants.items():
+            yield f"local {name} = {_lua(value)}"
+        if self.args:
+            yield f"local {', '.join(self.args)} = {', '.join(f'ARGV[{n + 1}]' for n in range(len(self.args)))}"
+        if self._rest:
+            yield f"local {self._rest.upper()} = {len(self.args) + 1}"
+
+    @cached_property
+    def sha(self) -> str:
+        return hashlib.sha1(self.text.encode()).hexdigest()  # noqa: S324 - Redis's name for it
+
+    def words(self, rest: Sequence[Any] = (), **args: Any) -> list[Any]:
+        """ARGV. Raises TypeError: an argument is missing or unknown."""
+        if not (self._required <= args.keys() <= set(self.args)) or (rest and not self._rest):
+            raise TypeError(f"{self.name} takes {', '.join(self.args)}; got {', '.join(args)}")
+        return [*(args.get(name, "") for name in self.args), *rest]
+
+    def __call__(self, connection: redis.Redis | Pipeline, rest: Sequence[Any] = (), **args: Any) -> Any:
+        """Run it, or add it to a pipeline that is no transaction; what it returns."""
+        words = self.words(rest, **args)
+        if isinstance(connection, Client):
+            try:
+                return connection.wires.ask(self.packed(words))
+            except redis.ConnectionError:
+                pass  # Redis does not know the script, or is away: the client's own way knows what to do
+        if self._known is None:
+            self._known = connection.register_script(self.text)
+        return self._known((), words, connection)
+
+    def add_to(self, pipeline: Pipeline, rest: Sequence[Any] = (), **args: Any) -> None:
+        """Into a transaction: by its text, for one that Redis has forgotten would let the other commands hold."""
+        pipeline.eval(self.text, 0, *self.words(rest, **args))
+
+    def packed(self, words: Sequence[Any]) -> bytes:
+        """The command in the protocol's form, for a connection that has loaded the script."""
+        return pack("EVALSHA", self.sha, 0, *words)
+
+
+def names() -> list[str]:
+    """Of all scripts, without libraries."""
+    files = (str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.rglob("*.lua"))
+    return sorted(name for name in files if "args" in _header(name))
+
+
+@cache
+def _read(name: str) -> str:
+    """A script without its comments."""
+    return COMMENT.sub("", _source(name))
+
+
+@cache
+def _source(name: str) -> str:
+    return (FOLDER / f"{name}.lua").read_text()
+
+
+@cache
+def _header(name: str) -> dict[str, str]:
+    comment = takewhile(lambda line: line.startswith("--"), _source(name).splitlines())
+    return {word: value.strip().partition(" (")[0] for word, value in HEADER.findall("\n".join(comment))}
+
+
+def _uses(name: str) -> list[str]:
+    return _header(name).get("uses", "").split()
+
+
+def _collect(name: str, libraries: dict[str, None]) -> None:
+    """A library after those that it uses itself."""
+    for library in _uses(name):
+        _collect(library, libraries)
+    libraries[name] = None
+
+
+def _parts(library: str) -> list[str]:
+    """The statements of a library: each begins at the margin, and what closes it stands there too."""
+    return [part for part in STATEMENT.split(library) if part.strip()]
+
+
+def _defined_by(part: str) -> set[str]:
+    found = DEFINES.match(part)
+    return set(NAME.findall(found[1])) if found else set()
+
+
+def _needed(parts: list[str], body: str) -> list[str]:
+    """Those that define what the script, or another one of them, mentions; and all that define nothing local."""
+    names = [_defined_by(part) for part in parts]
+    needed = {n for n, defined in enumerate(names) if not defined}
+    mentioned = set(NAME.findall(body)).union(*(NAME.findall(parts[n]) for n in needed))
+    while more := {n for n, defined in enumerate(names) if n not in needed and defined & mentioned}:
+        needed |= more
+        mentioned.update(*(NAME.findall(parts[n]) for n in more))
+    return [parts[n] for n in sorted(needed)]
+
+
+def _lua_function(function: Any) -> str:
+    """A key function in Lua."""
+    parameters = list(inspect.signature(function).parameters)
+    parts = PARAMETER.split(function(*(f"\x00{name}\x00" for name in parameters)))
+    pieces = [part if n % 2 else f"'{part}'" for n, part in enumerate(parts) if part]
+    return f"local function {function.__name__}({', '.join(parameters)}) return {' .. '.join(pieces)} end"
+
+
+def _lua(value: Constant) -> str:
+    if isinstance(value, str):
+        return f"'{value}'"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{name} = {number}" for name, number in value.items()) + " }"
+    return "{ " + ", ".join(f"'{word}'" for word in value) + " }"

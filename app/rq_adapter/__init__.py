@@ -1,0 +1,1 @@
+"""RQ's Job and Queue on JSON and the catalogue."""

@@ -1,0 +1,1 @@
+"""What is known of jobs, queues and workers, as JSON."""

@@ -1,0 +1,130 @@
+"""Whether the service is ready, and whether the processes of a host live, as seen in Redis."""
+
+import socket
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import redis
+
+from app.errors import Unavailable
+from app.redis.client import seconds_now
+from app.redis.errors import raise_if_away
+from app.redis.hash_values import float_of
+from app.redis.keys import READY, SCHEDULERS, WORKERS
+from app.views import served
+
+FRESH = 30.0  # seconds
+SCHEDULER_FRESH = 15.0  # seconds: longer than it takes another scheduler to take over
+START_GRACE = 15.0  # seconds after the start of an API process in which the scheduler may be starting too
+
+
+class Readiness:
+    """What /readyz checks, for one API process. Each call answers within about a second, whatever Redis does."""
+
+    def __init__(self, connection: redis.Redis, queues: Sequence[str], has_workers: bool) -> None:
+        """`queues` are those that workers are to take; `has_workers=False`: the caller runs all jobs itself."""
+        self.connection, self._queues, self._has_workers = connection, queues, has_workers
+        self._started_at = time.monotonic()
+
+    def check(self) -> float | None:
+        """Redis takes writes, and a scheduler leads and moves. Returns the seconds since it has moved.
+
+        None: there is no scheduler yet, and this process has just started.
+
+        Raises:
+            redis.RedisError
+            Unavailable: the scheduler stands still, or there is none.
+        """
+        self.connection.set(READY, 1, ex=60)
+        age = scheduler_age(self.connection)
+        if time.monotonic() - self._started_at < START_GRACE:
+            return age
+        if age is None:
+            raise Unavailable("No scheduler leads: delayed jobs, retries and schedules stand still")
+        if age > SCHEDULER_FRESH:
+            raise Unavailable(f"The scheduler has not moved for {SCHEDULER_FRESH:.0f} s")
+        return age
+
+    def warnings(self) -> list[str]:
+        """One for each queue of QUEUES that no worker serves. Raises redis.RedisError."""
+        if not self._has_workers:
+            return []
+        taken = served.served_queues(self.connection)
+        return [served.warning(queue) for queue in self._queues if queue not in taken]
+
+
+class Unhealthy(Exception):
+    """Says what does not move."""
+
+
+def check_workers(connection: redis.Redis) -> None:
+    """That each worker of this host has beaten lately, and seen its horse move.
+
+    Raises:
+        Unhealthy: one has not, there is none, or Redis is away.
+    """
+    try:
+        found = [connection.hgetall(key) for key in connection.smembers(WORKERS)]
+    except redis.RedisError as error:
+        raise Unhealthy(f"Redis is away: {type(error).__name__}") from None
+    ours = [worker for worker in found if worker.get(b"hostname") == socket.gethostname().encode()]
+    if not ours:
+        raise Unhealthy("no worker of this host is registered")
+    for worker in ours:
+        for field, who in ((b"last_heartbeat", "worker"), (b"horse_moved_at", "its work horse")):
+            if _age(worker.get(field)) > FRESH:
+                raise Unhealthy(f"{who} with pid {worker.get(b'pid', b'?').decode()} has not moved for {FRESH:.0f} s")
+
+
+def check_scheduler(connection: redis.Redis) -> None:
+    """That a scheduler of this host has beaten lately, and that one, of any host, leads.
+
+    Raises:
+        Unhealthy: it has not, there is none, or Redis is away.
+    """
+    try:
+        found, now = _schedulers(connection), seconds_now(connection)
+    except redis.RedisError as error:
+        raise Unhealthy(f"Redis is away: {type(error).__name__}") from None
+    ours = [_since(one, now) for one in found if one.get(b"hostname") == socket.gethostname().encode()]
+    if not ours:
+        raise Unhealthy("no scheduler of this host is registered")
+    if min(ours) > FRESH:
+        raise Unhealthy(f"the scheduler has not moved for {FRESH:.0f} s")
+    age = _age_of_leader(found, now)
+    if age is None or age > FRESH:
+        raise Unhealthy("no scheduler leads")
+
+
+def scheduler_age(connection: redis.Redis) -> float | None:
+    """Seconds since the scheduler that leads has moved; None if none does."""
+    return _age_of_leader(_schedulers(connection), seconds_now(connection))
+
+
+def _age_of_leader(schedulers: list[dict[bytes, bytes]], now: float) -> float | None:
+    return min((_since(one, now) for one in schedulers if one.get(b"leads") == b"1"), default=None)
+
+
+def _schedulers(connection: redis.Redis) -> list[dict[bytes, bytes]]:
+    """Those that live, as far as is known."""
+    keys = list(connection.smembers(SCHEDULERS))
+    with connection.pipeline(transaction=False) as pipeline:
+        for key in keys:
+            pipeline.hgetall(key)
+        answers = pipeline.execute(raise_on_error=False)
+    raise_if_away(answers)
+    found = [(key, answer) for key, answer in zip(keys, answers, strict=True) if isinstance(answer, dict)]
+    gone = [key for key, one in found if not one]
+    if gone:
+        connection.srem(SCHEDULERS, *gone)
+    return [one for _, one in found if one and b"death" not in one]
+
+
+def _since(scheduler: dict[bytes, bytes], now: float) -> float:
+    """Seconds, by the clock of Redis; one that was put back makes a beat old until the next one."""
+    return abs(now - (float_of(scheduler.get(b"last_heartbeat")) or 0.0))
+
+
+def _age(stamp: bytes | None) -> float:
+    return (datetime.now(UTC) - datetime.fromisoformat(stamp.decode())).total_seconds() if stamp else float("inf")

@@ -1,0 +1,266 @@
+"""What is known of a job: read from RQ's hash and results, tolerantly, as the JSON that callers see.
+
+Never runs RQ's registry clean-up, never unpickles.
+"""
+
+import re
+import zlib
+from base64 import b64decode
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+
+from app.catalog.catalog import name_of
+from app.redis.errors import raise_if_away
+from app.redis.hash_values import float_of, int_of, json_of, strings_of, text_of, time_of, utc_of
+from app.redis.keys import job_key, registry_key, results_key
+from app.serializer import JSON
+
+ENDED = ("finished", "failed", "stopped", "canceled")
+SUCCESSFUL = b"1"  # rq.results.Result.Type (RQ 2.12)
+FAILED = b"2"
+RETRIED = b"4"
+LIMITS = {"rate": "rate_limit", "slots": "concurrency", "breaker": "breaker"}
+"""Kinds of limits, with which their ids begin, and their names in options."""
+OUTCOMES = {b"1": "finished", b"2": "failed", b"3": "stopped", b"4": "retried", b"5": "failed"}
+ATTEMPTS = 100  # shown at most; RQ keeps the last ten, and up to a node of the stream more
+EXCEPTION = re.compile(r"^(?P<type>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$", re.DOTALL)
+
+META = {"tags": list, "progress": dict, "schedule": str, "workflow": str, "scheduled_for": str}
+"""What we keep in a job's meta; another may have written anything there."""
+
+Raw = dict[bytes, bytes]
+
+
+def fetch(connection: redis.Redis, job_ids: Sequence[str], history: bool = False) -> list[dict[str, Any] | None]:
+    """The jobs as JSON objects, in that order; None where there is none. Two round trips, whatever their number.
+
+    With `history`, each says of its attempts what is kept of them.
+    """
+    with connection.pipeline(transaction=False) as pipeline:
+        for job_id in job_ids:
+            pipeline.hgetall(job_key(job_id))
+            pipeline.xrevrange(results_key(job_id), count=ATTEMPTS if history else 1)
+        answers = pipeline.execute(raise_on_error=False)
+    pairs = [(job_id, *answers[2 * n : 2 * n + 2]) for n, job_id in enumerate(job_ids)]
+    jobs = [_as_json(job_id, raw, result) for job_id, raw, result in pairs]
+    if history:
+        for job, (_, _, results) in zip(jobs, pairs, strict=True):
+            if job:
+                job["history"] = _history(job, results if isinstance(results, list) else [])
+    _add_due_times(connection, [job for job in jobs if job and job["status"] == "scheduled"])
+    return jobs
+
+
+def _as_json(job_id: str, raw: Any, result: Any) -> dict[str, Any] | None:
+    """None: there is no such job. Raises redis.RedisError: Redis is away."""
+    raise_if_away([raw])
+    if isinstance(raw, redis.RedisError):
+        return {**as_json(job_id, {}), "error": unreadable(f"its key holds no hash: {raw}")}
+    return as_json(job_id, raw, result) if raw else None
+
+
+def _add_due_times(connection: redis.Redis, jobs: list[dict[str, Any]]) -> None:
+    if not jobs:
+        return
+    with connection.pipeline(transaction=False) as pipeline:
+        for job in jobs:
+            pipeline.zscore(registry_key("scheduled", job["queue"]), job["id"])
+        for job, score in zip(jobs, pipeline.execute(raise_on_error=False), strict=True):
+            if isinstance(score, float) and (due := utc_of(score)):
+                job["scheduled_for"] = due
+                if job["waiting_for"] and job["waiting_for"]["reason"] != "concurrency":
+                    job["waiting_for"]["until"] = job["scheduled_for"]
+
+
+def as_json(job_id: str, raw: Raw, result: Any = ()) -> dict[str, Any]:
+    """A job's hash, and its latest result if there is one, in the shape of the HTTP contract."""
+    function, args, kwargs, problem = _call(raw.get(b"data", b""))
+    latest: Raw = result[0][1] if isinstance(result, list) and result else {}
+    meta = json_of(raw.get(b"meta"))
+    status = text_of(raw.get(b"status")) or "created"
+    error = _error(latest) if status in ("failed", "stopped") else _reason(raw)
+    return shape(
+        job_id,
+        function,
+        args,
+        kwargs,
+        meta if isinstance(meta, dict) else {},
+        queue=text_of(raw.get(b"origin")),
+        status=status,
+        description=text_of(raw.get(b"description")),
+        created_at=time_of(raw.get(b"created_at")),
+        enqueued_at=time_of(raw.get(b"enqueued_at")),
+        started_at=time_of(raw.get(b"started_at")),
+        ended_at=time_of(raw.get(b"ended_at")),
+        attempts=int_of(raw.get(b"attempts")) or int(bool(raw.get(b"started_at"))),  # stock workers do not count them
+        retries_left=int_of(raw.get(b"retries_left")) or 0,
+        result=_value(latest) if status == "finished" else None,
+        error=error or (problem and unreadable(problem)),
+        depends_on=strings_of(raw.get(b"dependency_ids")),
+        timeout=int_of(raw.get(b"timeout")),
+        worker=text_of(raw.get(b"worker_name")) or None,
+        webhook=_webhook(raw.get(b"webhook")),
+        waiting_for=_waiting_for(raw, latest) if status == "scheduled" else None,
+    )
+
+
+def shape(
+    job_id: str,
+    function: str | None,
+    args: list[Any],
+    kwargs: dict[str, Any],
+    meta: dict[str, Any],
+    *,
+    queue: str | None,
+    status: str,
+    description: str | None,
+    created_at: str | None,
+    timeout: int | None,
+    retries_left: int,
+    depends_on: list[str],
+    webhook: Any,
+    enqueued_at: str | None = None,
+    started_at: str | None = None,
+    ended_at: str | None = None,
+    attempts: int = 0,
+    result: Any = None,
+    error: Any = None,
+    worker: str | None = None,
+    waiting_for: dict[str, str | None] | None = None,
+) -> dict[str, Any]:
+    """A job in the HTTP contract; what may be left out is that of a job which has not begun."""
+    meta = {name: value for name, value in meta.items() if isinstance(value, META.get(name, object))}
+    return {
+        "id": job_id,
+        "function": function,
+        "args": args,
+        "kwargs": kwargs,
+        "queue": queue,
+        "status": status,
+        "description": description,
+        "created_at": created_at,
+        "enqueued_at": enqueued_at,
+        "scheduled_for": meta.get("scheduled_for"),
+        "waiting_for": waiting_for,
+        "started_at": started_at,
+        "ended_at": ended_at,
+        "attempts": attempts,
+        "retries_left": retries_left,
+        "progress": meta.get("progress"),
+        "result": result,
+        "error": error,
+        "depends_on": depends_on,
+        "tags": [str(tag) for tag in meta.get("tags", ())],
+        "schedule": meta.get("schedule"),
+        "workflow": meta.get("workflow"),
+        "timeout": timeout,
+        "worker": worker,
+        "webhook": webhook,
+        "links": {"self": f"/api/v1/jobs/{job_id}", "dashboard": f"/dashboard/0/view/job/{job_id}"},
+    }
+
+
+def _waiting_for(raw: Raw, latest: Raw) -> dict[str, str | None]:
+    """Why a job is scheduled: for a limit (app/limits/library.lua), for its retry, or because it was delayed."""
+    kind, _, name = (text_of(raw.get(b"waits_for")) or "").partition(":")
+    if kind in LIMITS:
+        return waiting(LIMITS[kind], name.removesuffix(":"))
+    if latest.get(b"type") == RETRIED or (not latest and (int_of(raw.get(b"attempts")) or raw.get(b"started_at"))):
+        return waiting("retry")  # a stock worker keeps no result of an attempt that is retried
+    return waiting("delay")
+
+
+def waiting(reason: str, name: str | None = None, until: str | None = None) -> dict[str, str | None]:
+    """What a scheduled job waits for, in the HTTP contract."""
+    return {"reason": reason, "name": name, "until": until}
+
+
+def _history(job: dict[str, Any], results: list[tuple[bytes, Raw]]) -> list[dict[str, Any]]:
+    """Newest first. Only our workers number attempts, and RQ does not write the number: it is counted back."""
+    last = max(job["attempts"] - (job["status"] == "started"), len(results))
+    found = []
+    for number, (entry_id, said) in enumerate(results):
+        error = _error(said)
+        ended_at = float_of(said.get(b"execution_ended_at")) or int(entry_id.partition(b"-")[0]) / 1000
+        found.append(
+            {
+                "attempt": last - number,
+                "started_at": utc_of(float_of(said.get(b"execution_started_at"))),
+                "ended_at": utc_of(ended_at),
+                "outcome": OUTCOMES.get(said.get(b"type", b""), "failed"),
+                "worker": text_of(said.get(b"worker_name")) or None,
+                "error": error and {"type": error["type"], "message": error["message"]},
+            }
+        )
+    if found and job["status"] == "stopped":  # RQ writes it down as a failure
+        found[0]["outcome"] = "stopped"
+    return found
+
+
+def function_of(raw: Raw) -> str | None:
+    """The name of a job's function; None if its data cannot be read."""
+    return _call(raw.get(b"data", b""))[0]
+
+
+def _call(data: bytes) -> tuple[str | None, list[Any], dict[str, Any], str | None]:
+    """Function, arguments, named arguments; or why they cannot be read."""
+    try:
+        plain = zlib.decompress(data)
+    except zlib.error:
+        plain = data
+    try:
+        call = JSON.loads(plain)
+    except ValueError as error:
+        return None, [], {}, str(error)
+    if not (isinstance(call, list) and len(call) == 4 and isinstance(call[2], list) and isinstance(call[3], dict)):
+        return None, [], {}, "not the call of a function"
+    return name_of(str(call[0])), call[2], call[3], None
+
+
+def unreadable(why: str) -> dict[str, str | None]:
+    """The error of a job that cannot be read, like that of one in quarantine (app/lifecycle/quarantine.py)."""
+    return {"type": "UnreadableJob", "message": why, "traceback": ""}
+
+
+def _webhook(data: bytes | None) -> Any:
+    found = json_of(data)
+    if not (isinstance(found, dict) and isinstance(found.get("url"), str) and isinstance(found.get("events"), list)):
+        return None
+    return {"url": found["url"], "events": found["events"]}
+
+
+def _value(latest: Raw) -> Any:
+    if latest.get(b"type") != SUCCESSFUL or b"return_value" not in latest:
+        return None
+    return json_of(b64decode(latest[b"return_value"]))
+
+
+def _error(latest: Raw) -> dict[str, str | None] | None:
+    if not latest.get(b"exc_string"):
+        return None
+    try:
+        trace = zlib.decompress(b64decode(latest[b"exc_string"])).decode(errors="replace")
+    except (zlib.error, ValueError):
+        return None
+    kind, message = error_of(trace)
+    return {"type": kind, "message": message, "traceback": trace}
+
+
+def _reason(raw: Raw) -> dict[str, str | None] | None:
+    """Why a job was canceled, if anything says so."""
+    reason = text_of(raw.get(b"reason"))
+    return {"type": "Canceled", "message": reason, "traceback": ""} if reason else None
+
+
+def error_of(trace: str) -> tuple[str, str]:
+    """The exception's type and message from a formatted traceback."""
+    lines = trace.rstrip().split("\n")
+    frame = next((n for n in range(len(lines) - 1, -1, -1) if lines[n].startswith('  File "')), -1)
+    start = next((n for n in range(frame + 1, len(lines)) if not lines[n].startswith(" ")), 0)
+    last = "\n".join(lines[start:])
+    found = EXCEPTION.match(last)
+    if found and (frame >= 0 or ": " in last):
+        return found["type"], found["message"] or ""
+    return "Error", last

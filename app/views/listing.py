@@ -1,0 +1,135 @@
+"""Pages of jobs, queues and workers: each costs the page, not the queue, and never runs RQ's clean-up."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import redis
+
+from app.errors import Conflict, NotFound
+from app.lifecycle.queues import paused
+from app.redis.errors import raise_if_away
+from app.redis.hash_values import float_of, int_of, text_of
+from app.redis.keys import QUEUES, WORKERS, queue_key, registry_key
+from app.views import merge
+from app.views.registries import REGISTRY_OF, Source
+from app.views.selection import Selection
+
+Job = dict[str, Any]
+Queue = dict[str, Any]
+Worker = dict[str, Any]
+Bad = dict[str, str]
+"""The name of an entry that cannot be read, and the reason."""
+WORKER_STATES = ("started", "suspended", "busy", "idle")
+
+
+def queue_names(connection: redis.Redis) -> list[str]:
+    return sorted(key.decode(errors="replace").removeprefix("rq:queue:") for key in connection.smembers(QUEUES))
+
+
+def sources_of(connection: redis.Redis, statuses: Iterable[str], queue: str | None) -> list[Source]:
+    """Where jobs with these statuses lie, in one queue or in all."""
+    queues = [queue] if queue else queue_names(connection)
+    return [Source(REGISTRY_OF[status], name) for status in statuses for name in queues]
+
+
+def jobs(
+    connection: redis.Redis, selection: Selection, limit: int, cursor: str | None = None
+) -> tuple[list[Job], str | None]:
+    """A page of the jobs that are meant, newest first, and the cursor of the next page if there may be one.
+
+    Raises:
+        BadRequest: a cursor that was not given out here.
+    """
+    statuses = [selection.status] if selection.status else REGISTRY_OF
+    return merge.page(connection, sources_of(connection, statuses, selection.queue), selection.fits, limit, cursor)
+
+
+def queues(connection: redis.Redis, names: list[str] | None = None) -> tuple[list[Queue], list[Bad]]:
+    """Each queue with the number of its jobs in each state, and whether it is paused; and those that cannot be read."""
+    names = queue_names(connection) if names is None else names
+    kinds = ("wip", "scheduled", "deferred", "failed", "finished", "canceled")
+    with connection.pipeline(transaction=False) as pipeline:
+        for name in names:
+            pipeline.llen(queue_key(name))
+            for kind in kinds:
+                pipeline.zcard(registry_key(kind, name))
+        counts = iter(pipeline.execute(raise_on_error=False))
+    held = paused(connection)
+    known: list[Queue] = []
+    bad: list[Bad] = []
+    for name in names:
+        here = dict(zip(("queued", "started", *kinds[1:]), counts, strict=False))
+        errors = [count for count in here.values() if isinstance(count, redis.RedisError)]
+        raise_if_away(errors)
+        if errors:
+            bad.append({"name": name, "reason": str(errors[0])})
+        else:
+            known.append({"name": name, "counts": here, "paused": name in held})
+    return known, bad
+
+
+def queue(connection: redis.Redis, name: str) -> Queue:
+    """Raises NotFound for a queue that never had a job, and is not paused; Conflict: it cannot be read."""
+    if name not in queue_names(connection) and name not in paused(connection):
+        raise NotFound(f"No queue {name!r}")
+    return one_queue(connection, name)
+
+
+def one_queue(connection: redis.Redis, name: str) -> Queue:
+    """A queue that need not be there. Raises Conflict: it cannot be read."""
+    known, bad = queues(connection, [name])
+    if bad:
+        raise Conflict(f"Queue {name!r} cannot be read: {bad[0]['reason']}")
+    return known[0]
+
+
+def workers(connection: redis.Redis) -> tuple[list[Worker], list[Bad]]:
+    """The workers that are registered, with what each does; and those that cannot be read."""
+    keys = sorted(connection.smembers(WORKERS))
+    with connection.pipeline(transaction=False) as pipeline:
+        for key in keys:
+            pipeline.hgetall(key)
+        raws = pipeline.execute(raise_on_error=False)
+    raise_if_away(raws)
+    known: list[Worker] = []
+    bad: list[Bad] = []
+    for key, raw in zip(keys, raws, strict=True):
+        if isinstance(raw, dict) and raw:
+            known.append(_worker(key, raw))
+        elif raw:
+            bad.append({"name": _worker_name(key), "reason": str(raw)})
+    return known, bad
+
+
+def worker(connection: redis.Redis, name: str) -> Worker:
+    """One worker. Raises NotFound: none of this name is registered; Conflict: it cannot be read."""
+    key = f"rq:worker:{name}".encode()
+    try:
+        raw = connection.hgetall(key) if connection.sismember(WORKERS, key) else {}
+    except redis.ResponseError as error:
+        raise_if_away([error])
+        raise Conflict(f"Worker {name!r} cannot be read: {error}") from None
+    if not raw:
+        raise NotFound(f"No worker {name!r}")
+    return _worker(key, raw)
+
+
+def _worker(key: bytes, raw: dict[bytes, bytes]) -> Worker:
+    state = text_of(raw.get(b"state"))
+    return {
+        "name": _worker_name(key),
+        "state": state if state in WORKER_STATES else "?",
+        "queues": [name for name in (text_of(raw.get(b"queues")) or "").split(",") if name],
+        "current_job": text_of(raw.get(b"current_job")),
+        "hostname": text_of(raw.get(b"hostname")),
+        "pid": int_of(raw.get(b"pid")) or 0,
+        "birth": text_of(raw.get(b"birth")),
+        "last_heartbeat": text_of(raw.get(b"last_heartbeat")),
+        "successful_job_count": int_of(raw.get(b"successful_job_count")) or 0,
+        "failed_job_count": int_of(raw.get(b"failed_job_count")) or 0,
+        "total_working_time": float_of(raw.get(b"total_working_time")) or 0.0,
+    }
+
+
+def _worker_name(key: bytes) -> str:
+    return key.decode(errors="replace").removeprefix("rq:worker:")

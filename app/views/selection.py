@@ -1,0 +1,59 @@
+"""Which jobs are meant: the filter of the list of jobs, and of all that is done to many at once."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, get_args
+
+import orjson
+from pydantic import BeforeValidator, Field
+
+from app.catalog.fields import Instant, Strict
+from app.views.job_view import ENDED
+
+Status = Literal["queued", "started", "scheduled", "deferred", "failed", "stopped", "finished", "canceled"]
+STATES: tuple[str, ...] = get_args(Status)
+Text = Annotated[str | None, BeforeValidator(lambda value: None if value == "" else value)]
+"""An empty one says nothing."""
+
+
+class Selection(Strict):
+    """Jobs that all of this is true of; what is not said is true of every job."""
+
+    status: Status | None = None
+    queue: Text = None
+    function: Text = None
+    error: Text = Field(default=None, description="The type of the error that ended it, with or without its module")
+    tag: Text = None
+    q: Text = Field(default=None, description="Text in the description or the arguments")
+    since: Instant | None = Field(default=None, description="Ended at or after; of a job that has not ended: created")
+    until: Instant | None = Field(default=None, description="Ended before; of a job that has not ended: created")
+
+    def says_nothing(self) -> bool:
+        return all(getattr(self, name) is None for name in Selection.model_fields)
+
+    def fits(self, job: dict[str, Any]) -> bool:
+        """Of a job as app.views.job_view reads it."""
+        return (
+            self.status in (None, job["status"])
+            and self.queue in (None, job["queue"])
+            and self.function in (None, job["function"])
+            and (self.tag is None or self.tag in job["tags"])
+            and (self.error is None or _is_a(job["error"], self.error))
+            and ((self.since is None and self.until is None) or self._in_time(job))
+            and (self.q is None or self.q.lower() in _text(job))
+        )
+
+    def _in_time(self, job: dict[str, Any]) -> bool:
+        text = (job["ended_at"] if job["status"] in ENDED else None) or job["created_at"]
+        if text is None:
+            return False
+        at = datetime.fromisoformat(text)
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        return (self.since is None or at >= self.since) and (self.until is None or at < self.until)
+
+
+def _is_a(error: dict[str, str] | None, wanted: str) -> bool:
+    return error is not None and wanted in (error["type"], error["type"].rpartition(".")[2])
+
+
+def _text(job: dict[str, Any]) -> str:
+    return f"{job['description']} {orjson.dumps([job['args'], job['kwargs']]).decode()}".lower()

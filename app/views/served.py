@@ -1,0 +1,131 @@
+"""Queues that live workers take jobs from, and warnings of those from which none does: there a job waits for ever."""
+
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import redis
+import structlog
+
+from app.redis.errors import raise_if_away
+from app.redis.keys import WORKERS, queue_key
+from app.views import listing
+
+REFRESH_AFTER = 2.0  # seconds until what is known is read again in the background
+LONGEST_KNOWN = 5.0  # seconds until it is read again before it is used
+LOOK_EVERY = 5.0  # seconds between two looks of the scheduler
+
+JSONObject = dict[str, Any]
+
+log = structlog.get_logger("jobline")
+
+
+def served_queues(connection: redis.Redis) -> set[str]:
+    """The queues of all workers that are registered and alive, stock ones too.
+
+    RQ lets the hash of a worker expire when its heartbeat stops; our sweeper removes it sooner.
+    """
+    with connection.pipeline(transaction=False) as pipeline:
+        for key in connection.smembers(WORKERS):
+            pipeline.hmget(key, "queues", "last_heartbeat")
+        found = pipeline.execute(raise_on_error=False)
+    raise_if_away(found)
+    found = [answer for answer in found if isinstance(answer, list)]
+    return {name for queues, beat in found if queues and beat for name in queues.decode(errors="replace").split(",")}
+
+
+def warning(queue: str) -> str:
+    return f'no worker takes jobs from queue "{queue}"'
+
+
+class ServedQueues:
+    """What one process of the API knows of them, a few seconds old at most, at no cost to its requests."""
+
+    def __init__(self, connection: redis.Redis, enabled: bool = True) -> None:
+        """`enabled=False`: for tests that run all jobs themselves; nothing is warned of."""
+        self.connection, self.enabled = connection, enabled
+        self._served: set[str] | None = None
+        """None: not known."""
+        self._read_at = -math.inf
+        self._lock = threading.Lock()
+
+    def warnings(self, queues: Iterable[str]) -> dict[str, list[str]]:
+        """`{"warnings": [...]}` with one for each of these queues that no worker serves; {} if there is none.
+
+        Never raises: it is only a hint.
+        """
+        if not self.enabled:
+            return {}
+        age = time.monotonic() - self._read_at
+        if age > LONGEST_KNOWN:
+            self._refresh()
+        elif age > REFRESH_AFTER and not self._lock.locked():
+            with contextlib.suppress(RuntimeError):  # there can be no more threads
+                threading.Thread(target=self._refresh, daemon=True).start()
+        served = self._served
+        found = [] if served is None else [warning(name) for name in dict.fromkeys(queues) if name not in served]
+        return {"warnings": found} if found else {}
+
+    def of_queues(self, queues: list[JSONObject]) -> list[JSONObject]:
+        """Queues as JSON, each with a warning if jobs are there to be run and no worker serves it at this moment."""
+        if self.enabled:
+            self._refresh()
+        return [{**queue, **(self.warnings([queue["name"]]) if _waits(queue) else {})} for queue in queues]
+
+    def _refresh(self) -> None:
+        """Read it, unless another thread is doing so: none waits for another, whose Redis may be slow."""
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            self._served = served_queues(self.connection)
+        except redis.RedisError:
+            self._served = None
+        finally:
+            self._read_at = time.monotonic()
+            self._lock.release()
+
+
+def _waits(queue: JSONObject) -> bool:
+    return any(queue["counts"][state] for state in ("queued", "scheduled", "deferred"))
+
+
+class UnservedQueues:
+    """Logs queues in which jobs wait and which no worker serves: each once, until it was served meanwhile."""
+
+    def __init__(self, connection: redis.Redis) -> None:
+        self.connection = connection
+        self._suspected = set[str]()
+        self._logged = set[str]()
+        self._next_at = 0.0
+
+    def look(self) -> None:
+        """Look, unless the last look was less than LOOK_EVERY ago: call it often.
+
+        A queue is logged at the second look: workers that are just starting need a moment.
+
+        Raises:
+            redis.RedisError: the next look makes up for it.
+        """
+        if time.monotonic() < self._next_at:
+            return
+        self._next_at = time.monotonic() + LOOK_EVERY
+        waiting, served = self._waiting(), served_queues(self.connection)
+        unserved = waiting.keys() - served
+        for name in sorted((unserved & self._suspected) - self._logged):
+            log.warning(warning(name), queue=name, waiting=waiting[name])
+            self._logged.add(name)
+        self._suspected = unserved
+        self._logged -= served
+
+    def _waiting(self) -> dict[str, int]:
+        """The number of queued jobs, of queues that have any."""
+        names = listing.queue_names(self.connection)
+        with self.connection.pipeline(transaction=False) as pipeline:
+            for name in names:
+                pipeline.llen(queue_key(name))
+            counts = pipeline.execute(raise_on_error=False)
+        raise_if_away(counts)
+        return {name: count for name, count in zip(names, counts, strict=True) if isinstance(count, int) and count}

@@ -1,0 +1,1 @@
+"""Webhooks: messages, signatures, delivery."""

@@ -1,0 +1,179 @@
+"""Sends the progress of the running job to Redis, from a thread of its own: the job neither waits nor fails.
+
+Of each execution the latest report counts. While Redis is away it is kept, and sent when Redis is back, even after the
+job's end.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import redis
+import structlog
+
+from app.author import progress
+from app.redis.pipelined import Wire, pack
+from app.redis.scripts import Script
+from app.serializer import JSON
+from app.worker.redis_session import Claimed
+
+SEND_EVERY = 0.5  # seconds
+SETTLE_WITHIN = 1.0  # seconds that the end of a job waits for its last report
+TRIES = 5  # at a meta that others change
+
+PROGRESS = Script("worker/progress")
+
+log = structlog.get_logger("jobline.worker")
+
+Report = tuple[Claimed, Any, Any, Any]  # and the arguments of progress.update
+STOP = object()
+
+
+class Reporter:
+    """One work horse's. `running` is the execution whose reports come; the thread starts with the first of them."""
+
+    def __init__(self, client: redis.Redis, wire_class: type[Wire] = Wire) -> None:
+        self.client, self._wire_class = client, wire_class
+        self.running: Claimed | None = None
+        self._latest: dict[str, Report] = {}  # by execution
+        self._awake = self._sending = False
+        self._requests: SimpleQueue[Any] = SimpleQueue()  # None: there is a report; an event to set when it is sent
+        self._pid = 0  # of the process that the thread is in
+        self._known: tuple[str, bytes] = "", b""  # an execution, and the meta of its job
+
+    def update(self, current: Any, total: Any = None, message: Any = None) -> None:
+        """As progress.update. Any thread may call it, and a process that the job has forked."""
+        running = self.running
+        if running is None:
+            return  # a thread that a job has left behind
+        self._latest[running.execution_id] = running, current, total, message
+        if self._pid != os.getpid():
+            self._start()
+        if not self._awake:
+            self._awake = True
+            self._requests.put(None)
+
+    def settle(self) -> None:
+        """Wait until all reports are sent, for a moment at most."""
+        if (self._latest or self._sending) and self._pid == os.getpid():
+            sent = threading.Event()
+            self._requests.put(sent)
+            sent.wait(SETTLE_WITHIN)
+
+    def close(self) -> None:
+        """End the thread, after its last report."""
+        self.settle()
+        self._requests.put(STOP)
+        self._pid = 0
+
+    def _start(self) -> None:
+        """The queue is a new one, as a fork may have copied the old one at any moment."""
+        self._requests, self._awake = SimpleQueue(), False
+        try:
+            threading.Thread(target=self._work, args=[self._requests], daemon=True, name="progress").start()
+        except RuntimeError as error:
+            log.warning("progress is not reported", error=str(error))
+            return
+        self._pid = os.getpid()
+
+    def _work(self, requests: SimpleQueue[Any]) -> None:
+        """Until STOP."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
+        line, due = _Line(self.client, self._wire_class), 0.0
+        while True:
+            request = None
+            with contextlib.suppress(Empty):
+                request = requests.get(timeout=max(0.0, due - time.monotonic()) if self._latest else None)
+            if request is None and time.monotonic() < due:
+                if not self._latest:  # it was sent with the one before
+                    self._awake = False
+                continue
+            self._awake, self._sending = False, True
+            self._send_all(line)
+            self._sending, due = False, time.monotonic() + SEND_EVERY
+            if isinstance(request, threading.Event):
+                request.set()
+            if request is STOP:
+                line.close()
+                return
+
+    def _send_all(self, line: "_Line") -> None:
+        """What cannot be sent stays among the latest."""
+        for execution in list(self._latest):
+            report = self._latest.pop(execution)
+            try:
+                self._send(line.wire(), *report)
+            except (redis.ConnectionError, redis.TimeoutError) as error:
+                log.warning("progress is put off", error=f"{type(error).__name__}: {error}")
+                self._latest.setdefault(execution, report)
+                line.cut()
+                return
+            except Exception as error:  # of a number or a text that is the job's own class, or of Redis
+                log.warning("progress is not reported", error=f"{type(error).__name__}")
+
+    def _send(self, wire: Wire, claimed: Claimed, current: Any, total: Any, message: Any) -> None:
+        """Raises redis.RedisError, and whatever the job's own objects raise."""
+        report = progress.report(current, total, message)
+        if report is None:
+            log.warning("progress is not reported: it is no finite number")
+            return
+        progress.latest = claimed.id, report
+        execution = claimed.execution_id
+        known = self._known[1] if self._known[0] == execution else b""
+        for _ in range(TRIES):
+            meta = _with(known, report)
+            words = PROGRESS.words(
+                id=claimed.raw_id,
+                queue=claimed.queue,
+                execution=execution,
+                attempt=int(claimed.attempts or 0) + 1,
+                old_meta=known,
+                new_meta=meta,
+                report=JSON.dumps(report),
+            )
+            wire.send(pack("EVAL", PROGRESS.text, 0, *words))
+            answer = wire.read()
+            if isinstance(answer, int):
+                self._known = execution, meta or known
+                return
+            known = answer
+
+
+class _Line:
+    """The thread's connection, made when it is needed."""
+
+    def __init__(self, client: redis.Redis, wire_class: type[Wire]) -> None:
+        self.client, self._wire_class = client, wire_class
+        self._wire: Wire | None = None
+        self._is_cut = False
+
+    def wire(self) -> Wire:
+        """Raises redis.ConnectionError."""
+        if self._wire is None:
+            self._wire = self._wire_class(self.client, patient=False)
+        elif self._is_cut:
+            self._wire.connect()
+        self._is_cut = False
+        return self._wire
+
+    def cut(self) -> None:
+        if self._wire:
+            self._wire.cut()
+            self._is_cut = True
+
+    def close(self) -> None:
+        if self._wire:
+            self._wire.close()
+
+
+def _with(meta: bytes, report: dict[str, Any]) -> bytes:
+    """A job's meta with its progress; nothing, if it cannot be read: then it is left alone."""
+    try:
+        known = JSON.loads(meta) if meta else {}
+        return JSON.dumps({**known, "progress": report})
+    except (ValueError, TypeError):
+        return b""

@@ -1,0 +1,203 @@
+"""RQ's own way of running and ending a job: for every job that is not plain, and every end that is no plain success.
+
+What a job returned or raised is known here before its end is written. So an end that Redis does not take, because it is
+away, is written again when Redis is back, and never replaced by another.
+"""
+
+import contextlib
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import redis
+import rq
+import structlog
+from rq.exceptions import NoSuchJobError
+from rq.executions import Execution
+from rq.job import JobStatus
+
+from app import log
+from app.catalog.catalog import name_of
+from app.lifecycle import recovery
+from app.lifecycle.quarantine import quarantine
+from app.lifecycle.recovery import Outcome, Raw
+from app.redis.errors import may_pass
+from app.redis.keys import registry_key
+from app.rq_adapter.rq_parts import Job
+from app.worker.attempt import Attempt
+from app.worker.redis_session import Claimed, Claims
+
+if TYPE_CHECKING:
+    from app.worker.parent import Worker
+
+FIRST_WAIT, MAX_WAIT = 0.05, 1.0  # seconds between two tries while Redis is away
+TRIES = 5  # at an end that Redis refuses although it is there
+
+Answer = TypeVar("Answer")
+
+logger = structlog.get_logger("jobline.worker")
+
+
+class RqWay:
+    """Of one horse. RQ writes on another connection than `claims`, and not in one step."""
+
+    def __init__(self, worker: "Worker", claims: Claims, attempt: Attempt, give_up: Callable[[], bool]) -> None:
+        self.worker, self.claims, self.attempt, self.give_up = worker, claims, attempt, give_up
+        self.connection = worker.connection
+
+    def run(self, claimed: Claimed, begun_at: float) -> None:
+        """A job from its beginning to its end."""
+        self._safely(claimed, begun_at, lambda: self._perform(claimed))
+
+    def end(self, job: Job, claimed: Claimed, begun_at: float, error: BaseException | None) -> None:
+        """A job that has run without callbacks: what it raised; None if it returned a `Retry`, its `outcome`."""
+        self._safely(claimed, begun_at, lambda: self._end(job, claimed, error))
+
+    def _safely(self, claimed: Claimed, begun_at: float, way: Callable[[], bool]) -> None:
+        """Whatever happens on the way, the execution is over in the end; `way` says whether it knows that it is."""
+        why = "its end could not be written"
+        try:
+            self.claims.settle()
+            self.worker.execution = Execution(claimed.execution_id, claimed.id, self.connection, self.worker.name)
+            self.worker.execution.created_at = datetime.fromtimestamp(begun_at, UTC)
+            if way():
+                return
+        except NoSuchJobError:
+            logger.warning("deleted while it ran")
+        except redis.RedisError as error:
+            logger.warning("redis does not take its end", error=str(error))
+            why = f"{why}: {type(error).__name__}: {error}"
+        except Exception as error:
+            logger.exception("unreadable job", job_id=claimed.id)
+            unreadable = error  # the name `error` ends with this block
+            self._patiently(
+                lambda: quarantine(self.connection, claimed.raw_id, claimed.queue, unreadable, claimed.execution_id)
+            )
+        self._recover(claimed, why, recovery.policy)
+
+    def _perform(self, claimed: Claimed) -> bool:
+        """As rq.Worker.perform_job (RQ 2.12), in three parts, of which the second alone runs code of the job."""
+        job = self._patiently(lambda: self._prepare(claimed))
+        job.started_at = datetime.now(UTC)
+        error = self.attempt.run(job, claimed, job.timeout or self.worker.queue_class.DEFAULT_TIMEOUT)
+        self.attempt.reporter.settle()
+        return self._end(job, claimed, error, callbacks=True)
+
+    def _prepare(self, claimed: Claimed) -> Job:
+        found = self.worker.job_class.fetch(claimed.id, connection=self.connection, serializer=self.worker.serializer)
+        found.check_callbacks()
+        log.about["function"] = name_of(found.func_name)
+        self.worker.prepare_job_execution(found, len(self.worker.queues) == 1)
+        self.connection.persist(found.key)
+        job: Job = found
+        return job
+
+    def _end(self, job: Job, claimed: Claimed, error: BaseException | None, callbacks: bool = False) -> bool:
+        """As the end of rq.Worker.perform_job (RQ 2.12); whether Redis has taken it."""
+        worker, queue = self.worker, self._queue(claimed.queue)
+        if not callbacks:
+            job.started_at = worker.execution and worker.execution.created_at
+        job.ended_at = datetime.now(UTC)
+        with contextlib.suppress(redis.RedisError):  # a sign of life, which its end repeats
+            worker.handle_execution_ended(job, queue, 0)
+        if error is None and isinstance(job.outcome, rq.Retry):
+            retry = job.outcome
+            return self._write(job, claimed, lambda: worker.handle_job_retry(
+                job, queue, retry, queue.started_job_registry, execution=worker.execution
+            ))  # fmt: skip
+        if error is None:
+            job._result, job._status = job.outcome, JobStatus.FINISHED
+            error = _raised_by(lambda: job.execute_success_callback(worker.death_penalty_class, job.outcome))
+        if error is None:
+            taken = self._write(job, claimed, lambda: worker.handle_job_success(job, queue, queue.started_job_registry))
+            if taken:
+                job.send_webhooks(JobStatus.FINISHED)
+            return taken
+        return self._fail(job, claimed, queue, error, callbacks)
+
+    def _fail(self, job: Job, claimed: Claimed, queue: rq.Queue, error: BaseException, callbacks: bool) -> bool:
+        worker = self.worker
+        logger.warning("job failed", error=log.safe_repr(error))
+        if callbacks:
+            job._status = JobStatus.FAILED
+            failed = error
+            error = _raised_by(lambda: job.execute_failure_callback(
+                worker.death_penalty_class, type(failed), failed, failed.__traceback__
+            )) or error  # fmt: skip
+        try:
+            worker.handle_exception(job, type(error), error, error.__traceback__)
+        except Exception:
+            logger.exception("an exception handler has failed")
+        text = "".join(traceback.format_exception(error))
+        taken = self._write(job, claimed, lambda: worker.handle_job_failure(job=job, queue=queue, exc_string=text))
+        if not taken:
+            job_may_retry = job.__dict__.get("retries_left") != 0  # retry_by_options has looked at the exception
+            self._recover(claimed, text, lambda raw: _as_a_failure(raw, job_may_retry))
+        return True
+
+    def _write(self, job: Job, claimed: Claimed, end: Callable[[], object]) -> bool:
+        """Write its end until Redis has taken it: RQ does so in several steps, and swallows some of their failures.
+
+        False: Redis is there, and does not take it. What RQ changes in `job` on the way is undone before each try.
+        """
+        before = dict(job.__dict__)
+        for tries in range(1, TRIES + 1):
+            try:
+                end()
+            except redis.RedisError as error:
+                if not may_pass(error):
+                    raise
+                logger.warning("redis is away", error=f"{type(error).__name__}: {error}")
+            if not self._patiently(lambda: self._is_held(claimed)):
+                if tries > 1:  # what RQ does after that step may have failed
+                    self._patiently(lambda: self._queue(claimed.queue).enqueue_dependents(job))
+                return True
+            job.__dict__.clear()
+            job.__dict__.update(before)
+            time.sleep(FIRST_WAIT * tries)
+        return False
+
+    def _recover(self, claimed: Claimed, reason: str, decide: Callable[[Raw], Outcome]) -> None:
+        """End the execution by our own script, if it has not ended."""
+        self._patiently(
+            lambda: (
+                self._is_held(claimed)
+                and recovery.recover(self.connection, claimed.queue, claimed.id, claimed.execution_id, reason, decide)
+            )
+        )
+
+    def _is_held(self, claimed: Claimed) -> bool:
+        member = f"{claimed.id}:{claimed.execution_id}"
+        return self.connection.zscore(registry_key("wip", claimed.queue), member) is not None
+
+    def _patiently(self, ask: Callable[[], Answer]) -> Answer:
+        """Ask until Redis is there. Raises redis.RedisError: it is time to give up."""
+        wait = FIRST_WAIT
+        while True:
+            try:
+                return ask()
+            except redis.RedisError as error:
+                if not may_pass(error):
+                    raise
+                logger.warning("redis is away", error=f"{type(error).__name__}: {error}", again_in=wait)
+                if self.give_up():
+                    raise
+                time.sleep(wait)
+                wait = min(2 * wait, MAX_WAIT)
+
+    def _queue(self, name: str) -> rq.Queue:
+        return next(queue for queue in self.worker.queues if queue.name == name)
+
+
+def _raised_by(call: Callable[[], Any]) -> BaseException | None:
+    try:
+        call()
+    except BaseException as error:
+        return error
+    return None
+
+
+def _as_a_failure(job: Raw, may_retry: bool) -> Outcome:
+    return Outcome.RETRIED if may_retry and recovery.retries_left(job) > 0 else Outcome.FAILED
