@@ -1,7 +1,7 @@
 """How far a running job is: `progress.update(...)` and `progress.track(rows)`.
 
 Outside a worker both do nothing, so that a function is called and tested as a plain one. In a worker the latest report
-is sent twice a second at most, by a thread (app/worker/progress_reporter.py): a report neither fails nor holds up the job.
+is sent twice a second at most, by a thread (app/worker/progress_reporter.py): it neither fails nor holds up the job.
 """
 
 import math

@@ -1,8 +1,8 @@
 """Jobs from many lists and registries, merged newest first, page by page.
 
 Each list and registry has an order of its own (app/views/registries.py), which is nearly that in which its jobs were
-queued. A few jobs of each are read ahead; the next one comes from where the newest was read. The cost of a page grows with its
-size and the number of queues, not with the number of jobs.
+queued. A few jobs of each are read ahead; the next one comes from where the newest was read. The cost of a page grows
+with its size and the number of queues, not with the number of jobs.
 """
 
 import base64

@@ -57,7 +57,6 @@ def begun(claims: Claims) -> Claimed:
     found = claims.claim(["default"], claims.new_executions(1))
     assert isinstance(found, list)
     [claimed] = found
-    claimed.id = claimed.raw_id.decode()
     claims.begins(claimed, time.time())
     claims.settle()
     return claimed
