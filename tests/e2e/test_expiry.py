@@ -34,7 +34,8 @@ LASTING = {
     r"jobline:schedules:quarantined": "what others wrote among the schedules, and is not ours to remove",
     r"jobline:schedules:(broken|rejected)": "what is set aside, until it is mended: none is left then",
     r"jobline:schedulers": "an entry goes with its scheduler",
-    r"jobline:audit", "jobline:clock": "AUDIT_LIMIT caps it",
+    r"jobline:audit": "AUDIT_LIMIT caps it",
+    r"jobline:clock": "one value, which the leading scheduler renews",
     r"jobline:outbox": "emptied as it is worked off",
     r"jobline:paused": "the names of queues, until they are resumed",
 }
