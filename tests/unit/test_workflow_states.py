@@ -84,6 +84,13 @@ def test_a_workflow_is_kept_for_its_time_after_its_end_and_without_limit_before(
     assert jobs.redis.keys(f"*{workflow}*") == []
 
 
+def test_a_list_forgets_workflows_that_have_run_out_and_shows_the_others(jobs: Jobs) -> None:
+    first, gone, last = (submit(jobs, add("one", delay="1h")) for _ in range(3))
+    jobs.redis.delete(*parts(gone))
+    assert {flow["id"] for flow in jobs.client.get(URL).get_json()["workflows"]} == {first, last}
+    assert jobs.redis.zscore("jobline:workflows", gone) is None
+
+
 def test_what_is_canceled_with_its_parent_is_kept_as_a_failure_and_told_for_a_minute(jobs: Jobs) -> None:
     workflow = submit(jobs, fail("bad"), add("child", "bad"))
     jobs.run()
@@ -165,6 +172,15 @@ def test_a_job_that_was_deleted_is_canceled_and_fails_the_workflow(jobs: Jobs) -
     assert counts(jobs, workflow) == {"total": 4, "finished": 2, "canceled": 2}
     assert shown(jobs, workflow)["status"] == "failed"
     assert lifetimes(jobs, parts(workflow)[0]) == [MONTH]
+
+
+def test_a_job_that_has_gone_is_canceled_at_the_next_look(jobs: Jobs) -> None:
+    workflow = submit(jobs, add("gone", delay="1h"), add("child", "gone"))
+    jobs.redis.delete(job_key(f"{workflow}-gone"))
+    jobs.advance(seconds=30)
+    assert states(jobs, workflow) == {"gone": "canceled", "child": "canceled"}
+    assert counts(jobs, workflow) == {"total": 2, "canceled": 2}
+    assert shown(jobs, workflow)["status"] == "failed"
 
 
 def test_a_deleted_job_among_others_of_its_node_lets_them_run(jobs: Jobs) -> None:
