@@ -143,6 +143,17 @@ def test_it_is_retried_later(valkey: redis.Redis) -> None:
     assert valkey.ttl("rq:results:job") > 0
 
 
+@pytest.mark.parametrize(("failure_ttl", "left"), [(-1, -1), (600, 600)])
+@pytest.mark.parametrize("outcome", [Outcome.AGAIN, Outcome.RETRIED])
+def test_the_record_of_a_lost_attempt_is_kept_as_failures_are(
+    valkey: redis.Redis, outcome: Outcome, failure_ttl: int, left: int
+) -> None:
+    valkey.xadd("rq:results:job", {"type": 4})
+    valkey.expire("rq:results:job", 60)
+    lost(valkey, outcome, retry_waits=[60], failure_ttl=failure_ttl)
+    assert left - 2 <= valkey.ttl("rq:results:job") <= left
+
+
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.STOPPED])
 def test_it_is_a_dead_letter(valkey: redis.Redis, outcome: Outcome) -> None:
     began = time.time()
