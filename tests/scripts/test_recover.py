@@ -370,6 +370,24 @@ def test_an_execution_of_no_live_worker_is_lost_when_its_lease_is_over(valkey: r
     assert float(valkey.zscore("rq:wip:default", f"alive:{alive.execution_id}")) > now + 60
 
 
+def test_an_execution_of_a_stock_worker_that_may_live_is_lost_only_after_its_time(
+    valkey: redis.Redis, sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no lease; a clock that has jumped makes its time look over."""
+    put(valkey, "job")
+    [job] = Hand(valkey, "stock").run()
+    valkey.zrem("jobline:leases", "stock")
+    member = f"job:{job.execution_id}"
+    for _ in range(recovery.LOOKS + 2):
+        valkey.zadd("rq:wip:default", {member: time.time() - 1})
+        sweeper.sweep()
+    monkeypatch.setattr(recovery, "EXECUTION_LIVES", 0.0)
+    assert status(valkey, "job") == "started"
+    sweeper.sweep()
+    recovery.wait_for_children()
+    assert status(valkey, "job") == "failed"
+
+
 def test_a_child_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recovery, "CHILD_LIVES", 1.0)
     began = time.monotonic()

@@ -211,6 +211,15 @@ def test_its_place_is_free_when_it_has_ended(valkey: redis.Redis, stable: Stable
     assert valkey.keys("jobline:limit:*:held") == []
 
 
+def test_the_place_of_a_job_that_cannot_be_read_is_free(valkey: redis.Redis, stable: Stable) -> None:
+    put(valkey, "bad", concurrency=Limit(1))
+    valkey.hset("rq:job:bad", "timeout", "no number")
+    put(valkey, "next", concurrency=Limit(1))
+    stable.run()
+    assert statuses(valkey, "bad", "next") == ["failed", "finished"]
+    assert valkey.keys("jobline:limit:*:held") == []
+
+
 def test_a_job_that_is_deleted_while_it_runs_leaves_nothing(valkey: redis.Redis, stable: Stable) -> None:
     put(valkey, "job", "demo.sleep", 0.3)
 

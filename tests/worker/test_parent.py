@@ -22,7 +22,7 @@ def work(valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Work:
     worker, waits = Hand(valkey).worker, list[float]()
     monkeypatch.setattr(worker.wake, "wait", waits.append)
 
-    def work(*ends: End, limits: Limits = Limits()) -> tuple[int, list[float]]:
+    def work(*ends: End, jobs: int | None = None) -> tuple[int, list[float]]:
         left = iter(ends)
 
         def horse(*_: object) -> SimpleNamespace:
@@ -31,7 +31,7 @@ def work(valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Work:
             return SimpleNamespace(leaving=leaving, begun=begun, returned=returned, horse=process, watch=lambda: None)
 
         monkeypatch.setattr(parent, "Keeper", horse)
-        done = worker._keep_a_horse(limits)
+        done = worker._keep_a_horse(Limits(jobs=jobs))
         assert next(left, None) is None
         return done, waits
 
@@ -64,5 +64,5 @@ def test_a_horse_that_begins_nothing_is_replaced_later_and_later(work: Work) -> 
 @pytest.mark.parametrize(("begun", "goes_on"), [(1, True), (2, False)])
 def test_the_jobs_of_all_horses_count(work: Work, begun: int, goes_on: bool) -> None:
     ends: list[End] = [(Leaving.RECYCLED, 1, 0), (Leaving.DIED, begun, 0), *([STOPPED] if goes_on else [])]
-    done, _ = work(*ends, limits=Limits(jobs=3))
+    done, _ = work(*ends, jobs=3)
     assert done == 1 + begun
