@@ -541,6 +541,26 @@ def test_a_job_is_put_back_only_if_it_is_queued_and_nowhere(world: Time, place: 
     assert valkey.sismember("rq:queues", "rq:queue:default") == put_back
 
 
+def test_an_interval_goes_on_in_step_after_a_pause(world: Time) -> None:
+    world.put(interval=100)
+    world.pass_by(world.scheduler(), 130, step=10)
+    manage.pause(world.valkey, "s")
+    world.clock.now += 125 * SECOND
+    manage.resume(world.valkey, "s", world.clock.now)
+    assert world.state().due == NOON + 300 * SECOND
+
+
+def test_a_schedule_that_was_set_aside_and_can_run_goes_on(world: Time) -> None:
+    world.put(interval=100)
+    store.change(world.valkey, "s", lambda state: state.set_aside("its function is gone"))
+    assert store.set_aside(world.valkey) == {"s": "its function is gone"}
+    assert world.valkey.zcard(KEY) == 0
+    act(world.scheduler())
+    assert (world.state().broken, world.state().due) == ("", NOON + 100 * SECOND)
+    assert world.valkey.zcard(KEY) == 1
+    assert store.set_aside(world.valkey) == {}
+
+
 BREAKERS = """
 from app import Breaker, job
 
