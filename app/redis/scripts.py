@@ -50,6 +50,7 @@ class Script:
         self._required = {word for word in words if not word.endswith("?")}
         self._rest = header.get("rest", "")
         self._known: RedisScript | None = None
+        self._checked = set[tuple[str, ...]]()
 
     @cached_property
     def text(self) -> str:
@@ -81,9 +82,11 @@ class Script:
 
     def words(self, rest: Sequence[Any] = (), **args: Any) -> list[Any]:
         """ARGV. Raises TypeError: an argument is missing or unknown."""
-        if not (self._required <= args.keys() <= set(self.args)) or (rest and not self._rest):
-            raise TypeError(f"{self.name} takes {', '.join(self.args)}; got {', '.join(args)}")
-        return [*(args.get(name, "") for name in self.args), *rest]
+        if tuple(args) not in self._checked:
+            if not (self._required <= args.keys() <= set(self.args)) or (rest and not self._rest):
+                raise TypeError(f"{self.name} takes {', '.join(self.args)}; got {', '.join(args)}")
+            self._checked.add(tuple(args))
+        return [*[args.get(name, "") for name in self.args], *rest]
 
     def __call__(self, connection: redis.Redis | Pipeline, rest: Sequence[Any] = (), **args: Any) -> Any:
         """Run it, or add it to a pipeline that is no transaction; what it returns."""
