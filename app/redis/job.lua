@@ -160,42 +160,6 @@ local function note_end(id, status)
   redis.call('EXPIRE', ended_key(id), NOTE_SECONDS)
 end
 
--- What hangs on the end of a job: its workflow and its webhook. Set by lifecycle/outbox.lua.
-local on_end
-
--- End a job; false: it was deleted meanwhile. `ended_at`: RQ's format; `seconds`: the same since 1970; `kept_for`: seconds,
--- for ever if less than 0. `has_relatives`: it may have dependents or dependencies; `has_followers`: a workflow or a webhook.
--- The rest are fields of its latest result.
-local function end_job(id, queue, status, ended_at, seconds, kept_for, has_relatives, has_followers, ...)
-  if redis.call('HSET', job_key(id), 'status', status, 'ended_at', ended_at, 'last_heartbeat', ended_at) == 3 then
-    redis.call('DEL', job_key(id)) -- this made it anew
-    return false
-  end
-  local score = kept_for < 0 and kept_for or seconds + kept_for -- as RQ 2.12 keeps failed jobs
-  if status == 'finished' and kept_for < 0 then score = '+inf' elseif status == 'canceled' then score = seconds end
-  redis.call('ZADD', registry_key(REGISTRY_OF[status], queue), score, id)
-  tell(id, queue, status)
-  if status == 'canceled' then note_end(id, status) end
-  if has_followers then on_end(id, ...) end
-  keep(id, kept_for, has_relatives)
-  return true
-end
-
--- A job that had ended lives again.
-local function revive(id)
-  local job = job_key(id)
-  redis.call('HSET', job, 'started_at', '', 'ended_at', '', 'worker_name', '')
-  redis.call('HDEL', job, 'exc_info', 'reason')
-  for _, key in ipairs({ job, dependents_key(id), dependencies_key(id) }) do redis.call('PERSIST', key) end
-  redis.call('DEL', ended_key(id))
-end
-
--- Remove all that is kept of a job that is in no place.
-local function erase(id)
-  redis.call('DEL', job_key(id), dependents_key(id), dependencies_key(id), results_key(id), executions_key(id))
-  note_end(id, 'deleted')
-end
-
 -- Queue the deferred jobs that wait for this one and for nothing else, as rq.Queue.enqueue_dependents (RQ 2.12): a parent
 -- counts if it has finished, is gone, or has failed and the child allows that.
 local function queue_dependents(id, enqueued_at)
@@ -216,4 +180,41 @@ local function queue_dependents(id, enqueued_at)
       queue_jobs(queue, { child }, end_of(at_front), enqueued_at)
     end
   end
+end
+
+-- What hangs on the end of a job: its workflow and its webhook. Set by lifecycle/outbox.lua.
+local on_end
+
+-- End a job; false: it was deleted meanwhile. `ended_at`: RQ's format; `seconds`: the same since 1970; `kept_for`: seconds,
+-- for ever if less than 0. `has_relatives`: it may have dependents or dependencies; `has_followers`: a workflow or a webhook.
+-- The rest are fields of its latest result.
+local function end_job(id, queue, status, ended_at, seconds, kept_for, has_relatives, has_followers, ...)
+  if redis.call('HSET', job_key(id), 'status', status, 'ended_at', ended_at, 'last_heartbeat', ended_at) == 3 then
+    redis.call('DEL', job_key(id)) -- this made it anew
+    return false
+  end
+  local score = kept_for < 0 and kept_for or seconds + kept_for -- as RQ 2.12 keeps failed jobs
+  if status == 'finished' and kept_for < 0 then score = '+inf' elseif status == 'canceled' then score = seconds end
+  redis.call('ZADD', registry_key(REGISTRY_OF[status], queue), score, id)
+  tell(id, queue, status)
+  if status == 'canceled' then note_end(id, status) end
+  if has_followers then on_end(id, ...) end
+  if has_relatives and status ~= 'canceled' then queue_dependents(id, ended_at) end
+  keep(id, kept_for, has_relatives)
+  return true
+end
+
+-- A job that had ended lives again.
+local function revive(id)
+  local job = job_key(id)
+  redis.call('HSET', job, 'started_at', '', 'ended_at', '', 'worker_name', '')
+  redis.call('HDEL', job, 'exc_info', 'reason')
+  for _, key in ipairs({ job, dependents_key(id), dependencies_key(id) }) do redis.call('PERSIST', key) end
+  redis.call('DEL', ended_key(id))
+end
+
+-- Remove all that is kept of a job that is in no place.
+local function erase(id)
+  redis.call('DEL', job_key(id), dependents_key(id), dependencies_key(id), results_key(id), executions_key(id))
+  note_end(id, 'deleted')
 end

@@ -27,5 +27,4 @@ if not end_job(id, queue, 'finished', now, math.floor(tonumber(ended)), tonumber
 end
 redis.call('HINCRBY', worker_key(worker), 'successful_job_count', 1)
 redis.call('HINCRBYFLOAT', worker_key(worker), 'total_working_time', spent)
-if has_dependents then queue_dependents(id, now) end
 return 1

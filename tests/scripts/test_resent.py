@@ -294,32 +294,32 @@ def a_beat(client: Resent) -> None:
     hand.beat(hand.run()[0], now=time.time())
 
 
-@sends("lifecycle/recover")
+@sends("lifecycle/end_attempt")
 def a_job_returned(client: Resent) -> None:
     recovered(client, Outcome.RETURNED)
 
 
-@sends("lifecycle/recover")
+@sends("lifecycle/end_attempt")
 def a_job_run_again(client: Resent) -> None:
     recovered(client, Outcome.AGAIN)
 
 
-@sends("lifecycle/recover")
+@sends("lifecycle/end_attempt")
 def a_job_retried(client: Resent) -> None:
     recovered(client, Outcome.RETRIED, retry_waits=[0, 0])
 
 
-@sends("lifecycle/recover")
+@sends("lifecycle/end_attempt")
 def a_job_retried_later(client: Resent) -> None:
     recovered(client, Outcome.RETRIED, retry_waits=[60, 90])
 
 
-@sends("lifecycle/recover")
+@sends("lifecycle/end_attempt")
 def a_job_failed(client: Resent) -> None:
     recovered(client, Outcome.FAILED)
 
 
-@sends("lifecycle/recover")
+@sends("lifecycle/end_attempt")
 def a_job_stopped(client: Resent) -> None:
     recovered(client, Outcome.STOPPED)
 
