@@ -26,7 +26,7 @@ from app import limits
 from app.catalog.catalog import Function
 from app.lifecycle.outbox import follow_up
 from app.lifecycle.quarantine import quarantine
-from app.redis.client import moment
+from app.redis.client import rq_timestamp
 from app.redis.keys import LEASES, WORKERS, job_key, registry_key
 from app.redis.scripts import Script
 from app.rq_adapter.rq_parts import Job, catalog
@@ -123,7 +123,7 @@ def recover(
         id=job_id,
         execution=execution_id,
         outcome=outcome.value,
-        now=moment(now),
+        now=rq_timestamp(now),
         now_seconds=now.timestamp(),
         reason=b64encode(zlib.compress(reason.encode())),
         failure_ttl=get_settings().failure_ttl,
@@ -134,7 +134,7 @@ def recover(
     log.warning("job recovered", job_id=job_id, queue=queue, outcome=outcome.value, reason=reason.splitlines()[-1])
     function = _function(job) if outcome in (Outcome.AGAIN, Outcome.RETRIED, Outcome.FAILED) else None
     if function:
-        limits.failed(connection, function)
+        limits.count_failure(connection, function)
     if outcome in (Outcome.FAILED, Outcome.STOPPED):
         if any(job.get(field) for field in CALLED_BACK):
             in_child(lambda: _follow(connection, job_id, outcome, reason))

@@ -20,8 +20,8 @@ import structlog
 from redis.exceptions import ResponseError
 
 from app.lifecycle import recovery
-from app.redis.client import moment
-from app.redis.pipelined import Wire
+from app.redis.client import rq_timestamp
+from app.redis.pipelined import PipelinedConnection
 from app.redis.scripts import Script
 from app.settings import get_settings
 
@@ -73,7 +73,7 @@ CLAIM = Script("worker/claim", FIELDS=FIELDS, AT={name: n for n, name in enumera
 BEGIN = Script("worker/begin")
 FINISH = Script("worker/finish")
 END_ATTEMPT = recovery.END_ATTEMPT
-FINISH_AND_FOLLOW = Script("worker/finish", also=["lifecycle/outbox"])
+FINISH_AND_FOLLOW = Script("worker/finish", extra_libraries=["lifecycle/outbox"])
 RELEASE = Script("limits/release")
 SCRIPTS = (CLAIM, BEGIN, FINISH, FINISH_AND_FOLLOW, END_ATTEMPT, RELEASE)
 
@@ -121,7 +121,11 @@ class Claims:
     """Used by the horse alone. `give_up` says, while Redis is away, whether to stop trying."""
 
     def __init__(
-        self, client: redis.Redis, worker_name: str, give_up: Callable[[], bool], wire_class: type[Wire] = Wire
+        self,
+        client: redis.Redis,
+        worker_name: str,
+        give_up: Callable[[], bool],
+        wire_class: type[PipelinedConnection] = PipelinedConnection,
     ) -> None:
         self.client, self.name, self.give_up = client, worker_name, give_up
         self._mark = recovery.mark_of(worker_name)
@@ -168,7 +172,7 @@ class Claims:
 
     def command(self, queues: list[str], executions: list[str], only_if_idle: bool = False) -> bytes:
         """The claim of as many jobs as executions are named."""
-        words = CLAIM.words(
+        words = CLAIM.argv(
             [*queues, *executions],
             worker=self.name,
             execution_kept=KEEP,
@@ -191,12 +195,12 @@ class Claims:
     def failed(self, failed: Failed) -> None:
         """To be sent with what comes next."""
         claimed = failed.claimed
-        words = END_ATTEMPT.words(
+        words = END_ATTEMPT.argv(
             queue=claimed.queue,
             id=claimed.raw_id,
             execution=claimed.execution_id,
             outcome="raised" if failed.may_retry else "failed",
-            now=moment(datetime.fromtimestamp(failed.ended_at, UTC)),
+            now=rq_timestamp(datetime.fromtimestamp(failed.ended_at, UTC)),
             now_seconds=failed.ended_at,
             reason=b64encode(zlib.compress(failed.traceback.encode(errors="replace"))),
             failure_ttl=self._failure_ttl,
@@ -209,7 +213,7 @@ class Claims:
 
     def releases(self, claimed: Claimed) -> None:
         """The job has ended: others that its limits held up may begin. Sent as `begins` is."""
-        words = RELEASE.words(
+        words = RELEASE.argv(
             limits=claimed.limits or b"[]", queue=claimed.queue, id=claimed.raw_id, execution=claimed.execution_id
         )
         self._later(claimed.id, RELEASE.packed(words))
@@ -286,18 +290,18 @@ class Claims:
         self._sent_again = len(self._unanswered)
 
     def _begin(self, claimed: Claimed, now: float) -> bytes:
-        words = BEGIN.words(
+        words = BEGIN.argv(
             worker=self.name,
             queue=claimed.queue,
             id=claimed.raw_id,
             execution=claimed.execution_id,
-            now=moment(datetime.fromtimestamp(now, UTC)),
+            now=rq_timestamp(datetime.fromtimestamp(now, UTC)),
         )
         return BEGIN.packed(words)
 
     def _finish(self, finished: Finished) -> bytes:
         claimed = finished.claimed
-        words = FINISH.words(
+        words = FINISH.argv(
             worker=self.name,
             queue=claimed.queue,
             id=claimed.raw_id,
@@ -306,7 +310,7 @@ class Claims:
             result_ttl=finished.result_ttl,
             started=finished.started_at,
             ended=finished.ended_at,
-            now=moment(datetime.fromtimestamp(finished.ended_at, UTC)),
+            now=rq_timestamp(datetime.fromtimestamp(finished.ended_at, UTC)),
             spent=finished.ended_at - finished.started_at,
             has_dependencies=1 if claimed.dependency_ids else 0,
             has_followers=1 if claimed.has_followers else 0,
