@@ -10,7 +10,7 @@ from app.api.openapi import PREFER_ONCE, blueprint
 from app.api.routes.jobs import accept
 from app.api.schemas.functions import Function as FunctionAnswer
 from app.api.schemas.functions import Functions
-from app.api.schemas.jobs import JobDetail
+from app.api.schemas.jobs import JobDetailOrReference
 from app.api.schemas.system import NamePath
 from app.catalog.catalog import Function
 from app.enqueue import new_job
@@ -41,7 +41,7 @@ def get_function(path: NamePath) -> Response:
 
 @api.post(
     "/<string:name>/jobs",
-    responses={200: JobDetail, 202: JobDetail},
+    responses={200: JobDetailOrReference, 202: JobDetailOrReference},
     openapi_extensions=PREFER_ONCE,
 )
 @requires("enqueue")

@@ -13,7 +13,18 @@ from app.api.context import answer, context, note, page
 from app.api.disclosure import may_read, shown
 from app.api.openapi import ONCE, PREFER, PREFER_ONCE, blueprint
 from app.api.schemas.bulk import Bulk, BulkCancel, BulkCanceled, BulkDelete, BulkDeleted, BulkRequeue, BulkRequeued
-from app.api.schemas.jobs import AmendBody, BulkBody, Ids, JobBody, JobDetail, JobPath, Jobs, JobsQuery, RequeueBody
+from app.api.schemas.jobs import (
+    AmendBody,
+    BulkBody,
+    Ids,
+    JobBody,
+    JobDetail,
+    JobDetailOrReference,
+    JobPath,
+    Jobs,
+    JobsQuery,
+    RequeueBody,
+)
 from app.catalog.catalog import name_of
 from app.catalog.fields import as_limit
 from app.enqueue import new_job as new_jobs
@@ -38,7 +49,7 @@ PREFERENCE = re.compile(r"\bwait\s*=\s*0*([0-9]{1,9})")
 api = blueprint("jobs", "jobs", "/api/v1/jobs")
 
 
-@api.post("", responses={200: JobDetail, 202: JobDetail}, openapi_extensions=PREFER_ONCE)
+@api.post("", responses={200: JobDetailOrReference, 202: JobDetailOrReference}, openapi_extensions=PREFER_ONCE)
 @requires("enqueue")
 def enqueue(body: JobBody) -> Response:
     """Enqueue a job."""
@@ -105,7 +116,7 @@ def get_job(path: JobPath) -> Response:
     return cast(Response, answered.make_conditional(request))
 
 
-@api.patch("/<string:job_id>", responses={200: JobDetail})
+@api.patch("/<string:job_id>", responses={200: JobDetailOrReference})
 @requires("enqueue")
 def amend_job(path: JobPath, body: AmendBody) -> Response:
     """Change when, where and how a job runs that has not started; a deferred one its queue and labels only."""
@@ -115,7 +126,7 @@ def amend_job(path: JobPath, body: AmendBody) -> Response:
     return answer(shown(_job_after(path.job_id, 0)))
 
 
-@api.post("/<string:job_id>/cancel", responses={200: JobDetail, 202: JobDetail})
+@api.post("/<string:job_id>/cancel", responses={200: JobDetailOrReference, 202: JobDetailOrReference})
 @requires("enqueue")
 def cancel(path: JobPath) -> Response:
     """Cancel a job that has not started, or stop the one that runs (202: its worker has been told)."""
@@ -126,7 +137,7 @@ def cancel(path: JobPath) -> Response:
     return answer(shown(job), 200 if job["status"] == "canceled" and may_read() else 202)
 
 
-@api.post("/<string:job_id>/requeue", responses={202: JobDetail})
+@api.post("/<string:job_id>/requeue", responses={202: JobDetailOrReference})
 @requires("enqueue")
 def requeue(path: JobPath, body: RequeueBody) -> Response:
     """Put a failed, stopped or canceled job back on its queue; a body, which may be left out, changes its call."""

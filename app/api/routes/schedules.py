@@ -10,7 +10,7 @@ from app.api.auth import requires
 from app.api.context import answer, context, unreadable
 from app.api.disclosure import shown
 from app.api.openapi import blueprint
-from app.api.schemas.jobs import Job
+from app.api.schemas.jobs import JobOrReference
 from app.api.schemas.schedules import Preview, PreviewBody, ScheduleBody, Schedules, SchedulesQuery
 from app.api.schemas.schedules import Schedule as ScheduleAnswer
 from app.api.schemas.system import NamePath
@@ -91,7 +91,7 @@ def resume(path: NamePath) -> Response:
     return _answer(path.name)
 
 
-@api.post("/<string:name>/trigger", responses={202: Job})
+@api.post("/<string:name>/trigger", responses={202: JobOrReference})
 @requires("enqueue")
 def trigger(path: NamePath) -> Response:
     """Run it now, once; its clock goes on as it was."""

@@ -15,6 +15,7 @@ from app.api.schemas.workflows import (
     NodeBody,
     Workflow,
     WorkflowBody,
+    WorkflowOrReference,
     WorkflowPath,
     Workflows,
     WorkflowsQuery,
@@ -75,7 +76,7 @@ def get_workflow(path: WorkflowPath) -> Response:
     return answer(view.get(context().redis, path.workflow_id))
 
 
-@api.post("/<string:workflow_id>/cancel", responses={202: Workflow})
+@api.post("/<string:workflow_id>/cancel", responses={202: WorkflowOrReference})
 @requires("enqueue")
 def cancel(path: WorkflowPath) -> Response:
     """Cancel what has not begun, and stop what runs."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, RootModel, model_validator
 
 from app.author.options import JobEvent, WorkflowEvent
 from app.catalog.fields import CallOptions, Flag, Id, Instant, NewId, QueueName, RetryBody, Seconds, Strict, Tag, Wait
@@ -126,10 +126,7 @@ class WaitingFor(BaseModel):
 
 
 class Job(BaseModel):
-    """Times are RFC 3339 UTC, durations seconds.
-
-    A key without the scope `read` gets `id` and `links` alone of a job that its request has not made.
-    """
+    """Times are RFC 3339 UTC, durations seconds."""
 
     id: str
     function: str | None
@@ -180,6 +177,21 @@ class JobDetail(Job):
         default_factory=list,
         description="Of an enqueue: queues from which no worker takes jobs; left out if there is none",
     )
+
+
+class JobReference(BaseModel):
+    """The answer to an API key without the scope `read` about a job that its request did not create."""
+
+    id: str
+    links: Links
+
+
+class JobOrReference(RootModel[Job | JobReference]):
+    """A job; only its reference, if the API key lacks the scope `read`."""
+
+
+class JobDetailOrReference(RootModel[JobDetail | JobReference]):
+    """A job with its history; only its reference, if the API key lacks the scope `read`."""
 
 
 class Jobs(BaseModel):
