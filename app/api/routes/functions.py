@@ -4,10 +4,10 @@ from dataclasses import asdict
 
 from flask import Response, request
 
+from app.api import new_jobs
 from app.api.auth import requires
 from app.api.context import answer, context
 from app.api.openapi import PREFER_ONCE, blueprint
-from app.api.routes.jobs import accept
 from app.api.schemas.functions import Function as FunctionAnswer
 from app.api.schemas.functions import Functions
 from app.api.schemas.jobs import JobDetailOrReference
@@ -52,7 +52,7 @@ def call(path: NamePath) -> Response:
     if not isinstance(body, dict):
         raise Invalid("The request does not fit its schema", [{"detail": "Input should be an object", "pointer": "#"}])
     args, kwargs = function.by_name(body)
-    return accept(new_job.prepare(function, context().settings, args, kwargs))
+    return new_jobs.enqueue(new_job.prepare(function, context().settings, args, kwargs))
 
 
 def _as_json(function: Function) -> dict[str, object]:

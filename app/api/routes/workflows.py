@@ -4,12 +4,11 @@ from typing import Any
 
 from flask import Response
 
-from app.api import once
+from app.api import new_jobs, once
 from app.api.auth import requires
 from app.api.context import answer, context, page
 from app.api.disclosure import shown
 from app.api.openapi import ONCE, blueprint
-from app.api.routes.jobs import new_job, unserved
 from app.api.schemas.workflows import (
     HookBody,
     NodeBody,
@@ -54,7 +53,7 @@ def submit(body: WorkflowBody) -> Response:
         settings.result_ttl, settings.failure_ttl, webhook,
     )  # fmt: skip
 
-    warned = unserved((job for _, jobs in made for job in jobs), delivers=webhook is not None)
+    warned = new_jobs.unserved_warnings((job for _, jobs in made for job in jobs), delivers=webhook is not None)
     summary, receipt = {**flow.summary(), **warned}, once.receipt()
     if receipt:
         receipt.answer = {"body": summary, "status": 202}
@@ -109,5 +108,5 @@ def _made(workflow: str, announced: bool, said: list[tuple[Node, HookBody]]) -> 
 
 def _job(workflow: str, announced: bool, node: Node, body: HookBody, number: int, args: list[Any]) -> NewJob:
     unknown = [place[1:] for place, _ in found_in({"args": args, "kwargs": node.kwargs})]
-    job = new_job(body.model_copy(update={"args": args}), node.pointer, unknown)
+    job = new_jobs.prepare(body.model_copy(update={"args": args}), node.pointer, unknown)
     return store.adopt(job, workflow, node, number, body.delay, announced)
