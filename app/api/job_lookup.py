@@ -10,20 +10,20 @@ from app.api.context import context
 from app.errors import NotFound
 from app.views import job_view, waiting
 
-PREFERENCE = re.compile(r"\bwait\s*=\s*0*([0-9]{1,9})")
+WAIT_PREFERENCE = re.compile(r"\bwait\s*=\s*0*([0-9]{1,9})")
 
 
 def preferred_wait_seconds() -> int:
     """Seconds of `Prefer: wait=N` (RFC 7240, section 4.3)."""
-    said = request.headers.get("Prefer")
-    found = PREFERENCE.search(said) if said else None
-    return min(int(found[1]), waiting.LONGEST) if found else 0
+    preference = request.headers.get("Prefer")
+    match = WAIT_PREFERENCE.search(preference) if preference else None
+    return min(int(match[1]), waiting.LONGEST) if match else 0
 
 
 def fetch_job(job_id: str, wait_seconds: int) -> dict[str, Any]:
     if wait_seconds:
-        share = api_keys.share(waiting.MOST, context().keys)
-        job = waiting.wait(context().redis, context().waiting, job_id, wait_seconds, g.caller, share)
+        share = api_keys.share(waiting.MOST, context().api_keys)
+        job = waiting.wait(context().redis, context().blocking_redis, job_id, wait_seconds, g.caller, share)
     else:
         job = job_view.fetch(context().redis, [job_id], history=True)[0]
     if job is None:

@@ -5,9 +5,9 @@ from typing import Any
 
 from flask import Response
 
-from app.api import once
+from app.api import idempotency
 from app.api.context import context
-from app.api.disclosure import may_read, shown
+from app.api.disclosure import may_read, redact
 from app.api.job_lookup import fetch_job, preferred_wait_seconds
 from app.api.schemas.jobs import JobBody
 from app.catalog.catalog import name_of
@@ -52,37 +52,37 @@ def prepare(body: JobBody, pointer: str = "#", unknown: Collection[Place] = ()) 
 
 def enqueue(job: NewJob) -> Response:
     """Enqueue one job: 202; 200 with its end, if the caller waits, or with a unique job that was there before."""
-    receipt, wait_seconds = once.receipt(), preferred_wait_seconds()
+    receipt, wait_seconds = idempotency.receipt(), preferred_wait_seconds()
     if receipt and job.is_known:
         receipt.answer = {"body": _new_job_view(job), "status": 202}  # as it is when it has its place
-    made = write.enqueue(context().redis, [job], receipt)
-    if made.replayed:
-        return once.replayed(_first_answer(job, made.replayed))
-    [job_id] = made.ids
+    result = write.enqueue(context().redis, [job], receipt)
+    if result.replayed:
+        return idempotency.replay(_stored_answer(job, result.replayed))
+    [job_id] = result.ids
     is_new = job_id == job.id
     if is_new and not wait_seconds and job.is_known:
-        return once.answered(_new_job_view(job), 202)
+        return idempotency.respond(_new_job_view(job), 202)
     state = fetch_job(job_id, wait_seconds if is_new or may_read() else 0)
     status = 200 if not is_new or state["status"] in job_view.ENDED else 202
-    state = state if is_new else shown(state)
+    state = state if is_new else redact(state)
     if status == 202:
         state |= unserved_warnings([job])
     if receipt and (not job.is_known or status == 200):
         receipt.keep(context().redis, {"body": state, "status": status})
-    return once.answered(state, status)
+    return idempotency.respond(state, status)
 
 
-def _first_answer(job: NewJob, kept: Answer) -> Answer:
+def _stored_answer(job: NewJob, stored: Answer) -> Answer:
     """The answer that is kept of a request; if it was lost, that of now. A unique job may be somebody else's."""
-    if "body" in kept:
-        return kept
-    state = fetch_job(kept["ids"][0], 0)
-    return {"body": shown(state) if job.lock else state, "status": 202}
+    if "body" in stored:
+        return stored
+    state = fetch_job(stored["ids"][0], 0)
+    return {"body": redact(state) if job.lock else state, "status": 202}
 
 
 def _new_job_view(job: NewJob) -> dict[str, Any]:
     """A job that was just made."""
-    made_at, webhook = moment(job.created_at), job.extra_fields.get("webhook")
+    created_at, webhook = moment(job.created_at), job.extra_fields.get("webhook")
     state = job_view.shape(
         job.id,
         name_of(job.function),
@@ -92,8 +92,8 @@ def _new_job_view(job: NewJob) -> dict[str, Any]:
         queue=job.queue,
         status=job.status,
         description=job.description,
-        created_at=made_at,
-        enqueued_at=made_at if job.status == "queued" else None,
+        created_at=created_at,
+        enqueued_at=created_at if job.status == "queued" else None,
         timeout=job.timeout,
         retries_left=len(job.retry_waits or ()),
         depends_on=job.depends_on,
@@ -108,4 +108,4 @@ def unserved_warnings(jobs: Iterable[NewJob], delivers: bool = False) -> dict[st
     for job in jobs:
         queues[job.queue] = None
         delivers = delivers or "webhook" in job.extra_fields
-    return context().served.warnings([*queues, webhook_delivery.QUEUE] if delivers else queues)
+    return context().served_queues.warnings([*queues, webhook_delivery.QUEUE] if delivers else queues)

@@ -4,12 +4,12 @@ from typing import cast
 
 from flask import Response, request
 
-from app.api import new_jobs, once
+from app.api import idempotency, new_jobs
 from app.api.auth import requires
-from app.api.context import answer, context, note, page
-from app.api.disclosure import may_read, shown
+from app.api.context import add_audit_details, context, json_response, page
+from app.api.disclosure import may_read, redact
 from app.api.job_lookup import fetch_job, preferred_wait_seconds
-from app.api.openapi import ONCE, PREFER, PREFER_ONCE, blueprint
+from app.api.openapi import IDEMPOTENCY_KEY, PREFER, PREFER_AND_IDEMPOTENCY_KEY, blueprint
 from app.api.schemas.bulk import Bulk, BulkCancel, BulkCanceled, BulkDelete, BulkDeleted, BulkRequeue, BulkRequeued
 from app.api.schemas.jobs import (
     AmendBody,
@@ -31,33 +31,35 @@ from app.views import listing
 api = blueprint("jobs", "jobs", "/api/v1/jobs")
 
 
-@api.post("", responses={200: JobDetailOrReference, 202: JobDetailOrReference}, openapi_extensions=PREFER_ONCE)
+@api.post(
+    "", responses={200: JobDetailOrReference, 202: JobDetailOrReference}, openapi_extensions=PREFER_AND_IDEMPOTENCY_KEY
+)
 @requires("enqueue")
 def enqueue(body: JobBody) -> Response:
     """Enqueue a job."""
     return new_jobs.enqueue(new_jobs.prepare(body))
 
 
-@api.post("/bulk", responses={202: Ids}, openapi_extensions=ONCE)
+@api.post("/bulk", responses={202: Ids}, openapi_extensions=IDEMPOTENCY_KEY)
 @requires("enqueue")
 def enqueue_bulk(body: BulkBody) -> Response:
     """Enqueue up to 10,000 jobs: all of them, or none."""
     jobs, errors = [], []
-    for number, one in enumerate(body.jobs):
+    for number, job_body in enumerate(body.jobs):
         try:
-            jobs.append(new_jobs.prepare(one, f"#/jobs/{number}"))
+            jobs.append(new_jobs.prepare(job_body, f"#/jobs/{number}"))
         except Invalid as error:
             errors += error.errors or []
             if len(errors) > MAX_LISTED:
                 break
     if errors:
         raise Invalid("No job was enqueued", errors)
-    note(jobs=len(jobs))
-    warned = new_jobs.unserved_warnings(jobs)
-    made = write.enqueue(context().redis, jobs, once.receipt())
-    if made.replayed:
-        return once.replayed({"body": {"ids": made.replayed["ids"], **warned}, "status": 202})
-    return answer({"ids": made.ids, **warned}, 202)
+    add_audit_details(jobs=len(jobs))
+    warnings = new_jobs.unserved_warnings(jobs)
+    result = write.enqueue(context().redis, jobs, idempotency.receipt())
+    if result.replayed:
+        return idempotency.replay({"body": {"ids": result.replayed["ids"], **warnings}, "status": 202})
+    return json_response({"ids": result.ids, **warnings}, 202)
 
 
 @api.get("", responses={200: Jobs})
@@ -71,21 +73,21 @@ def list_jobs(query: JobsQuery) -> Response:
 @requires("enqueue", "read")
 def requeue_many(body: BulkRequeue) -> Response:
     """Put the failed jobs that a filter means back on their queues; a cursor goes on where the time was over."""
-    return _bulk("requeue", "requeued", body)
+    return _bulk_change("requeue", "requeued", body)
 
 
 @api.post("/cancel", responses={200: BulkCanceled})
 @requires("enqueue", "read")
 def cancel_many(body: BulkCancel) -> Response:
     """Cancel the jobs that a filter means, and stop those that run; a cursor goes on where the time was over."""
-    return _bulk("cancel", "canceled", body)
+    return _bulk_change("cancel", "canceled", body)
 
 
 @api.post("/delete", responses={200: BulkDeleted})
 @requires("admin")
 def delete_many(body: BulkDelete) -> Response:
     """Remove the jobs that a filter means, but for those that run; a cursor goes on where the time was over."""
-    return _bulk("delete", "deleted", body)
+    return _bulk_change("delete", "deleted", body)
 
 
 @api.get("/<string:job_id>", responses={200: JobDetail, 304: None}, openapi_extensions=PREFER)
@@ -93,19 +95,19 @@ def delete_many(body: BulkDelete) -> Response:
 def get_job(path: JobPath) -> Response:
     """A job; `Prefer: wait=N` waits up to N seconds (60 at most) for its end."""
     job = fetch_job(path.job_id, preferred_wait_seconds())
-    answered = answer(job)
-    answered.add_etag()
-    return cast(Response, answered.make_conditional(request))
+    response = json_response(job)
+    response.add_etag()
+    return cast(Response, response.make_conditional(request))
 
 
 @api.patch("/<string:job_id>", responses={200: JobDetailOrReference})
 @requires("enqueue")
 def amend_job(path: JobPath, body: AmendBody) -> Response:
     """Change when, where and how a job runs that has not started; a deferred one its queue and labels only."""
-    said = {name: value for name, value in body if value is not None}
+    changes = {name: value for name, value in body if value is not None}
     limit = queue_limit.limit_for(body.queue, context().settings)
-    change_job.before_start(context().redis, path.job_id, queue_limit=limit, **said)
-    return answer(shown(fetch_job(path.job_id, 0)))
+    change_job.before_start(context().redis, path.job_id, queue_limit=limit, **changes)
+    return json_response(redact(fetch_job(path.job_id, 0)))
 
 
 @api.post("/<string:job_id>/cancel", responses={200: JobDetailOrReference, 202: JobDetailOrReference})
@@ -116,7 +118,7 @@ def cancel(path: JobPath) -> Response:
     actions.cancel(connection, path.job_id)
     outbox.follow_up(connection)
     job = fetch_job(path.job_id, 0)
-    return answer(shown(job), 200 if job["status"] == "canceled" and may_read() else 202)
+    return json_response(redact(job), 200 if job["status"] == "canceled" and may_read() else 202)
 
 
 @api.post("/<string:job_id>/requeue", responses={202: JobDetailOrReference})
@@ -124,9 +126,9 @@ def cancel(path: JobPath) -> Response:
 def requeue(path: JobPath, body: RequeueBody) -> Response:
     """Put a failed, stopped or canceled job back on its queue; a body, which may be left out, changes its call."""
     found, retry = context(), body.retry.as_retry() if body.retry else None
-    said = {**dict(body), "retry": retry}
-    change_job.requeue(found.redis, found.catalog, found.settings, path.job_id, **said)
-    return answer(shown(fetch_job(path.job_id, 0)), 202)
+    changes = {**dict(body), "retry": retry}
+    change_job.requeue(found.redis, found.catalog, found.settings, path.job_id, **changes)
+    return json_response(redact(fetch_job(path.job_id, 0)), 202)
 
 
 @api.delete("/<string:job_id>", responses={204: None})
@@ -137,10 +139,10 @@ def delete(path: JobPath) -> Response:
     return Response(status=204)
 
 
-def _bulk(action: bulk.Action, changed: str, body: Bulk) -> Response:
+def _bulk_change(action: bulk.Action, count_name: str, body: Bulk) -> Response:
     selection = body.selection()
     tally = bulk.change(context().redis, action, selection, body.limit, body.cursor, body.dry_run)
-    counts = {"matched": tally.matched, changed: tally.changed, "skipped": tally.skipped}
-    meant = selection.model_dump(mode="json", exclude_none=True, exclude={"q"})  # which may be part of an argument
-    note(**counts, **meant, dry_run=body.dry_run)
-    return answer({**counts, "next_cursor": tally.next_cursor})
+    counts = {"matched": tally.matched, count_name: tally.changed, "skipped": tally.skipped}
+    filters = selection.model_dump(mode="json", exclude_none=True, exclude={"q"})  # which may be part of an argument
+    add_audit_details(**counts, **filters, dry_run=body.dry_run)
+    return json_response({**counts, "next_cursor": tally.next_cursor})

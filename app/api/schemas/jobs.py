@@ -25,7 +25,7 @@ class JobOptions(CallOptions):
     description: Annotated[str, Field(max_length=1000)] | None = None
 
     @model_validator(mode="after")
-    def _one_time(self) -> "JobOptions":
+    def _check_delay_or_at(self) -> "JobOptions":
         if self.delay is not None and self.at is not None:
             raise ValueError("give delay or at, not both")
         return self
@@ -61,7 +61,7 @@ class RequeueBody(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _may_be_missing(cls, body: Any) -> Any:
+    def _allow_missing(cls, body: Any) -> Any:
         return {} if body is None else body
 
 
@@ -77,7 +77,7 @@ class AmendBody(Strict):
     description: Annotated[str, Field(max_length=1000)] | None = None
 
     @model_validator(mode="after")
-    def _something(self) -> "AmendBody":
+    def _check_changes(self) -> "AmendBody":
         if self.delay is not None and self.at is not None:
             raise ValueError("give delay or at, not both")
         if all(value is None for _, value in self):

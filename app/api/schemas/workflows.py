@@ -18,7 +18,7 @@ class HookBody(JobBody):
     """A job of a workflow; what comes before it is said by `after`."""
 
     @model_validator(mode="after")
-    def _is_of_a_workflow(self) -> "HookBody":
+    def _check_allowed_fields(self) -> "HookBody":
         for name in ("id", "depends_on", "unique", "at"):
             if getattr(self, name):
                 raise ValueError(f"a job of a workflow has no {name}")
