@@ -70,8 +70,8 @@ def render_validation_error(error: ValidationError) -> Response:
     """What a request that does not fit its schema is told."""
     body = request.get_json(silent=True)
     errors = [
-        {"detail": found["msg"], "pointer": below("#", *(found["loc"] if body is None else place_in(body, found)))}
-        for found in errors_of(error)
+        {"detail": item["msg"], "pointer": below("#", *(item["loc"] if body is None else place_in(body, item)))}
+        for item in errors_of(error)
     ]
     return render(Invalid("The request does not fit its schema", errors))
 

@@ -138,7 +138,7 @@ def document(app: OpenAPI, catalog: Catalog, requires_key: bool) -> dict[str, An
 
 
 def _operation(function: Function, template: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
-    ascii_name = re.sub(r"[^A-Za-z0-9._-]", lambda found: f"{ord(found[0]):x}", function.name)
+    ascii_name = re.sub(r"[^A-Za-z0-9._-]", lambda match: f"{ord(match[0]):x}", function.name)
     schema = _hoist_definitions(function.schema, components, f"{ascii_name}.")
     summary, _, description = function.description.partition("\n")
     operation = {

@@ -16,17 +16,17 @@ Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 def combine_options(*decorators: Decorator) -> Decorator:
     """Several as one, in this order."""
-    return lambda command: reduce(lambda found, option: option(found), reversed(decorators), command)
+    return lambda command: reduce(lambda wrapped, decorator: decorator(wrapped), reversed(decorators), command)
 
 
 CALL_OPTIONS = combine_options(
-    click.argument("words", nargs=-1, metavar="[NAME=TEXT | NAME:=JSON]..."),
+    click.argument("pairs", nargs=-1, metavar="[NAME=TEXT | NAME:=JSON]..."),
     click.option("--args", metavar="JSON", help="Positional arguments, an array; -: from stdin."),
     click.option("--kwargs", metavar="JSON", help="Arguments by name, an object; -: from stdin."),
 )
 
 
-def parse_pairs(pairs: Iterable[str], what: str = "an argument") -> dict[str, Any]:
+def parse_pairs(pairs: Iterable[str], subject: str = "an argument") -> dict[str, Any]:
     """Raises click.UsageError."""
     values: dict[str, Any] = {}
     for pair in pairs:
@@ -34,24 +34,24 @@ def parse_pairs(pairs: Iterable[str], what: str = "an argument") -> dict[str, An
         is_json = name.endswith(":")
         name = name.removesuffix(":")
         if not equals or not name:
-            raise click.UsageError(f"{what} is NAME=TEXT or NAME:=JSON, not {pair!r}")
+            raise click.UsageError(f"{subject} is NAME=TEXT or NAME:=JSON, not {pair!r}")
         if name in values:
             raise click.UsageError(f"{name} is given twice")
         values[name] = parse_json(text, f"the value of {name}") if is_json else text
     return values
 
 
-def parse_json(text: str, what: str) -> Any:
+def parse_json(text: str, subject: str) -> Any:
     """JSON, by the rules of the API. Raises click.UsageError."""
     try:
         return request_json.loads(text.encode("utf-8", "surrogateescape"))
     except Invalid as error:
-        raise click.UsageError(f"{what}: {(error.errors or [{}])[0].get('detail', error.detail)}") from None
+        raise click.UsageError(f"{subject}: {(error.errors or [{}])[0].get('detail', error.detail)}") from None
     except ValueError as error:
-        raise click.UsageError(f"{what} is no JSON: {error}") from None
+        raise click.UsageError(f"{subject} is no JSON: {error}") from None
 
 
-def parse_call(words: Iterable[str], args: str | None, kwargs: str | None) -> dict[str, Any]:
+def parse_call(pairs: Iterable[str], args: str | None, kwargs: str | None) -> dict[str, Any]:
     """Those of `args` and `kwargs` that are given. Raises click.UsageError."""
     if args == kwargs == "-":
         raise click.UsageError("only one of --args and --kwargs comes on stdin")
@@ -63,7 +63,7 @@ def parse_call(words: Iterable[str], args: str | None, kwargs: str | None) -> di
         raise click.UsageError("--kwargs is a JSON object")
     return drop_unset(
         args=None if args is None else positional,
-        kwargs=None if kwargs is None and not words else {**by_name, **parse_pairs(words)},
+        kwargs=None if kwargs is None and not pairs else {**by_name, **parse_pairs(pairs)},
     )
 
 

@@ -20,11 +20,11 @@ def audit(api: Api, **query: Any) -> None:
     api.show(api.call("GET", "audit", query=query), _print_page)
 
 
-def _print_page(found: Any) -> None:
+def _print_page(page: Any) -> None:
     rows = (
-        (format_time(one["at"]), one["actor"], one["action"], one["target"], one["status"], one["address"],
-         one["details"] or "")
-        for one in found["entries"]
+        (format_time(entry["at"]), entry["actor"], entry["action"], entry["target"], entry["status"], entry["address"],
+         entry["details"] or "")
+        for entry in page["entries"]
     )  # fmt: skip
     print_table(("at", "actor", "action", "target", "status", "address", "details"), rows)
-    print_page_end(found)
+    print_page_end(page)

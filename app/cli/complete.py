@@ -16,8 +16,8 @@ def _complete_from(resource: str, field: str = "name") -> Completer:
     def complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
         with contextlib.suppress(Exception):  # whatever it is, it must not be printed into the line being typed
             client = Client(ctx.params.get("url"), ctx.params.get("key_file"), TIMEOUT_SECONDS)
-            found = client.call("GET", resource).json[resource]
-            return [one[field] for one in found if one[field].startswith(incomplete)]
+            items = client.call("GET", resource).json[resource]
+            return [item[field] for item in items if item[field].startswith(incomplete)]
         return []
 
     return complete

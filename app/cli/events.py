@@ -22,9 +22,14 @@ def events(api: Api, **query: Any) -> None:
         elif api.as_json:
             print_json(event.data)
         else:
-            one = orjson.loads(event.data)
+            change = orjson.loads(event.data)
             click.echo(
                 "  ".join(
-                    [format_time(one["at"]), one_line(one["status"]), one_line(one["queue"]), one_line(one["id"])]
+                    [
+                        format_time(change["at"]),
+                        one_line(change["status"]),
+                        one_line(change["queue"]),
+                        one_line(change["id"]),
+                    ]
                 )
             )

@@ -21,12 +21,12 @@ def failures(api: Api, **query: Any) -> None:
     api.show(api.call("GET", "failures", query=query), _print_failures)
 
 
-def _print_failures(found: Any) -> None:
+def _print_failures(answer: Any) -> None:
     rows = (
-        (one["function"], one["error"], one["count"], format_time(one["first_seen"]), format_time(one["last_seen"]),
-         ",".join(one["queues"]), one["example"], one["message"])
-        for one in found["failures"]
+        (failure["function"], failure["error"], failure["count"], format_time(failure["first_seen"]),
+         format_time(failure["last_seen"]), ",".join(failure["queues"]), failure["example"], failure["message"])
+        for failure in answer["failures"]
     )  # fmt: skip
     print_table(COLUMNS, rows)
-    if not found["complete"]:
+    if not answer["complete"]:
         print_message("There are more: only the newest failed jobs were looked at.")

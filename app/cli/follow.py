@@ -28,7 +28,7 @@ TIMEOUT_OPTION = click.option(
 
 
 def exit_code(resources: list[Any]) -> int:
-    return 0 if all(one["status"] == "finished" for one in resources) else 1
+    return 0 if all(resource["status"] == "finished" for resource in resources) else 1
 
 
 def wait(api: Api, job_id: str, seconds: float | None) -> ApiResponse:
@@ -103,26 +103,27 @@ def _follow_workflow(api: Api, display: Display, workflow_id: str) -> ApiRespons
     jobs: dict[str, dict[str, Any]] = {}
     ended: set[str] = set()
 
-    def on_event(kind: str, said: Any) -> None:
+    def on_event(kind: str, data: Any) -> None:
         if kind in ("job", "progress"):
-            job, change = jobs.get(said["id"]), {"progress": said} if kind == "progress" else {"status": said["status"]}
-            changed = [{**job, **change}] if job else []  # another one may be named as if it were of this workflow
+            known = jobs.get(data["id"])
+            change = {"progress": data} if kind == "progress" else {"status": data["status"]}
+            changed = [{**known, **change}] if known else []  # the id of a job outside the workflow may look like one
         else:
-            workflow.update(said)
-            changed = said["jobs"]
+            workflow.update(data)
+            changed = data["jobs"]
         if not jobs:
             display.workflow(workflow, 0, len(changed))
-        for one in changed:
-            jobs[one["id"]] = one
-            (ended.add if one["status"] in ENDED else ended.discard)(one["id"])
-            display.workflow_job(one)
+        for job in changed:
+            jobs[job["id"]] = job
+            (ended.add if job["status"] in ENDED else ended.discard)(job["id"])
+            display.workflow_job(job)
         display.workflow(workflow, len(ended), len(jobs))
 
     return _follow_to_end(api, "workflows", workflow_id, on_event)
 
 
 def _follow_to_end(api: Api, resource: str, resource_id: str, on_event: Callable[[str, Any], None]) -> ApiResponse:
-    """A job or a workflow, ended; `told` hears the kinds of its events, and what they say."""
+    """Follow a job or a workflow to its end. `on_event` gets the kind and the data of each event."""
 
     def poll() -> Event:
         answer = api.call("GET", resource, resource_id, wait=POLL_SECONDS)

@@ -29,12 +29,14 @@ def show(api: Api, name: str) -> None:
     api.show(api.call("GET", "functions", name), _print_function)
 
 
-def _print_functions(found: Any) -> None:
-    rows = ((one["name"], one["options"]["queue"], one["description"].partition("\n")[0]) for one in found["functions"])
+def _print_functions(answer: Any) -> None:
+    rows = (
+        (one["name"], one["options"]["queue"], one["description"].partition("\n")[0]) for one in answer["functions"]
+    )
     print_table(("name", "queue", "description"), rows)
-    for module, reason in found["broken"].items():
+    for module, reason in answer["broken"].items():
         print_message(f"{one_line(module)} does not import: {one_line(reason)}")
-    for one in found["rejected"]:
+    for one in answer["rejected"]:
         print_message(
             f"{one_line(one['name'])} is set aside: {one_line(one['file'])}:{one['line']}: {one_line(one['reason'])}"
         )

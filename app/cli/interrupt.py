@@ -28,16 +28,16 @@ def interruptible() -> Iterator[None]:
         return
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
-    left = threading.Event()
+    exited = threading.Event()
     with receiver, sender:
         previous_fd = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        watcher = threading.Thread(target=_repeat_interrupt, args=(receiver, left), daemon=True)
+        watcher = threading.Thread(target=_repeat_interrupt, args=(receiver, exited), daemon=True)
         watcher.start()
         try:
             yield
         finally:
-            left.set()
+            exited.set()
             signal.set_wakeup_fd(previous_fd)
             signal.signal(signal.SIGINT, previous_handler)
             sender.close()

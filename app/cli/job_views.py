@@ -12,13 +12,13 @@ COLUMNS = ("id", "function", "status", "queue", "created", "waits for")
 SHOWN_SEPARATELY = ("error", "links", "history", "waiting_for", "warnings")
 
 
-def print_page(found: Any) -> None:
-    print_jobs(found)
-    print_page_end(found)
+def print_page(page: Any) -> None:
+    print_jobs(page)
+    print_page_end(page)
 
 
-def print_jobs(found: Any) -> None:
-    jobs = found["jobs"]
+def print_jobs(page: Any) -> None:
+    jobs = page["jobs"]
     rows = (
         (job["id"], job["function"], job["status"], job["queue"], format_time(job["created_at"]), _waits_for(job))
         for job in jobs
@@ -32,9 +32,9 @@ def print_job(job: Any) -> None:
         return
     error = job["error"] or {}
     moments = {name.removesuffix("_at"): format_time(job[name]) for name in job if name.endswith("_at")}
-    others = {name: value for name, value in job.items() if name not in SHOWN_SEPARATELY and not name.endswith("_at")}
-    others |= {"waits for": _waits_for(job), "error": f"{error['type']}: {error['message']}" if error else None}
-    print_details({**others, **moments})
+    fields = {name: value for name, value in job.items() if name not in SHOWN_SEPARATELY and not name.endswith("_at")}
+    fields |= {"waits for": _waits_for(job), "error": f"{error['type']}: {error['message']}" if error else None}
+    print_details({**fields, **moments})
     if error.get("traceback"):
         print_lines(error["traceback"])
     if job.get("history"):
@@ -56,14 +56,14 @@ def _print_history(attempts: list[Any]) -> None:
     """A line for each attempt that has ended, newest first."""
     rows = (
         (
-            one["attempt"],
-            format_time(one["started_at"]),
-            _seconds(one),
-            one["worker"],
-            one["outcome"],
-            _last_line(one["error"]),
+            attempt["attempt"],
+            format_time(attempt["started_at"]),
+            _seconds(attempt),
+            attempt["worker"],
+            attempt["outcome"],
+            _last_line(attempt["error"]),
         )
-        for one in attempts
+        for attempt in attempts
     )
     output.print_table(("attempt", "started", "seconds", "worker", "outcome", "error"), rows)
 

@@ -63,26 +63,28 @@ def group() -> None:
 @click.option("--id", "job_id", help="An id of your own.")
 @RETRIES
 @click.option("--depends-on", multiple=True, metavar="ID", help="Run it after this job; may be repeated.")
-@click.option("--option", "-o", "others", multiple=True, help="Any other of POST /jobs: NAME=TEXT or NAME:=JSON.")
+@click.option(
+    "--option", "-o", "other_options", multiple=True, help="Any other of POST /jobs: NAME=TEXT or NAME:=JSON."
+)
 @click.option("--wait", "until_ended", is_flag=True, help="Wait for its end; exit with 1 if it did not finish.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait at most.")
 @click.pass_obj
 def enqueue(
     api: Api,
     function: str,
-    words: tuple[str, ...],
+    pairs: tuple[str, ...],
     args: str | None,
     kwargs: str | None,
     job_id: str | None,
     retries: int | None,
-    others: tuple[str, ...],
+    other_options: tuple[str, ...],
     until_ended: bool,
     timeout: float | None,
     **options: Any,
 ) -> None:
     """Call FUNCTION: `enqueue email.send_message to=a@b.c subject=Hi n:=3`."""
-    given = {**_job_fields(**options, id=job_id, retries=retries), **arguments.parse_pairs(others, "--option")}
-    body = {**given, **arguments.parse_call(words, args, kwargs), "function": function}
+    fields = {**_job_fields(**options, id=job_id, retries=retries), **arguments.parse_pairs(other_options, "--option")}
+    body = {**fields, **arguments.parse_call(pairs, args, kwargs), "function": function}
     answer = api.call("POST", "jobs", body=body)
     if until_ended:
         _exit_with(api, follow.wait(api, answer.json["id"], timeout))
@@ -131,12 +133,14 @@ def show(api: Api, job_id: str) -> None:
 @group.command()
 @JOB
 @JOB_OPTIONS
-@click.option("--option", "-o", "others", multiple=True, help="As PATCH /jobs/ID has it: tags:=[], for example.")
+@click.option("--option", "-o", "other_options", multiple=True, help="As PATCH /jobs/ID has it: tags:=[], for example.")
 @click.pass_obj
-def change(api: Api, job_id: str, others: tuple[str, ...], **options: Any) -> None:
+def change(api: Api, job_id: str, other_options: tuple[str, ...], **options: Any) -> None:
     """Change when, where and how a job runs that has not started; tags that are given replace all that it has."""
     api.show(
-        api.call("PATCH", "jobs", job_id, body={**_job_fields(**options), **arguments.parse_pairs(others, "--option")}),
+        api.call(
+            "PATCH", "jobs", job_id, body={**_job_fields(**options), **arguments.parse_pairs(other_options, "--option")}
+        ),
         job_views.print_job,
     )
 
@@ -146,11 +150,11 @@ def change(api: Api, job_id: str, others: tuple[str, ...], **options: Any) -> No
 @click.pass_obj
 def cancel(api: Api, job_id: str | None, **filters: Any) -> None:
     """Cancel a job that has not started, or stop the one that runs; without an ID all that a filter means."""
-    given = _given_filter(job_id, filters)
+    fields = _given_filter(job_id, filters)
     if job_id:
         api.show(api.call("POST", "jobs", job_id, "cancel"), job_views.print_job)
     else:
-        api.show(_change_all(api, "cancel", given), print_details)
+        api.show(_change_all(api, "cancel", fields), print_details)
 
 
 @group.command()
@@ -162,7 +166,7 @@ def cancel(api: Api, job_id: str | None, **filters: Any) -> None:
 def requeue(
     api: Api,
     job_id: str | None,
-    words: tuple[str, ...],
+    pairs: tuple[str, ...],
     args: str | None,
     kwargs: str | None,
     job_timeout: str | None,
@@ -174,7 +178,7 @@ def requeue(
     What is said with an ID replaces what the job has: --queue, and its arguments, all of one kind:
     `requeue ID email=a@b.c n:=3`.
     """
-    changes = {**_job_fields(job_timeout=job_timeout, retries=retries), **arguments.parse_call(words, args, kwargs)}
+    changes = {**_job_fields(job_timeout=job_timeout, retries=retries), **arguments.parse_call(pairs, args, kwargs)}
     if job_id:
         changes |= arguments.drop_unset(queue=filters.pop("queue"))
         _given_filter(job_id, filters)
@@ -182,9 +186,9 @@ def requeue(
     elif changes:
         raise click.UsageError("arguments, a timeout and retries are for one job: give its ID")
     else:
-        given = _given_filter(job_id, filters)
-        given.pop("all", None)
-        api.show(_change_all(api, "requeue", given), print_details)
+        fields = _given_filter(job_id, filters)
+        fields.pop("all", None)
+        api.show(_change_all(api, "requeue", fields), print_details)
 
 
 @group.command()
@@ -193,14 +197,14 @@ def requeue(
 @click.pass_obj
 def delete(api: Api, job_id: str | None, yes: bool, **filters: Any) -> None:
     """Remove a job and what is kept of it, not while it runs; without an ID all that a filter means."""
-    given = _given_filter(job_id, filters)
+    fields = _given_filter(job_id, filters)
     if job_id:
         api.show(api.call("DELETE", "jobs", job_id), lambda _: print_message(f"{job_id} is deleted"))
         return
-    if not yes and "dry_run" not in given and sys.stdin.isatty():
-        matched = _change_all(api, "delete", {**given, "dry_run": True}).json["matched"]
+    if not yes and "dry_run" not in fields and sys.stdin.isatty():
+        matched = _change_all(api, "delete", {**fields, "dry_run": True}).json["matched"]
         click.confirm(f"Delete {matched} jobs?", abort=True, err=True)
-    api.show(_change_all(api, "delete", given), print_details)
+    api.show(_change_all(api, "delete", fields), print_details)
 
 
 def _job_fields(
@@ -208,7 +212,7 @@ def _job_fields(
     job_timeout: str | None = None,
     retries: int | None = None,
     tag: tuple[str, ...] = (),
-    **others: Any,
+    **other_options: Any,
 ) -> dict[str, Any]:
     """Options as the API has them."""
     return arguments.drop_unset(
@@ -216,18 +220,18 @@ def _job_fields(
         timeout=arguments.seconds_or_duration(job_timeout),
         retry={"max": retries} if retries else None,
         tags=tag,
-        **others,
+        **other_options,
     )
 
 
 def _given_filter(job_id: str | None, filters: dict[str, Any]) -> dict[str, Any]:
     """Of a filter, what is given; nothing, with an ID. Raises click.UsageError for neither and both."""
-    given = arguments.drop_unset(**filters)
-    if job_id and given:
+    fields = arguments.drop_unset(**filters)
+    if job_id and fields:
         raise click.UsageError("give an ID or a filter, not both")
-    if not job_id and not given.keys() - {"dry_run"}:
+    if not job_id and not fields.keys() - {"dry_run"}:
         raise click.UsageError("give an ID, a filter, or --all")
-    return given
+    return fields
 
 
 def _change_all(api: Api, action: str, filters: dict[str, Any]) -> ApiResponse:

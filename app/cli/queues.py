@@ -24,9 +24,9 @@ def list_queues(api: Api) -> None:
     api.show(api.call("GET", "queues"), _print_page)
 
 
-def _print_page(found: Any) -> None:
-    _print_queues(found["queues"])
-    print_unreadable(found)
+def _print_page(page: Any) -> None:
+    _print_queues(page["queues"])
+    print_unreadable(page)
 
 
 @group.command()
@@ -59,7 +59,7 @@ def resume(api: Api, name: str) -> None:
 def empty(api: Api, name: str) -> None:
     """Delete the jobs that wait in it."""
     api.show(
-        api.call("POST", "queues", name, "empty"), lambda found: print_message(f"{found['deleted']} jobs are deleted")
+        api.call("POST", "queues", name, "empty"), lambda page: print_message(f"{page['deleted']} jobs are deleted")
     )
 
 

@@ -51,21 +51,23 @@ def show(api: Api, name: str) -> None:
 @click.option("--catch-up", help="What was due while no scheduler ran: none, one or all.")
 @click.option("--description")
 @click.option("--paused", is_flag=True)
-@click.option("--option", "-o", "others", multiple=True, help="Any other of the schedule: NAME=TEXT or NAME:=JSON.")
+@click.option(
+    "--option", "-o", "other_options", multiple=True, help="Any other of the schedule: NAME=TEXT or NAME:=JSON."
+)
 @click.pass_obj
 def put(
     api: Api,
     name: str,
     function: str,
-    words: tuple[str, ...],
+    pairs: tuple[str, ...],
     args: str | None,
     kwargs: str | None,
-    others: tuple[str, ...],
+    other_options: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Make or replace a schedule: `put nightly reports.build days:=7 --cron "0 2 * * *"`."""
-    given = {**_rule_fields(options), **arguments.parse_pairs(others, "--option")}
-    body = {**given, **arguments.parse_call(words, args, kwargs), "function": function}
+    fields = {**_rule_fields(options), **arguments.parse_pairs(other_options, "--option")}
+    body = {**fields, **arguments.parse_call(pairs, args, kwargs), "function": function}
     api.show(api.call("PUT", "schedules", name, body=body), _print_schedule)
 
 
@@ -113,18 +115,19 @@ def _rule_fields(options: dict[str, Any]) -> dict[str, Any]:
     return arguments.drop_unset(**{**options, "interval": arguments.seconds_or_duration(options["interval"])})
 
 
-def _print_page(found: Any) -> None:
+def _print_page(page: Any) -> None:
     rows = (
-        (one["name"], one["function"], one["text"], format_time(one["next_runs"][0]["utc"]) if one["next_runs"] else "",
-         "paused" if one["paused"] else "", one["reason"])
-        for one in found["schedules"]
+        (schedule["name"], schedule["function"], schedule["text"],
+         format_time(schedule["next_runs"][0]["utc"]) if schedule["next_runs"] else "",
+         "paused" if schedule["paused"] else "", schedule["reason"])
+        for schedule in page["schedules"]
     )  # fmt: skip
     print_table(("name", "function", "rule", "next", "", "reason"), rows)
-    for entry in found["rejected"]:
+    for entry in page["rejected"]:
         print_message(f"{one_line(entry['name'])} is set aside: {one_line(entry['reason'])}")
-    for entry in found["quarantined"]:
+    for entry in page["quarantined"]:
         print_message(f"{one_line(entry['id'])} is not run: {one_line(entry['reason'])}")
-    print_page_end(found)
+    print_page_end(page)
 
 
 def _print_schedule(schedule: Any) -> None:
@@ -135,5 +138,5 @@ def _print_schedule(schedule: Any) -> None:
     _print_next_runs(schedule)
 
 
-def _print_next_runs(found: Any) -> None:
-    print_table((found["text"], "utc"), ((run["local"], format_time(run["utc"])) for run in found["next_runs"]))
+def _print_next_runs(preview: Any) -> None:
+    print_table((preview["text"], "utc"), ((run["local"], format_time(run["utc"])) for run in preview["next_runs"]))

@@ -34,11 +34,12 @@ def _print_worker(worker: Any) -> None:
     print_details({**worker, "queues": ",".join(worker["queues"]), **moments})
 
 
-def _print_workers(found: Any) -> None:
+def _print_workers(page: Any) -> None:
     rows = (
-        (one["name"], one["state"], ",".join(one["queues"]), one["hostname"], one["pid"], one["current_job"],
-         one["successful_job_count"], one["failed_job_count"], format_time(one["last_heartbeat"]))
-        for one in found["workers"]
+        (worker["name"], worker["state"], ",".join(worker["queues"]), worker["hostname"], worker["pid"],
+         worker["current_job"], worker["successful_job_count"], worker["failed_job_count"],
+         format_time(worker["last_heartbeat"]))
+        for worker in page["workers"]
     )  # fmt: skip
     print_table(("name", "state", "queues", "host", "pid", "job", "finished", "failed", "seen"), rows)
-    print_unreadable(found)
+    print_unreadable(page)

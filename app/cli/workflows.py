@@ -63,13 +63,19 @@ def cancel(api: Api, workflow_id: str) -> None:
     api.show(api.call("POST", "workflows", workflow_id, "cancel"), _print_workflow)
 
 
-def _print_page(found: Any) -> None:
+def _print_page(page: Any) -> None:
     rows = (
-        (one["id"], one["name"], one["status"], _ended_count(one["counts"]), format_time(one["created_at"]))
-        for one in found["workflows"]
+        (
+            workflow["id"],
+            workflow["name"],
+            workflow["status"],
+            _ended_count(workflow["counts"]),
+            format_time(workflow["created_at"]),
+        )
+        for workflow in page["workflows"]
     )
     print_table(("id", "name", "status", "ended", "created"), rows)
-    print_page_end(found)
+    print_page_end(page)
 
 
 def _print_summary(workflow: Any) -> None:

@@ -125,9 +125,9 @@ def cancel(path: JobPath) -> Response:
 @requires("enqueue")
 def requeue(path: JobPath, body: RequeueBody) -> Response:
     """Put a failed, stopped or canceled job back on its queue; a body, which may be left out, changes its call."""
-    found, retry = context(), body.retry.as_retry() if body.retry else None
-    changes = {**dict(body), "retry": retry}
-    change_job.requeue(found.redis, found.catalog, found.settings, path.job_id, **changes)
+    service = context()
+    changes = {**dict(body), "retry": body.retry.as_retry() if body.retry else None}
+    change_job.requeue(service.redis, service.catalog, service.settings, path.job_id, **changes)
     return json_response(redact(fetch_job(path.job_id, 0)), 202)
 
 

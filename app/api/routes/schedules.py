@@ -37,12 +37,12 @@ def list_schedules(query: SchedulesQuery) -> Response:
     states = [state for state in entries.values() if isinstance(state, State)]
     unreadable = [{"name": name, "reason": str(why)} for name, why in entries.items() if isinstance(why, Unreadable)]
     cursor = names[-1] if len(names) == query.limit else None
-    others = {
+    set_aside = {
         "quarantined": store.quarantined(connection),
         "rejected": store.rejected(connection),
         **unreadable_field(unreadable),
     }
-    return json_response({"schedules": _as_json(states), "next_cursor": cursor, **others})
+    return json_response({"schedules": _as_json(states), "next_cursor": cursor, **set_aside})
 
 
 @api.post("/preview", responses={200: Preview})
@@ -65,9 +65,9 @@ def put_schedule(path: NamePath, body: ScheduleBody) -> Response:
     """Make or replace a schedule (201: it is new). 409 for one that scheduler.py declares."""
     if not NAME.fullmatch(path.name):
         raise Invalid("The name does not fit", [{"detail": f"a name is {NAME.pattern}", "pointer": "#"}])
-    found = context()
+    service = context()
     schedule = Schedule(name=path.name, **dict(body))
-    new = manage.put(found.redis, found.catalog, found.settings, schedule, now(found.redis), declared=False)
+    new = manage.put(service.redis, service.catalog, service.settings, schedule, now(service.redis), declared=False)
     return _schedule_response(path.name, 201 if new else 200)
 
 
@@ -99,9 +99,9 @@ def resume(path: NamePath) -> Response:
 @requires("enqueue")
 def trigger(path: NamePath) -> Response:
     """Run it now, once; its clock goes on as it was."""
-    found = context()
-    job_id = manage.trigger(found.redis, path.name, found.catalog, found.settings, now(found.redis))
-    job = job_view.fetch(found.redis, [job_id])[0]
+    service = context()
+    job_id = manage.trigger(service.redis, path.name, service.catalog, service.settings, now(service.redis))
+    job = job_view.fetch(service.redis, [job_id])[0]
     return json_response(job and redact(job), 202, Location=f"/api/v1/jobs/{job_id}")
 
 

@@ -47,11 +47,11 @@ class Message(NamedTuple):
 class Feed(Protocol):
     """What is told to one listener."""
 
-    def wanted(self, event: Event) -> bool: ...
+    def matches(self, event: Event) -> bool: ...
 
     def of(self, event: Event) -> Message | None: ...
 
-    def anew(self, place: str) -> Message | None:
+    def current_state(self, place: str) -> Message | None:
         """The state as it is."""
 
 
@@ -89,7 +89,7 @@ class JobFeed:
     def state(self) -> dict[str, Any]:
         return job_view.fetch(self.connection, [self.job_id])[0] or {"id": self.job_id, "status": "deleted"}
 
-    def wanted(self, event: Event) -> bool:
+    def matches(self, event: Event) -> bool:
         return event.job_id == self.job_id
 
     def of(self, event: Event) -> Message:
@@ -99,7 +99,7 @@ class JobFeed:
             return Message("end", event.place, self.state())
         return Message("status", event.place, _status_change(event))
 
-    def anew(self, place: str) -> Message:
+    def current_state(self, place: str) -> Message:
         found = self.state()
         return Message("end" if found["status"] in END_STATUSES else "status", place, found)
 
@@ -110,17 +110,17 @@ class WorkflowFeed:
     def __init__(self, connection: redis.Redis, workflow: str) -> None:
         self.connection, self.workflow = connection, workflow
 
-    def wanted(self, event: Event) -> bool:
+    def matches(self, event: Event) -> bool:
         return event.job_id == self.workflow or event.job_id.startswith(f"{self.workflow}-")
 
     def of(self, event: Event) -> Message:
         if event.status == "progress":
             return Message("progress", event.place, {**(event.progress or {}), "id": event.job_id})
         if event.job_id == self.workflow:
-            return self.anew(event.place)
+            return self.current_state(event.place)
         return Message("job", event.place, _status_change(event))
 
-    def anew(self, place: str) -> Message:
+    def current_state(self, place: str) -> Message:
         found = view.get(self.connection, self.workflow)
         return Message("workflow" if found["status"] == "running" else "end", place, found)
 
@@ -132,7 +132,7 @@ class AllJobsFeed:
         self.connection, self.queue, self.function = connection, queue, function
         self._function_names: dict[str, str | None] = {}
 
-    def wanted(self, event: Event) -> bool:
+    def matches(self, event: Event) -> bool:
         return bool(event.queue) and self.queue in (None, event.queue) and event.status != "progress"
 
     def of(self, event: Event) -> Message | None:
@@ -140,7 +140,7 @@ class AllJobsFeed:
             return None
         return Message("job", event.place, _status_change(event))
 
-    def anew(self, place: str) -> None:  # noqa: ARG002 - a Feed's; there is no state of all jobs
+    def current_state(self, place: str) -> None:  # noqa: ARG002 - a Feed's; there is no state of all jobs
         return None
 
     def _function_of(self, job_id: str) -> str | None:
@@ -157,14 +157,14 @@ def _stream(feed: Feed) -> Response:
     last_event_id, hub = _last_event_id(), context().events
     share = api_keys.share(hub.most, context().api_keys)
     try:
-        listener, event_id = hub.listen(feed.wanted, g.caller, share)
+        listener, event_id = hub.listen(feed.matches, g.caller, share)
     except ShareTaken:
         detail = f"The key {g.caller!r} has {share} event streams open already, its share of {hub.most}"
         raise TooManyRequests(detail, retry_after=Unavailable.retry_after) from None
     except TooMany:
         raise Unavailable(f"{hub.most} event streams are open already") from None
-    missed = hub.since(last_event_id, feed.wanted) if last_event_id else None
-    if missed == [] and (now := feed.anew(event_id)) and now.kind == "end":
+    missed = hub.since(last_event_id, feed.matches) if last_event_id else None
+    if missed == [] and (now := feed.current_state(event_id)) and now.kind == "end":
         listener.close()
         return Response(status=204)  # there is nothing to come: a client that reads this does not come back
 
@@ -185,7 +185,7 @@ def _messages(
     """Up to an `end`; None: nothing has happened for HEARTBEAT seconds."""
     if last_event_id and missed is None:
         yield Message("reset", event_id, {"reason": "what has happened since is no longer known"})
-    first = [feed.anew(event_id)] if missed is None else [feed.of(event) for event in missed]
+    first = [feed.current_state(event_id)] if missed is None else [feed.of(event) for event in missed]
     for message in first:
         if message:
             yield message
@@ -200,7 +200,7 @@ def _messages(
         if event and number(event.place) > number(after):
             message = feed.of(event)
         elif time.monotonic() - last_sent_at > HEARTBEAT_SECONDS:
-            state = feed.anew(after)  # a stock worker tells nothing
+            state = feed.current_state(after)  # a stock worker tells nothing
             last_sent_at, message = time.monotonic(), state if state and state.kind == "end" else None
             if message is None:
                 yield None

@@ -38,17 +38,19 @@ api = blueprint("workflows", "workflows", "/api/v1/workflows")
 @requires("enqueue")
 def submit(body: WorkflowBody) -> Response:
     """Submit a graph of jobs: all of it, or nothing."""
-    nodes = [_node(one, f"#/jobs/{number}") for number, one in enumerate(body.jobs)]
-    hooks = {name: said for name in HOOKS if (said := getattr(body, name))}
+    nodes = [_node(node, f"#/jobs/{number}") for number, node in enumerate(body.jobs)]
+    hooks = {name: hook for name in HOOKS if (hook := getattr(body, name))}
     hook_nodes = [
-        Node(name, said.function, said.args, said.kwargs, pointer=f"#/{name}") for name, said in hooks.items()
+        Node(name, hook.function, hook.args, hook.kwargs, pointer=f"#/{name}") for name, hook in hooks.items()
     ]
     needed_results = check(nodes, hook_nodes)
     if sum(len(node.calls()) for node in nodes) > MAX_JOBS:
         raise Invalid("The workflow is too large", [{"detail": f"more than {MAX_JOBS} jobs", "pointer": "#/jobs"}])
     workflow, settings = store.new_id(), context().settings
-    said = body.webhook.as_webhook() if body.webhook else None
-    webhook = webhook_delivery.chosen(said, webhook_delivery.of_service(settings, WORKFLOW_EVENTS), settings, "#")
+    own_webhook = body.webhook.as_webhook() if body.webhook else None
+    webhook = webhook_delivery.chosen(
+        own_webhook, webhook_delivery.of_service(settings, WORKFLOW_EVENTS), settings, "#"
+    )
     prepared = _prepare_jobs(
         workflow, webhook is not None, list(zip([*nodes, *hook_nodes], [*body.jobs, *hooks.values()], strict=True))
     )
@@ -90,7 +92,7 @@ def cancel(path: WorkflowPath) -> Response:
 
 
 def _node(body: NodeBody, pointer: str) -> Node:
-    after = [Need(one) if isinstance(one, str) else Need(one.name, one.even_if_failed) for one in body.after]
+    after = [Need(need) if isinstance(need, str) else Need(need.name, need.even_if_failed) for need in body.after]
     return Node(body.name, body.function, body.args, body.kwargs, after, body.each, pointer)
 
 
