@@ -9,7 +9,7 @@ import time
 from flask import Response, g, request
 
 from app.api.context import context
-from app.author.options import rate
+from app.author.options import parse_rate
 from app.errors import TooManyRequests
 
 
@@ -18,7 +18,7 @@ def throttle() -> None:
     said = context().settings.request_limit
     if not said:
         return
-    most, window = rate(said)
+    most, window = parse_rate(said)
     number, passed = divmod(time.time(), window)
     caller = request.remote_addr if g.caller == "open" else g.caller
     key = f"jobline:requests:{caller}:{int(number)}"

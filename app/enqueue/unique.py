@@ -11,7 +11,7 @@ import orjson
 
 from app.author.durations import as_seconds
 from app.author.options import Unique
-from app.catalog.call_keys import filled
+from app.catalog.call_keys import fill_key
 from app.catalog.catalog import Function
 from app.errors import Invalid
 from app.redis.keys import unique_key
@@ -42,7 +42,7 @@ def lock(function: Function, args: list[Any], kwargs: dict[str, Any], rule: Uniq
     """Raises Invalid: the rule names what is no argument."""
     named = function.named(args, kwargs)
     if isinstance(rule.by, str):
-        counted: object = filled(rule.by, named, f"{pointer}/unique/by")
+        counted: object = fill_key(rule.by, named, f"{pointer}/unique/by")
     else:
         counted = {name: _value(named, name, pointer) for name in (named if rule.by is None else rule.by)}
     digest = hashlib.sha256(_bytes(counted)).hexdigest()

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from app.author.options import Retry
 from app.catalog.fields import RetryBody
-from app.catalog.function_options import shape_of
+from app.catalog.function_options import as_body
 from app.schedules.rule import MISUSE, Schedule, When
 from app.serializer import JSON, text_of
 
@@ -87,7 +87,7 @@ def _retry(value: object) -> object:
     if isinstance(value, Retry) and (value.on, value.not_on) != (Retry(1).on, Retry(1).not_on):
         raise ValueError("retry: on and not_on are said with the function, by @job")
     try:
-        return shape_of("retry", value)
+        return as_body("retry", value)
     except ValueError as error:
         raise ValueError(f"retry: {error}") from None
 

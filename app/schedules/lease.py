@@ -12,9 +12,9 @@ from redis.client import Pipeline
 from redis.exceptions import WatchError
 from rq_scheduler import Scheduler as RQScheduler
 
-LASTS = 7.0  # seconds
-RENEW_EVERY = 2.0
-TRY_EVERY = 1.0  # by a standby: with LASTS, a takeover is over within 10 s
+LEASE_SECONDS = 7.0  # seconds
+RENEW_INTERVAL_SECONDS = 2.0
+ACQUIRE_INTERVAL_SECONDS = 1.0  # by a standby: with LEASE_SECONDS, a takeover is over within 10 s
 
 
 class LeaseLost(Exception):
@@ -34,9 +34,9 @@ class Lease:
     def hold(self) -> bool:
         """Take it if it is free, renew it if it is ours and time; whether we lead. Call it often."""
         if time.monotonic() >= self._next_at:
-            taken = self.connection.set(self.key, self.token, nx=True, px=int(1000 * LASTS))
-            self.held = bool(taken) or self._renew()
-            self._next_at = time.monotonic() + (RENEW_EVERY if self.held else TRY_EVERY)
+            acquired = self.connection.set(self.key, self.token, nx=True, px=int(1000 * LEASE_SECONDS))
+            self.held = bool(acquired) or self._renew()
+            self._next_at = time.monotonic() + (RENEW_INTERVAL_SECONDS if self.held else ACQUIRE_INTERVAL_SECONDS)
         return self.held
 
     def check(self, pipeline: Pipeline) -> None:
@@ -47,13 +47,13 @@ class Lease:
 
     def release(self) -> None:
         """Leave it to the others, if it is ours."""
-        self._if_ours(lambda pipeline: pipeline.delete(self.key))
+        self._if_held(lambda pipeline: pipeline.delete(self.key))
         self.held = False
 
     def _renew(self) -> bool:
-        return self._if_ours(lambda pipeline: pipeline.pexpire(self.key, int(1000 * LASTS)))
+        return self._if_held(lambda pipeline: pipeline.pexpire(self.key, int(1000 * LEASE_SECONDS)))
 
-    def _if_ours(self, write: Callable[[Pipeline], object]) -> bool:
+    def _if_held(self, write: Callable[[Pipeline], object]) -> bool:
         with self.connection.pipeline() as pipeline:
             try:
                 pipeline.watch(self.key)

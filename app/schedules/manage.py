@@ -13,7 +13,7 @@ from app.errors import Conflict, JoblineError, NotFound
 from app.schedules import store
 from app.schedules.rule import Schedule, When
 from app.schedules.state import State
-from app.schedules.store import PREFIX, Found
+from app.schedules.store import ENTRY_PREFIX, StoredState
 from app.serializer import text_of, utc
 from app.settings import Settings
 
@@ -27,10 +27,10 @@ def put(
         Invalid: the function is unknown, or the arguments do not fit.
         Conflict: it is declared in scheduler.py, or there would be too many queues.
     """
-    shown = shown_to_rq(schedule, catalog, settings)
+    shown = placeholder_job(schedule, catalog, settings)
     queue_limit.check(connection, [shown])
 
-    def put_it(found: dict[str, Found], pipeline: Pipeline) -> bool:
+    def put_it(found: dict[str, StoredState], pipeline: Pipeline) -> bool:
         state = found[schedule.name]
         known = state if isinstance(state, State) else None
         if known and known.declared and not declared:
@@ -64,7 +64,7 @@ def changed(state: State | None, schedule: Schedule, now: datetime, declared: bo
 def delete(connection: redis.Redis, name: str) -> None:
     """Not the runs that it has made. Raises NotFound; Conflict: it is declared."""
 
-    def erase(found: dict[str, Found], pipeline: Pipeline) -> None:
+    def erase(found: dict[str, StoredState], pipeline: Pipeline) -> None:
         state = found[name]
         if state is None:
             raise NotFound(f"No schedule {name!r}")
@@ -111,7 +111,7 @@ def new_run(connection: redis.Redis, state: State, catalog: Catalog, settings: S
     return job
 
 
-def shown_to_rq(schedule: Schedule, catalog: Catalog, settings: Settings) -> NewJob:
+def placeholder_job(schedule: Schedule, catalog: Catalog, settings: Settings) -> NewJob:
     """The job by which rq-scheduler's tools see a schedule; it never runs.
 
     Raises:
@@ -120,14 +120,14 @@ def shown_to_rq(schedule: Schedule, catalog: Catalog, settings: Settings) -> New
     function = catalog.wanted(schedule.function, "#/function")
     function.check(schedule.args, schedule.kwargs)
     return new_job.prepare(
-        function, settings, schedule.args, schedule.kwargs, id=PREFIX + schedule.name, **_said(schedule)
+        function, settings, schedule.args, schedule.kwargs, id=ENTRY_PREFIX + schedule.name, **_said(schedule)
     )
 
 
-def shown_or_why(schedule: Schedule, catalog: Catalog, settings: Settings) -> NewJob | str:
-    """As `shown_to_rq`, or why it could not run."""
+def placeholder_or_error(schedule: Schedule, catalog: Catalog, settings: Settings) -> NewJob | str:
+    """As `placeholder_job`, or why it could not run."""
     try:
-        return shown_to_rq(schedule, catalog, settings)
+        return placeholder_job(schedule, catalog, settings)
     except JoblineError as error:
         return "; ".join(item["detail"] for item in error.errors or []) or error.detail
     except Exception as error:  # an author's types and values: anything can go wrong in them

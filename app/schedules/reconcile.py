@@ -18,7 +18,7 @@ from app.schedules.declared import RejectedSchedule, read
 from app.schedules.lease import Lease
 from app.schedules.rule import Schedule
 from app.schedules.state import State
-from app.schedules.store import BATCH, Found
+from app.schedules.store import BATCH_SIZE, StoredState
 from app.settings import Settings
 
 log = structlog.get_logger("jobline.scheduler")
@@ -29,7 +29,7 @@ class Reconciler:
 
     def __init__(self, connection: redis.Redis, catalog: Catalog, settings: Settings, lease: Lease) -> None:
         self.connection, self.catalog, self.settings, self.lease = connection, catalog, settings, lease
-        self._notes = store.Notes()
+        self._notes = store.TransactionLog()
 
     def reconcile(self, declared: Iterable[dict[str, Any]], now: datetime) -> None:
         """New and changed ones are put, removed ones erased, all others checked.
@@ -39,7 +39,7 @@ class Reconciler:
         """
         names: set[str] = set()
         rejected: list[RejectedSchedule] = []
-        for some in batches(read(declared), BATCH):
+        for some in batches(read(declared), BATCH_SIZE):
             rejected += [one for one in some if isinstance(one, RejectedSchedule)]
             schedules = {one.name: one for one in some if isinstance(one, Schedule)}
             names |= schedules.keys()
@@ -49,19 +49,21 @@ class Reconciler:
         self._transact([], lambda _, pipeline: store.write_rejected(pipeline, [asdict(one) for one in rejected]))
         why = {one.name: one.reason for one in rejected}
         others = (name for name in store.all_names(self.connection) if name not in names)
-        for batch in batches(others, BATCH):
+        for batch in batches(others, BATCH_SIZE):
             self._transact(batch, partial(self._check, now=now, rejected=why))
 
-    def _transact(self, names: list[str], how: Callable[[dict[str, Found], Pipeline], None]) -> None:
+    def _transact(self, names: list[str], how: Callable[[dict[str, StoredState], Pipeline], None]) -> None:
         self.lease.hold()
         store.transact(self.connection, names, how, self.lease, self._notes)
 
-    def _put(self, found: dict[str, Found], pipeline: Pipeline, schedules: dict[str, Schedule], now: datetime) -> None:
+    def _put(
+        self, found: dict[str, StoredState], pipeline: Pipeline, schedules: dict[str, Schedule], now: datetime
+    ) -> None:
         states: list[State] = []
         jobs: list[NewJob] = []
         for name, state in found.items():
             schedule, known = schedules[name], state if isinstance(state, State) else None
-            shown = manage.shown_or_why(schedule, self.catalog, self.settings)
+            shown = manage.placeholder_or_error(schedule, self.catalog, self.settings)
             if isinstance(shown, str):
                 broken = known or State(schedule=schedule)
                 broken.schedule, broken.declared = schedule, True
@@ -71,7 +73,9 @@ class Reconciler:
                 jobs.append(shown)
         store.write(pipeline, states, shown=jobs)
 
-    def _check(self, found: dict[str, Found], pipeline: Pipeline, now: datetime, rejected: dict[str, str]) -> None:
+    def _check(
+        self, found: dict[str, StoredState], pipeline: Pipeline, now: datetime, rejected: dict[str, str]
+    ) -> None:
         for name, state in found.items():
             if isinstance(state, State) and state.declared and name in rejected:
                 state.set_aside(rejected[name])
@@ -80,7 +84,7 @@ class Reconciler:
                 store.erase(pipeline, name)
                 self._notes.add(log.info, "a schedule is declared no longer", name)
             elif isinstance(state, State):
-                shown = manage.shown_or_why(state.schedule, self.catalog, self.settings)
+                shown = manage.placeholder_or_error(state.schedule, self.catalog, self.settings)
                 if isinstance(shown, str):
                     if shown != state.broken:
                         store.write(pipeline, [self._broken(state, shown)])

@@ -10,8 +10,19 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from app.author.durations import Duration, seconds
-from app.catalog.fields import LATEST, LONGEST, DurationText, Flag, Instant, QueueName, RetryBody, Seconds, Strict, Wait
+from app.author.durations import Duration, parse_duration
+from app.catalog.fields import (
+    MAX_DURATION_SECONDS,
+    MAX_INSTANT,
+    DelaySeconds,
+    DurationText,
+    Flag,
+    Instant,
+    QueueName,
+    RetryBody,
+    Seconds,
+    Strict,
+)
 from app.schedules.timing import Cron, Interval, Once, Timing, parse_cron
 from app.serializer import utc
 
@@ -19,8 +30,10 @@ Overlap = Literal["allow", "skip", "buffer_one"]
 CatchUp = Literal["none", "one", "all"]
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
-_Every = Annotated[float, Field(ge=0.1, le=LONGEST, allow_inf_nan=False, description="Seconds")]
-Every = Annotated[_Every, BeforeValidator(seconds, json_schema_input_type=_Every | DurationText)]
+_IntervalSeconds = Annotated[float, Field(ge=0.1, le=MAX_DURATION_SECONDS, allow_inf_nan=False, description="Seconds")]
+IntervalSeconds = Annotated[
+    _IntervalSeconds, BeforeValidator(parse_duration, json_schema_input_type=_IntervalSeconds | DurationText)
+]
 
 
 class When(Strict):
@@ -29,7 +42,7 @@ class When(Strict):
     cron: Annotated[str, Field(max_length=200)] | None = Field(
         None, description="Five fields, six with the seconds first, or a macro such as @daily"
     )
-    interval: Every | None = Field(None, description="Seconds, or a duration such as 1h30m")
+    interval: IntervalSeconds | None = Field(None, description="Seconds, or a duration such as 1h30m")
     at: Instant | None = Field(None, description="Once, at this moment")
     timezone: Annotated[str, Field(max_length=64)] = Field("UTC", description="An IANA name: where cron's clock hangs")
     start: Instant | None = None
@@ -37,7 +50,7 @@ class When(Strict):
 
     @field_validator("timezone")
     @classmethod
-    def _zone(cls, name: str) -> str:
+    def _check_timezone(cls, name: str) -> str:
         try:
             ZoneInfo(name)
         except (KeyError, ValueError, OSError):
@@ -46,7 +59,7 @@ class When(Strict):
 
     @field_validator("cron")
     @classmethod
-    def _expression(cls, cron: str | None) -> str | None:
+    def _check_cron(cls, cron: str | None) -> str | None:
         if cron is not None:
             try:
                 parse_cron(cron, "UTC")
@@ -55,7 +68,7 @@ class When(Strict):
         return cron
 
     @model_validator(mode="after")
-    def _one_rule(self) -> "When":
+    def _check_timing(self) -> "When":
         if sum(given is not None for given in (self.cron, self.interval, self.at)) != 1:
             raise ValueError("give one of cron, interval and at")
         if self.start and self.end and self.end <= self.start:
@@ -81,7 +94,7 @@ class When(Strict):
         if self.start and moment < self.start:
             moment = self.start - timedelta(microseconds=1)
         due = self.timing(first).after(moment)
-        return None if due and due > (self.end or LATEST) else due
+        return None if due and due > (self.end or MAX_INSTANT) else due
 
     def text(self) -> str:
         """In plain English."""
@@ -90,14 +103,14 @@ class When(Strict):
         if self.at:
             return f"Once, at {utc(self.at.replace(microsecond=0))}"
         if self.interval:
-            return f"Every {_spelled(self.interval)}"
+            return f"Every {_interval_in_words(self.interval)}"
         timing = self.timing(None)
         assert isinstance(timing, Cron)
         try:
-            said = get_description(timing.expression)
+            description = get_description(timing.expression)
         except (FormatError, MissingFieldError, WrongArgumentError):
-            said = timing.expression
-        return f"{said} ({self.timezone})"
+            description = timing.expression
+        return f"{description} ({self.timezone})"
 
 
 class Rule(When):
@@ -109,7 +122,9 @@ class Rule(When):
     queue: QueueName | None = None
     timeout: Seconds | None = None
     retry: RetryBody | None = None
-    jitter: Annotated[Wait, Field(le=86_400)] = Field(0, description="Each run is late by up to so many seconds")
+    jitter: Annotated[DelaySeconds, Field(le=86_400)] = Field(
+        0, description="Each run is late by up to so many seconds"
+    )
     overlap: Overlap = Field("allow", description="While the last run is not over: run all the same, skip, or keep one")
     catch_up: CatchUp = Field("one", description="What was missed: dropped, run once, or all of it")
     catch_up_window: Seconds = Field(86_400, description="What is older is dropped")
@@ -119,7 +134,7 @@ class Rule(When):
     description: Annotated[str, Field(max_length=1000)] | None = None
 
     @model_validator(mode="after")
-    def _jitter_within_interval(self) -> "Rule":
+    def _check_jitter(self) -> "Rule":
         if self.interval and self.jitter > self.interval:
             raise ValueError("jitter is longer than the interval")
         return self
@@ -138,23 +153,23 @@ class Schedule(Rule):
 
 MISUSE = "misuse"
 """In an entry that could not be made: what is wrong with the call."""
-P = ParamSpec("P")
+Params = ParamSpec("Params")
 
 
-def _deferred(make: Callable[P, dict[str, Any]]) -> Callable[P, dict[str, Any]]:
+def _errors_as_entries(declare: Callable[Params, dict[str, Any]]) -> Callable[Params, dict[str, Any]]:
     """Makes a function give an entry with the reason for a wrong call: an exception would stop all schedules."""
 
-    @functools.wraps(make)
-    def made(*args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
+    @functools.wraps(declare)
+    def make_entry(*args: Params.args, **kwargs: Params.kwargs) -> dict[str, Any]:
         try:
-            return make(*args, **kwargs)
+            return declare(*args, **kwargs)
         except (TypeError, ValueError, OverflowError) as error:
             return {"name": kwargs.get("name"), "function": kwargs.get("function"), MISUSE: str(error)}
 
-    return made
+    return make_entry
 
 
-@_deferred
+@_errors_as_entries
 def cron(expression: str, function: str, *, name: str | None = None, **rule: Any) -> dict[str, Any]:
     """A schedule by a cron expression: `cron("0 2 * * *", "maintenance.clean", timezone="Europe/Berlin")`.
 
@@ -171,7 +186,7 @@ def cron(expression: str, function: str, *, name: str | None = None, **rule: Any
     return {"name": name, "function": function, "cron": expression, **rule}
 
 
-@_deferred
+@_errors_as_entries
 def every(
     function: str,
     interval: Duration | None = None,
@@ -193,7 +208,7 @@ def every(
     return {"name": name, "function": function, "interval": parts if interval is None else interval, **rule}
 
 
-@_deferred
+@_errors_as_entries
 def once(at: datetime | str, function: str, *, name: str | None = None, **rule: Any) -> dict[str, Any]:
     """A schedule that runs once: `once("2027-01-01T00:00:00Z", "greetings.send")`.
 
@@ -202,7 +217,7 @@ def once(at: datetime | str, function: str, *, name: str | None = None, **rule: 
     return {"name": name, "function": function, "at": at, **rule}
 
 
-def _spelled(seconds: float) -> str:
+def _interval_in_words(seconds: float) -> str:
     for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
         if seconds % size == 0:
             count = int(seconds // size)

@@ -22,7 +22,7 @@ from app.schedules.lease import Lease
 from app.schedules.plan import plan
 from app.schedules.rule import NAME
 from app.schedules.state import State
-from app.schedules.store import ALARMS, BATCH, PREFIX
+from app.schedules.store import BATCH_SIZE, DUE_SCHEDULES, ENTRY_PREFIX
 from app.settings import Settings
 from app.views import job_view
 
@@ -37,25 +37,25 @@ class Runner:
     def __init__(self, connection: redis.Redis, settings: Settings, catalog: Catalog, lease: Lease) -> None:
         self.connection, self.settings, self.catalog, self.lease = connection, settings, catalog, lease
         self._open_cursor = 0
-        self._notes = store.Notes()
+        self._notes = store.TransactionLog()
 
     def run_due(self, now: datetime) -> tuple[int, float | None]:
-        """Up to BATCH schedules; how many were due, and when the next one is, in seconds since 1970.
+        """Up to BATCH_SIZE schedules; how many were due, and when the next one is, in seconds since 1970.
 
         Raises:
             LeaseLost, redis.RedisError
         """
         entries = self.connection.zrange(
-            ALARMS, "-inf", now.timestamp(), byscore=True, offset=0, num=BATCH, withscores=True
+            DUE_SCHEDULES, "-inf", now.timestamp(), byscore=True, offset=0, num=BATCH_SIZE, withscores=True
         )
-        names = [entry.decode(errors="replace").removeprefix(PREFIX) for entry, _ in entries if _is_ours(entry)]
+        names = [entry.decode(errors="replace").removeprefix(ENTRY_PREFIX) for entry, _ in entries if _is_ours(entry)]
         for entry, score in entries:
             if not _is_ours(entry):
                 store.quarantine(self.connection, entry, score, "not a schedule of Jobline: it is not run")
                 log.error("a foreign entry among the schedules is set aside", entry=entry.decode(errors="replace"))
         if names:
             self._transact(names, lambda states, pipeline: self._advance(states, pipeline, now))
-        following = self.connection.zrange(ALARMS, 0, 0, withscores=True)
+        following = self.connection.zrange(DUE_SCHEDULES, 0, 0, withscores=True)
         return len(entries), following[0][1] if following else None
 
     def settle(self) -> None:
@@ -66,7 +66,7 @@ class Runner:
         for job_id, outcome in self._outcomes(list(name_of)).items():
             if outcome in job_view.ENDED:
                 ended.setdefault(name_of[job_id], {})[job_id] = outcome
-        for batch in batches(ended, BATCH):
+        for batch in batches(ended, BATCH_SIZE):
             self._transact(batch, lambda states, pipeline: self._close(batch, ended, states, pipeline))  # noqa: B023 - called at once
 
     def _close(
@@ -79,10 +79,10 @@ class Runner:
     def _transact(self, names: list[str], how: Callable[[dict[str, State], Pipeline], None]) -> None:
         """`how` gets the schedules that are there and can be read; the others are set aside."""
 
-        def sort_out(found: dict[str, store.Found], pipeline: Pipeline) -> None:
+        def sort_out(found: dict[str, store.StoredState], pipeline: Pipeline) -> None:
             for name, state in found.items():
                 if not isinstance(state, State):
-                    pipeline.zrem(ALARMS, PREFIX + name)
+                    pipeline.zrem(DUE_SCHEDULES, ENTRY_PREFIX + name)
                     self._notes.add(log.error, "a schedule cannot be read, and is set aside", name, reason=str(state))
             how({name: state for name, state in found.items() if isinstance(state, State)}, pipeline)
 
@@ -142,4 +142,4 @@ class Runner:
 
 def _is_ours(entry: bytes) -> bool:
     text = entry.decode(errors="replace")
-    return text.startswith(PREFIX) and NAME.fullmatch(text.removeprefix(PREFIX)) is not None
+    return text.startswith(ENTRY_PREFIX) and NAME.fullmatch(text.removeprefix(ENTRY_PREFIX)) is not None

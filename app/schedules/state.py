@@ -5,7 +5,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, Field, PrivateAttr
 
-from app.catalog.fields import LATEST, Instant
+from app.catalog.fields import MAX_INSTANT, Instant
 from app.schedules.rule import Schedule
 from app.serializer import JSON, text_of
 
@@ -19,7 +19,7 @@ class Unreadable(Exception):
 
 class Run(NamedTuple):
     job_id: str
-    due: Annotated[float, Field(ge=0, le=LATEST.timestamp())]
+    due: Annotated[float, Field(ge=0, le=MAX_INSTANT.timestamp())]
     """Seconds since 1970."""
     outcome: str = ""
     """Its state when it had ended."""
@@ -47,12 +47,12 @@ class State(BaseModel):
     """The due moment of the run that waits until the last one is over."""
     last_runs: list[Run] = []
     """The newest first."""
-    _mended: bool = PrivateAttr(False)
+    _recovered: bool = PrivateAttr(False)
 
     @property
-    def mended(self) -> bool:
+    def recovered(self) -> bool:
         """Whether it was broken when it was read, and is no more."""
-        return self._mended
+        return self._recovered
 
     @property
     def name(self) -> str:
@@ -60,7 +60,7 @@ class State(BaseModel):
 
     def resume(self, now: datetime) -> None:
         """Go on from now: what was due while it was paused is not missed."""
-        self._mended = bool(self.broken)
+        self._recovered = bool(self.broken)
         self.paused = self.broken = ""
         self.failures_in_a_row = 0
         self.first = self.first or self.schedule.first(now)

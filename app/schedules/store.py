@@ -32,12 +32,12 @@ from app.schedules.rule import NAME
 from app.schedules.state import State, Unreadable
 from app.serializer import JSON
 
-ALARMS = RQScheduler.scheduled_jobs_key
-PREFIX = "schedule-"
+DUE_SCHEDULES = RQScheduler.scheduled_jobs_key
+ENTRY_PREFIX = "schedule-"
 """Of the id of a schedule's entry, and of the job that shows it to rq-scheduler's tools."""
-BATCH = 100
+BATCH_SIZE = 100
 """Schedules in one transaction."""
-BLANK = dict.fromkeys(
+NEW_JOB_FIELDS = dict.fromkeys(
     (
         "success_callback_name", "failure_callback_name", "stopped_callback_name", "started_at", "ended_at",
         "last_heartbeat", "worker_name", "group_id",
@@ -46,41 +46,41 @@ BLANK = dict.fromkeys(
 )  # fmt: skip
 """What RQ writes of any new job."""
 
-Answer = TypeVar("Answer")
-Found = State | Unreadable | None
+Result = TypeVar("Result")
+StoredState = State | Unreadable | None
 
 
 def get(connection: redis.Redis, name: str) -> State:
     """Raises NotFound; Conflict if it is unreadable."""
     found = read(connection, [name])[name]
-    if found is None and (why := {one["name"]: one["reason"] for one in rejected(connection)}.get(name)):
-        raise NotFound(f"Schedule {name!r} is set aside: {why}")
-    return _there(name, found)
+    if found is None and (reason := {one["name"]: one["reason"] for one in rejected(connection)}.get(name)):
+        raise NotFound(f"Schedule {name!r} is set aside: {reason}")
+    return _require(name, found)
 
 
-def read(connection: redis.Redis, names: Sequence[str]) -> dict[str, Found]:
+def read(connection: redis.Redis, names: Sequence[str]) -> dict[str, StoredState]:
     """Each name's; None if there is none."""
     with connection.pipeline(transaction=False) as pipeline:
         for name in names:
             pipeline.hgetall(schedule_key(name))
         answers = pipeline.execute(raise_on_error=False)
-    return {name: _state(name, answer) for name, answer in zip(names, answers, strict=True)}
+    return {name: _state(name, result) for name, result in zip(names, answers, strict=True)}
 
 
-def _state(name: str, answer: Any) -> Found:
-    if isinstance(answer, redis.ConnectionError):
-        raise answer
-    if isinstance(answer, redis.ResponseError):
-        return Unreadable(str(answer))
-    if not answer:
+def _state(name: str, result: Any) -> StoredState:
+    if isinstance(result, redis.ConnectionError):
+        raise result
+    if isinstance(result, redis.ResponseError):
+        return Unreadable(str(result))
+    if not result:
         return None if NAME.fullmatch(name) else Unreadable(f"a name is {NAME.pattern}")
     try:
-        return State.of(name, answer)
+        return State.of(name, result)
     except Unreadable as error:
         return error
 
 
-def _there(name: str, found: Found) -> State:
+def _require(name: str, found: StoredState) -> State:
     if found is None:
         raise NotFound(f"No schedule {name!r}")
     if isinstance(found, Unreadable):
@@ -88,7 +88,7 @@ def _there(name: str, found: Found) -> State:
     return found
 
 
-def names(connection: redis.Redis, after: str = "", limit: int = BATCH) -> list[str]:
+def names(connection: redis.Redis, after: str = "", limit: int = BATCH_SIZE) -> list[str]:
     """Up to `limit` names of schedules that follow `after`, in Latin-1: they are ASCII, but for what is none of ours.
 
     Raises:
@@ -108,7 +108,7 @@ def all_names(connection: redis.Redis) -> Iterator[str]:
         after = found[-1]
 
 
-class Notes:
+class TransactionLog:
     """What is logged of a transaction once it has held."""
 
     def __init__(self) -> None:
@@ -129,10 +129,10 @@ class Notes:
 def transact(
     connection: redis.Redis,
     names: Sequence[str],
-    how: Callable[[dict[str, Found], Pipeline], Answer],
+    how: Callable[[dict[str, StoredState], Pipeline], Result],
     lease: Lease | None = None,
-    notes: Notes | None = None,
-) -> Answer:
+    notes: TransactionLog | None = None,
+) -> Result:
     """The one way to change schedules: `how` gets what is there, may raise, and writes into the transaction.
 
     `notes` are those that it makes.
@@ -147,10 +147,10 @@ def transact(
             if lease:
                 lease.check(pipeline)
             found = read(connection, names)
-            notes = notes or Notes()
+            notes = notes or TransactionLog()
             notes.clear()
             pipeline.multi()
-            answer = how(found, pipeline)
+            result = how(found, pipeline)
             if lease is None:
                 pipeline.publish(SCHEDULER_WAKE, "")
             try:
@@ -158,14 +158,14 @@ def transact(
             except WatchError:
                 continue
             notes.tell()
-            return answer
+            return result
 
 
 def change(connection: redis.Redis, name: str, how: Callable[[State], Sequence[NewJob] | None]) -> None:
     """One schedule that is there: `how` changes it, and returns runs to queue. Raises as `get`."""
 
-    def change_it(found: dict[str, Found], pipeline: Pipeline) -> None:
-        state = _there(name, found[name])
+    def change_it(found: dict[str, StoredState], pipeline: Pipeline) -> None:
+        state = _require(name, found[name])
         runs = how(state)
         write(pipeline, [state], runs or ())
 
@@ -180,32 +180,32 @@ def write(
         pipeline.hset(schedule_key(state.name), mapping=state.hash())
     for job in shown:
         fixed = {"created_at": moment(job.created_at), "status": "scheduled"}
-        pipeline.hset(job_key(job.id), mapping={**BLANK, **fixed, **job.fields()})
+        pipeline.hset(job_key(job.id), mapping={**NEW_JOB_FIELDS, **fixed, **job.fields()})
     add_jobs(pipeline, runs)
-    alarms = {PREFIX + state.name: state.schedule.jittered(state.due) for state in states if state.due}
-    silent = [PREFIX + state.name for state in states if not state.due]
+    alarms = {ENTRY_PREFIX + state.name: state.schedule.jittered(state.due) for state in states if state.due}
+    unscheduled = [ENTRY_PREFIX + state.name for state in states if not state.due]
     if states:
         pipeline.zadd(SCHEDULES, {state.name: 0 for state in states})
     broken = {state.name: state.broken for state in states if state.broken}
-    mended = [state.name for state in states if state.mended and not state.broken]
+    recovered = [state.name for state in states if state.recovered and not state.broken]
     if broken:
         pipeline.hset(BROKEN_SCHEDULES, mapping=broken)
-    if mended:
-        pipeline.hdel(BROKEN_SCHEDULES, *mended)
+    if recovered:
+        pipeline.hdel(BROKEN_SCHEDULES, *recovered)
     if alarms:
-        pipeline.zadd(ALARMS, alarms)
-    if silent:
-        pipeline.zrem(ALARMS, *silent)
+        pipeline.zadd(DUE_SCHEDULES, alarms)
+    if unscheduled:
+        pipeline.zrem(DUE_SCHEDULES, *unscheduled)
     if runs:
         pipeline.hset(OPEN_RUNS, mapping={job.id: job.meta["schedule"] for job in runs})
 
 
 def erase(pipeline: Pipeline, name: str) -> None:
     """A schedule, and not the runs that it has made."""
-    pipeline.zrem(ALARMS, PREFIX + name)
+    pipeline.zrem(DUE_SCHEDULES, ENTRY_PREFIX + name)
     pipeline.zrem(SCHEDULES, name)
     pipeline.hdel(BROKEN_SCHEDULES, name)
-    pipeline.delete(schedule_key(name), job_key(PREFIX + name))
+    pipeline.delete(schedule_key(name), job_key(ENTRY_PREFIX + name))
 
 
 def write_rejected(pipeline: Pipeline, entries: Sequence[dict[str, Any]]) -> None:
@@ -225,28 +225,28 @@ def rejected(connection: redis.Redis) -> list[dict[str, Any]]:
         return []
 
 
-def set_aside(connection: redis.Redis) -> dict[str, str]:
+def unrunnable(connection: redis.Redis) -> dict[str, str]:
     """Why schedules do not run that are kept, or declared, by name."""
     found = connection.hgetall(BROKEN_SCHEDULES).items()
-    broken = {name.decode(errors="replace"): why.decode(errors="replace") for name, why in found}
+    broken = {name.decode(errors="replace"): reason.decode(errors="replace") for name, reason in found}
     return {**broken, **{one["name"]: one["reason"] for one in rejected(connection)}}
 
 
-def quarantine(connection: redis.Redis, entry: bytes, due: float, why: str) -> None:
+def quarantine(connection: redis.Redis, entry: bytes, due: float, reason: str) -> None:
     """Take an entry out of rq-scheduler's set that would stop others; what it names is left as it is."""
     with connection.pipeline() as pipeline:
-        pipeline.zrem(ALARMS, entry)
-        pipeline.hset(QUARANTINED, entry, orjson.dumps({"reason": why, "due": due}))
+        pipeline.zrem(DUE_SCHEDULES, entry)
+        pipeline.hset(QUARANTINED, entry, orjson.dumps({"reason": reason, "due": due}))
         pipeline.execute()
 
 
 def quarantined(connection: redis.Redis) -> list[dict[str, Any]]:
     """[{id, reason, due}]"""
     found = connection.hgetall(QUARANTINED)
-    return [{"id": entry.decode(errors="replace"), **_why_and_due(said)} for entry, said in sorted(found.items())]
+    return [{"id": entry.decode(errors="replace"), **_quarantine_record(said)} for entry, said in sorted(found.items())]
 
 
-def _why_and_due(said: bytes) -> dict[str, Any]:
+def _quarantine_record(said: bytes) -> dict[str, Any]:
     try:
         found = JSON.loads(said)
         return {"reason": str(found["reason"]), "due": float(found["due"])}

@@ -23,7 +23,7 @@ MACROS = {
     "@hourly": "0 * * * *",
 }
 SECOND = timedelta(seconds=1)
-LONGEST_SHIFT = timedelta(hours=3)  # of a clock that is put back
+MAX_CLOCK_CHANGE = timedelta(hours=3)  # of a clock that is put back
 
 
 class Timing(ABC):
@@ -79,14 +79,14 @@ class Cron(Timing):
     def _instants(self, moment: datetime, reverse: bool) -> Iterator[datetime]:
         local = moment.astimezone(self.zone)
         edge = SECOND if reverse else timedelta()
-        if hourly(self.expression):
+        if is_hourly(self.expression):
             start = (local.astimezone(UTC) + edge).astimezone(self.zone)
             return (due.astimezone(UTC) for due in CronSim(self.expression, start, reverse=reverse))
         naive = local.replace(tzinfo=None)
         if reverse:  # what came before the clock was put back stands later on the wall
-            put_back = _offset(moment - LONGEST_SHIFT, self.zone) - _offset(moment, self.zone)
+            put_back = _offset(moment - MAX_CLOCK_CHANGE, self.zone) - _offset(moment, self.zone)
             naive += edge + max(put_back, timedelta())
-        return (resolve(due, self.zone) for due in CronSim(self.expression, naive, reverse=reverse))
+        return (resolve_wall_time(due, self.zone) for due in CronSim(self.expression, naive, reverse=reverse))
 
 
 @lru_cache(maxsize=10_000)
@@ -100,9 +100,9 @@ def parse_cron(expression: str, zone: str) -> Cron:
     text = MACROS.get(expression.strip().lower(), " ".join(expression.split()))
     try:
         if len(CronSim(text, datetime(2024, 1, 1)).hours) == 24:
-            words = text.split()
-            words[-4] = "*"
-            text = " ".join(words)
+            fields = text.split()
+            fields[-4] = "*"
+            text = " ".join(fields)
         cron = Cron(text, ZoneInfo(zone))
         if cron.after(datetime(2024, 1, 1, tzinfo=UTC)) is None:
             raise ValueError("it is never due")
@@ -111,12 +111,12 @@ def parse_cron(expression: str, zone: str) -> Cron:
     return cron
 
 
-def hourly(expression: str) -> bool:
+def is_hourly(expression: str) -> bool:
     """Whether it is for every hour."""
     return expression.split()[-4] == "*"
 
 
-def resolve(wall: datetime, zone: ZoneInfo) -> datetime:
+def resolve_wall_time(wall: datetime, zone: ZoneInfo) -> datetime:
     """The moment when clocks of the zone show `wall`: the first, if twice; if never, the next moment that exists."""
     before, after = (wall.replace(tzinfo=zone, fold=fold).utcoffset() or timedelta() for fold in (0, 1))
     if after <= before:  # no gap (PEP 495)

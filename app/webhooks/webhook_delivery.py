@@ -70,7 +70,7 @@ def of_service(settings: Settings, events: tuple[JobEvent, ...] | tuple[Workflow
 
 def fields(webhook: Webhook) -> dict[str, Any]:
     """What the hash of a job or a workflow says of it."""
-    found = {"webhook": JSON.dumps(webhook.shown())}
+    found = {"webhook": JSON.dumps(webhook.without_secret())}
     return {**found, SECRET: webhook.secret} if webhook.secret else found
 
 

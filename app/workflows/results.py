@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 
-from app.pointers import Place
+from app.pointers import DocumentPath
 from app.redis.keys import workflow_key
 from app.serializer import JSON
 
@@ -52,7 +52,7 @@ def is_reference(value: object) -> bool:
     return isinstance(value, dict) and value.keys() == {KEY}
 
 
-def found_in(value: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
+def found_in(value: Any, place: DocumentPath = ()) -> Iterator[tuple[DocumentPath, Any]]:
     """Where in a value references are, and what each says."""
     if is_reference(value):
         yield place, value[KEY]

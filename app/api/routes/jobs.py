@@ -14,15 +14,15 @@ from app.api.disclosure import may_read, shown
 from app.api.openapi import ONCE, PREFER, PREFER_ONCE, blueprint
 from app.api.schemas.bulk import Bulk, BulkCancel, BulkCanceled, BulkDelete, BulkDeleted, BulkRequeue, BulkRequeued
 from app.api.schemas.jobs import AmendBody, BulkBody, Ids, JobBody, JobDetail, JobPath, Jobs, JobsQuery, RequeueBody
-from app.catalog.catalog import name_of
+from app.catalog.catalog import function_name
 from app.catalog.fields import as_limit
 from app.enqueue import new_job as new_jobs
 from app.enqueue import queue_limit, write
 from app.enqueue.idempotency import Answer
 from app.enqueue.new_job import NewJob
-from app.errors import MAX_LISTED, Invalid, NotFound
+from app.errors import MAX_LISTED_ERRORS, Invalid, NotFound
 from app.lifecycle import actions, bulk, change_job, outbox
-from app.pointers import Place
+from app.pointers import DocumentPath
 from app.redis.client import moment
 from app.serializer import JSON
 from app.views import job_view, listing, waiting
@@ -55,7 +55,7 @@ def enqueue_bulk(body: BulkBody) -> Response:
             jobs.append(new_job(one, f"#/jobs/{number}"))
         except Invalid as error:
             errors += error.errors or []
-            if len(errors) > MAX_LISTED:
+            if len(errors) > MAX_LISTED_ERRORS:
                 break
     if errors:
         raise Invalid("No job was enqueued", errors)
@@ -144,7 +144,7 @@ def delete(path: JobPath) -> Response:
     return Response(status=204)
 
 
-def new_job(body: JobBody, pointer: str = "#", unknown: Collection[Place] = ()) -> NewJob:
+def new_job(body: JobBody, pointer: str = "#", unknown: Collection[DocumentPath] = ()) -> NewJob:
     """The job that a body asks for, its function known and its arguments checked."""
     function = context().catalog.wanted(body.function, f"{pointer}/function")
     function.check(body.args, body.kwargs, pointer, unknown)
@@ -201,7 +201,7 @@ def _state(job: NewJob) -> dict[str, Any]:
     made_at, webhook = moment(job.created_at), job.extra_fields.get("webhook")
     state = job_view.shape(
         job.id,
-        name_of(job.function),
+        function_name(job.function),
         job.args,
         job.kwargs,
         job.meta,

@@ -22,7 +22,7 @@ from app.api.schemas.workflows import (
 )
 from app.author.options import WORKFLOW_EVENTS
 from app.enqueue.new_job import NewJob
-from app.errors import MAX_LISTED, Invalid
+from app.errors import MAX_LISTED_ERRORS, Invalid
 from app.lifecycle import outbox
 from app.webhooks import webhook_delivery
 from app.workflows import store, view
@@ -99,7 +99,7 @@ def _made(workflow: str, announced: bool, said: list[tuple[Node, HookBody]]) -> 
             made.append((node, [_job(workflow, announced, node, body, *call) for call in enumerate(node.calls())]))
         except Invalid as error:
             errors += error.errors or []
-            if len(errors) > MAX_LISTED:
+            if len(errors) > MAX_LISTED_ERRORS:
                 break
     if errors:
         raise Invalid("No workflow was made", errors)
