@@ -36,18 +36,18 @@ log = structlog.get_logger("jobline.scheduler")
 
 
 class RedisClock:
-    """Seconds since 1970, as Redis has it. Raises redis.RedisError."""
+    """The time of Redis in seconds since 1970, sampled at intervals. Raises redis.RedisError."""
 
     def __init__(self, connection: redis.Redis) -> None:
         self.connection = connection
         self._seconds, self._sampled_at = 0.0, -SAMPLE_INTERVAL_SECONDS
 
     def __call__(self) -> float:
-        passed = time.monotonic() - self._sampled_at
-        if passed >= SAMPLE_INTERVAL_SECONDS:
+        elapsed = time.monotonic() - self._sampled_at
+        if elapsed >= SAMPLE_INTERVAL_SECONDS:
             self._sampled_at = time.monotonic()
-            self._seconds, passed = seconds_now(self.connection), 0.0
-        return self._seconds + passed
+            self._seconds, elapsed = seconds_now(self.connection), 0.0
+        return self._seconds + elapsed
 
 
 class ClockSetbackMonitor:
@@ -68,9 +68,8 @@ class ClockSetbackMonitor:
         if recorded and recorded == self._recorded:
             expected += time.monotonic() - self._recorded_at
         if expected - now > CLOCK_JUMP_SECONDS:
-            seconds = math.floor(
-                expected - now + MEASUREMENT_TOLERANCE_SECONDS
-            )  # due times that are whole seconds stay so
+            # Rounded, so that due times in whole seconds stay whole.
+            seconds = math.floor(expected - now + MEASUREMENT_TOLERANCE_SECONDS)
             log.warning(
                 "the clock was put back: delayed jobs, retries and intervals go on by elapsed time", seconds=seconds
             )

@@ -1,4 +1,4 @@
-"""What is to be done about one schedule now: which due moments run, which are skipped or missed, and what is next."""
+"""Decide what a due schedule does: which due moments run, which are skipped or missed, and which comes next."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -6,14 +6,14 @@ from datetime import datetime, timedelta
 from app.schedules.state import State
 from app.schedules.timing import Interval
 
-ON_TIME_WINDOW = timedelta(seconds=15)  # a run so late is still one that catch_up "none" runs: longer than a takeover
-MAX_RUNS_PER_STEP = 100  # of one schedule in one step
-MAX_COUNTED_MISSES = 1000  # counted one by one; of an interval, all
+ON_TIME_WINDOW = timedelta(seconds=15)  # lateness that catch_up "none" allows: longer than a takeover
+MAX_RUNS_PER_STEP = 100  # of one schedule
+MAX_COUNTED_MISSES = 1000  # of a cron expression: its moments are counted one by one
 
 
 @dataclass
 class Plan:
-    """`runs` are due moments; the run of `buffered` waits for the end of the last one."""
+    """`runs` are the due moments to run now. The run of `buffered` waits until the last run has ended."""
 
     runs: list[datetime] = field(default_factory=list)
     skips: int = 0
@@ -23,7 +23,7 @@ class Plan:
 
 
 def plan(state: State, now: datetime, busy: bool) -> Plan:
-    """For a schedule that is due; `busy` says that its last run is not over."""
+    """Make the plan of a schedule that is due. `busy`: its last run has not ended."""
     assert state.due
     result = Plan(buffered=state.buffered)
     first = _oldest_in_window(state, now) if state.schedule.catch_up == "all" else _latest_due(state, now)
@@ -50,21 +50,21 @@ def _decide(state: State, result: Plan, due: datetime, now: datetime, busy: bool
 
 
 def _max_lateness(state: State) -> timedelta:
-    """How late a run may be."""
+    """How late a run may start."""
     rule = state.schedule
     late = 0 if rule.catch_up == "none" else rule.catch_up_window
     return max(ON_TIME_WINDOW, timedelta(seconds=late)) + timedelta(seconds=rule.jitter)
 
 
 def _oldest_in_window(state: State, now: datetime) -> datetime:
-    """The first due moment that is not too late."""
+    """The earliest due moment that is not too late."""
     assert state.due
-    latest = state.schedule.after(now - _max_lateness(state) - timedelta(microseconds=1), state.first)
-    return max(latest, state.due) if latest else state.due
+    oldest = state.schedule.after(now - _max_lateness(state) - timedelta(microseconds=1), state.first)
+    return max(oldest, state.due) if oldest else state.due
 
 
 def _latest_due(state: State, now: datetime) -> datetime:
-    """The last due moment whose time has come."""
+    """The latest due moment whose time has come, jitter included."""
     assert state.due
     timing = state.schedule.timing(state.first)
     latest = timing.latest(min(now, state.schedule.end or now))
@@ -74,7 +74,7 @@ def _latest_due(state: State, now: datetime) -> datetime:
 
 
 def _count_due(state: State, until: datetime) -> int:
-    """How many due moments there are before `until`, from the one that is due."""
+    """Count the due moments before `until`, starting with the current one."""
     assert state.due
     timing, due = state.schedule.timing(state.first), state.due
     if isinstance(timing, Interval):

@@ -1,4 +1,4 @@
-"""The scheduler process: leads or stands by, runs schedules on time, moves RQ's delayed jobs, and sweeps."""
+"""The scheduler process: leads or stands by, runs schedules, enqueues delayed jobs, and does maintenance."""
 
 import math
 import os
@@ -38,22 +38,23 @@ from app.views.served import UnservedQueues
 from app.worker.wake import Wake
 from app.workflows import store as workflows
 
-MAINTENANCE_INTERVAL_SECONDS = 0.5  # seconds between two looks at delayed jobs, open runs and orphans
+MAINTENANCE_INTERVAL_SECONDS = 0.5  # delayed jobs, open runs, orphans and the like
 HEARTBEAT_INTERVAL_SECONDS = 1.0
-HEARTBEAT_TTL_SECONDS = 60  # seconds that a scheduler is known without a heartbeat
-STOP_TIMEOUT_SECONDS = 1.5  # seconds
-MAX_BACKOFF_SECONDS = 10.0  # seconds between two tries while Redis is away
+HEARTBEAT_TTL_SECONDS = 60
+STOP_TIMEOUT_SECONDS = 1.5
+MAX_BACKOFF_SECONDS = 10.0  # between two attempts while Redis is unavailable
 
 log = structlog.get_logger("jobline.scheduler")
 
 
 class Scheduler(RQScheduler):
-    """`rq_scheduler.Scheduler` 0.14 on JSON: its keys, its lock, and a `run` that loses and doubles nothing.
+    """`rq_scheduler.Scheduler` 0.14 with JSON, the same keys and lock, and a `run` that loses and repeats no run.
 
-    What its other methods write (`enqueue_at`, `cron`...) is the old way: `run` does not execute it, and says so.
+    Entries that its other methods write (`enqueue_at`, `cron` and others) are not run, but quarantined and logged.
 
-    `declared` are schedules as `cron`, `every` and `once` make them; `clock` gives seconds since 1970; the
-    clock of Redis, if it is not given.
+    Args:
+        declared: schedules made by `cron`, `every` and `once`.
+        clock: returns seconds since 1970; default: the clock of Redis.
     """
 
     job_class = Job
@@ -81,11 +82,11 @@ class Scheduler(RQScheduler):
         self._next_heartbeat_at = self._next_maintenance_at = 0.0
         self._maintenance_passes = 0
         self._unreadable = set[str]()
-        """Queues that were logged as such."""
+        """Queues already logged as unreadable."""
         self._clock_offset: float | None = None
 
     def run(self, burst: bool = False) -> None:
-        """Until SIGTERM or Ctrl-C, or with `burst` until nothing is due; an error of Redis is waited out."""
+        """Run until SIGTERM or Ctrl-C, or with `burst` until nothing is due. Retries errors of Redis with backoff."""
         source, backoff = Path(sys.argv[0]), 0.0
         modified_at = _modified_at(source)
         with Wake() as wake:
@@ -103,7 +104,7 @@ class Scheduler(RQScheduler):
                 wake.wait(pause)
         self._shut_down()
         if self._is_changed(source, modified_at):
-            os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - this program, as it is now
+            os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - this program, with its new source
 
     def acquire_lock(self) -> bool:
         return self.lease.hold()
@@ -112,7 +113,7 @@ class Scheduler(RQScheduler):
         self.lease.release()
 
     def step(self) -> float:
-        """Do what is due; seconds until there may be more to do. Raises RedisError."""
+        """Do what is due. Returns the seconds until the next step. Raises RedisError."""
         self._check_clock_jump()
         if not self._registered:
             self._heartbeat()
@@ -133,7 +134,7 @@ class Scheduler(RQScheduler):
         if time.monotonic() >= self._next_maintenance_at:
             self._next_maintenance_at = time.monotonic() + MAINTENANCE_INTERVAL_SECONDS
             self.clock_monitor.check(self.clock())
-            self.runner.settle()
+            self.runner.close_ended_runs()
             self._move_delayed()
             while self.lease.hold() and outbox.follow_up(self.connection):
                 pass
@@ -151,7 +152,7 @@ class Scheduler(RQScheduler):
         return max(0.0, min(self._next_maintenance_at - time.monotonic(), until_limit, until_run))
 
     def _move_delayed(self) -> None:
-        """RQ's delayed jobs, and retries that wait."""
+        """Enqueue delayed jobs and retries that are due."""
         for queue in listing.queue_names(self.connection):
             try:
                 while self.lease.hold() and actions.move_due(self.connection, queue, self._now()):
@@ -163,7 +164,7 @@ class Scheduler(RQScheduler):
                     log.exception("a queue cannot be read, and its delayed jobs stay where they are", queue=queue)
 
     def _heartbeat(self) -> None:
-        """Say that it moves: once it has done a step, so that one which fails at every step does not seem to move."""
+        """Record a heartbeat. Called after a step, so that a scheduler whose every step fails does not seem alive."""
         if time.monotonic() < self._next_heartbeat_at:
             return
         if not self._registered:
@@ -178,21 +179,21 @@ class Scheduler(RQScheduler):
         self._next_heartbeat_at = time.monotonic() + HEARTBEAT_INTERVAL_SECONDS
 
     def _check_clock_jump(self) -> None:
-        """One that is put forward is a late scheduler; for one that is put back see clock.py."""
+        """Log a clock jump. A jump forward only makes the scheduler late; for a jump back see clock.py."""
         offset = self.clock() - time.monotonic()
         if self._clock_offset is not None and abs(offset - self._clock_offset) > CLOCK_JUMP_SECONDS:
             log.warning("the clock has jumped", seconds=round(offset - self._clock_offset, 3))
         self._clock_offset = offset
 
     def _is_changed(self, source: Path, modified_at: float) -> bool:
-        """While an editor puts it in place there is no file for a moment."""
+        """Return whether the source file was replaced. While an editor replaces it, there may be no file: 0.0."""
         return self.settings.reload and _modified_at(source) not in (modified_at, 0.0)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self.clock(), UTC)
 
     def _listen(self, wake: Wake) -> None:
-        """Ring whenever something may be due sooner, as long as the process lives."""
+        """Wake the main loop when a schedule may be due sooner. Runs in a thread for the life of the process."""
         subscription = self.connection.pubsub()
         while True:
             try:
@@ -201,10 +202,10 @@ class Scheduler(RQScheduler):
                     if subscription.get_message(timeout=MAX_BACKOFF_SECONDS):
                         wake.ring()
             except RedisError:
-                time.sleep(MAINTENANCE_INTERVAL_SECONDS)  # `run` says so
+                time.sleep(MAINTENANCE_INTERVAL_SECONDS)  # `run` logs it
 
     def _request_stop(self, *_: object) -> None:
-        """No step is left half done, whenever it ends: a Redis that is silent does not hold it up."""
+        """Stop after the current step, or exit in mid-step after a timeout: no step needs to be completed."""
         self._stop = True
         end = threading.Timer(STOP_TIMEOUT_SECONDS, os._exit, [0])
         end.daemon = True

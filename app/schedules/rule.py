@@ -1,4 +1,4 @@
-"""A schedule as data: when, what, and what to do when runs overlap, are missed or fail. Checked when it is made."""
+"""A schedule as data: its timing, its job, and its policy for overlapping, missed and failed runs. Always valid."""
 
 import functools
 import re
@@ -37,7 +37,7 @@ IntervalSeconds = Annotated[
 
 
 class When(Strict):
-    """One of `cron`, `interval` and `at`, within `start` and `end`."""
+    """The timing of a schedule: one of `cron`, `interval` and `at`, within `start` and `end`."""
 
     cron: Annotated[str, Field(max_length=200)] | None = Field(
         None, description="Five fields, six with the seconds first, or a macro such as @daily"
@@ -76,11 +76,11 @@ class When(Strict):
         return self
 
     def first(self, now: datetime) -> datetime | None:
-        """Where an interval begins that is made now: its first run is then, or one interval later."""
+        """Return the start of an interval that is created now: its first run. None for other timings."""
         return (self.start or now + timedelta(seconds=self.interval)) if self.interval else None
 
     def timing(self, first: datetime | None) -> Timing:
-        """`first`: where an interval begins."""
+        """Return the sequence of due moments. `first` is the start of an interval."""
         if self.at:
             return Once(self.at)
         if self.interval:
@@ -90,14 +90,14 @@ class When(Strict):
         return parse_cron(self.cron, self.timezone)
 
     def after(self, moment: datetime, first: datetime | None) -> datetime | None:
-        """The first due moment later than `moment`, within start and end."""
+        """Return the first due moment later than `moment`, within start and end."""
         if self.start and moment < self.start:
             moment = self.start - timedelta(microseconds=1)
         due = self.timing(first).after(moment)
         return None if due and due > (self.end or MAX_INSTANT) else due
 
     def text(self) -> str:
-        """In plain English."""
+        """Describe the timing in plain English."""
         from cron_descriptor import FormatError, MissingFieldError, WrongArgumentError, get_description
 
         if self.at:
@@ -114,7 +114,7 @@ class When(Strict):
 
 
 class Rule(When):
-    """All that is said of a schedule, except its name."""
+    """All fields of a schedule except its name."""
 
     function: str
     args: list[Any] = []
@@ -146,18 +146,18 @@ class Schedule(Rule):
     name: Name
 
     def jittered(self, due: datetime) -> float:
-        """When the run of a due moment is queued, in seconds since 1970: always the same for the same moment."""
+        """Return when the run of a due moment is enqueued, in seconds since 1970: fixed for each moment."""
         share = zlib.crc32(f"{self.name} {due.timestamp()}".encode()) / 2**32
         return due.timestamp() + share * self.jitter
 
 
 MISUSE = "misuse"
-"""In an entry that could not be made: what is wrong with the call."""
+"""Key of an invalid entry: what is wrong with the call that made it."""
 Params = ParamSpec("Params")
 
 
 def _errors_as_entries(declare: Callable[Params, dict[str, Any]]) -> Callable[Params, dict[str, Any]]:
-    """Makes a function give an entry with the reason for a wrong call: an exception would stop all schedules."""
+    """Make a function return an invalid entry, instead of raising: an exception would stop all schedules."""
 
     @functools.wraps(declare)
     def make_entry(*args: Params.args, **kwargs: Params.kwargs) -> dict[str, Any]:
@@ -171,17 +171,17 @@ def _errors_as_entries(declare: Callable[Params, dict[str, Any]]) -> Callable[Pa
 
 @_errors_as_entries
 def cron(expression: str, function: str, *, name: str | None = None, **rule: Any) -> dict[str, Any]:
-    """A schedule by a cron expression: `cron("0 2 * * *", "maintenance.clean", timezone="Europe/Berlin")`.
+    """Declare a schedule by a cron expression: `cron("0 2 * * *", "maintenance.clean", timezone="Europe/Berlin")`.
 
     Args:
         expression: five fields, six with the seconds first, or a macro such as @daily; in `timezone`, else UTC.
         function: its name in the catalogue, `module.function`.
-        name: 1 to 128 letters, digits, _, . and -; the function's name if it is not given.
+        name: 1 to 128 letters, digits, _, . and -; default: the name of the function.
         rule: `args` (a list) and `kwargs` (a dict), the arguments of the function; `queue`, `timeout`, `retry`,
             `jitter`, `overlap`, `catch_up`, `catch_up_window`, `start`, `end`, `max_runs`, `pause_on_failure`,
             `paused`, `description`: the fields of `PUT /schedules/{name}`. Durations are seconds or text like "1h30m".
 
-    Raises nothing: an entry that is wrong is set aside with the reason when the scheduler reads it.
+    Never raises: the scheduler sets an invalid entry aside and reports the reason.
     """
     return {"name": name, "function": function, "cron": expression, **rule}
 
@@ -197,10 +197,10 @@ def every(
     hours: float = 0,
     **rule: Any,
 ) -> dict[str, Any]:
-    """A schedule by an interval: `every("feeds.fetch", minutes=5)`, or `every("feeds.fetch", "1h30m")`.
+    """Declare a schedule by an interval: `every("feeds.fetch", minutes=5)`, or `every("feeds.fetch", "1h30m")`.
 
-    `interval` is seconds, text such as "1h30m", or a timedelta; or it is the sum of `seconds`, `minutes` and `hours`.
-    The rest is as with `cron`.
+    `interval` is seconds, text such as "1h30m", or a timedelta. Instead of it, give `seconds`, `minutes` and `hours`,
+    which are added up. All other parameters are those of `cron`.
     """
     parts = timedelta(hours=hours, minutes=minutes, seconds=seconds).total_seconds()
     if interval is not None and parts:
@@ -210,9 +210,9 @@ def every(
 
 @_errors_as_entries
 def once(at: datetime | str, function: str, *, name: str | None = None, **rule: Any) -> dict[str, Any]:
-    """A schedule that runs once: `once("2027-01-01T00:00:00Z", "greetings.send")`.
+    """Declare a schedule that runs once: `once("2027-01-01T00:00:00Z", "greetings.send")`.
 
-    `at` is a datetime with a time zone, or RFC 3339 text. The rest is as with `cron`.
+    `at` is a datetime with a time zone, or RFC 3339 text. All other parameters are those of `cron`.
     """
     return {"name": name, "function": function, "at": at, **rule}
 

@@ -160,7 +160,7 @@ class Jobs:
         now = datetime.now(UTC)
         with self._leading() as lease:
             runner = Runner(self.redis, self.settings, self._catalog, lease)
-            runner.settle()
+            runner.close_ended_runs()
             while runner.run_due(now)[0]:
                 pass
         for name in self._queues():

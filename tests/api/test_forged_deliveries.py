@@ -86,7 +86,7 @@ def test_a_delivery_has_the_id_that_no_caller_may_take(client: FlaskClient, fake
     outbox.follow_up(fake)
     (delivery,) = fake.lrange("rq:queue:webhooks", 0, -1)
     assert delivery.decode().startswith(RESERVED_ID_PREFIXES)
-    assert store.PREFIX.startswith(RESERVED_ID_PREFIXES)
+    assert store.ENTRY_PREFIX.startswith(RESERVED_ID_PREFIXES)
     assert client.post("/api/v1/jobs", json={**made, "id": delivery.decode()}).status_code == 422
 
 

@@ -78,7 +78,7 @@ class Time:
 
 def act(scheduler: Scheduler) -> None:
     """Until nothing is due."""
-    scheduler._look_at = 0.0
+    scheduler._next_maintenance_at = 0.0
     while scheduler.step() == 0.0:
         pass
 
@@ -308,12 +308,12 @@ def test_a_scheduler_that_fails_at_every_step_does_not_seem_to_move(
     act(scheduler)
     before = world.valkey.hget(scheduler.key, "last_heartbeat")
     with monkeypatch.context() as patch:
-        patch.setattr(scheduler.runner, "settle", Mock(side_effect=redis.ResponseError))
-        scheduler._beat_at = 0.0
+        patch.setattr(scheduler.runner, "close_ended_runs", Mock(side_effect=redis.ResponseError))
+        scheduler._next_heartbeat_at = 0.0
         with pytest.raises(redis.ResponseError):
             act(scheduler)
     assert world.valkey.hget(scheduler.key, "last_heartbeat") == before
-    scheduler._beat_at = 0.0
+    scheduler._next_heartbeat_at = 0.0
     act(scheduler)
     assert world.valkey.hget(scheduler.key, "last_heartbeat") != before
 
