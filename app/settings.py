@@ -15,7 +15,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, SecretStr, field_valida
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.access import api_keys, proxies
-from app.author.options import rate
+from app.author.options import parse_rate
 from app.webhooks import signing, urls
 
 DAY = 86_400
@@ -109,7 +109,7 @@ class Settings(BaseSettings):
     @classmethod
     def _check_rate(cls, said: str) -> str:
         if said:
-            rate(said)
+            parse_rate(said)
         return said
 
     @field_validator("trusted_proxies")

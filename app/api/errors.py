@@ -13,8 +13,8 @@ from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
 from app.api.disclosure import redact_error
-from app.errors import MAX_LISTED, Conflict, Invalid, JoblineError, TooManyRequests, Unauthorized, Unavailable
-from app.pointers import below, errors_of, place_in
+from app.errors import MAX_LISTED_ERRORS, Conflict, Invalid, JoblineError, TooManyRequests, Unauthorized, Unavailable
+from app.pointers import error_details, join_pointer, path_in
 from app.redis.errors import is_transient
 
 MAX_TEXT = 500  # characters of a detail or a pointer
@@ -53,7 +53,7 @@ def _limit_errors(errors: list[dict[str, str]]) -> list[dict[str, str]]:
     """The first errors, as many as fit."""
     listed: list[dict[str, str]] = []
     size = 0
-    for error in errors[:MAX_LISTED]:
+    for error in errors[:MAX_LISTED_ERRORS]:
         truncated = {name: _truncate(text) for name, text in error.items()}
         size += len(orjson.dumps(truncated))
         if size > MAX_LISTED_SIZE:
@@ -70,8 +70,8 @@ def render_validation_error(error: ValidationError) -> Response:
     """What a request that does not fit its schema is told."""
     body = request.get_json(silent=True)
     errors = [
-        {"detail": item["msg"], "pointer": below("#", *(item["loc"] if body is None else place_in(body, item)))}
-        for item in errors_of(error)
+        {"detail": item["msg"], "pointer": join_pointer("#", *(item["loc"] if body is None else path_in(body, item)))}
+        for item in error_details(error)
     ]
     return render(Invalid("The request does not fit its schema", errors))
 

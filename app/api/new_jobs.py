@@ -10,12 +10,12 @@ from app.api.context import context
 from app.api.disclosure import may_read, redact
 from app.api.job_lookup import fetch_job, preferred_wait_seconds
 from app.api.schemas.jobs import JobBody
-from app.catalog.catalog import name_of
+from app.catalog.catalog import function_name
 from app.catalog.fields import as_limit
 from app.enqueue import new_job, write
 from app.enqueue.idempotency import Answer
 from app.enqueue.new_job import NewJob
-from app.pointers import Place
+from app.pointers import DocumentPath
 from app.redis.client import rq_timestamp
 from app.serializer import JSON
 from app.views import job_view
@@ -28,7 +28,7 @@ CONVERTED_FIELDS = {
 """Fields of a body that are not options of a job as they stand."""
 
 
-def prepare(body: JobBody, pointer: str = "#", unknown: Collection[Place] = ()) -> NewJob:
+def prepare(body: JobBody, pointer: str = "#", unknown: Collection[DocumentPath] = ()) -> NewJob:
     """The job that a body asks for, its function known and its arguments checked."""
     function = context().catalog.wanted(body.function, f"{pointer}/function")
     function.check(body.args, body.kwargs, pointer, unknown)
@@ -85,7 +85,7 @@ def _new_job_view(job: NewJob) -> dict[str, Any]:
     created_at, webhook = rq_timestamp(job.created_at), job.extra_fields.get("webhook")
     state = job_view.shape(
         job.id,
-        name_of(job.function),
+        function_name(job.function),
         job.args,
         job.kwargs,
         job.meta,

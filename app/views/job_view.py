@@ -11,7 +11,7 @@ from typing import Any
 
 import redis
 
-from app.catalog.catalog import name_of
+from app.catalog.catalog import function_name
 from app.redis.errors import raise_transient
 from app.redis.hash_values import float_of, int_of, json_of, strings_of, text_of, time_of, utc_of
 from app.redis.keys import job_key, registry_key, results_key
@@ -216,7 +216,7 @@ def _call(data: bytes) -> tuple[str | None, list[Any], dict[str, Any], str | Non
         return None, [], {}, str(error)
     if not (isinstance(call, list) and len(call) == 4 and isinstance(call[2], list) and isinstance(call[3], dict)):
         return None, [], {}, "not the call of a function"
-    return name_of(str(call[0])), call[2], call[3], None
+    return function_name(str(call[0])), call[2], call[3], None
 
 
 def unreadable(why: str) -> dict[str, str | None]:

@@ -21,7 +21,7 @@ import structlog
 
 from app import log
 from app.author import progress
-from app.catalog.catalog import name_of
+from app.catalog.catalog import function_name
 from app.lifecycle import outbox, recovery
 from app.lifecycle.quarantine import quarantine
 from app.rq_adapter.rq_parts import Follows, Job, Queue, catalog
@@ -84,7 +84,7 @@ class Horse:
             found = self._wait(next_one) if isinstance(next_one, Nothing) else next_one
             if not isinstance(found, Claimed):
                 leaving = found
-            elif catalog().stale():  # the next horse runs it
+            elif catalog().is_stale():  # the next horse runs it
                 recovery.give_back(self.connection, [found.execution_id])
                 leaving = Leaving.RECYCLED
             else:
@@ -135,7 +135,7 @@ class Horse:
             self.performed >= self.settings.horse_jobs
             or _memory() - self.memory > self.settings.horse_growth
             or threading.active_count() - self.threads > MOST_THREADS
-            or catalog().stale()
+            or catalog().is_stale()
         ):
             return Leaving.RECYCLED
         return None
@@ -162,7 +162,7 @@ class Horse:
         now = time.time()
         self.intake.begins(now)
         self.claims.begins(claimed, now)
-        log.about = {"job_id": claimed.id, "queue": claimed.queue, "attempt": int(claimed.attempts or 0) + 1}
+        log.context = {"job_id": claimed.id, "queue": claimed.queue, "attempt": int(claimed.attempts or 0) + 1}
         job = self._plain(claimed)
         if job is None:
             self.rq_way.run(claimed, now)
@@ -172,7 +172,7 @@ class Horse:
             self.claims.releases(claimed)
         if claimed.webhook or claimed.workflow_webhook:
             self._follow_up()
-        log.about = {}
+        log.context = {}
         self.board.clear()
         self.idle_since = time.monotonic()
 
@@ -201,7 +201,7 @@ class Horse:
 
     def _run(self, job: Job, claimed: Claimed, timeout: int, started_at: float) -> None:
         """Run a plain job, and report its end. One that returned a `Retry` is ended RQ's own way."""
-        log.about["function"] = name_of(job.func_name)
+        log.context["function"] = function_name(job.func_name)
         error = self.attempt.run(job, claimed, timeout)
         ended_at = time.time()
         self.reporter.settle()

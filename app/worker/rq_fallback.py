@@ -19,7 +19,7 @@ from rq.executions import Execution
 from rq.job import JobStatus
 
 from app import log
-from app.catalog.catalog import name_of
+from app.catalog.catalog import function_name
 from app.lifecycle import recovery
 from app.lifecycle.quarantine import quarantine
 from app.lifecycle.recovery import Outcome, Raw
@@ -88,7 +88,7 @@ class RqWay:
     def _prepare(self, claimed: Claimed) -> Job:
         found = self.worker.job_class.fetch(claimed.id, connection=self.connection, serializer=self.worker.serializer)
         found.check_callbacks()
-        log.about["function"] = name_of(found.func_name)
+        log.context["function"] = function_name(found.func_name)
         self.worker.prepare_job_execution(found, len(self.worker.queues) == 1)
         self.connection.persist(found.key)
         job: Job = found

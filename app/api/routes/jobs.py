@@ -24,7 +24,7 @@ from app.api.schemas.jobs import (
     RequeueBody,
 )
 from app.enqueue import queue_limit, write
-from app.errors import MAX_LISTED, Invalid
+from app.errors import MAX_LISTED_ERRORS, Invalid
 from app.lifecycle import actions, bulk, change_job, outbox
 from app.views import listing
 
@@ -50,7 +50,7 @@ def enqueue_bulk(body: BulkBody) -> Response:
             jobs.append(new_jobs.prepare(job_body, f"#/jobs/{number}"))
         except Invalid as error:
             errors += error.errors or []
-            if len(errors) > MAX_LISTED:
+            if len(errors) > MAX_LISTED_ERRORS:
                 break
     if errors:
         raise Invalid("No job was enqueued", errors)

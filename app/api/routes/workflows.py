@@ -22,7 +22,7 @@ from app.api.schemas.workflows import (
 )
 from app.author.options import WORKFLOW_EVENTS
 from app.enqueue.new_job import NewJob
-from app.errors import MAX_LISTED, Invalid
+from app.errors import MAX_LISTED_ERRORS, Invalid
 from app.lifecycle import outbox
 from app.webhooks import webhook_delivery
 from app.workflows import store, view
@@ -109,7 +109,7 @@ def _prepare_jobs(workflow: str, announced: bool, node_bodies: list[tuple[Node, 
             )
         except Invalid as error:
             errors += error.errors or []
-            if len(errors) > MAX_LISTED:
+            if len(errors) > MAX_LISTED_ERRORS:
                 break
     if errors:
         raise Invalid("No workflow was made", errors)
