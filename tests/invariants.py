@@ -30,7 +30,11 @@ Place = tuple[str, str]
 
 def broken(connection: redis.Redis) -> list[str]:
     """What does not hold, in words; an empty list if all does."""
-    found = contents(connection)
+    return broken_in(contents(connection))
+
+
+def broken_in(found: Contents) -> list[str]:
+    """As `broken`, of what was read before."""
     jobs = {
         key.removeprefix("rq:job:"): Job(key.removeprefix("rq:job:"), content)
         for key, content in found.items()
