@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "architecture.md"
-ARROW = re.compile(r"^\s*(\[\*\]|\w+) --> (\[\*\]|\w+)\b", re.MULTILINE)
+ARROW = re.compile(r"^\s*(\[\*\]|\w+) --> (\[\*\]|\w+)$", re.MULTILINE)
 NONE = "[*]"
 """No job: before it is made, and after it was deleted."""
 

@@ -155,13 +155,7 @@ class World:
         workflow = f"f{len(self.workflows)}"
 
         def made(some: list[Node]) -> store.Made:
-            return [
-                (
-                    node,
-                    [self.member(workflow, node, number, delays.get(node.name)) for number in range(len(node.calls()))],
-                )
-                for node in some
-            ]
+            return [(node, self.members(workflow, node, delays.get(node.name))) for node in some]
 
         flow = store.NewWorkflow(workflow, None, made(nodes), made(hooks), on_error, set(), 5000, 5000)
         self.workflows[workflow] = flow.hash
@@ -252,6 +246,8 @@ class World:
     def quarantine(self, held: tuple[Hand, Claimed]) -> None:
         """The worker cannot read the job."""
         _, job = held
+        if job.workflow:
+            return  # its hash is written anew, and is no job of the workflow any more
         quarantine.quarantine(self.connection, job.raw_id, job.queue, ValueError("no call"), job.execution_id)
         self.ended(held)
         self.listen()
@@ -324,7 +320,7 @@ class World:
 
     def change(self, job_id: str, said: dict[str, Any]) -> None:
         job = self.model.jobs[job_id]
-        timed = said.keys() & {"at", "delay", "at_front"}
+        timed = said.keys() & {"at", "delay", "at_front", "timeout"}
         may = job.status in ("queued", "scheduled") or (job.status == "deferred" and not timed)
         self.model.moved = job
         try:
