@@ -19,7 +19,7 @@ check: lint             ## what is quick: lint, types, unit and API tests
 	.venv/bin/python -m pytest -n 3 --maxschedchunk=1 tests/unit tests/api
 
 lint: .venv/dev
-	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache --no-logo
 
 bench: .venv/run        ## Jobline beside stock RQ and seven other queues, about an hour
 	.venv/bin/python -m benchmarks

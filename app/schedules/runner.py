@@ -24,7 +24,7 @@ from app.schedules.rule import NAME
 from app.schedules.state import State
 from app.schedules.store import ALARMS, BATCH, PREFIX
 from app.settings import Settings
-from app.views import job_view
+from app.states import ENDED
 
 OPEN = 1000  # runs that are looked at in one pass
 
@@ -64,7 +64,7 @@ class Runner:
         name_of = {job_id.decode(): name.decode() for job_id, name in found.items()}
         ended: dict[str, dict[str, str]] = {}
         for job_id, outcome in self._outcomes(list(name_of)).items():
-            if outcome in job_view.ENDED:
+            if outcome in ENDED:
                 ended.setdefault(name_of[job_id], {})[job_id] = outcome
         for batch in batches(ended, BATCH):
             self._transact(batch, lambda states, pipeline: self._close(batch, ended, states, pipeline))  # noqa: B023 - called at once
@@ -93,7 +93,7 @@ class Runner:
         runs: list[NewJob] = []
         for state in states.values():
             if state.due and state.schedule.jittered(state.due) <= now.timestamp():
-                busy = bool(state.last_runs) and outcomes[state.last_runs[0].job_id] not in job_view.ENDED
+                busy = bool(state.last_runs) and outcomes[state.last_runs[0].job_id] not in ENDED
                 runs += self._runs(state, now, busy)
         store.write(pipeline, list(states.values()), runs)
 

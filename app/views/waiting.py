@@ -11,6 +11,7 @@ import redis
 import structlog
 
 from app.redis.keys import ended_key, results_key
+from app.states import ENDED
 from app.views import job_view
 
 LONGEST = 60  # seconds
@@ -68,7 +69,7 @@ def _wait(connection: redis.Redis, blocking: redis.Redis, job_id: str, seconds: 
         last = connection.xrevrange(key, count=1)
         places[key] = last[0][0] if last else "0-0"
     job = job_view.fetch(connection, [job_id], history=True)[0]
-    while job and job["status"] not in job_view.ENDED:
+    while job and job["status"] not in ENDED:
         left = min(unspent, int(1000 * (until - time.monotonic())))
         if left <= 0:
             break

@@ -25,6 +25,7 @@ from app.lifecycle import actions, bulk, change_job, outbox
 from app.pointers import Place
 from app.redis.client import moment
 from app.serializer import JSON
+from app.states import ENDED
 from app.views import job_view, listing, waiting
 from app.webhooks import webhook_delivery
 
@@ -179,7 +180,7 @@ def accept(job: NewJob) -> Response:
     if is_new and not wait and job.is_known:
         return once.answered(_state(job), 202)
     state = _job_after(job_id, wait if is_new or may_read() else 0)
-    status = 200 if not is_new or state["status"] in job_view.ENDED else 202
+    status = 200 if not is_new or state["status"] in ENDED else 202
     state = state if is_new else shown(state)
     if status == 202:
         state |= unserved([job])

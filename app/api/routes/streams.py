@@ -22,12 +22,13 @@ from app.api.schemas.workflows import WorkflowPath
 from app.errors import BadRequest, NotFound, TooManyRequests, Unavailable
 from app.events.stream import Event, Hub, Listener, ShareTaken, TooMany, number
 from app.serializer import JSON, utc
+from app.states import ENDED
 from app.views import job_view
 from app.workflows import view
 
 HEARTBEAT = 15.0  # seconds
 LOOK_EVERY = 1.0  # seconds between two looks whether the process is about to end
-OVER = (*job_view.ENDED, "deleted")
+OVER = (*ENDED, "deleted")
 FUNCTIONS_KNOWN = 10_000
 
 api = blueprint("events", "events", "/api/v1")
