@@ -16,7 +16,7 @@ from werkzeug.routing import RequestRedirect
 
 from app.__main__ import main
 from app.api.application import create_app
-from app.settings import Settings
+from app.settings import SECRETS, Settings
 from tests.conftest import ROOT
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -162,9 +162,8 @@ def _benchmarks(words: list[str]) -> Iterator[str]:
 
 
 def _settings(span: str) -> Iterator[str]:
-    secret = {name.upper() for name in ("redis_url", "api_keys", "database_url", "smtp_url", "webhook_secret")}
     variables = {variable for command in _every(main) for one in command.params if (variable := one.envvar)}
-    known = {name.upper() for name in Settings.model_fields} | {f"{name}_FILE" for name in secret}
+    known = {name.upper() for name in Settings.model_fields} | {f"{name.upper()}_FILE" for name in SECRETS}
     known |= set(
         re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text() + (ROOT / "deploy/tls.yml").read_text())
     )
