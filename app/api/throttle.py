@@ -11,6 +11,7 @@ from flask import Response, g, request
 from app.api.context import context
 from app.author.options import rate
 from app.errors import TooManyRequests
+from app.redis.keys import requests_key
 
 
 def throttle() -> None:
@@ -21,7 +22,7 @@ def throttle() -> None:
     most, window = rate(said)
     number, passed = divmod(time.time(), window)
     caller = request.remote_addr if g.caller == "open" else g.caller
-    key = f"jobline:requests:{caller}:{int(number)}"
+    key = requests_key(caller, int(number))
     with context().redis.pipeline() as pipeline:
         pipeline.incr(key)
         pipeline.expire(key, int(window) + 1)
