@@ -30,8 +30,8 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = None
     """URL of Redis or Valkey, `rediss://` for TLS. Without it the embedded server runs in DATA_DIR."""
     redis_timeout: float = Field(default=2.0, ge=0.1, le=60)
-    """Seconds that the API waits for an answer of Redis. No single command may take longer. Workers and the scheduler wait
-    as long as it takes."""
+    """Seconds that the API waits for an answer of Redis. No single command may take longer. Workers and the scheduler
+    wait as long as it takes."""
     host: str = "127.0.0.1"
     """Address that the API listens on. Any address but loopback needs API_KEYS."""
     port: int = Field(default=8000, ge=1, le=65535)
@@ -51,12 +51,13 @@ class Settings(BaseSettings):
     """How many queues there may be. A request that would make another is refused (409), unless QUEUES names it."""
 
     api_keys: SecretStr = SecretStr("")
-    """Entries `name:scope+scope:sha256`, separated by commas, spaces or new lines. `python -m app keys new` makes one."""
+    """Entries `name:scope+scope:sha256`, separated by commas, spaces or new lines. `python -m app keys new` makes
+    one."""
     request_limit: str = ""
     """How many requests one caller may make, such as `600/m`. Empty: no limit."""
     audit: Literal["all", "changes", "off"] = "changes"
-    """What the audit log has: every request that changes something (`all`), all of them but enqueues of one job (`changes`),
-    nothing (`off`)."""
+    """What the audit log has: every request that changes something (`all`), all of them but enqueues of one job
+    (`changes`), nothing (`off`)."""
     audit_limit: PositiveInt = 10_000
     """How many entries of the audit log are kept, about."""
 

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -17,8 +18,8 @@ MIB, KIB = 1024**2, 1024
 
 SETTINGS = """# Settings
 
-From the environment or `.env`. A setting that is marked secret may come from a file instead: `<NAME>_FILE` names it. All bad values are reported together
-when a process starts. RQ's own `RQ_*` variables work too.
+From the environment or `.env`. A setting that is marked secret may come from a file instead: `<NAME>_FILE` names it.
+All bad values are reported together when a process starts. RQ's own `RQ_*` variables work too.
 
 This page is generated from `app/settings.py` by `make docs`.
 
@@ -27,10 +28,11 @@ This page is generated from `app/settings.py` by `make docs`.
 """
 REDIS = """# Keys in Redis
 
-Jobline writes into RQ's keys what RQ would write, so that stock workers and the tools of RQ go on working. Its own keys begin with `jobline:`; its own fields in
-RQ's hashes are listed below.
+Jobline writes into RQ's keys what RQ would write, so that stock workers and the tools of RQ go on working.
+Its own keys begin with `jobline:`. Its own fields in RQ's hashes are listed below.
 
-This page is generated from `app/redis/keys.py` and `app/redis/fields.py` by `make docs`. A test compares it with what a run leaves in Redis.
+This page is generated from `app/redis/keys.py` and `app/redis/fields.py` by `make docs`.
+A test compares it with what a run leaves in Redis.
 """
 KEY_TABLE = "| key | type | how long it lives | what it holds |\n|---|---|---|---|\n"
 FIELD_TABLE = "| field | type | written by | read by | how long it lives | what it holds |\n|---|---|---|---|---|---|\n"
@@ -53,7 +55,7 @@ def _docstrings() -> dict[str, str]:
     module = ast.parse((FOLDER.parent / "app" / "settings.py").read_text())
     [body] = [node.body for node in module.body if isinstance(node, ast.ClassDef)]
     found: dict[str, str] = {}
-    for field, text in zip(body, body[1:], strict=False):
+    for field, text in pairwise(body):
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
             found[ast.unparse(field.target)] = str(text.value.value)
     return found
@@ -77,7 +79,9 @@ def _values(field: FieldInfo) -> str:
     kind = field.annotation
     if get_origin(kind) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(kind))
-    limits = {name: getattr(limit, name) for limit in field.metadata for name in ("gt", "ge", "le") if hasattr(limit, name)}
+    limits = {
+        name: getattr(limit, name) for limit in field.metadata for name in ("gt", "ge", "le") if hasattr(limit, name)
+    }
     low = limits.get("ge", limits["gt"] + 1 if "gt" in limits else None)
     if low is None:
         return "`0`, `1`" if kind is bool else "text"
@@ -85,13 +89,13 @@ def _values(field: FieldInfo) -> str:
 
 
 def _redis() -> Iterator[str]:
-    declared = [("Jobline's keys", DECLARED, True), ("RQ's keys that Jobline names", DECLARED, False), ("Others", OTHERS, False)]
-    for title, keys, is_ours in declared:
+    ours = [key for key in DECLARED.values() if key.pattern.startswith("jobline:")]
+    others = [key for key in DECLARED.values() if key not in ours]
+    titles = {"Jobline's keys": ours, "RQ's keys that Jobline names": others, "Other keys": list(OTHERS.values())}
+    for title, keys in titles.items():
         yield f"\n## {title}\n\n{KEY_TABLE}"
-        for key in keys.values():
-            if keys is OTHERS or key.pattern.startswith("jobline:") is is_ours:
-                lives = key.lives or "-"
-                yield f"| `{key.pattern}` | {key.kind} | {lives} | {_line(key.about)} |\n"
+        for key in keys:
+            yield f"| `{key.pattern}` | {key.kind} | {key.lives or '-'} | {_line(key.about)} |\n"
     for name, fields in FIELDS.items():
         own = [field for field in fields if field.writer != RQ]
         if own:
@@ -105,7 +109,7 @@ def _redis() -> Iterator[str]:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Reads the README and says what it names that is not there: commands, options, settings, URLs, files, modules."""
+"""Reads the README and the pages of docs/, and says what they name that is not there.
+
+Commands, options, settings, URLs, files, modules and links.
+"""
 
 import importlib
 import pkgutil
@@ -24,15 +27,28 @@ SPAN = re.compile(r"`([^`]+)`|<code>(.*?)</code>")
 FILE = re.compile(r"(?!\d)[\w.-]+(/[\w.-]*)+|\w+\.(py|yml|toml|lock|txt|md)")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 JOBLINE = ("jobline", ".venv/bin/jobline", "python -m app", ".venv/bin/python -m app")
-PLACEHOLDERS = {*METHODS, "FUNCTION", "NAME", "FILE", "ID", "KEY", "SCHEDULES", "INFO", "UTC"}
+PLACEHOLDERS = {*METHODS, "FUNCTION", "NAME", "FILE", "ID", "KEY", "SCHEDULES", "UTC", "SLOWLOG"}
+PLACEHOLDERS |= {"DEBUG", "INFO", "WARNING", "ERROR", "REDIS_PASSWORD"}
 """Upper-case words of examples."""
 OTHERS_VARIABLES = {"RQ_WORKER_CLASS", "RQ_REDIS_URL", "RQ_CONFIG", "PATH", "JOBLINE_API_KEY", "_JOBLINE_COMPLETE"}
-NOT_IN_THE_REPOSITORY = {"jobs/shop.py", ".venv/bin", ".data/", ".data/redis.url", "DATA_DIR/storage"}
+NOT_IN_THE_REPOSITORY = {"jobs/shop.py", ".venv/bin", ".data/", ".data/redis.url", ".data/valkey", "DATA_DIR/storage"}
 """What `make run` or the reader makes."""
 
 
-def missing(text: str) -> list[str]:
-    """A line for each name in this Markdown that is not there."""
+def pages() -> dict[str, str]:
+    """The text of each page, by its path in the repository."""
+    top = (ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))
+    paths = [*top, *sorted((ROOT / "docs").rglob("*.md"))]
+    return {str(path.relative_to(ROOT)): path.read_text() for path in paths}
+
+
+def blocks(language: str) -> list[str]:
+    """The code in this language of all pages."""
+    return [block[2] for text in pages().values() for block in FENCE.finditer(text) if block[1] == language]
+
+
+def missing(text: str, path: str = "README.md") -> list[str]:
+    """A line for each name in this Markdown, of the page at `path`, that is not there."""
     found: list[str] = []
     for block in FENCE.finditer(text):
         for line in block[2].replace("\\\n", " ").splitlines() if block[1] in ("sh", "http", "text") else ():
@@ -41,7 +57,9 @@ def missing(text: str) -> list[str]:
     for paragraph in plain.split("\n\n"):
         for line in paragraph.splitlines() if paragraph.lstrip().startswith("|") else [paragraph]:
             found += _of_line(line)
-    found += [f"link {target}" for target in re.findall(r"\]\(([^)\s]+)\)", plain) if not _link_leads(target, plain)]
+    found += [
+        f"link {target}" for target in re.findall(r"\]\(([^)\s]+)\)", plain) if not _link_leads(target, plain, path)
+    ]
     return list(dict.fromkeys(found))
 
 
@@ -218,8 +236,12 @@ def _matches(routes: Any, path: str, method: str) -> bool:
     return True
 
 
-def _link_leads(target: str, text: str) -> bool:
-    if target.startswith("#"):
-        titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-        return target[1:] in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
-    return "://" in target or (ROOT / target).exists()
+def _link_leads(target: str, text: str, path: str) -> bool:
+    if "://" in target:
+        return True
+    file, _, anchor = target.partition("#")
+    page = ((ROOT / path).parent / file).resolve() if file else ROOT / path
+    if not anchor or not page.exists():
+        return page.exists()
+    titles = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()) if file else text, re.MULTILINE)
+    return anchor in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}

@@ -12,7 +12,7 @@ RQ = "RQ"
 
 
 class Field(NamedTuple):
-    """`pattern` has <name> where the name of a field varies. RQ's own fields have `writer` RQ, and are not explained."""
+    """A field of a hash; `pattern` has <name> where its name varies. RQ's have the writer RQ and no description."""
 
     pattern: str
     kind: str = ""
@@ -29,24 +29,24 @@ def _of_rq(names: str) -> tuple[Field, ...]:
 FIELDS: dict[str, tuple[Field, ...]] = {
     "job_key": (
         *_of_rq(
-            "created_at data description origin status enqueued_at started_at ended_at last_heartbeat worker_name group_id"
-            " timeout ttl result_ttl failure_ttl result exc_info meta dependency_id dependency_ids enqueue_at_front"
-            " enqueue_at_front_on_retry allow_dependency_failures number_of_retries retries_left retry_intervals"
-            " repeats_left repeat_intervals webhooks success_callback_name success_callback_timeout failure_callback_name"
-            " failure_callback_timeout stopped_callback_name stopped_callback_timeout"
+            "created_at data description origin status enqueued_at started_at ended_at last_heartbeat worker_name"
+            " group_id timeout ttl result_ttl failure_ttl result exc_info meta dependency_id dependency_ids"
+            " enqueue_at_front enqueue_at_front_on_retry allow_dependency_failures number_of_retries retries_left retry_intervals"
+            " repeats_left repeat_intervals webhooks success_callback_name success_callback_timeout"
+            " failure_callback_name failure_callback_timeout stopped_callback_name stopped_callback_timeout"
         ),
         Field("attempts", "integer", "app/worker/begin.lua", "views, recovery", WITH_HASH, "Attempts that have begun."),
-        Field("losses", "integer", "app/lifecycle/recover.lua", "recovery", "until a requeue",
+        Field("losses", "integer", "app/lifecycle/recover.lua", "recovery", WITH_HASH,
               "How often an idempotent job was run again after its worker had died."),
-        Field("delayed", "1", "enqueue, change", "views, clock", "until it is queued",
+        Field("delayed", "1", "enqueue, change", "views, clock", "until it is given a time instead",
               "It was given a delay, not a time: it goes on by elapsed time if the clock is put back."),
         Field("limits", "JSON", "enqueue", "claim, limits", WITH_HASH, "Its limits: [kind, name, most, window]..."),
         Field("waits_for", "text", "app/limits", "views, limits", "until the limit lets it go",
               "The limit in whose list it waits."),
         Field("reason", "text", "cancel, workflows, recovery", "views", "until a requeue",
-              "Why it was canceled or set aside."),
+              "Why it was canceled or has no error of its own."),
         Field("noted", "text", "app/lifecycle/note_end.lua", "outbox", WITH_HASH,
-              "The end of which the outbox was told: each is told once."),
+              "Token of the last end that RQ wrote itself and the outbox was told of."),
         Field("webhook", "JSON", "enqueue", "outbox, views", WITH_HASH, "URL and events."),
         Field("webhook_secret", "text", "enqueue", "outbox", WITH_HASH, "The webhook's own secret."),
         Field("delivery_secret", "text", "outbox", "jobs/webhooks.py", WITH_HASH,
@@ -69,7 +69,7 @@ FIELDS: dict[str, tuple[Field, ...]] = {
     "workflow_key": (
         Field("name", "text", "create", "views", WITH_HASH, "As its request says."),
         Field("status", "text", "create, workflows", "views", WITH_HASH, "running, finished, failed or canceled."),
-        Field("on_error", "text", "create", "workflows", WITH_HASH, "go_on or stop."),
+        Field("on_error", "text", "create", "workflows", WITH_HASH, "continue or stop."),
         Field("created_at", "time", "create", "views", WITH_HASH),
         Field("ended_at", "time", "workflows", "views", WITH_HASH),
         Field("total", "integer", "create", "views", WITH_HASH, "Jobs, without hooks."),
@@ -108,11 +108,15 @@ OTHERS = {
     "group": Declared("rq:group:<name>", "set", "as long as its jobs", "Ids of the jobs of a group."),
     "maintenance": Declared("rq:clean_registries:<queue>", "string", "15 minutes", "A worker cleans the registries."),
     "scheduler_locks": Declared("rq:scheduler-lock:<queue>", "string", "60 s", "A worker with RQ's own scheduler."),
-    "scheduler": Declared("rq:scheduler_instance:<name>", "hash", "while it runs", "rq-scheduler's record of a scheduler."),
+    "scheduler": Declared(
+        "rq:scheduler_instance:<name>", "hash", "while it runs", "A scheduler, as rq-scheduler writes it."
+    ),
     "scheduler_lock": Declared("rq:scheduler_lock", "string", "10 s", "The scheduler that leads; it renews it."),
     "scheduled_jobs": Declared(
-        "rq:scheduler:scheduled_jobs", "zset", ALWAYS, "rq-scheduler's entries: of our schedules, by when they are due."
+        "rq:scheduler:scheduled_jobs", "zset", ALWAYS, "rq-scheduler's entries: our schedules, by due time."
     ),
-    "schedule_entry": Declared("rq:job:schedule-<name>", "hash", ALWAYS, "A schedule, as the tools of rq-scheduler show it."),
+    "schedule_entry": Declared(
+        "rq:job:schedule-<name>", "hash", ALWAYS, "A schedule, as tools of rq-scheduler show it."
+    ),
 }
 """Keys that the code of RQ and rq-scheduler names, not Jobline's own."""
