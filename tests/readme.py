@@ -8,6 +8,7 @@ import pkgutil
 import re
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -94,7 +95,7 @@ def _of_row(words: list[str], commands: list[str]) -> Iterator[str]:
     named = {text: _walk(text.split(" "))[0] for text in commands}
     if words[0].startswith("--"):
         options = {option for command in named.values() for option in _options(command)}
-        yield from (f"option {word}" for word in words if word.startswith("--") and word not in options)
+        yield from (f"option {word}" for word in words if word[2:] and word.startswith("--") and word not in options)
     elif re.fullmatch("[a-z]+", words[0]):
         for text, command in named.items():
             if isinstance(command, click.Group):
@@ -127,10 +128,12 @@ def _of_span(span: str) -> Iterator[str]:
         yield from _commands(words, main)
     elif words[0].startswith("--"):
         options = {option for command in _every(main) for option in _options(command)}
-        yield from (f"option {word}" for word in words if word.startswith("--") and word not in options)
+        yield from (f"option {word}" for word in words if word[2:] and word.startswith("--") and word not in options)
     elif _is_path(span):
         yield from _url("", span)
     elif FILE.fullmatch(span) and not any((root / span).exists() for root in (ROOT, ROOT / "app")):
+        if (ROOT / "app" / f"{span}.lua").exists():
+            return
         yield from () if span in NOT_IN_THE_REPOSITORY else (f"file {span}",)
 
 
@@ -185,7 +188,7 @@ def _settings(span: str) -> Iterator[str]:
     known |= set(
         re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text() + (ROOT / "deploy/tls.yml").read_text())
     )
-    for word in re.findall(r"(?<![\w$.<>*:-])_?[A-Z][A-Z0-9_]+(?![\w(>*-])", span):
+    for word in re.findall(r"(?<![\w$.<>*:-])_?[A-Z][A-Z0-9_]+(?![\w(>*-]|\.md)", span):
         if word not in known | variables | OTHERS_VARIABLES | PLACEHOLDERS and not word.startswith("COMP_"):
             yield f"setting {word}"
 
@@ -199,7 +202,7 @@ def _modules(span: str) -> Iterator[str]:
         except (ImportError, AttributeError):
             yield f"module {name}"
     for name in re.findall(r"-m (\w+)", span):
-        if not any((ROOT / found).exists() for found in (name, f"{name}.py")):
+        if not any((ROOT / found).exists() for found in (name, f"{name}.py")) and not find_spec(name):
             yield f"module {name}"
 
 

@@ -31,8 +31,8 @@ FIELDS: dict[str, tuple[Field, ...]] = {
         *_of_rq(
             "created_at data description origin status enqueued_at started_at ended_at last_heartbeat worker_name"
             " group_id timeout ttl result_ttl failure_ttl result exc_info meta dependency_id dependency_ids"
-            " enqueue_at_front enqueue_at_front_on_retry allow_dependency_failures number_of_retries retries_left retry_intervals"
-            " repeats_left repeat_intervals webhooks success_callback_name success_callback_timeout"
+            " enqueue_at_front enqueue_at_front_on_retry allow_dependency_failures number_of_retries retries_left"
+            " retry_intervals repeats_left repeat_intervals webhooks success_callback_name success_callback_timeout"
             " failure_callback_name failure_callback_timeout stopped_callback_name stopped_callback_timeout"
         ),
         Field("attempts", "integer", "app/worker/begin.lua", "views, recovery", WITH_HASH, "Attempts that have begun."),
