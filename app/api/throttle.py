@@ -21,7 +21,7 @@ def throttle() -> None:
         return
     most, window = rate(said)
     number, passed = divmod(time.time(), window)
-    caller = request.remote_addr if g.caller == "open" else g.caller
+    caller = (request.remote_addr or "") if g.caller == "open" else g.caller
     key = requests_key(caller, int(number))
     with context().redis.pipeline() as pipeline:
         pipeline.incr(key)
