@@ -147,7 +147,7 @@ class Settings(BaseSettings):
     @field_validator("webhook_url")
     @classmethod
     def _check_webhook_url(cls, url: str | None) -> str | None:
-        return url and urls.webhook(url)
+        return url and urls.check_webhook_url(url)
 
     @field_validator("webhook_secret")
     @classmethod

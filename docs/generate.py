@@ -95,7 +95,7 @@ def _redis() -> Iterator[str]:
     for title, keys in titles.items():
         yield f"\n## {title}\n\n{KEY_TABLE}"
         for key in keys:
-            yield f"| `{key.pattern}` | {key.kind} | {key.lives or '-'} | {_line(key.about)} |\n"
+            yield f"| `{key.pattern}` | {key.kind} | {key.lifetime or '-'} | {_line(key.description)} |\n"
     for name, fields in FIELDS.items():
         own = [field for field in fields if field.writer != RQ]
         if own:

@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 from app.api.disclosure import told
 from app.errors import MAX_LISTED, Conflict, Invalid, JoblineError, TooManyRequests, Unauthorized, Unavailable
 from app.pointers import below, errors_of, place_in
-from app.redis.errors import may_pass
+from app.redis.errors import is_transient
 
 MAX_TEXT = 500  # characters of a detail or a pointer
 MAX_LISTED_SIZE = 50_000  # bytes, as JSON
@@ -89,7 +89,7 @@ def _from_werkzeug(error: HTTPException) -> Response:
 def _from_redis(error: RedisError) -> Response:
     if "WRONGTYPE" in str(error):
         return render(Conflict("What Redis holds there is nothing that Jobline or RQ has written: it cannot be read"))
-    if not may_pass(error):
+    if not is_transient(error):
         return _unforeseen(error)
     log.warning("redis is away: %s", type(error).__name__)
     return render(Unavailable("Redis does not answer, or takes no writes"))

@@ -26,7 +26,7 @@ KILL_AFTER = 5  # seconds for requests to end
 def serve(target: str, factory: bool = False) -> None:
     """The WSGI application that `target` names, or makes; until SIGTERM or SIGINT."""
     settings = get_settings()
-    threads = settings.event_streams + waiting.MOST + SHORT
+    threads = settings.event_streams + waiting.MAX_WAITERS + SHORT
     Granian(
         target,
         factory=factory,

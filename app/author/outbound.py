@@ -32,7 +32,7 @@ NOT_PUBLIC = [
 def parsed(url: str) -> "Url":
     """Raises Discard for what is no URL of the web."""
     try:
-        return urls.parsed(url)
+        return urls.parse_http_url(url)
     except ValueError as error:
         raise Discard(str(error)) from None
 

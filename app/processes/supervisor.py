@@ -94,7 +94,7 @@ def run(settings: Settings) -> int:
     try:
         (data_dir / "valkey").mkdir(parents=True, exist_ok=True)
         for name in KEPT:
-            private_files.close(data_dir / name)
+            private_files.restrict(data_dir / name)
         with _lock(data_dir):
             _reap(data_dir)
             _check_port(settings)

@@ -5,7 +5,7 @@ docs/redis.md is generated from this and app/redis/keys.py, and compared with wh
 
 from typing import NamedTuple
 
-from app.redis.keys import ALWAYS, Declared
+from app.redis.keys import ALWAYS, KeyDeclaration
 
 WITH_HASH = "as long as the hash"
 RQ = "RQ"
@@ -103,19 +103,23 @@ FIELDS: dict[str, tuple[Field, ...]] = {
 """By the name of the key in app/redis/keys.py; hashes that are not here have a member's name as each field's name."""
 
 OTHERS = {
-    "workers_of_queue": Declared("rq:workers:<queue>", "set", ALWAYS, "Keys of the workers of a queue."),
-    "groups": Declared("rq:groups", "set", ALWAYS, "Keys of all groups."),
-    "group": Declared("rq:group:<name>", "set", "as long as its jobs", "Ids of the jobs of a group."),
-    "maintenance": Declared("rq:clean_registries:<queue>", "string", "15 minutes", "A worker cleans the registries."),
-    "scheduler_locks": Declared("rq:scheduler-lock:<queue>", "string", "60 s", "A worker with RQ's own scheduler."),
-    "scheduler": Declared(
+    "workers_of_queue": KeyDeclaration("rq:workers:<queue>", "set", ALWAYS, "Keys of the workers of a queue."),
+    "groups": KeyDeclaration("rq:groups", "set", ALWAYS, "Keys of all groups."),
+    "group": KeyDeclaration("rq:group:<name>", "set", "as long as its jobs", "Ids of the jobs of a group."),
+    "maintenance": KeyDeclaration(
+        "rq:clean_registries:<queue>", "string", "15 minutes", "A worker cleans the registries."
+    ),
+    "scheduler_locks": KeyDeclaration(
+        "rq:scheduler-lock:<queue>", "string", "60 s", "A worker with RQ's own scheduler."
+    ),
+    "scheduler": KeyDeclaration(
         "rq:scheduler_instance:<name>", "hash", "while it runs", "A scheduler, as rq-scheduler writes it."
     ),
-    "scheduler_lock": Declared("rq:scheduler_lock", "string", "10 s", "The scheduler that leads; it renews it."),
-    "scheduled_jobs": Declared(
+    "scheduler_lock": KeyDeclaration("rq:scheduler_lock", "string", "10 s", "The scheduler that leads; it renews it."),
+    "scheduled_jobs": KeyDeclaration(
         "rq:scheduler:scheduled_jobs", "zset", ALWAYS, "rq-scheduler's entries: our schedules, by due time."
     ),
-    "schedule_entry": Declared(
+    "schedule_entry": KeyDeclaration(
         "rq:job:schedule-<name>", "hash", ALWAYS, "A schedule, as tools of rq-scheduler show it."
     ),
 }

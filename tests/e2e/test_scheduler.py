@@ -494,9 +494,9 @@ def test_a_queued_job_in_no_list_is_put_back(world: Time) -> None:
     world.valkey.hset("rq:job:kept", "enqueued_at", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
     scheduler = world.scheduler()
     orphans, now = scheduler.orphans, datetime.now(UTC)
-    assert orphans.look(now) == []
+    assert orphans.sweep(now) == []
     orphans._seen = dict.fromkeys(orphans._seen, 0.0)
-    assert orphans.look(now) == ["lost"]
+    assert orphans.sweep(now) == ["lost"]
     assert world.valkey.lrange("rq:queue:default", 0, -1) == [b"kept", b"lost"]
 
 

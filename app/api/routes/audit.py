@@ -40,7 +40,7 @@ def write_down(response: Response) -> None:
             address=request.remote_addr or "",
             details=g.get("noted", {}),
         )
-        context().audit.record(entry, later=response.status_code == 503)
+        context().audit.record(entry, defer=response.status_code == 503)
 
 
 def _target(response: Response) -> str:

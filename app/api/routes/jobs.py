@@ -23,7 +23,7 @@ from app.enqueue.new_job import NewJob
 from app.errors import MAX_LISTED, Invalid, NotFound
 from app.lifecycle import actions, bulk, change_job, outbox
 from app.pointers import Place
-from app.redis.client import moment
+from app.redis.client import rq_timestamp
 from app.serializer import JSON
 from app.states import ENDED
 from app.views import job_view, listing, waiting
@@ -112,7 +112,7 @@ def amend_job(path: JobPath, body: AmendBody) -> Response:
     """Change when, where and how a job runs that has not started; a deferred one its queue and labels only."""
     said = {name: value for name, value in body if value is not None}
     limit = queue_limit.limit_for(body.queue, context().settings)
-    change_job.before_start(context().redis, path.job_id, queue_limit=limit, **said)
+    change_job.update_before_start(context().redis, path.job_id, queue_limit=limit, **said)
     return answer(shown(_job_after(path.job_id, 0)))
 
 
@@ -170,22 +170,22 @@ def new_job(body: JobBody, pointer: str = "#", unknown: Collection[Place] = ()) 
 def accept(job: NewJob) -> Response:
     """Enqueue one job: 202; 200 with its end, if the caller waits, or with a unique job that was there before."""
     receipt, wait = once.receipt(), preferred_wait()
-    if receipt and job.is_known:
+    if receipt and job.has_known_state:
         receipt.answer = {"body": _state(job), "status": 202}  # as it is when it has its place
     made = write.enqueue(context().redis, [job], receipt)
     if made.replayed:
         return once.replayed(_first_answer(job, made.replayed))
     [job_id] = made.ids
     is_new = job_id == job.id
-    if is_new and not wait and job.is_known:
+    if is_new and not wait and job.has_known_state:
         return once.answered(_state(job), 202)
     state = _job_after(job_id, wait if is_new or may_read() else 0)
     status = 200 if not is_new or state["status"] in ENDED else 202
     state = state if is_new else shown(state)
     if status == 202:
         state |= unserved([job])
-    if receipt and (not job.is_known or status == 200):
-        receipt.keep(context().redis, {"body": state, "status": status})
+    if receipt and (not job.has_known_state or status == 200):
+        receipt.store_answer(context().redis, {"body": state, "status": status})
     return once.answered(state, status)
 
 
@@ -199,7 +199,7 @@ def _first_answer(job: NewJob, kept: Answer) -> Answer:
 
 def _state(job: NewJob) -> dict[str, Any]:
     """A job that was just made."""
-    made_at, webhook = moment(job.created_at), job.extra_fields.get("webhook")
+    made_at, webhook = rq_timestamp(job.created_at), job.extra_fields.get("webhook")
     state = job_view.shape(
         job.id,
         name_of(job.function),
@@ -232,12 +232,12 @@ def preferred_wait() -> int:
     """Seconds of `Prefer: wait=N` (RFC 7240, section 4.3)."""
     said = request.headers.get("Prefer")
     found = PREFERENCE.search(said) if said else None
-    return min(int(found[1]), waiting.LONGEST) if found else 0
+    return min(int(found[1]), waiting.MAX_WAIT_SECONDS) if found else 0
 
 
 def _job_after(job_id: str, seconds: int) -> dict[str, Any]:
     if seconds:
-        share = api_keys.share(waiting.MOST, context().keys)
+        share = api_keys.share(waiting.MAX_WAITERS, context().keys)
         job = waiting.wait(context().redis, context().waiting, job_id, seconds, g.caller, share)
     else:
         job = job_view.fetch(context().redis, [job_id], history=True)[0]
@@ -248,7 +248,7 @@ def _job_after(job_id: str, seconds: int) -> dict[str, Any]:
 
 def _bulk(action: bulk.Action, changed: str, body: Bulk) -> Response:
     selection = body.selection()
-    tally = bulk.change(context().redis, action, selection, body.limit, body.cursor, body.dry_run)
+    tally = bulk.apply(context().redis, action, selection, body.limit, body.cursor, body.dry_run)
     counts = {"matched": tally.matched, changed: tally.changed, "skipped": tally.skipped}
     meant = selection.model_dump(mode="json", exclude_none=True, exclude={"q"})  # which may be part of an argument
     note(**counts, **meant, dry_run=body.dry_run)

@@ -20,7 +20,7 @@ from app.api.schemas.events import EventsQuery
 from app.api.schemas.jobs import JobPath
 from app.api.schemas.workflows import WorkflowPath
 from app.errors import BadRequest, NotFound, TooManyRequests, Unavailable
-from app.events.stream import Event, Hub, Listener, ShareTaken, TooMany, number
+from app.events.stream import CallerLimitReached, Event, Hub, Listener, TooManyListeners, parse_event_id
 from app.serializer import JSON, utc
 from app.states import ENDED
 from app.views import job_view
@@ -95,10 +95,10 @@ class JobFeed:
 
     def of(self, event: Event) -> Message:
         if event.status == "progress":
-            return Message("progress", event.place, event.progress)
+            return Message("progress", event.event_id, event.progress)
         if event.status in OVER:
-            return Message("end", event.place, self.state())
-        return Message("status", event.place, _brief(event))
+            return Message("end", event.event_id, self.state())
+        return Message("status", event.event_id, _brief(event))
 
     def anew(self, place: str) -> Message:
         found = self.state()
@@ -116,10 +116,10 @@ class WorkflowFeed:
 
     def of(self, event: Event) -> Message:
         if event.status == "progress":
-            return Message("progress", event.place, {**(event.progress or {}), "id": event.job_id})
+            return Message("progress", event.event_id, {**(event.progress or {}), "id": event.job_id})
         if event.job_id == self.workflow:
-            return self.anew(event.place)
-        return Message("job", event.place, _brief(event))
+            return self.anew(event.event_id)
+        return Message("job", event.event_id, _brief(event))
 
     def anew(self, place: str) -> Message:
         found = view.get(self.connection, self.workflow)
@@ -139,7 +139,7 @@ class WholeFeed:
     def of(self, event: Event) -> Message | None:
         if self.function and self._function_of(event.job_id) != self.function:
             return None
-        return Message("job", event.place, _brief(event))
+        return Message("job", event.event_id, _brief(event))
 
     def anew(self, place: str) -> None:  # noqa: ARG002 - a Feed's; there is no state of all jobs
         return None
@@ -156,15 +156,15 @@ class WholeFeed:
 def _stream(feed: Feed) -> Response:
     """Raises BadRequest; Unavailable: too many are open; TooManyRequests: too many are open with this key."""
     last, hub = _last_event_id(), context().events
-    share = api_keys.share(hub.most, context().keys)
+    share = api_keys.share(hub.max_listeners, context().keys)
     try:
         listener, place = hub.listen(feed.wanted, g.caller, share)
-    except ShareTaken:
-        detail = f"The key {g.caller!r} has {share} event streams open already, its share of {hub.most}"
+    except CallerLimitReached:
+        detail = f"The key {g.caller!r} has {share} event streams open already, its share of {hub.max_listeners}"
         raise TooManyRequests(detail, retry_after=Unavailable.retry_after) from None
-    except TooMany:
-        raise Unavailable(f"{hub.most} event streams are open already") from None
-    missed = hub.since(last, feed.wanted) if last else None
+    except TooManyListeners:
+        raise Unavailable(f"{hub.max_listeners} event streams are open already") from None
+    missed = hub.events_after(last, feed.wanted) if last else None
     if missed == [] and (now := feed.anew(place)) and now.kind == "end":
         listener.close()
         return Response(status=204)  # there is nothing to come: a client that reads this does not come back
@@ -192,10 +192,10 @@ def _messages(
             yield message
             if message.kind == "end":
                 return
-    after, heard_at = missed[-1].place if missed else last if missed == [] and last else place, time.monotonic()
-    while not (listener.cut_off or hub.closing()):
+    after, heard_at = missed[-1].event_id if missed else last if missed == [] and last else place, time.monotonic()
+    while not (listener.is_cut_off or hub.closing()):
         event = listener.next(LOOK_EVERY)
-        if event and number(event.place) > number(after):
+        if event and parse_event_id(event.event_id) > parse_event_id(after):
             message = feed.of(event)
         elif time.monotonic() - heard_at > HEARTBEAT:
             state = feed.anew(after)  # a stock worker tells nothing
@@ -216,7 +216,7 @@ def _last_event_id() -> str | None:
     last = request.headers.get("Last-Event-ID") or None
     try:
         if last:
-            number(last)
+            parse_event_id(last)
     except ValueError:
         raise BadRequest("The Last-Event-ID is not one of ours") from None
     return last

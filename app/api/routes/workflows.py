@@ -26,8 +26,8 @@ from app.errors import MAX_LISTED, Invalid
 from app.lifecycle import outbox
 from app.webhooks import webhook_delivery
 from app.workflows import store, view
-from app.workflows.graph import HOOKS, Need, Node, check
-from app.workflows.results import found_in
+from app.workflows.graph import HOOKS, Dependency, Node, check
+from app.workflows.results import find_references
 
 MOST_JOBS = 20_000
 
@@ -46,7 +46,7 @@ def submit(body: WorkflowBody) -> Response:
         raise Invalid("The workflow is too large", [{"detail": f"more than {MOST_JOBS} jobs", "pointer": "#/jobs"}])
     workflow, settings = store.new_id(), context().settings
     said = body.webhook.as_webhook() if body.webhook else None
-    webhook = webhook_delivery.chosen(said, webhook_delivery.of_service(settings, WORKFLOW_EVENTS), settings, "#")
+    webhook = webhook_delivery.choose(said, webhook_delivery.service_webhook(settings, WORKFLOW_EVENTS), settings, "#")
     made = _made(workflow, webhook is not None, list(zip([*nodes, *ends], [*body.jobs, *hooks.values()], strict=True)))
     flow = store.NewWorkflow(
         workflow, body.name, made[: len(nodes)], made[len(nodes) :], body.on_error, wanted,
@@ -65,7 +65,7 @@ def submit(body: WorkflowBody) -> Response:
 @requires("read")
 def list_workflows(query: WorkflowsQuery) -> Response:
     """Workflows, newest first."""
-    return page("workflows", *view.list_(context().redis, query.limit, query.cursor, query.status, query.name))
+    return page("workflows", *view.list_workflows(context().redis, query.limit, query.cursor, query.status, query.name))
 
 
 @api.get("/<string:workflow_id>", responses={200: Workflow})
@@ -86,13 +86,15 @@ def cancel(path: WorkflowPath) -> Response:
 
 
 def _node(body: NodeBody, pointer: str) -> Node:
-    after = [Need(one) if isinstance(one, str) else Need(one.name, one.even_if_failed) for one in body.after]
+    after = [
+        Dependency(one) if isinstance(one, str) else Dependency(one.name, one.even_if_failed) for one in body.after
+    ]
     return Node(body.name, body.function, body.args, body.kwargs, after, body.each, pointer)
 
 
-def _made(workflow: str, announced: bool, said: list[tuple[Node, HookBody]]) -> store.Made:
+def _made(workflow: str, announced: bool, said: list[tuple[Node, HookBody]]) -> store.NodeJobs:
     """The jobs of each node. Raises Invalid, with all that is wrong."""
-    made: store.Made = []
+    made: store.NodeJobs = []
     errors: list[dict[str, str]] = []
     for node, body in said:
         try:
@@ -107,6 +109,6 @@ def _made(workflow: str, announced: bool, said: list[tuple[Node, HookBody]]) -> 
 
 
 def _job(workflow: str, announced: bool, node: Node, body: HookBody, number: int, args: list[Any]) -> NewJob:
-    unknown = [place[1:] for place, _ in found_in({"args": args, "kwargs": node.kwargs})]
+    unknown = [place[1:] for place, _ in find_references({"args": args, "kwargs": node.kwargs})]
     job = new_job(body.model_copy(update={"args": args}), node.pointer, unknown)
-    return store.adopt(job, workflow, node, number, body.delay, announced)
+    return store.assign_to_workflow(job, workflow, node, number, body.delay, announced)
