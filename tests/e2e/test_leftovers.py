@@ -18,7 +18,7 @@ from app import limits
 from app.api.application import create_app
 from app.events.stream import Hub
 from app.lifecycle import actions, recovery
-from app.lifecycle.leftovers import Leftovers
+from app.lifecycle.leftovers import LeftoverRemover
 from app.lifecycle.quarantine import quarantine
 from app.lifecycle.recovery import Sweeper
 from app.redis.keys import EVENTS, LEASES
@@ -84,7 +84,7 @@ def lasting(valkey: redis.Redis, but: tuple[bytes, ...] = ()) -> set[str]:
 
 def walk(valkey: redis.Redis, ahead: float = 0) -> None:
     """The scheduler's, by a clock that is so many seconds ahead."""
-    for _ in Leftovers(valkey, lambda: time.time() + ahead).walk():
+    for _ in LeftoverRemover(valkey, lambda: time.time() + ahead).walk():
         pass
 
 
@@ -250,7 +250,7 @@ def test_the_place_of_a_job_that_is_deleted_before_it_begins_is_given_up(
     assert valkey.keys("jobline:limit:*:let_go")
     valkey.delete(f"rq:job:{second}")
     valkey.delete("rq:queue:default")
-    until(lambda: limits.look(valkey) and not valkey.keys("jobline:limit*"))
+    until(lambda: limits.sweep(valkey) and not valkey.keys("jobline:limit*"))
 
 
 def test_an_unreadable_job_is_kept_for_ever_if_failures_are(
@@ -350,7 +350,7 @@ def test_a_listener_hears_all_where_the_stream_of_events_runs_out_as_it_comes(va
 
 
 def test_urls_that_are_disabled_are_forgotten_in_the_end(valkey: redis.Redis) -> None:
-    from app.webhooks.webhook_delivery import DISABLED_FOR, _disable
+    from app.webhooks.webhook_delivery import DISABLED_SECONDS, _disable
 
     _disable(valkey, "https://example.com/")
-    assert DISABLED_FOR - 10 < valkey.ttl("jobline:webhooks:disabled") <= DISABLED_FOR
+    assert DISABLED_SECONDS - 10 < valkey.ttl("jobline:webhooks:disabled") <= DISABLED_SECONDS

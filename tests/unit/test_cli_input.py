@@ -6,9 +6,9 @@ import click
 import pytest
 
 from app.cli import arguments, output
-from app.cli.client import Answer, Client, Failed
+from app.cli.client import ApiResponse, Client, CommandFailed
 from app.cli.command import Api
-from app.cli.job_views import show
+from app.cli.job_views import print_job
 from tests.receiver import Receiver
 
 EVIL = "a\x1b[2J\r\x9b31m\u202e\x07b"
@@ -27,14 +27,14 @@ EVIL = "a\x1b[2J\r\x9b31m\u202e\x07b"
 )
 def test_json_is_that_of_the_api(text: str, why: str) -> None:
     with pytest.raises(click.UsageError, match=why):
-        arguments.call((), text, None)
+        arguments.parse_call((), text, None)
     with pytest.raises(click.UsageError, match=why):
-        arguments.named([f"x:={text}"])
+        arguments.parse_pairs([f"x:={text}"])
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999"])
 def test_a_number_that_json_does_not_know_is_left_to_the_api_to_refuse(text: str) -> None:
-    assert arguments.number_or_text(text) == text
+    assert arguments.seconds_or_duration(text) == text
 
 
 def job(**said: Any) -> dict[str, Any]:
@@ -52,10 +52,10 @@ def job(**said: Any) -> dict[str, Any]:
 
 def test_no_text_of_a_job_acts_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     waits = {"reason": EVIL, "name": EVIL, "until": None}
-    show(job(waiting_for=waits, history=[]))
-    output.say(EVIL)
-    output.unreadable({"unreadable": [{"name": EVIL, "reason": EVIL}]})
-    output.document('{"a": "' + "\x9b31m\u202e" + '"}')
+    print_job(job(waiting_for=waits, history=[]))
+    output.print_message(EVIL)
+    output.print_unreadable({"unreadable": [{"name": EVIL, "reason": EVIL}]})
+    output.print_json('{"a": "' + "\x9b31m\u202e" + '"}')
     printed = capsys.readouterr()
     assert not set("\x1b\r\x9b\u202e\x07") & set(printed.out + printed.err)
     assert r"\u009b31m\u202e" in printed.out
@@ -63,7 +63,7 @@ def test_no_text_of_a_job_acts_on_the_terminal(capsys: pytest.CaptureFixture[str
 
 def test_json_that_is_printed_says_what_came(capsys: pytest.CaptureFixture[str]) -> None:
     text = '{"a":"\x9b \U000e0001é"}'
-    Api(Client("http://localhost", None), as_json=True).show(Answer(text, None), print)
+    Api(Client("http://localhost", None), as_json=True).show(ApiResponse(text, None), print)
     assert output.json.loads(capsys.readouterr().out) == output.json.loads(text)
 
 
@@ -72,6 +72,6 @@ def test_no_redirect_is_followed(receiver: Receiver, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("JOBLINE_API_KEY", "jl_key")
     client = Client(f"{receiver.base}/to/{receiver.base}/ok", None)
     for ask in (lambda: client.call("POST", "jobs", body={}), lambda: list(client.stream("events"))):
-        with pytest.raises(Failed, match="is not the API of Jobline"):
+        with pytest.raises(CommandFailed, match="is not the API of Jobline"):
             ask()
     assert [one.path.split("/")[1] for one in receiver.received] == ["to", "to"]
