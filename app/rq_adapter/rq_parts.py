@@ -39,7 +39,7 @@ from app.workflows.results import with_results
 SET_FIELD = Script("lifecycle/set_field")
 RETRY = (Retry, Misuse)
 """What a function returns that asks to be tried again, rightly or wrongly said."""
-WAIT_FOR_REDIS = 0.5  # seconds
+REDIS_RETRY_SECONDS = 0.5  # seconds
 
 _override: Catalog | None = None
 
@@ -162,7 +162,7 @@ class Job(rq.job.Job):
             except redis.RedisError as error:
                 if not is_transient(error):
                     raise
-                time.sleep(WAIT_FOR_REDIS)
+                time.sleep(REDIS_RETRY_SECONDS)
             else:
                 return args, kwargs
 

@@ -16,11 +16,11 @@ from rq.timeouts import TimerDeathPenalty
 
 from app.redis.pipelined import PipelinedConnection
 from app.rq_adapter import coroutines
-from app.rq_adapter.coroutines import RING_AGAIN, Ring
+from app.rq_adapter.coroutines import RETRY_TIMEOUT_SECONDS, Ring
 from app.worker import Worker
 from app.worker.horse import Horse, Limits
-from app.worker.prefetched import Box
-from app.worker.shared_status import Board
+from app.worker.prefetched import PrefetchedExecutions
+from app.worker.shared_status import SharedStatus
 
 if TYPE_CHECKING:
     from app.testing.service import Jobs
@@ -34,8 +34,8 @@ def run_burst(connection: redis.Redis, queues: list[str], errors: list[tuple[str
     worker.errors = errors
     worker.register_birth()
     ours, theirs = socket.socketpair()
-    with ours, theirs, contextlib.closing(Box()) as box, _restored_alarm():
-        horse = Horse(worker, Board(), box, theirs, Limits(burst=True))
+    with ours, theirs, contextlib.closing(PrefetchedExecutions()) as box, _restored_alarm():
+        horse = Horse(worker, SharedStatus(), box, theirs, Limits(burst=True))
         horse.run()
     worker.register_death()
     return horse.performed
@@ -84,7 +84,7 @@ class _Wire(PipelinedConnection):
 
 
 class _Worker(Worker):
-    wire_class = _Wire
+    connection_class = _Wire
     errors: list[tuple[str, BaseException]]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -109,7 +109,7 @@ class _Timer(TimerDeathPenalty):
         if ring is Ring.RAISE:
             super().handle_death_penalty()
         elif ring is Ring.AGAIN:
-            self._timer = threading.Timer(RING_AGAIN, self.handle_death_penalty)
+            self._timer = threading.Timer(RETRY_TIMEOUT_SECONDS, self.handle_death_penalty)
             self._timer.start()
 
     def cancel_death_penalty(self) -> None:

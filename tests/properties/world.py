@@ -21,7 +21,7 @@ from app.redis.keys import EVENTS, LIMITS_WAITING, breaker_key, job_key, queue_k
 from app.rq_adapter.rq_parts import Follows, Job
 from app.settings import get_settings
 from app.worker.redis_session import Claimed
-from app.worker.rq_fallback import RqWay
+from app.worker.rq_fallback import RqFallback
 from app.workflows import store
 from app.workflows.graph import Node
 from tests.properties import checks, transitions
@@ -203,7 +203,7 @@ class World:
         hand, claimed = held
         follows = Follows(claimed.workflow is not None, claimed.webhook is not None)
         job = Job.begun(claimed.id, self.connection, claimed.queue, ["jobs.demo.add", None, [1, 2], {}], follows)
-        way = RqWay(hand.worker, hand.claims, None, lambda: True)  # type: ignore[arg-type]
+        way = RqFallback(hand.worker, hand.claims, None, lambda: True)  # type: ignore[arg-type]
         error = RuntimeError("no")
         way.end(job, claimed, time.time() - 2, error)
         if b'"breaker"' in (claimed.limits or b""):
@@ -256,7 +256,7 @@ class World:
     def lose_worker(self, number: int) -> None:
         """The worker is dead for so long that a sweeper buries it; another takes its place."""
         dead, sweeper = self.hands[number], Sweeper(self.connection)
-        for _ in range(recovery.LOOKS + 2):
+        for _ in range(recovery.LOOKS_BEFORE_LOST + 2):
             for hand in self.hands:
                 if hand is not dead:
                     hand.beat()
@@ -265,7 +265,7 @@ class World:
         for held in [held for held in (*self.claimed, *self.begun) if held[0] is dead]:
             self.settled(held)
         self.count += 1
-        dead.claims._wire.close()
+        dead.claims._connection.close()
         self.hands[number] = Hand(self.connection, f"w{number}-{self.count}", QUEUES)
 
     def give_back(self, hand: Hand) -> None:
@@ -416,7 +416,7 @@ class World:
 
     def close(self) -> None:
         for hand in self.hands:
-            hand.claims._wire.close()
+            hand.claims._connection.close()
 
     def drain(self) -> None:
         """Until nothing is left to do; nothing may stand still."""
