@@ -5,6 +5,7 @@ Ours are written by structlog alone, for a worker writes one for each job; the l
 
 import contextlib
 import json
+import logging
 import logging.config
 import os
 import re
@@ -17,12 +18,18 @@ import structlog
 
 from app.settings import Settings
 
-STDOUT = 1
-CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+STDOUT_FD = 1
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Characters by which a text acts on a terminal: control codes but for the tab, line ends, changes of direction."""
-INDENT = "\n    "
+LINE_INDENT = "\n    "
+ROUTINE = (
+    "Configuration allows spawning up to",  # granian, of the number of threads that we chose
+    "Registering birth", "Registering death",  # rq-scheduler
+    ": subscribing to channel", ": unsubscribing from channel", ": cleaning registries for queue",  # RQ
+)  # fmt: skip
+"""Lines of libraries that tell an operator nothing; LOG_LEVEL=DEBUG shows them."""
 
-about: dict[str, Any] = {}
+context: dict[str, Any] = {}
 """What every line of this process says: the job that its work horse runs."""
 
 
@@ -34,7 +41,7 @@ class Output:
 
     def msg(self, line: bytes) -> None:
         with contextlib.suppress(OSError):
-            os.write(STDOUT, line + b"\n")
+            os.write(STDOUT_FD, line + b"\n")
 
     debug = info = warning = error = critical = exception = msg
 
@@ -49,7 +56,7 @@ def dict_config(settings: Settings) -> dict[str, Any]:
     # What a library adds with `extra` is left out: RQ puts a failed job's arguments there, and they may be secret.
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
-        _about,
+        _add_context,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -59,7 +66,7 @@ def dict_config(settings: Settings) -> dict[str, Any]:
         if as_json
         else [
             _printable,
-            _harmless(
+            _never_raising(
                 structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=_print_traceback),
             ),
         ]
@@ -75,11 +82,17 @@ def dict_config(settings: Settings) -> dict[str, Any]:
         "foreign_pre_chain": shared,
         "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *shape],
     }
+    handler = {
+        "class": "logging.StreamHandler",
+        "stream": "ext://sys.stdout",
+        "formatter": "jobline",
+        "filters": [] if settings.log_level == "DEBUG" else [_is_not_routine],
+    }
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"jobline": formatter},
-        "handlers": {"out": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "jobline"}},
+        "handlers": {"out": handler},
         "root": {"handlers": ["out"], "level": settings.log_level},
         "loggers": {
             "_granian": {"level": settings.log_level, "handlers": [], "propagate": True},
@@ -88,8 +101,12 @@ def dict_config(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _about(_: Any, __: str, event: Any) -> Any:
-    return about | event if about else event
+def _is_not_routine(record: logging.LogRecord) -> bool:
+    return not (isinstance(record.msg, str) and any(text in record.msg for text in ROUTINE))
+
+
+def _add_context(_: Any, __: str, event: Any) -> Any:
+    return context | event if context else event
 
 
 def _printable(_: Any, __: str, event: Any) -> Any:
@@ -100,11 +117,13 @@ def _printable(_: Any, __: str, event: Any) -> Any:
 def _print_traceback(output: TextIO, exc_info: Any) -> None:
     buffer = StringIO()
     structlog.dev.plain_traceback(buffer, exc_info)
-    output.write(INDENT.lstrip("\n") + _escaped(buffer.getvalue()))
+    output.write(LINE_INDENT.lstrip("\n") + _escaped(buffer.getvalue()))
 
 
 def _escaped(text: str) -> str:
-    return CONTROL.sub(lambda found: INDENT if found[0] == "\n" else found[0].encode("unicode_escape").decode(), text)
+    return CONTROL_CHARACTERS.sub(
+        lambda found: LINE_INDENT if found[0] == "\n" else found[0].encode("unicode_escape").decode(), text
+    )
 
 
 def safe_repr(value: object) -> str:
@@ -122,7 +141,7 @@ def _as_json(_: Any, __: str, event: Any) -> str:
         return json.dumps({str(name): safe_repr(value) for name, value in event.items()})
 
 
-def _harmless(render: Any) -> Any:
+def _never_raising(render: Any) -> Any:
     """A processor after which a line that cannot be rendered is a line that says so."""
 
     def processor(logger: Any, name: str, event: Any) -> Any:

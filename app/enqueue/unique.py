@@ -12,7 +12,7 @@ import orjson
 
 from app.author.durations import as_seconds
 from app.author.options import Unique
-from app.catalog.call_keys import filled
+from app.catalog.call_keys import fill_key
 from app.catalog.catalog import Function
 from app.errors import Invalid
 from app.redis.keys import unique_key
@@ -38,7 +38,7 @@ def lock_for(function: Function, args: list[Any], kwargs: dict[str, Any], rule: 
     """The lock for a call. Raises Invalid: the rule refers to an unknown argument."""
     named = function.named(args, kwargs)
     if isinstance(rule.by, str):
-        key_value: object = filled(rule.by, named, f"{pointer}/unique/by")
+        key_value: object = fill_key(rule.by, named, f"{pointer}/unique/by")
     else:
         key_value = {name: _argument(named, name, pointer) for name in (named if rule.by is None else rule.by)}
     digest = hashlib.sha256(_encode(key_value)).hexdigest()

@@ -10,8 +10,8 @@ from typing import Any
 
 import redis
 
-from app.author.options import Breaker, Limit, rate
-from app.catalog.call_keys import filled
+from app.author.options import Breaker, Limit, parse_rate
+from app.catalog.call_keys import fill_key
 from app.catalog.catalog import Function
 from app.redis.scripts import Script
 
@@ -33,7 +33,7 @@ def limits_of(
     limits: JobLimits = []
     if rate_limit:
         named = _limit_id("rate", rate_limit, function, queue, args, kwargs, f"{pointer}/rate_limit")
-        limits.append(["rate", named, *rate(str(rate_limit.most))])
+        limits.append(["rate", named, *parse_rate(str(rate_limit.most))])
     if concurrency:
         named = _limit_id("slots", concurrency, function, queue, args, kwargs, f"{pointer}/concurrency")
         limits.append(["slots", named, int(concurrency.most), 0])
@@ -52,7 +52,7 @@ def _limit_id(
     kind: str, limit: Limit, function: Function, queue: str, args: list[Any], kwargs: dict[str, Any], pointer: str
 ) -> str:
     subject = function.name if limit.by == "function" else queue
-    value = filled(limit.key, function.named(args, kwargs), f"{pointer}/key") if limit.key else ""
+    value = fill_key(limit.key, function.named(args, kwargs), f"{pointer}/key") if limit.key else ""
     return f"{kind}:{limit.by}:{subject}:{value}"
 
 

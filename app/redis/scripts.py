@@ -6,10 +6,10 @@
     -- uses: redis/job lifecycle/outbox
 
 `args` become local variables of the script, in this order; a question mark marks an optional one, '' if omitted.
-`rest` names what may follow them: in Lua, the local FIELDS is the index in ARGV where it begins. `uses` names libraries,
-which may use others. A script includes only the library functions that it mentions, because Lua creates all of them at
-each call. Likewise it includes the keys and numbers of app/redis/keys.py under the same names. Further constants are
-arguments of `Script`.
+`rest` names what may follow them: in Lua, the local FIELDS is the index in ARGV where it begins. `uses` names
+libraries, which may use others. A script includes only the library functions that it mentions, because Lua creates all
+of them at each call. Likewise it includes the keys and numbers of app/redis/keys.py under the same names. Further
+constants are arguments of `Script`.
 """
 
 import hashlib
@@ -51,6 +51,7 @@ class Script:
         self._required = {word for word in words if not word.endswith("?")}
         self._rest = header.get("rest", "")
         self._registered: RedisScript | None = None
+        self._checked = set[tuple[str, ...]]()
 
     @cached_property
     def text(self) -> str:
@@ -82,9 +83,11 @@ class Script:
 
     def argv(self, rest: Sequence[Any] = (), **args: Any) -> list[Any]:
         """Return ARGV. Raises TypeError if an argument is missing or unknown."""
-        if not (self._required <= args.keys() <= set(self.args)) or (rest and not self._rest):
-            raise TypeError(f"{self.name} takes {', '.join(self.args)}; got {', '.join(args)}")
-        return [*(args.get(name, "") for name in self.args), *rest]
+        if tuple(args) not in self._checked:
+            if not (self._required <= args.keys() <= set(self.args)) or (rest and not self._rest):
+                raise TypeError(f"{self.name} takes {', '.join(self.args)}; got {', '.join(args)}")
+            self._checked.add(tuple(args))
+        return [*[args.get(name, "") for name in self.args], *rest]
 
     def __call__(self, connection: redis.Redis | Pipeline, rest: Sequence[Any] = (), **args: Any) -> Any:
         """Run the script and return its result, or add it to a pipeline that is not a transaction."""

@@ -20,7 +20,7 @@ from rq.utils import utcformat
 from app import log
 from app.author import progress
 from app.author.options import Discard, Misuse, Retry
-from app.catalog.catalog import Catalog, name_of
+from app.catalog.catalog import Catalog, function_name
 from app.catalog.function_options import checked_retry
 from app.errors import NotFound
 from app.events import stream
@@ -30,8 +30,9 @@ from app.redis.errors import is_transient
 from app.redis.keys import QUEUES, registry_key
 from app.redis.scripts import Script
 from app.rq_adapter import coroutines, retry_after
-from app.serializer import JSON, checked
+from app.serializer import JSON, dumps_checked
 from app.settings import get_settings
+from app.states import ENDED
 from app.views import job_view
 from app.workflows.results import with_results
 
@@ -65,7 +66,7 @@ def override_catalog(functions: Catalog) -> Iterator[None]:
 def _callback(name: str | None) -> Callable[..., Any] | None:
     """Raises NotFound: it is no function that callers may enqueue."""
     try:
-        return catalog().get(name_of(name)).call if name else None
+        return catalog().get(function_name(name)).call if name else None
     except NotFound as error:
         raise NotFound(f"callback {name!r} is refused: {error.detail}") from None
 
@@ -136,7 +137,7 @@ class Job(rq.job.Job):
     @property
     def attempt(self) -> int | None:
         """The number of the attempt that this process runs, from 1; None for a job that it does not run."""
-        found: int | None = log.about.get("attempt") if log.about.get("job_id") == self.id else None
+        found: int | None = log.context.get("attempt") if log.context.get("job_id") == self.id else None
         return found
 
     def _execute(self) -> Any:
@@ -145,7 +146,7 @@ class Job(rq.job.Job):
         given, named = list(self.args), self.kwargs
         if self.follows.workflow:
             given, named = self._with_results(given, named)
-        args, kwargs = function.typed(given, named)
+        args, kwargs = function.coerce(given, named)
         result = function.call(*args, **kwargs)
         result = coroutines.run(result) if asyncio.iscoroutine(result) else result
         if isinstance(result, RETRY):
@@ -180,7 +181,7 @@ class Job(rq.job.Job):
     def save_meta(self) -> None:
         """As RQ 2.12's, but it does not bring back a job that is gone. Raises TypeError, TooDeep."""
         self._keep_progress()
-        SET_FIELD(self.connection, id=self.id, field="meta", value=checked(self.meta))
+        SET_FIELD(self.connection, id=self.id, field="meta", value=dumps_checked(self.meta))
 
     def _keep_progress(self) -> None:
         """Its meta in Redis has a progress that this copy of it may not have: it must not be lost with a save."""
@@ -190,7 +191,7 @@ class Job(rq.job.Job):
 
     def retry_by_options(self, error: BaseException) -> None:
         """Decide on its retry by what the exception and its function's options say."""
-        function = catalog().functions.get(name_of(self.func_name))
+        function = catalog().functions.get(function_name(self.func_name))
         retry = function.options.retry if function else None
         if isinstance(error, Discard) or (retry and not retry.retries(error)):
             self.retries_left = 0
@@ -216,7 +217,7 @@ class Job(rq.job.Job):
         """RQ's own way ends a job in the transaction that sets its status."""
         super().set_status(status, pipeline)
         stream.publish(pipeline if pipeline is not None else self.connection, [self.id], self.origin, str(status.value))
-        if any(self.follows) and status in job_view.ENDED:
+        if any(self.follows) and status in ENDED:
             self._note_end(status, pipeline)
 
     def cleanup(self, ttl: int | None = None, pipeline: Any = None, remove_from_queue: bool = True) -> None:

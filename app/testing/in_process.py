@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from app.testing.service import Jobs
 
 
-def work(connection: redis.Redis, queues: list[str], errors: list[tuple[str, BaseException]]) -> int:
+def run_burst(connection: redis.Redis, queues: list[str], errors: list[tuple[str, BaseException]]) -> int:
     """As a worker in burst mode; how many attempts it made. `errors` gets each job's id and what it raised."""
     if not queues:
         return 0
@@ -34,7 +34,7 @@ def work(connection: redis.Redis, queues: list[str], errors: list[tuple[str, Bas
     worker.errors = errors
     worker.register_birth()
     ours, theirs = socket.socketpair()
-    with ours, theirs, contextlib.closing(Box()) as box, _alarm_kept():
+    with ours, theirs, contextlib.closing(Box()) as box, _restored_alarm():
         horse = Horse(worker, Board(), box, theirs, Limits(burst=True))
         horse.run()
     worker.register_death()
@@ -118,7 +118,7 @@ class _Timer(TimerDeathPenalty):
 
 
 @contextlib.contextmanager
-def _alarm_kept() -> Iterator[None]:
+def _restored_alarm() -> Iterator[None]:
     """For the test's own alarm, by which a plugin may limit its time."""
     handler, timer = signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)
     yield

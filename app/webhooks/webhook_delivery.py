@@ -70,7 +70,7 @@ def service_webhook(settings: Settings, events: tuple[JobEvent, ...] | tuple[Wor
 
 def hash_fields(webhook: Webhook) -> dict[str, Any]:
     """What the hash of a job or a workflow says of it."""
-    fields = {"webhook": JSON.dumps(webhook.shown())}
+    fields = {"webhook": JSON.dumps(webhook.without_secret())}
     return {**fields, SECRET: webhook.secret} if webhook.secret else fields
 
 

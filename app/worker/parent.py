@@ -22,7 +22,7 @@ from rq.timeouts import UnixSignalDeathPenalty
 from rq.worker import DequeueStrategy
 
 from app import limits
-from app.catalog.catalog import name_of
+from app.catalog.catalog import function_name
 from app.lifecycle import recovery
 from app.lifecycle.recovery import Sweeper
 from app.redis.keys import LEASES, registry_key
@@ -252,7 +252,7 @@ class Worker(rq.Worker):
         """RQ calls this just before it decides on a retry."""
         if isinstance(job, Job):
             job.retry_by_options(exc_info[1])
-            if function := catalog().functions.get(name_of(job.func_name)):
+            if function := catalog().functions.get(function_name(job.func_name)):
                 try:
                     limits.count_failure(self.connection, function)
                 except redis.RedisError as error:

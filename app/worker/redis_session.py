@@ -6,6 +6,7 @@ what was not answered is sent again (the scripts take it once), and what a lost 
 
 import os
 import time
+import zlib
 from base64 import b64encode
 from collections import deque
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from app.lifecycle import recovery
 from app.redis.client import rq_timestamp
 from app.redis.pipelined import PipelinedConnection
 from app.redis.scripts import Script
+from app.settings import get_settings
 
 KEEP = recovery.EXECUTION_LIVES
 A_CLAIM = "a claim"  # in a job's place among what is not answered
@@ -70,9 +72,10 @@ FIELDS = [field.name for field in fields(Claimed) if field.default is None]
 CLAIM = Script("worker/claim", FIELDS=FIELDS, AT={name: n for n, name in enumerate(FIELDS, 1)})
 BEGIN = Script("worker/begin")
 FINISH = Script("worker/finish")
+END_ATTEMPT = recovery.END_ATTEMPT
 FINISH_AND_FOLLOW = Script("worker/finish", extra_libraries=["lifecycle/outbox"])
 RELEASE = Script("limits/release")
-SCRIPTS = (CLAIM, BEGIN, FINISH, FINISH_AND_FOLLOW, RELEASE)
+SCRIPTS = (CLAIM, BEGIN, FINISH, FINISH_AND_FOLLOW, END_ATTEMPT, RELEASE)
 
 
 @dataclass(slots=True)
@@ -82,6 +85,19 @@ class Finished:
     claimed: Claimed
     result: bytes | None
     result_ttl: int
+    started_at: float
+    ended_at: float
+
+
+@dataclass(slots=True)
+class Failed:
+    """The end of an attempt that raised; times in seconds since 1970."""
+
+    claimed: Claimed
+    traceback: str
+    may_retry: bool
+    wait: float | None
+    """Seconds before the retry, those of the job if None."""
     started_at: float
     ended_at: float
 
@@ -113,6 +129,7 @@ class Claims:
     ) -> None:
         self.client, self.name, self.give_up = client, worker_name, give_up
         self._mark = recovery.mark_of(worker_name)
+        self._failure_ttl = get_settings().failure_ttl
         self._unsent, self._unanswered = b"", deque[tuple[str, bytes]]()
         self._sent_again = 0  # of the unanswered: it may be that Redis had taken them
         self._asked: tuple[list[str], list[str]] | None = None  # queues and executions
@@ -174,6 +191,25 @@ class Claims:
     def ended(self, finished: Finished) -> None:
         """To be sent with what comes next."""
         self._later(finished.claimed.id, self._finish(finished))
+
+    def failed(self, failed: Failed) -> None:
+        """To be sent with what comes next."""
+        claimed = failed.claimed
+        words = END_ATTEMPT.argv(
+            queue=claimed.queue,
+            id=claimed.raw_id,
+            execution=claimed.execution_id,
+            outcome="raised" if failed.may_retry else "failed",
+            now=rq_timestamp(datetime.fromtimestamp(failed.ended_at, UTC)),
+            now_seconds=failed.ended_at,
+            reason=b64encode(zlib.compress(failed.traceback.encode(errors="replace"))),
+            failure_ttl=self._failure_ttl,
+            began_at=failed.started_at,
+            wait="" if failed.wait is None else failed.wait,
+            worker=self.name,
+            spent=failed.ended_at - failed.started_at,
+        )
+        self._later(claimed.id, END_ATTEMPT.packed(words))
 
     def releases(self, claimed: Claimed) -> None:
         """The job has ended: others that its limits held up may begin. Sent as `begins` is."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 
-from app.pointers import Place
+from app.pointers import DocumentPath
 from app.redis.keys import workflow_key
 from app.serializer import JSON
 
@@ -52,7 +52,7 @@ def is_reference(value: object) -> bool:
     return isinstance(value, dict) and value.keys() == {RESULT_KEY}
 
 
-def find_references(value: Any, path: Place = ()) -> Iterator[tuple[Place, Any]]:
+def find_references(value: Any, path: DocumentPath = ()) -> Iterator[tuple[DocumentPath, Any]]:
     """The path and the text of each reference in a value."""
     if is_reference(value):
         yield path, value[RESULT_KEY]

@@ -150,7 +150,7 @@ def test_bad_entries_are_shown_with_the_reason_until_they_are_mended(
     assert (ready["status"], ready["rejected_schedules"]) == ("degraded", told)
     assert "is set aside: cron: no cron expression" in client.get(f"{PATH}/typo").get_json()["detail"]
     assert client.get(f"{PATH}/good").get_json()["next_runs"]
-    commands._page(listed)
+    commands._print_page(listed)
     assert "typo is set aside: cron: no cron expression" in capsys.readouterr().err
     reconcile(good)
     assert client.get(PATH).get_json()["rejected"] == []
@@ -217,6 +217,6 @@ def test_readyz_knows_the_age_of_the_scheduler(client: FlaskClient, valkey: redi
     assert client.get("/readyz").get_json()["scheduler"] is None
     scheduler = Scheduler(valkey, Settings(), Catalog())
     scheduler.step()
-    scheduler._beat_at = 0.0
+    scheduler._next_heartbeat_at = 0.0
     scheduler.step()
     assert 0 <= client.get("/readyz").get_json()["scheduler"] < 5

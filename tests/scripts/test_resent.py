@@ -25,7 +25,7 @@ from app.redis import scripts
 from app.redis.client import rq_timestamp
 from app.redis.scripts import Script
 from app.rq_adapter.rq_parts import Job
-from app.schedules.clock import PUT_CLOCK_BACK
+from app.schedules.clock import SHIFT_DUE_TIMES
 from app.settings import get_settings
 from app.testing import in_process
 from app.views.registries import Registry
@@ -217,10 +217,10 @@ def a_key_of_a_job_that_is_gone(client: Resent) -> None:
     REMOVE(client, ["rq:job:gone:dependents", "gone", "rq:job:job:dependents", "job"])
 
 
-@sends("schedules/put_clock_back")
+@sends("schedules/shift_due_times")
 def a_delayed_job_when_the_clock_was_put_back(client: Resent) -> None:
     put(client, "job", delay=7200)
-    PUT_CLOCK_BACK(client, by=3600, now=repr(time.time() - 3600))
+    SHIFT_DUE_TIMES(client, seconds=3600, now=repr(time.time() - 3600))
 
 
 @sends("lifecycle/put_back")
@@ -294,32 +294,32 @@ def a_beat(client: Resent) -> None:
     hand.beat(hand.run()[0], now=time.time())
 
 
-@sends("lifecycle/recover")
+@sends("lifecycle/end_attempt")
 def a_job_returned(client: Resent) -> None:
     recovered(client, Outcome.RETURNED)
 
 
-@sends("lifecycle/recover")
+@sends("lifecycle/end_attempt")
 def a_job_run_again(client: Resent) -> None:
     recovered(client, Outcome.AGAIN)
 
 
-@sends("lifecycle/recover")
+@sends("lifecycle/end_attempt")
 def a_job_retried(client: Resent) -> None:
     recovered(client, Outcome.RETRIED, retry_waits=[0, 0])
 
 
-@sends("lifecycle/recover")
+@sends("lifecycle/end_attempt")
 def a_job_retried_later(client: Resent) -> None:
     recovered(client, Outcome.RETRIED, retry_waits=[60, 90])
 
 
-@sends("lifecycle/recover")
+@sends("lifecycle/end_attempt")
 def a_job_failed(client: Resent) -> None:
     recovered(client, Outcome.FAILED)
 
 
-@sends("lifecycle/recover")
+@sends("lifecycle/end_attempt")
 def a_job_stopped(client: Resent) -> None:
     recovered(client, Outcome.STOPPED)
 

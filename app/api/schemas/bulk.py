@@ -31,7 +31,7 @@ class WithAll(Bulk):
     all: Flag = Field(False, description="Needed where no filter is given")
 
     @model_validator(mode="after")
-    def _not_by_mistake(self) -> "WithAll":
+    def _check_filter_or_all(self) -> "WithAll":
         if self.is_empty() and not self.all:
             raise ValueError("give a filter, or all: true")
         return self

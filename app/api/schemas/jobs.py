@@ -2,10 +2,22 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, RootModel, model_validator
 
 from app.author.options import JobEvent, WorkflowEvent
-from app.catalog.fields import CallOptions, Flag, Id, Instant, NewId, QueueName, RetryBody, Seconds, Strict, Tag, Wait
+from app.catalog.fields import (
+    CallOptions,
+    DelaySeconds,
+    Flag,
+    Id,
+    Instant,
+    NewId,
+    QueueName,
+    RetryBody,
+    Seconds,
+    Strict,
+    Tag,
+)
 from app.views.selection import Selection
 
 JobStatus = Literal[
@@ -18,14 +30,14 @@ class JobOptions(CallOptions):
     """What may be said of a job besides its call; what is not said is the function's own, or the service's default."""
 
     id: NewId | None = None
-    delay: Wait | None = None
+    delay: DelaySeconds | None = None
     at: Instant | None = None
     depends_on: Annotated[list[Id], Field(max_length=1000)] = Field(default_factory=list)
     at_front: Flag = False
     description: Annotated[str, Field(max_length=1000)] | None = None
 
     @model_validator(mode="after")
-    def _one_time(self) -> "JobOptions":
+    def _check_delay_or_at(self) -> "JobOptions":
         if self.delay is not None and self.at is not None:
             raise ValueError("give delay or at, not both")
         return self
@@ -61,14 +73,14 @@ class RequeueBody(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _may_be_missing(cls, body: Any) -> Any:
+    def _allow_missing(cls, body: Any) -> Any:
         return {} if body is None else body
 
 
 class AmendBody(Strict):
     """What is to be changed of a job that has not started."""
 
-    delay: Wait | None = None
+    delay: DelaySeconds | None = None
     at: Instant | None = Field(None, description="A moment that is past means now")
     at_front: Literal[True] | None = Field(None, description="To the head of its queue, at once or when it is due")
     queue: QueueName | None = None
@@ -77,7 +89,7 @@ class AmendBody(Strict):
     description: Annotated[str, Field(max_length=1000)] | None = None
 
     @model_validator(mode="after")
-    def _something(self) -> "AmendBody":
+    def _check_changes(self) -> "AmendBody":
         if self.delay is not None and self.at is not None:
             raise ValueError("give delay or at, not both")
         if all(value is None for _, value in self):
@@ -126,10 +138,7 @@ class WaitingFor(BaseModel):
 
 
 class Job(BaseModel):
-    """Times are RFC 3339 UTC, durations seconds.
-
-    A key without the scope `read` gets `id` and `links` alone of a job that its request has not made.
-    """
+    """Times are RFC 3339 UTC, durations seconds."""
 
     id: str
     function: str | None
@@ -180,6 +189,21 @@ class JobDetail(Job):
         default_factory=list,
         description="Of an enqueue: queues from which no worker takes jobs; left out if there is none",
     )
+
+
+class JobReference(BaseModel):
+    """The answer to an API key without the scope `read` about a job that its request did not create."""
+
+    id: str
+    links: Links
+
+
+class JobOrReference(RootModel[Job | JobReference]):
+    """A job; only its reference, if the API key lacks the scope `read`."""
+
+
+class JobDetailOrReference(RootModel[JobDetail | JobReference]):
+    """A job with its history; only its reference, if the API key lacks the scope `read`."""
 
 
 class Jobs(BaseModel):
