@@ -1,7 +1,7 @@
-"""Every setting of Jobline, in one place: from the environment, `.env`, or a file named by `<NAME>_FILE`.
+"""All settings of Jobline, from the environment, `.env`, or for secrets a file named by `<NAME>_FILE`.
 
-Read once, at each process's entry point, by `get_settings()`. All bad values are reported
-together; secrets never show in a repr.
+Each process reads them once, at its entry point, by `get_settings()`. All invalid values are reported together. Secrets
+never appear in a repr.
 """
 
 import os
@@ -28,29 +28,29 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
 
     redis_url: SecretStr | None = None
-    """Where Redis or Valkey is; unset: the embedded server that runs on DATA_DIR."""
+    """URL of Redis or Valkey; unset: the embedded server that runs on DATA_DIR."""
     redis_timeout: float = Field(default=2.0, ge=0.1, le=60)
-    """How long the API waits for an answer of Redis; workers and the scheduler have their own patience."""
+    """How long the API waits for a response of Redis. Workers and the scheduler have timeouts of their own."""
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     allowed_hosts: str = ""
-    """Comma-separated host names by which clients may reach the API, beside loopback names and HOST; `*`: any."""
+    """Comma-separated host names that requests may use, in addition to loopback names and HOST; `*`: any."""
     trusted_proxies: str = ""
-    """Comma-separated addresses and networks of reverse proxies whose X-Forwarded-For and -Proto are believed."""
+    """Comma-separated addresses and networks of reverse proxies whose X-Forwarded-For and -Proto are trusted."""
     data_dir: Path = Path(".data")
     workers: NonNegativeInt = 1
     queues: str = "high,default,low,webhooks"
-    """Comma-separated, in order of priority: what `rq worker` takes when it is named no queue."""
+    """Comma-separated, in order of priority: the queues of an `rq worker` that is started without queue names."""
     queue_limit: PositiveInt = 100
-    """How many queues there may be: a request is refused that would make another, unless QUEUES names it."""
+    """Maximum number of queues. A request that would create another is refused, unless QUEUES names it."""
 
     api_keys: SecretStr = SecretStr("")
-    """`name:scope+scope:sha256` entries, separated by commas or new lines; `python -m app keys new` makes one."""
+    """`name:scope+scope:sha256` entries, separated by commas or new lines; `python -m app keys new` creates one."""
 
     storage_dir: Path | None = None
-    """The one folder that jobs read and write files in; default DATA_DIR/storage."""
+    """The folder where jobs read and write files; default DATA_DIR/storage."""
     storage_limit: PositiveInt = 10 * 1024**3
-    """Bytes of all files in storage together; a job that would exceed it fails."""
+    """Maximum total size of the files in storage. A job that would exceed it fails."""
     database_url: SecretStr | None = None
     """A SQLAlchemy URL; default: SQLite in DATA_DIR."""
     smtp_url: SecretStr | None = None
@@ -60,9 +60,9 @@ class Settings(BaseSettings):
     """Comma-separated host names that `web.fetch` may reach although their address is private."""
 
     webhook_url: str | None = None
-    """Where the ends of all jobs and workflows are told, unless one of them or its function says otherwise."""
+    """Default URL for webhooks about the end of jobs and workflows. A job, workflow or function may set its own."""
     webhook_secret: SecretStr = SecretStr("")
-    """`whsec_...`; of several, separated by spaces or commas, each signs."""
+    """`whsec_...`, or several separated by spaces or commas, each of which signs."""
     webhook_allow_hosts: str = ""
     """Comma-separated host names that webhooks may reach although their address is private."""
 
@@ -71,27 +71,27 @@ class Settings(BaseSettings):
     job_timeout: PositiveInt = 180
     shutdown_grace: PositiveInt = 30
     timeout_grace: PositiveInt = 5
-    """How long a job may go on after its timeout was raised in it, before it is killed."""
+    """How long a job may continue after its timeout exception was raised, before it is killed."""
     result_limit: PositiveInt = 1024 * 1024
     horse_jobs: PositiveInt = 100_000
-    """A work horse is replaced by a fresh one after so many jobs, or when its memory has grown by `horse_growth`."""
+    """A work horse is replaced after this number of jobs, or when its memory has grown by `horse_growth`."""
     horse_growth: PositiveInt = 256 * 1024 * 1024
     body_limit: PositiveInt = 1024 * 1024
     bulk_body_limit: PositiveInt = 16 * 1024 * 1024
     arguments_limit: PositiveInt = 64 * 1024
     request_limit: str = ""
-    """How many requests a caller may make, such as 600/m; empty: as many as they like."""
+    """Maximum rate of requests per caller, such as 600/m; empty: unlimited."""
     api_processes: PositiveInt = 1
-    """They share one port."""
+    """Number of API processes. They share one port."""
     event_streams: PositiveInt = 1000
-    """So many event streams may be open at once on one API process."""
+    """Maximum number of open event streams per API process."""
     reload: bool = False
-    """Look for changed files in jobs/ before each use; `make run` sets it."""
+    """Check for changed files in jobs/ before each use. `make run` sets it."""
 
     audit: Literal["all", "changes", "off"] = "changes"
-    """What is written down: every request that changes something; all of them but enqueues of one job; nothing."""
+    """Which requests are recorded: all that change something; those except enqueues of single jobs; none."""
     audit_limit: PositiveInt = 10_000
-    """How many entries are kept, about."""
+    """Approximate number of entries kept."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "json", "console"] = "auto"
@@ -107,10 +107,10 @@ class Settings(BaseSettings):
 
     @field_validator("request_limit")
     @classmethod
-    def _check_rate(cls, said: str) -> str:
-        if said:
-            parse_rate(said)
-        return said
+    def _check_rate(cls, limit: str) -> str:
+        if limit:
+            parse_rate(limit)
+        return limit
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -138,7 +138,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _refuse_to_send_unsigned(self) -> "Settings":
         if self.webhook_url and not self.webhook_secret.get_secret_value().strip():
-            raise ValueError("WEBHOOK_URL is set and there is no WEBHOOK_SECRET: nobody could tell who has sent it")
+            raise ValueError("WEBHOOK_URL is set and there is no WEBHOOK_SECRET: webhooks would be unsigned")
         return self
 
     @model_validator(mode="after")
@@ -149,7 +149,7 @@ class Settings(BaseSettings):
 
     @property
     def url(self) -> str:
-        """Where the API answers on this machine."""
+        """URL of the API on this machine."""
         host = self.host if self.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - only compared
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
@@ -173,17 +173,17 @@ _override: Settings | None = None
 
 @cache
 def get_settings() -> Settings:
-    """This process's settings.
+    """Return the settings of this process.
 
     Raises:
-        pydantic.ValidationError: naming every bad value.
+        pydantic.ValidationError: names every invalid value.
     """
     return _override or Settings()
 
 
 @contextmanager
 def override_settings(settings: Settings) -> Iterator[None]:
-    """Have `get_settings` return these, in all threads, whatever the environment says. For tests."""
+    """Make `get_settings` return these, in all threads, regardless of the environment. For tests."""
     global _override
     outer, _override = _override, settings
     get_settings.cache_clear()

@@ -38,7 +38,7 @@ class Stable:
 
     def run(self, limits: Limits = BURST) -> Leaving:
         self.horse = Horse(self.hand.worker, self.board, self.box, self.line[1], limits)
-        with in_process._alarm_kept():
+        with in_process._restored_alarm():
             leaving = self.horse.run()
         assert broken(self.hand.connection) == []
         return leaving
