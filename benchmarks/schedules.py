@@ -13,7 +13,7 @@ from benchmarks.workers import Worker
 PROGRAM = "many.py"
 SOURCE = """
 from datetime import datetime, timedelta
-from app.redis import connect
+from app.redis.client import connect
 from app.rq_parts import catalog
 from app.schedules import every
 from app.schedules.process import Scheduler

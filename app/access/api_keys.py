@@ -44,25 +44,25 @@ def parse(entries: str) -> list[ApiKey]:
     for number, entry in enumerate(entries.replace(",", " ").split(), 1):
         name, _, rest = entry.partition(":")
         scopes, _, digest = rest.partition(":")
-        found = frozenset(scopes.split("+"))
-        if not name or not found <= set(SCOPES) or len(digest) != 64:
+        scope_set = frozenset(scopes.split("+"))
+        if not name or not scope_set <= set(SCOPES) or len(digest) != 64:
             raise ValueError(f"entry {number} is not name:scope+scope:sha256 with scopes of {', '.join(SCOPES)}")
-        keys.append(ApiKey(name, found, digest.lower()))
+        keys.append(ApiKey(name, scope_set, digest.lower()))
     return keys
 
 
-def share(most: int, keys: list[ApiKey]) -> int:
+def share(limit: int, keys: list[ApiKey]) -> int:
     """How many of `most` places one key may hold at once: half of them if there are several keys."""
-    return max(1, most // 2) if len({key.name for key in keys}) > 1 else most
+    return max(1, limit // 2) if len({key.name for key in keys}) > 1 else limit
 
 
 def find(keys: list[ApiKey], key: str) -> ApiKey | None:
     """The entry of a key, compared in constant time."""
-    digest, found = _digest(key), None
+    digest, match = _digest(key), None
     for entry in keys:
         if hmac.compare_digest(entry.digest, digest):
-            found = entry
-    return found
+            match = entry
+    return match
 
 
 def _digest(key: str) -> str:

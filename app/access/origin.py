@@ -14,12 +14,12 @@ from werkzeug.datastructures import Headers
 from app.errors import Forbidden, Misdirected
 from app.settings import LOOPBACK, Settings
 
-BROWSERS_ONLY = "/dashboard/"
+BROWSER_ONLY_PREFIX = "/dashboard/"
 """Below it a request that changes something must say that a page of ours has made it: programs use the API."""
 
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::\d*)?")  # RFC 9110, section 7.2
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")  # RFC 9110, section 9.2.1
-OWN_PAGES = ("same-origin", "none")
+OWN_FETCH_SITES = ("same-origin", "none")
 """Values of Sec-Fetch-Site (W3C Fetch Metadata) for requests that no other site has caused."""
 
 
@@ -31,7 +31,7 @@ class OriginCheck:
         self.any_host = "*" in allowed
         self.any_address = settings.host in ("0.0.0.0", "::")  # noqa: S104 - only compared
         self.hosts = {*LOOPBACK, settings.host.lower(), *allowed}
-        self._known: set[str] = set()
+        self._accepted_hosts: set[str] = set()
 
     def check(self, method: str, path: str, headers: Headers) -> None:
         """Let a request pass that programs, or the service's own pages, have made.
@@ -41,20 +41,20 @@ class OriginCheck:
             Forbidden: it would change something, and a page of another origin has made it.
         """
         host = headers.get("Host", "")
-        if host not in self._known:
-            if not self._is_ours(host):
+        if host not in self._accepted_hosts:
+            if not self._is_own_host(host):
                 raise Misdirected("The Host header does not name this service: add the host to ALLOWED_HOSTS")
-            if len(self._known) < 1000:
-                self._known.add(host)
+            if len(self._accepted_hosts) < 1000:
+                self._accepted_hosts.add(host)
         if method in SAFE_METHODS:
             return
         origin, site = headers.get("Origin"), headers.get("Sec-Fetch-Site")
-        if (site and site not in OWN_PAGES) or (origin is not None and authority(origin) != host.lower()):
+        if (site and site not in OWN_FETCH_SITES) or (origin is not None and authority(origin) != host.lower()):
             raise Forbidden("A page of another origin may not change anything here")
-        if origin is None and path.startswith(BROWSERS_ONLY):
+        if origin is None and path.startswith(BROWSER_ONLY_PREFIX):
             raise Forbidden("The dashboard changes something only for its own pages: programs use the API")
 
-    def _is_ours(self, host: str) -> bool:
+    def _is_own_host(self, host: str) -> bool:
         parts = HOST.fullmatch(host)
         if not parts:
             return False

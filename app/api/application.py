@@ -5,14 +5,15 @@ from typing import Any
 import redis
 from flask import Flask, Request, Response, redirect
 from flask.json.provider import JSONProvider
-from flask_openapi3 import Info, OpenAPI
+from flask_openapi3 import Info, License, OpenAPI, Server
 from flask_openapi3_swagger.plugins import RegisterPlugin as SwaggerUI
 
+from app import request_json
 from app.access import api_keys, proxies
 from app.access.origin import OriginCheck
-from app.api import dashboard, errors, request_json, throttle
+from app.api import dashboard, errors, throttle
 from app.api.auth import authorize, check_scope, requires
-from app.api.context import HARDENING, Answer, Context, asked, context
+from app.api.context import SECURITY_HEADERS, Context, JsonResponse, context, current_request
 from app.api.openapi import SECURITY
 from app.api.routes import audit, failures, functions, jobs, queues, schedules, streams, system, webhooks, workflows
 from app.audit.audit_log import Log
@@ -47,9 +48,15 @@ def create_app(
     settings = settings or get_settings()
     app = OpenAPI(
         "app",
-        info=Info(title="Jobline", version="1", description="Python functions, run as jobs over HTTP."),
+        info=Info(
+            title="Jobline",
+            version="1",
+            description="Python functions, run as jobs over HTTP.",
+            license=License(name="MIT", identifier="MIT"),
+        ),
+        servers=[Server(url="/", description="The server that this document comes from")],
         security_schemes=SECURITY,  # type: ignore[arg-type]
-        validation_error_callback=errors.invalid,
+        validation_error_callback=errors.render_validation_error,
         doc_ui=False,
         static_folder=None,
     )
@@ -68,10 +75,10 @@ def create_app(
         Log(client, settings.audit_limit),
     )
     check = OriginCheck(settings).check
-    app.before_request(lambda: check(asked().method, asked().path, asked().headers))
+    app.before_request(lambda: check(current_request().method, current_request().path, current_request().headers))
     app.before_request(_check_circuit)
     app.before_request(check_scope)
-    app.before_request(_take_json)
+    app.before_request(_check_body)
     errors.install(app)
     for module in (jobs, failures, workflows, streams, functions, schedules, queues, webhooks, audit, system):
         app.register_api(module.api)
@@ -81,7 +88,7 @@ def create_app(
     for page in ("docs", "swagger.swagger"):  # here a browser asks for the key that its scripts then send
         requires("read")(app.view_functions[page])
     dashboard.mount(app, app.extensions["jobline"].redis, authorize)
-    app.after_request(_finish)
+    app.after_request(_finish_response)
     if trusted := proxies.parse(settings.trusted_proxies):
         app.wsgi_app = proxies.ForwardedClient(app.wsgi_app, trusted)  # type: ignore[method-assign]
     return app
@@ -89,25 +96,25 @@ def create_app(
 
 def _connections(settings: Settings) -> tuple[redis.Redis, redis.Redis, redis.Redis]:
     """For short commands, for reads that block, and for the readiness probe."""
-    return connect_api(settings), connect_blocking(settings, waiting.BLOCK), connect_probe(settings)
+    return connect_api(settings), connect_blocking(settings, waiting.READ_BLOCK_SECONDS), connect_probe(settings)
 
 
 def _check_circuit() -> None:
     """A request that needs Redis is refused while Redis is known to be silent. Raises Unavailable."""
     client = context().redis
-    if isinstance(client, Client) and client.circuit and asked().path.startswith(("/api/", "/dashboard/")):
+    if isinstance(client, Client) and client.circuit and current_request().path.startswith(("/api/", "/dashboard/")):
         client.circuit.check()
 
 
-def _take_json() -> None:
+def _check_body() -> None:
     """A body is whole, within its limit, and JSON where one is read, or the request ends here: 413, 415 or 400."""
-    request = asked()
+    request = current_request()
     if request.endpoint and request.method in ("POST", "PUT", "PATCH", "DELETE") and request.path.startswith("/api/"):
         settings: Settings = context().settings
         bulk = request.path.endswith(("/jobs/bulk", "/workflows"))
         request.max_content_length = settings.bulk_body_limit if bulk else settings.body_limit
         body = request.get_data(cache=True)
-        if _is_cut_off(request, body):
+        if _is_truncated(request, body):
             raise BadRequest("The connection ended before the whole body came: nothing was done")
         if body and request.method != "DELETE" and isinstance(request.get_json(), str):
             # flask-openapi3 would take it for a document, and have it read by rules that are not ours
@@ -116,7 +123,7 @@ def _take_json() -> None:
             )
 
 
-def _is_cut_off(request: Request, body: bytes) -> bool:
+def _is_truncated(request: Request, body: bytes) -> bool:
     """Whether fewer bytes came than were declared.
 
     For a chunked body the server reports no error, and hands over the part that came. Cut JSON does not parse, so only
@@ -127,10 +134,10 @@ def _is_cut_off(request: Request, body: bytes) -> bool:
     return not body and request.headers.get("Transfer-Encoding", "").lower() == "chunked"
 
 
-def _finish(response: Response) -> Response:
-    audit.write_down(response)
-    if not isinstance(response, Answer):
-        for name, value in HARDENING:
+def _finish_response(response: Response) -> Response:
+    audit.record_request(response)
+    if not isinstance(response, JsonResponse):
+        for name, value in SECURITY_HEADERS:
             response.headers.setdefault(name, value)
-    throttle.tell(response)
+    throttle.add_rate_limit_headers(response)
     return response

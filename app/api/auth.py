@@ -10,8 +10,8 @@ from flask import current_app, g
 from werkzeug.datastructures import Authorization
 
 from app.access import api_keys
-from app.api.context import asked, context
-from app.api.throttle import throttle
+from app.api.context import context, current_request
+from app.api.throttle import count_request
 from app.errors import Forbidden, Unauthorized
 
 View = TypeVar("View", bound=Callable[..., object])
@@ -29,7 +29,7 @@ def requires(*scopes: str) -> Callable[[View], View]:
 
 def check_scope() -> None:
     """Before each request: authorize it for the scope of its route, if the route needs one. Raises as `authorize`."""
-    request = asked()
+    request = current_request()
     if request.method != "OPTIONS":
         scopes = getattr(current_app.view_functions.get(request.endpoint or ""), "scopes", ())
         if scopes:
@@ -45,29 +45,29 @@ def authorize(*scopes: str) -> None:
     Raises:
         Unauthorized, Forbidden, TooManyRequests
     """
-    keys = context().keys
+    keys = context().api_keys
     if not keys:
         g.caller, g.scope, g.may_read = "open", scopes[0], True
-        throttle()
+        count_request()
         return
-    found = api_keys.find(keys, _presented(asked().authorization))
-    if found is None:
+    api_key = api_keys.find(keys, _presented_key(current_request().authorization))
+    if api_key is None:
         raise Unauthorized("Give an API key: Authorization: Bearer KEY, or Basic with the key as password")
-    g.caller, g.scope, g.may_read = found.name, scopes[0], found.allows("read")
-    throttle()
+    g.caller, g.scope, g.may_read = api_key.name, scopes[0], api_key.allows("read")
+    count_request()
     for scope in scopes:
-        if not found.allows(scope):
-            raise Forbidden(f"The key {found.name!r} has no scope {scope!r}")
+        if not api_key.allows(scope):
+            raise Forbidden(f"The key {api_key.name!r} has no scope {scope!r}")
 
 
-def is_reader() -> bool:
+def has_read_scope() -> bool:
     """Whether the caller has the scope `read`, on a route that needs none."""
-    keys = context().keys
-    found = api_keys.find(keys, _presented(asked().authorization)) if keys else None
-    return not keys or (found is not None and found.allows("read"))
+    keys = context().api_keys
+    api_key = api_keys.find(keys, _presented_key(current_request().authorization)) if keys else None
+    return not keys or (api_key is not None and api_key.allows("read"))
 
 
-def _presented(authorization: Authorization | None) -> str:
+def _presented_key(authorization: Authorization | None) -> str:
     if authorization is None:
         return ""
     return (authorization.token if authorization.type == "bearer" else authorization.password) or ""

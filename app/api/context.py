@@ -22,30 +22,30 @@ from app.views.served import ServedQueues
 class Context:
     settings: Settings
     redis: Redis
-    waiting: Redis
+    blocking_redis: Redis
     """For blocking reads: its socket outlasts them."""
     readiness: Readiness
     catalog: Catalog
-    keys: list[ApiKey]
+    api_keys: list[ApiKey]
     events: Hub
-    served: ServedQueues
-    audit: audit_log.Log
+    served_queues: ServedQueues
+    audit_log: audit_log.Log
 
 
 def context() -> Context:
     return cast(Context, current_app._get_current_object().extensions["jobline"])  # type: ignore[attr-defined]
 
 
-def asked() -> Request:
+def current_request() -> Request:
     """The request itself: whatever is read of Flask's `request` looks for it again."""
     return cast(Request, request._get_current_object())  # type: ignore[attr-defined]
 
 
-HARDENING = (("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store"))
+SECURITY_HEADERS = (("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store"))
 """Headers of every response."""
 
 
-class Answer(Response):
+class JsonResponse(Response):
     """Complete as it stands: werkzeug's search for what to mend in it takes a tenth of a request's time."""
 
     def get_wsgi_response(self, environ: Any) -> tuple[Iterable[bytes], str, list[tuple[str, str]]]:
@@ -54,27 +54,27 @@ class Answer(Response):
         return cast(list[bytes], self.response), self.status, self.headers.to_wsgi_list()
 
 
-def answer(body: Any, status: int = 200, **headers: str) -> Response:
-    response = Answer(JSON.dumps(body), status, HARDENING, content_type="application/json")
+def json_response(body: Any, status: int = 200, **headers: str) -> Response:
+    response = JsonResponse(JSON.dumps(body), status, SECURITY_HEADERS, content_type="application/json")
     for name, value in headers.items():
         response.headers[name.replace("_", "-")] = value
     return response
 
 
-def note(**details: Any) -> None:
+def add_audit_details(**details: Any) -> None:
     """For the audit log: counts, and what was meant; no argument of a job, no secret."""
     g.noted = details
 
 
-def unreadable(entries: Sequence[Any]) -> dict[str, Sequence[Any]]:
+def unreadable_field(entries: Sequence[Any]) -> dict[str, Sequence[Any]]:
     """Part of a list: entries that cannot be read, which hide no other."""
     return {"unreadable": entries} if entries else {}
 
 
-def page(name: str, found: list[Any], cursor: str | None, bad: Sequence[Any] = ()) -> Response:
+def page(name: str, items: list[Any], cursor: str | None, unreadable: Sequence[Any] = ()) -> Response:
     """One page of a list, and where the next one is (RFC 8288); `bad`: entries that cannot be read, and why."""
-    response = answer({name: found, "next_cursor": cursor, **unreadable(bad)})
+    response = json_response({name: items, "next_cursor": cursor, **unreadable_field(unreadable)})
     if cursor:
-        following = f"{request.path}?{urlencode({**request.args.to_dict(), 'cursor': cursor})}"
-        response.headers["Link"] = f'<{following}>; rel="next"'
+        next_url = f"{request.path}?{urlencode({**request.args.to_dict(), 'cursor': cursor})}"
+        response.headers["Link"] = f'<{next_url}>; rel="next"'
     return response

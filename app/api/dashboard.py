@@ -33,38 +33,38 @@ from app.redis.keys import WORKERS
 from app.serializer import JSON
 
 UNREADABLE = "(unreadable)"
-UNREACHABLE = (redis.ConnectionError, redis.TimeoutError)  # never taken for a job that cannot be read
+CONNECTION_ERRORS = (redis.ConnectionError, redis.TimeoutError)  # never taken for a job that cannot be read
 REGISTRIES = ("queued", "started", "finished", "failed", "deferred", "scheduled", "canceled")
-MOST = {"page": 1_000_000, "per_page": 1_000}
-NAME = web.blueprint.name
+MAX_PARAMETERS = {"page": 1_000_000, "per_page": 1_000}
+BLUEPRINT_NAME = web.blueprint.name
 TEMPLATES = Path(web.__file__).parent / "templates"
-HEADERS = {
+SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",  # "no-referrer" would blank the Origin of the buttons' POST
 }
-POLICY = (  # unsafe-eval: underscore compiles the pages' templates in the browser
+CONTENT_SECURITY_POLICY = (  # unsafe-eval: underscore compiles the pages' templates in the browser
     "default-src 'none'; script-src 'nonce-{nonce}' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; font-src 'self'; connect-src 'self'; object-src 'none'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
 
 
-class _Id(str):
+class _TextId(str):
     """The dashboard decodes ids that RQ 2.12 gives as text."""
 
     def decode(self, *_: str) -> str:
         return str(self)
 
 
-def _or(fallback: Callable[["Job"], Any], read: Callable[["Job"], Any]) -> Any:
+def _with_fallback(fallback: Callable[["Job"], Any], read: Callable[["Job"], Any]) -> Any:
     """`read` without its arguments, and what stands in its place when that fails."""
 
     @wraps(read)
     def tolerant(self: "Job", *_: Any, **__: Any) -> Any:
         try:
             return read(self)
-        except UNREACHABLE:
+        except CONNECTION_ERRORS:
             raise
         except Exception:  # whatever Redis holds
             return fallback(self)
@@ -88,16 +88,18 @@ class Job(rq.job.Job):
     def refresh(self) -> None:
         try:
             super().refresh()
-        except (NoSuchJobError, *UNREACHABLE):
+        except (NoSuchJobError, *CONNECTION_ERRORS):
             raise
         except Exception:  # whatever Redis holds
             self.unreadable, self.description = True, UNREADABLE
 
-    latest_result = _or(_unreadable_result, rq.job.Job.latest_result)
-    get_status = _or(lambda _: "unknown", rq.job.Job.get_status)
-    get_meta = _or(lambda _: UNREADABLE, rq.job.Job.get_meta)
-    get_call_string = _or(lambda _: UNREADABLE, rq.job.Job.get_call_string)
-    dependency_ids = property(_or(lambda _: [], lambda self: [_Id(i) for i in rq.job.Job.dependency_ids.fget(self)]))
+    latest_result = _with_fallback(_unreadable_result, rq.job.Job.latest_result)
+    get_status = _with_fallback(lambda _: "unknown", rq.job.Job.get_status)
+    get_meta = _with_fallback(lambda _: UNREADABLE, rq.job.Job.get_meta)
+    get_call_string = _with_fallback(lambda _: UNREADABLE, rq.job.Job.get_call_string)
+    dependency_ids = property(
+        _with_fallback(lambda _: [], lambda self: [_TextId(i) for i in rq.job.Job.dependency_ids.fget(self)])
+    )
 
     def delete(self, *_: Any, **__: Any) -> None:
         """As the API does: a running job stays."""
@@ -160,7 +162,7 @@ class Worker(rq.Worker):
     def find_by_key(cls, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().find_by_key(*args, **kwargs)
-        except UNREACHABLE:
+        except CONNECTION_ERRORS:
             raise
         except Exception:  # whatever Redis holds
             return None
@@ -181,7 +183,7 @@ def requeue_job(job_id: str, connection: redis.Redis) -> None:
             raise
 
 
-def _source(name: str) -> str | None:
+def _template_source(name: str) -> str | None:
     """A template of the dashboard: values are escaped, scripts carry the nonce."""
     if not name.startswith("rq_dashboard/"):
         return None
@@ -192,29 +194,29 @@ def _source(name: str) -> str | None:
     return source.replace("url_for('static', filename='favicon.ico')", "url_for('rq_dashboard.favicon')")
 
 
-def _check() -> None:
-    args, endpoint = request.view_args or {}, (request.endpoint or "").removeprefix(f"{NAME}.")
+def _check_request() -> None:
+    args, endpoint = request.view_args or {}, (request.endpoint or "").removeprefix(f"{BLUEPRINT_NAME}.")
     if request.method in ("GET", "HEAD") and endpoint == "requeue_all":
         raise MethodNotAllowed(valid_methods=["POST"])
     if args.get("instance_number", 0) != 0:
         raise NotFound("There is one instance, 0")
     if args.get("registry_name", "queued") not in REGISTRIES or args.get("order", "asc") not in ("asc", "dsc"):
         raise NotFound("No such registry or order")
-    for name, most in MOST.items():
+    for name, maximum in MAX_PARAMETERS.items():
         number = str(args.get(name, 1))
-        if not re.fullmatch(r"[0-9]{1,9}", number) or not 1 <= int(number) <= most:
-            raise BadRequest(f"{name} is a number from 1 to {most}")
+        if not re.fullmatch(r"[0-9]{1,9}", number) or not 1 <= int(number) <= maximum:
+            raise BadRequest(f"{name} is a number from 1 to {maximum}")
     if endpoint == "empty_queue" and args["registry_name"] == "started":
         raise Conflict("A running job cannot be deleted: cancel it first")
 
 
-def _secure(response: Response) -> Response:
-    response.headers.update(HEADERS)
-    response.headers["Content-Security-Policy"] = POLICY.format(nonce=g.get("dashboard_nonce", ""))
+def _add_security_headers(response: Response) -> Response:
+    response.headers.update(SECURITY_HEADERS)
+    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY.format(nonce=g.get("dashboard_nonce", ""))
     return response
 
 
-def _or_not_found(view: Callable[..., Any]) -> Callable[..., Any]:
+def _missing_job_is_404(view: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(view)
     def answer(*args: Any, **kwargs: Any) -> Any:
         try:
@@ -228,20 +230,22 @@ def _or_not_found(view: Callable[..., Any]) -> Callable[..., Any]:
 def mount(app: Flask, connection: redis.Redis, authorize: Callable[[str], None]) -> None:
     """`authorize(scope)` raises if the caller of the current request lacks the scope "read" or "admin"."""
 
-    def before() -> None:
+    def prepare_request() -> None:
         g.dashboard_nonce = secrets.token_urlsafe(16)
         authorize("read" if request.method in ("GET", "HEAD") else "admin")
-        _check()
+        _check_request()
 
     for replacement in (Job, Queue, Worker, StartedJobRegistry, requeue_job):
         setattr(web, replacement.__name__, replacement)
     web.config.serializer = JSON
     app.redis_conn = connection  # type: ignore[attr-defined]
     app.config["RQ_DASHBOARD_REDIS_URL"] = ("Redis",)  # a text to show
-    loaders: list[BaseLoader] = [FunctionLoader(_source)]
+    loaders: list[BaseLoader] = [FunctionLoader(_template_source)]
     app.jinja_loader = ChoiceLoader(loaders + ([app.jinja_loader] if app.jinja_loader else []))
     app.register_blueprint(web.blueprint, url_prefix="/dashboard")
-    app.before_request_funcs[NAME] = [before]  # in place of the one that connects to the instance in the path
-    app.after_request_funcs.setdefault(NAME, []).append(_secure)
-    for endpoint in [name for name in app.view_functions if name.startswith(f"{NAME}.")]:
-        app.view_functions[endpoint] = _or_not_found(app.view_functions[endpoint])
+    app.before_request_funcs[BLUEPRINT_NAME] = [
+        prepare_request
+    ]  # in place of the one that connects to the instance in the path
+    app.after_request_funcs.setdefault(BLUEPRINT_NAME, []).append(_add_security_headers)
+    for endpoint in [name for name in app.view_functions if name.startswith(f"{BLUEPRINT_NAME}.")]:
+        app.view_functions[endpoint] = _missing_job_is_404(app.view_functions[endpoint])

@@ -17,13 +17,13 @@ def may_read() -> bool:
     return bool(g.get("may_read", False))
 
 
-def shown(resource: dict[str, Any]) -> dict[str, Any]:
+def redact(resource: dict[str, Any]) -> dict[str, Any]:
     """A job or a workflow that this request has not made, as far as its caller may know it."""
     if may_read():
         return resource
     return {"id": resource["id"], **({"links": resource["links"]} if "links" in resource else {})}
 
 
-def told(error: JoblineError) -> JoblineError:
+def redact_error(error: JoblineError) -> JoblineError:
     """An error as far as the caller may know it."""
     return error.concealed if error.concealed and not may_read() else error

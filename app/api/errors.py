@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
-from app.api.disclosure import told
+from app.api.disclosure import redact_error
 from app.errors import MAX_LISTED_ERRORS, Conflict, Invalid, JoblineError, TooManyRequests, Unauthorized, Unavailable
 from app.pointers import error_details, join_pointer, path_in
-from app.redis.errors import may_pass
+from app.redis.errors import is_transient
 
 MAX_TEXT = 500  # characters of a detail or a pointer
 MAX_LISTED_SIZE = 50_000  # bytes, as JSON
@@ -27,12 +27,12 @@ def install(app: Flask) -> None:
     app.register_error_handler(JoblineError, render)
     app.register_error_handler(HTTPException, _from_werkzeug)
     app.register_error_handler(RedisError, _from_redis)
-    app.register_error_handler(Exception, _unforeseen)
+    app.register_error_handler(Exception, _internal_error)
 
 
 def render(error: JoblineError) -> Response:
-    error = told(error)
-    response = problem(error.status, error.title, error.detail, error.errors)
+    error = redact_error(error)
+    response = problem_response(error.status, error.title, error.detail, error.errors)
     if isinstance(error, Unavailable | TooManyRequests):
         response.headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, Unauthorized):
@@ -40,41 +40,38 @@ def render(error: JoblineError) -> Response:
     return response
 
 
-def problem(status: int, title: str, detail: str, errors: list[dict[str, str]] | None = None) -> Response:
-    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": _cut(detail)}
+def problem_response(status: int, title: str, detail: str, errors: list[dict[str, str]] | None = None) -> Response:
+    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": _truncate(detail)}
     if errors is not None:
-        body["errors"] = listed = _listed(errors)
+        body["errors"] = listed = _limit_errors(errors)
         if len(listed) < len(errors):
             body["detail"] += f": the first {len(listed)} errors are listed"
     return Response(orjson.dumps(body), status, content_type="application/problem+json")
 
 
-def _listed(errors: list[dict[str, str]]) -> list[dict[str, str]]:
+def _limit_errors(errors: list[dict[str, str]]) -> list[dict[str, str]]:
     """The first errors, as many as fit."""
     listed: list[dict[str, str]] = []
     size = 0
     for error in errors[:MAX_LISTED_ERRORS]:
-        one = {name: _cut(text) for name, text in error.items()}
-        size += len(orjson.dumps(one))
+        truncated = {name: _truncate(text) for name, text in error.items()}
+        size += len(orjson.dumps(truncated))
         if size > MAX_LISTED_SIZE:
             break
-        listed.append(one)
+        listed.append(truncated)
     return listed
 
 
-def _cut(text: str) -> str:
+def _truncate(text: str) -> str:
     return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "..."
 
 
-def invalid(error: ValidationError) -> Response:
+def render_validation_error(error: ValidationError) -> Response:
     """What a request that does not fit its schema is told."""
     body = request.get_json(silent=True)
     errors = [
-        {
-            "detail": found["msg"],
-            "pointer": join_pointer("#", *(found["loc"] if body is None else path_in(body, found))),
-        }
-        for found in error_details(error)
+        {"detail": item["msg"], "pointer": join_pointer("#", *(item["loc"] if body is None else path_in(body, item)))}
+        for item in error_details(error)
     ]
     return render(Invalid("The request does not fit its schema", errors))
 
@@ -82,7 +79,7 @@ def invalid(error: ValidationError) -> Response:
 def _from_werkzeug(error: HTTPException) -> Response:
     if error.response is not None:
         return error.response  # type: ignore[return-value]
-    response = problem(error.code or 500, error.name, error.description or error.name)
+    response = problem_response(error.code or 500, error.name, error.description or error.name)
     for name, value in error.get_headers():
         if name.lower() in ("allow", "location", "retry-after", "www-authenticate"):
             response.headers[name] = value
@@ -92,12 +89,12 @@ def _from_werkzeug(error: HTTPException) -> Response:
 def _from_redis(error: RedisError) -> Response:
     if "WRONGTYPE" in str(error):
         return render(Conflict("What Redis holds there is nothing that Jobline or RQ has written: it cannot be read"))
-    if not may_pass(error):
-        return _unforeseen(error)
+    if not is_transient(error):
+        return _internal_error(error)
     log.warning("redis is away: %s", type(error).__name__)
     return render(Unavailable("Redis does not answer, or takes no writes"))
 
 
-def _unforeseen(error: Exception) -> Response:
+def _internal_error(error: Exception) -> Response:
     log.error("unforeseen error", exc_info=error)
-    return problem(500, "Internal error", "Something went wrong on our side; it has been logged")
+    return problem_response(500, "Internal error", "Something went wrong on our side; it has been logged")

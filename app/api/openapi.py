@@ -50,7 +50,7 @@ PROBLEMS: dict[int | str, Any] = {
     }
     for status, description in STATUSES.items()
 }
-HEADERS = "x-headers"
+HEADER_PARAMETERS = "x-headers"
 """Parameters of a route; flask-openapi3 would replace `parameters` by those in the path."""
 _PREFER = {
     "name": "Prefer",
@@ -58,15 +58,15 @@ _PREFER = {
     "description": "wait=N: wait up to N seconds, 60 at most, for the job's end (RFC 7240)",
     "schema": {"type": "string"},
 }
-_KEY = {
+_IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": "The same request with the same key acts once (draft-ietf-httpapi-idempotency-key-header)",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
-PREFER = {HEADERS: [_PREFER]}
-ONCE = {HEADERS: [_KEY]}
-PREFER_ONCE = {HEADERS: [_PREFER, _KEY]}
+PREFER = {HEADER_PARAMETERS: [_PREFER]}
+IDEMPOTENCY_KEY = {HEADER_PARAMETERS: [_IDEMPOTENCY_KEY]}
+PREFER_AND_IDEMPOTENCY_KEY = {HEADER_PARAMETERS: [_PREFER, _IDEMPOTENCY_KEY]}
 REF = "#/components/schemas/"
 
 
@@ -94,14 +94,14 @@ class Blueprint(APIBlueprint):
         app.tags.extend(tag for tag in self.tags if tag not in app.tags)
 
 
-def blueprint(name: str, tag: str, under: str) -> Blueprint:
+def blueprint(name: str, tag: str, url_prefix: str) -> Blueprint:
     """Of one resource; `under` is where its paths begin."""
     return Blueprint(
         name,
         __name__,
-        url_prefix=under or None,
+        url_prefix=url_prefix or None,
         abp_tags=[TAGS[tag]],
-        abp_responses=PROBLEMS if under else None,
+        abp_responses=PROBLEMS if url_prefix else None,
         operation_id_callback=_operation_id,
     )
 
@@ -111,21 +111,21 @@ def _operation_id(*, bp_name: str, name: str, **_: str) -> str:
     return f"{bp_name}_{name}"
 
 
-def document(app: OpenAPI, catalog: Catalog, secured: bool) -> dict[str, Any]:
+def document(app: OpenAPI, catalog: Catalog, requires_key: bool) -> dict[str, Any]:
     """The document as it stands now, with the functions of this moment. `secured`: a key is needed."""
     if not app.spec_json:
-        for routes in app.blueprints.values():
-            if isinstance(routes, Blueprint):
-                routes.describe(app)
+        for blueprint_routes in app.blueprints.values():
+            if isinstance(blueprint_routes, Blueprint):
+                blueprint_routes.describe(app)
     spec: dict[str, Any] = copy.deepcopy(app.api_doc)
     components = spec.setdefault("components", {}).setdefault("schemas", {})
-    components["Problem"] = _moved(Problem.model_json_schema(ref_template=REF + "{model}"), components)
-    spec["security"] = [{"bearer": []}, {"basic": []}] if secured else [{}, {"bearer": []}, {"basic": []}]
+    components["Problem"] = _hoist_definitions(Problem.model_json_schema(ref_template=REF + "{model}"), components)
+    spec["security"] = [{"bearer": []}, {"basic": []}] if requires_key else [{}, {"bearer": []}, {"basic": []}]
     for path, operations in spec["paths"].items():
         for operation in operations.values():
             if isinstance(operation, dict) and "422" in operation.get("responses", {}):
                 operation["responses"]["422"] = PROBLEMS[422]
-            if headers := operation.pop(HEADERS, []):
+            if headers := operation.pop(HEADER_PARAMETERS, []):
                 operation["parameters"] = [*operation.get("parameters", []), *headers]
             if not path.startswith("/api/"):
                 operation["security"] = []
@@ -138,8 +138,8 @@ def document(app: OpenAPI, catalog: Catalog, secured: bool) -> dict[str, Any]:
 
 
 def _operation(function: Function, template: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
-    ascii_name = re.sub(r"[^A-Za-z0-9._-]", lambda found: f"{ord(found[0]):x}", function.name)
-    schema = _moved(function.schema, components, f"{ascii_name}.")
+    ascii_name = re.sub(r"[^A-Za-z0-9._-]", lambda match: f"{ord(match[0]):x}", function.name)
+    schema = _hoist_definitions(function.schema, components, f"{ascii_name}.")
     summary, _, description = function.description.partition("\n")
     operation = {
         **template,
@@ -152,20 +152,20 @@ def _operation(function: Function, template: dict[str, Any], components: dict[st
     return operation
 
 
-def _moved(schema: dict[str, Any], components: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _hoist_definitions(schema: dict[str, Any], components: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """A JSON Schema with its $defs moved to the document's components."""
-    found = _renamed(schema, prefix)
-    for name, definition in found.pop("$defs", {}).items():
+    schema_copy = _rewrite_references(schema, prefix)
+    for name, definition in schema_copy.pop("$defs", {}).items():
         components[prefix + name] = definition
-    return found
+    return schema_copy
 
 
-def _renamed(value: Any, prefix: str) -> Any:
+def _rewrite_references(value: Any, prefix: str) -> Any:
     """With its references (of `$ref`, and of a discriminator's mapping) as they are after the move."""
     if isinstance(value, dict):
-        return {key: _renamed(item, prefix) for key, item in value.items()}
+        return {key: _rewrite_references(item, prefix) for key, item in value.items()}
     if isinstance(value, list):
-        return [_renamed(item, prefix) for item in value]
+        return [_rewrite_references(item, prefix) for item in value]
     if isinstance(value, str) and value.startswith("#/$defs/"):
         return REF + prefix + value.removeprefix("#/$defs/")
     return value

@@ -1,4 +1,4 @@
-"""The API's server, `python -m app.server`: granian, API_PROCESSES processes on one port.
+"""The API's server, `python -m app.api.server`: granian, API_PROCESSES processes on one port.
 
 A request has a thread while it lasts: threads are made as they are needed, and end when they are idle. Event streams
 (EVENT_STREAMS) and waiting clients (app/views/waiting.py) have their limits, so that others always find one.
@@ -19,24 +19,25 @@ from app.log import configure, dict_config
 from app.settings import get_settings
 from app.views import waiting
 
-SHORT = 64  # threads for requests that neither wait nor stream
-KILL_AFTER = 5  # seconds for requests to end
+SHORT_REQUEST_THREADS = 64  # threads for requests that neither wait nor stream
+KILL_TIMEOUT_SECONDS = 5  # seconds for requests to end
 
 
 def serve(target: str, factory: bool = False) -> None:
     """The WSGI application that `target` names, or makes; until SIGTERM or SIGINT."""
     settings = get_settings()
-    threads = settings.event_streams + waiting.MOST + SHORT
+    threads = settings.event_streams + waiting.MAX_WAITERS + SHORT_REQUEST_THREADS
     Granian(
         target,
         factory=factory,
         interface=Interfaces.WSGI,
         http=HTTPModes.http1,
+        websockets=False,
         address=settings.host,
         port=settings.port,
         workers=settings.api_processes,
         respawn_failed_workers=True,
-        workers_kill_timeout=KILL_AFTER,
+        workers_kill_timeout=KILL_TIMEOUT_SECONDS,
         blocking_threads=threads,
         backpressure=threads,
         log_level=LogLevels(settings.log_level.lower()),
@@ -48,7 +49,7 @@ def application() -> Flask:
     """Of one process; its event streams end when the process is told to."""
     configure(get_settings())
     app = create_app()
-    app.extensions["jobline"].events.closing = _signaled().is_set
+    app.extensions["jobline"].events.closing = _shutdown_event().is_set
     app.extensions["jobline"].catalog.refresh()
     gc.collect()
     gc.freeze()  # what is there by now stays: looking through it again would hold up every request for a while
@@ -56,14 +57,14 @@ def application() -> Flask:
     return app
 
 
-def _signaled() -> threading.Event:
+def _shutdown_event() -> threading.Event:
     """Set at the first signal that this process gets; granian, which handles them, tells nobody."""
-    signaled, (ours, pythons) = threading.Event(), socket.socketpair()
-    pythons.setblocking(False)
-    signal.set_wakeup_fd(pythons.detach())
+    signaled, (receiver, sender) = threading.Event(), socket.socketpair()
+    sender.setblocking(False)
+    signal.set_wakeup_fd(sender.detach())
 
     def wait() -> None:
-        ours.recv(1)
+        receiver.recv(1)
         signaled.set()
 
     threading.Thread(target=wait, daemon=True).start()

@@ -11,30 +11,31 @@ from flask import Response, g, request
 from app.api.context import context
 from app.author.options import parse_rate
 from app.errors import TooManyRequests
+from app.redis.keys import requests_key
 
 
-def throttle() -> None:
+def count_request() -> None:
     """Count the request of a caller who is known. Raises TooManyRequests."""
-    said = context().settings.request_limit
-    if not said:
+    request_limit = context().settings.request_limit
+    if not request_limit:
         return
-    most, window = parse_rate(said)
-    number, passed = divmod(time.time(), window)
+    limit, window = parse_rate(request_limit)
+    window_number, elapsed = divmod(time.time(), window)
     caller = request.remote_addr if g.caller == "open" else g.caller
-    key = f"jobline:requests:{caller}:{int(number)}"
+    key = requests_key(caller or "", int(window_number))
     with context().redis.pipeline() as pipeline:
         pipeline.incr(key)
         pipeline.expire(key, int(window) + 1)
         count = int(pipeline.execute()[0])
-    left, resets_in = max(0, most - count), max(1, math.ceil(window - passed))
+    remaining, resets_in = max(0, limit - count), max(1, math.ceil(window - elapsed))
     g.rate_limit = {
-        "RateLimit-Policy": f'"requests";q={most};w={int(window)}',
-        "RateLimit": f'"requests";r={left};t={resets_in}',
+        "RateLimit-Policy": f'"requests";q={limit};w={int(window)}',
+        "RateLimit": f'"requests";r={remaining};t={resets_in}',
     }
-    if count > most:
-        raise TooManyRequests(f"More than {said} requests", retry_after=resets_in)
+    if count > limit:
+        raise TooManyRequests(f"More than {request_limit} requests", retry_after=resets_in)
 
 
-def tell(response: Response) -> None:
+def add_rate_limit_headers(response: Response) -> None:
     if headers := g.get("rate_limit"):
         response.headers.update(headers)

@@ -32,7 +32,7 @@ NOT_PUBLIC = [
 def parsed(url: str) -> "Url":
     """Parse an http or https URL. Raises Discard if it is not one."""
     try:
-        return urls.parsed(url)
+        return urls.parse_http_url(url)
     except ValueError as error:
         raise Discard(str(error)) from None
 

@@ -218,7 +218,7 @@ class _Webhook(Strict):
     url: Annotated[
         str,
         Field(max_length=urls.MAX_WEBHOOK_LENGTH, examples=["https://example.com/hook"]),
-        AfterValidator(urls.webhook),
+        AfterValidator(urls.check_webhook_url),
     ]
     events: list[JobEvent] | list[WorkflowEvent]
     secret: Annotated[SecretStr, Field(max_length=1000), AfterValidator(_webhook_secret)] | None = Field(

@@ -8,62 +8,62 @@ from typing import Any
 
 import click
 
-from app.api import request_json
+from app import request_json
 from app.errors import Invalid
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 
-def options(*said: Decorator) -> Decorator:
+def combine_options(*decorators: Decorator) -> Decorator:
     """Several as one, in this order."""
-    return lambda command: reduce(lambda found, option: option(found), reversed(said), command)
+    return lambda command: reduce(lambda wrapped, decorator: decorator(wrapped), reversed(decorators), command)
 
 
-CALL = options(
-    click.argument("words", nargs=-1, metavar="[NAME=TEXT | NAME:=JSON]..."),
+CALL_OPTIONS = combine_options(
+    click.argument("pairs", nargs=-1, metavar="[NAME=TEXT | NAME:=JSON]..."),
     click.option("--args", metavar="JSON", help="Positional arguments, an array; -: from stdin."),
     click.option("--kwargs", metavar="JSON", help="Arguments by name, an object; -: from stdin."),
 )
 
 
-def named(words: Iterable[str], what: str = "an argument") -> dict[str, Any]:
+def parse_pairs(pairs: Iterable[str], subject: str = "an argument") -> dict[str, Any]:
     """Raises click.UsageError."""
-    found: dict[str, Any] = {}
-    for word in words:
-        name, equals, text = word.partition("=")
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
         is_json = name.endswith(":")
         name = name.removesuffix(":")
         if not equals or not name:
-            raise click.UsageError(f"{what} is NAME=TEXT or NAME:=JSON, not {word!r}")
-        if name in found:
+            raise click.UsageError(f"{subject} is NAME=TEXT or NAME:=JSON, not {pair!r}")
+        if name in values:
             raise click.UsageError(f"{name} is given twice")
-        found[name] = document(text, f"the value of {name}") if is_json else text
-    return found
+        values[name] = parse_json(text, f"the value of {name}") if is_json else text
+    return values
 
 
-def document(text: str, what: str) -> Any:
+def parse_json(text: str, subject: str) -> Any:
     """JSON, by the rules of the API. Raises click.UsageError."""
     try:
         return request_json.loads(text.encode("utf-8", "surrogateescape"))
     except Invalid as error:
-        raise click.UsageError(f"{what}: {(error.errors or [{}])[0].get('detail', error.detail)}") from None
+        raise click.UsageError(f"{subject}: {(error.errors or [{}])[0].get('detail', error.detail)}") from None
     except ValueError as error:
-        raise click.UsageError(f"{what} is no JSON: {error}") from None
+        raise click.UsageError(f"{subject} is no JSON: {error}") from None
 
 
-def call(words: Iterable[str], args: str | None, kwargs: str | None) -> dict[str, Any]:
+def parse_call(pairs: Iterable[str], args: str | None, kwargs: str | None) -> dict[str, Any]:
     """Those of `args` and `kwargs` that are given. Raises click.UsageError."""
     if args == kwargs == "-":
         raise click.UsageError("only one of --args and --kwargs comes on stdin")
-    positional = document(_read(args), "--args") if args is not None else []
-    by_name = document(_read(kwargs), "--kwargs") if kwargs is not None else {}
+    positional = parse_json(_read(args), "--args") if args is not None else []
+    by_name = parse_json(_read(kwargs), "--kwargs") if kwargs is not None else {}
     if not isinstance(positional, list):
         raise click.UsageError("--args is a JSON array")
     if not isinstance(by_name, dict):
         raise click.UsageError("--kwargs is a JSON object")
-    return said(
+    return drop_unset(
         args=None if args is None else positional,
-        kwargs=None if kwargs is None and not words else {**by_name, **named(words)},
+        kwargs=None if kwargs is None and not pairs else {**by_name, **parse_pairs(pairs)},
     )
 
 
@@ -71,12 +71,12 @@ def _read(text: str) -> str:
     return sys.stdin.read() if text == "-" else text
 
 
-def said(**options: Any) -> dict[str, Any]:
+def drop_unset(**options: Any) -> dict[str, Any]:
     """Options that were given."""
     return {name: value for name, value in options.items() if value is not None and value is not False and value != ()}
 
 
-def number_or_text(text: str | None) -> float | str | None:
+def seconds_or_duration(text: str | None) -> float | str | None:
     """Seconds, or a duration such as 1h30m: the API takes both."""
     try:
         number = None if text is None else float(text)

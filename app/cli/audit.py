@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from app.cli.command import Api, Command
-from app.cli.output import moment, more, table
+from app.cli.output import format_time, print_page_end, print_table
 
 
 @click.command(cls=Command)
@@ -17,14 +17,14 @@ from app.cli.output import moment, more, table
 @click.pass_obj
 def audit(api: Api, **query: Any) -> None:
     """Who changed what, newest first."""
-    api.show(api.call("GET", "audit", query=query), _page)
+    api.show(api.call("GET", "audit", query=query), _print_page)
 
 
-def _page(found: Any) -> None:
+def _print_page(page: Any) -> None:
     rows = (
-        (moment(one["at"]), one["actor"], one["action"], one["target"], one["status"], one["address"],
-         one["details"] or "")
-        for one in found["entries"]
+        (format_time(entry["at"]), entry["actor"], entry["action"], entry["target"], entry["status"], entry["address"],
+         entry["details"] or "")
+        for entry in page["entries"]
     )  # fmt: skip
-    table(("at", "actor", "action", "target", "status", "address", "details"), rows)
-    more(found)
+    print_table(("at", "actor", "action", "target", "status", "address", "details"), rows)
+    print_page_end(page)

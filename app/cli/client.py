@@ -17,16 +17,16 @@ import urllib3
 from urllib3.exceptions import HTTPError, LocationParseError
 from urllib3.util import Timeout, parse_url
 
-from app.cli.output import plain
+from app.cli.output import one_line
 from app.settings import get_settings
 
-REFUSED, UNREACHABLE = 3, 4  # exit codes
-CONNECT, READ = 5.0, 30.0  # seconds
+EXIT_REFUSED, EXIT_UNREACHABLE = 3, 4  # exit codes
+CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 30.0  # seconds
 EVENT_STREAM = "text/event-stream"
-KEY = "JOBLINE_API_KEY"
+KEY_VARIABLE = "JOBLINE_API_KEY"
 
 
-class Failed(click.ClickException):
+class CommandFailed(click.ClickException):
     """What the person is told, on stderr; the command ends with this exit code."""
 
     def __init__(self, message: str, exit_code: int) -> None:
@@ -34,12 +34,12 @@ class Failed(click.ClickException):
         self.exit_code = exit_code  # type: ignore[misc]  # click reads it from the instance, and types it as the class's
 
 
-class Busy(Failed):
+class ApiUnavailable(CommandFailed):
     """The API is there, and cannot do it now: 503, or 429."""
 
 
 @dataclass(frozen=True)
-class Answer:
+class ApiResponse:
     """`text` is the API's JSON as it came, `json` what it says; both empty for an answer without a body."""
 
     text: str
@@ -49,11 +49,11 @@ class Answer:
 class Client:
     """Of one API. `patience` replaces the seconds that an answer may take."""
 
-    def __init__(self, url: str | None, key_file: str | None, patience: float | None = None) -> None:
+    def __init__(self, url: str | None, key_file: str | None, timeout: float | None = None) -> None:
         """Raises click.UsageError for a URL or a key that cannot be one."""
         self.base = _base(url or get_settings().url)
         self._headers = {"Accept": "application/json", **_authorization(key_file)}
-        self._patience = patience
+        self._timeout = timeout
         self._pool = urllib3.PoolManager(retries=False)  # no redirect is followed either
 
     def call(
@@ -63,7 +63,7 @@ class Client:
         query: dict[str, Any] | None = None,
         body: Any = None,
         wait: int = 0,
-    ) -> Answer:
+    ) -> ApiResponse:
         """`path` is below /api/v1; `wait` is how many seconds the API may wait for the job's end.
 
         Raises:
@@ -73,8 +73,8 @@ class Client:
         if body is not None:
             headers["Content-Type"] = "application/json"
         content = None if body is None else orjson.dumps(body)
-        with self._asked(method, path, query, content, headers, READ + wait) as response:
-            return self._understood(response.status, response.read())
+        with self._request(method, path, query, content, headers, READ_TIMEOUT + wait) as response:
+            return self._decode(response.status, response.read())
 
     def stream(self, *path: str, query: dict[str, Any] | None = None, last_id: str = "") -> Iterator[bytes]:
         """What an event stream sends, as it comes, after the event `last_id`; ends when the API has no more to tell.
@@ -84,58 +84,59 @@ class Client:
             Busy: the API cannot serve it now.
         """
         headers = {"Accept": EVENT_STREAM, **({"Last-Event-ID": last_id} if last_id else {})}
-        with self._asked("GET", path, query, None, headers, READ) as response:
+        with self._request("GET", path, query, None, headers, READ_TIMEOUT) as response:
             if response.status == 204:
                 return
             if response.status != 200:
-                self._understood(response.status, response.read())
+                self._decode(response.status, response.read())
             if not response.headers.get("Content-Type", "").startswith(EVENT_STREAM):
-                raise self._strange()
+                raise self._not_jobline()
             while chunk := response.read1():
                 yield chunk
-            raise Failed(f"{self.base} has broken off", UNREACHABLE)
+            raise CommandFailed(f"{self.base} has broken off", EXIT_UNREACHABLE)
 
     @contextmanager
-    def _asked(
+    def _request(
         self,
         method: str,
         path: Sequence[str],
         query: dict[str, Any] | None,
         body: bytes | None,
         headers: dict[str, str],
-        patience: float,
+        read_timeout: float,
     ) -> Iterator[urllib3.BaseHTTPResponse]:
         """The beginning of an answer. Raises Failed when there is none, or no end of it."""
         url = "/".join([self.base, "api/v1", *(quote(part, safe="") for part in path)])
-        asked = {name: value for name, value in (query or {}).items() if value is not None}
+        parameters = {name: value for name, value in (query or {}).items() if value is not None}
         try:
             with self._pool.request(
                 method,
-                f"{url}?{urlencode(asked)}" if asked else url,
+                f"{url}?{urlencode(parameters)}" if parameters else url,
                 body=body,
                 headers={**self._headers, **headers},
-                timeout=Timeout(connect=self._patience or CONNECT, read=self._patience or patience),
+                timeout=Timeout(connect=self._timeout or CONNECT_TIMEOUT, read=self._timeout or read_timeout),
                 preload_content=False,
             ) as response:
                 yield response
         except HTTPError as error:
-            raise Failed(f"{self.base} does not answer ({type(error).__name__})", UNREACHABLE) from None
+            raise CommandFailed(f"{self.base} does not answer ({type(error).__name__})", EXIT_UNREACHABLE) from None
 
-    def _understood(self, status: int, data: bytes) -> Answer:
+    def _decode(self, status: int, data: bytes) -> ApiResponse:
         try:
-            found = orjson.loads(data) if data else None
+            value = orjson.loads(data) if data else None
         except ValueError:
-            found = None
+            value = None
+        message = _format_problem(value) or f"{self.base} answers {status}"
         if status >= 500:
-            raise (Busy if status == 503 else Failed)(_problem(found) or f"{self.base} answers {status}", UNREACHABLE)
+            raise (ApiUnavailable if status == 503 else CommandFailed)(message, EXIT_UNREACHABLE)
         if status >= 400:
-            raise (Busy if status == 429 else Failed)(_problem(found) or f"{self.base} answers {status}", REFUSED)
-        if status >= 300 or (data and found is None):
-            raise self._strange()
-        return Answer(data.decode(), found)
+            raise (ApiUnavailable if status == 429 else CommandFailed)(message, EXIT_REFUSED)
+        if status >= 300 or (data and value is None):
+            raise self._not_jobline()
+        return ApiResponse(data.decode(), value)
 
-    def _strange(self) -> Failed:
-        return Failed(f"{self.base} is not the API of Jobline", UNREACHABLE)
+    def _not_jobline(self) -> CommandFailed:
+        return CommandFailed(f"{self.base} is not the API of Jobline", EXIT_UNREACHABLE)
 
 
 def _base(url: str) -> str:
@@ -150,19 +151,21 @@ def _base(url: str) -> str:
 
 def _authorization(key_file: str | None) -> dict[str, str]:
     try:
-        key = Path(key_file).read_text().strip() if key_file else os.environ.get(KEY, "").strip()
+        key = Path(key_file).read_text().strip() if key_file else os.environ.get(KEY_VARIABLE, "").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise click.UsageError(f"the key's file cannot be read: {type(error).__name__}") from None
     if not key and key_file:
         raise click.UsageError("the key's file is empty")
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise click.UsageError(f"what {KEY}, or the key's file, holds is no key")
+        raise click.UsageError(f"what {KEY_VARIABLE}, or the key's file, holds is no key")
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def _problem(found: Any) -> str:
+def _format_problem(problem: Any) -> str:
     """An RFC 9457 problem in lines, for a terminal."""
-    if not isinstance(found, dict) or "detail" not in found:
+    if not isinstance(problem, dict) or "detail" not in problem:
         return ""
-    errors = found.get("errors") or []
-    return "\n".join(plain(line) for line in [found["detail"], *(f"  {e['pointer']}: {e['detail']}" for e in errors)])
+    errors = problem.get("errors") or []
+    return "\n".join(
+        one_line(line) for line in [problem["detail"], *(f"  {e['pointer']}: {e['detail']}" for e in errors)]
+    )

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from app.cli.client import Answer, Client
-from app.cli.interrupt import INTERRUPTED, interruptible
-from app.cli.output import document
+from app.cli.client import ApiResponse, Client
+from app.cli.interrupt import EXIT_INTERRUPTED, interruptible
+from app.cli.output import print_json
 
 EXIT_CODES = """\b
 Exit codes:
@@ -31,16 +31,16 @@ class Api:
     client: Client
     as_json: bool
 
-    def call(self, method: str, *path: str, **said: Any) -> Answer:
+    def call(self, method: str, *path: str, **options: Any) -> ApiResponse:
         """As Client.call."""
-        return self.client.call(method, *path, **said)
+        return self.client.call(method, *path, **options)
 
-    def show(self, answer: Answer, readable: Callable[[Any], None]) -> None:
+    def show(self, answer: ApiResponse, print_readable: Callable[[Any], None]) -> None:
         """The answer: the API's JSON as it came, or what `readable` prints of it."""
         if not self.as_json:
-            readable(answer.json)
+            print_readable(answer.json)
         elif answer.text:
-            document(answer.text)
+            print_json(answer.text)
 
 
 class Command(click.Command):
@@ -48,7 +48,7 @@ class Command(click.Command):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"epilog": EXIT_CODES, **kwargs})
-        self.params += shared()
+        self.params += shared_options()
 
     def invoke(self, ctx: click.Context) -> Any:
         url, key_file, as_json = (ctx.params.pop(name) for name in ("url", "key_file", "as_json"))
@@ -57,7 +57,7 @@ class Command(click.Command):
             with interruptible():
                 return super().invoke(ctx)
         except (KeyboardInterrupt, click.Abort):
-            ctx.exit(INTERRUPTED)
+            ctx.exit(EXIT_INTERRUPTED)
 
 
 class Resource(click.Group):
@@ -66,7 +66,7 @@ class Resource(click.Group):
     command_class = Command
 
 
-def shared() -> list[click.Parameter]:
+def shared_options() -> list[click.Parameter]:
     return [
         click.Option(["--json", "as_json"], is_flag=True, help="Print the API's JSON, and nothing else."),
         click.Option(["--url"], envvar="JOBLINE_URL", show_envvar=True, help="Of the API; default: this machine's."),

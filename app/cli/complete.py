@@ -7,22 +7,22 @@ import click
 
 from app.cli.client import Client
 
-PATIENCE = 1.0  # seconds
+TIMEOUT_SECONDS = 1.0  # seconds
 
 Completer = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
-def _names(resource: str, field: str = "name") -> Completer:
+def _complete_from(resource: str, field: str = "name") -> Completer:
     def complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
         with contextlib.suppress(Exception):  # whatever it is, it must not be printed into the line being typed
-            client = Client(ctx.params.get("url"), ctx.params.get("key_file"), PATIENCE)
-            found = client.call("GET", resource).json[resource]
-            return [one[field] for one in found if one[field].startswith(incomplete)]
+            client = Client(ctx.params.get("url"), ctx.params.get("key_file"), TIMEOUT_SECONDS)
+            items = client.call("GET", resource).json[resource]
+            return [item[field] for item in items if item[field].startswith(incomplete)]
         return []
 
     return complete
 
 
-functions, queues, schedules = _names("functions"), _names("queues"), _names("schedules")
-workers = _names("workers")
-jobs, workflows = _names("jobs", "id"), _names("workflows", "id")
+functions, queues, schedules = _complete_from("functions"), _complete_from("queues"), _complete_from("schedules")
+workers = _complete_from("workers")
+jobs, workflows = _complete_from("jobs", "id"), _complete_from("workflows", "id")

@@ -5,13 +5,13 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from app.cli.output import console, plain, say
-from app.views.job_view import ENDED
+from app.cli.output import console, one_line, print_message
+from app.states import ENDED
 
 
 class Display:
     def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
+        self._is_terminal = sys.stderr.isatty()
         columns = [
             TextColumn("{task.description}"),
             BarColumn(),
@@ -19,7 +19,7 @@ class Display:
             TextColumn("{task.fields[status]}"),
             TimeElapsedColumn(),
         ]
-        self._progress = Progress(*columns, console=console(sys.stderr), disable=not self._live)
+        self._progress = Progress(*columns, console=console(sys.stderr), disable=not self._is_terminal)
         self._tasks: dict[str, TaskID] = {}
         self._states: dict[str, str] = {}
 
@@ -32,34 +32,34 @@ class Display:
 
     def job(self, job: dict[str, Any]) -> None:
         short = job.get("name") or job["id"][:8]  # a name in a workflow
-        self._show(job["id"], short, plain(job["function"]), job["status"], job.get("progress") or {})
+        self._show(job["id"], short, one_line(job["function"]), job["status"], job.get("progress") or {})
 
     def workflow(self, workflow: dict[str, Any], ended: int, total: int) -> None:
         """So many of its jobs have ended."""
         progress = {"current": ended, "total": total, "message": f"{ended} of {total} jobs"}
-        self._show(workflow["id"], workflow["id"][:8], plain(workflow["name"]), workflow["status"], progress)
+        self._show(workflow["id"], workflow["id"][:8], one_line(workflow["name"]), workflow["status"], progress)
 
-    def node(self, job: dict[str, Any]) -> None:
+    def workflow_job(self, job: dict[str, Any]) -> None:
         """A job of a workflow: it has a bar while it runs, and lines when it begins and ends."""
-        if job["status"] == "started" or (job["status"] in ENDED and not self._live):
+        if job["status"] == "started" or (job["status"] in ENDED and not self._is_terminal):
             self.job(job)
         elif job["id"] in self._tasks:
             del self._states[job["id"]]
             self._progress.remove_task(self._tasks.pop(job["id"]))
 
-    def _show(self, one: str, short: str, name: str, status: str, progress: dict[str, Any]) -> None:
+    def _show(self, id_: str, label_id: str, name: str, status: str, progress: dict[str, Any]) -> None:
         percent = progress.get("percent")
-        if not self._live and self._states.get(one) != status:
-            say(" ".join(word for word in (one, name, status) if word))
-        self._states[one] = status
-        if one not in self._tasks:
-            label = " ".join(word for word in (name, short) if word)
-            self._tasks[one] = self._progress.add_task(label, total=None, percent="", status="")
+        if not self._is_terminal and self._states.get(id_) != status:
+            print_message(" ".join(word for word in (id_, name, status) if word))
+        self._states[id_] = status
+        if id_ not in self._tasks:
+            label = " ".join(word for word in (name, label_id) if word)
+            self._tasks[id_] = self._progress.add_task(label, total=None, percent="", status="")
         ended = status in ENDED
         self._progress.update(
-            self._tasks[one],
+            self._tasks[id_],
             total=1 if ended else progress.get("total"),
             completed=1 if ended else progress.get("current") or 0,
             percent="" if percent is None else f"{percent:g} %",
-            status=f"{status} {plain(progress.get('message'))}" if not ended else status,
+            status=f"{status} {one_line(progress.get('message'))}" if not ended else status,
         )

@@ -7,7 +7,7 @@ import orjson
 
 from app.cli import complete, follow
 from app.cli.command import Api, Command
-from app.cli.output import document, moment, plain, say
+from app.cli.output import format_time, one_line, print_json, print_message
 
 
 @click.command(cls=Command)
@@ -18,9 +18,18 @@ def events(api: Api, **query: Any) -> None:
     """What happens to jobs, as it happens: a line for each change of state, until Ctrl-C."""
     for event in follow.events(api, "events", query=query):
         if event.kind == "reset":
-            say(plain(orjson.loads(event.data)["reason"]))
+            print_message(one_line(orjson.loads(event.data)["reason"]))
         elif api.as_json:
-            document(event.data)
+            print_json(event.data)
         else:
-            one = orjson.loads(event.data)
-            click.echo("  ".join([moment(one["at"]), plain(one["status"]), plain(one["queue"]), plain(one["id"])]))
+            change = orjson.loads(event.data)
+            click.echo(
+                "  ".join(
+                    [
+                        format_time(change["at"]),
+                        one_line(change["status"]),
+                        one_line(change["queue"]),
+                        one_line(change["id"]),
+                    ]
+                )
+            )

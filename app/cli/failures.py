@@ -6,7 +6,7 @@ import click
 
 from app.cli import complete
 from app.cli.command import Api, Command
-from app.cli.output import moment, say, table
+from app.cli.output import format_time, print_message, print_table
 
 COLUMNS = ("function", "error", "count", "first", "last", "queues", "example", "message")
 
@@ -18,15 +18,15 @@ COLUMNS = ("function", "error", "count", "first", "last", "queues", "example", "
 @click.pass_obj
 def failures(api: Api, **query: Any) -> None:
     """Failed jobs by function and type of error, most frequent first, with the latest of each."""
-    api.show(api.call("GET", "failures", query=query), _table)
+    api.show(api.call("GET", "failures", query=query), _print_failures)
 
 
-def _table(found: Any) -> None:
+def _print_failures(answer: Any) -> None:
     rows = (
-        (one["function"], one["error"], one["count"], moment(one["first_seen"]), moment(one["last_seen"]),
-         ",".join(one["queues"]), one["example"], one["message"])
-        for one in found["failures"]
+        (failure["function"], failure["error"], failure["count"], format_time(failure["first_seen"]),
+         format_time(failure["last_seen"]), ",".join(failure["queues"]), failure["example"], failure["message"])
+        for failure in answer["failures"]
     )  # fmt: skip
-    table(COLUMNS, rows)
-    if not found["complete"]:
-        say("There are more: only the newest failed jobs were looked at.")
+    print_table(COLUMNS, rows)
+    if not answer["complete"]:
+        print_message("There are more: only the newest failed jobs were looked at.")

@@ -6,7 +6,7 @@ import click
 
 from app.cli import complete
 from app.cli.command import EXIT_CODES, Api, Resource
-from app.cli.output import block, details, plain, say, table
+from app.cli.output import one_line, print_details, print_lines, print_message, print_table
 
 
 @click.group(cls=Resource, epilog=EXIT_CODES)
@@ -18,7 +18,7 @@ def group() -> None:
 @click.pass_obj
 def list_functions(api: Api) -> None:
     """Every function, the modules that do not import, and the functions that are set aside."""
-    api.show(api.call("GET", "functions"), _table)
+    api.show(api.call("GET", "functions"), _print_functions)
 
 
 @group.command()
@@ -26,39 +26,43 @@ def list_functions(api: Api) -> None:
 @click.pass_obj
 def show(api: Api, name: str) -> None:
     """One function, with its arguments."""
-    api.show(api.call("GET", "functions", name), _show)
+    api.show(api.call("GET", "functions", name), _print_function)
 
 
-def _table(found: Any) -> None:
-    rows = ((one["name"], one["options"]["queue"], one["description"].partition("\n")[0]) for one in found["functions"])
-    table(("name", "queue", "description"), rows)
-    for module, reason in found["broken"].items():
-        say(f"{plain(module)} does not import: {plain(reason)}")
-    for one in found["rejected"]:
-        say(f"{plain(one['name'])} is set aside: {plain(one['file'])}:{one['line']}: {plain(one['reason'])}")
+def _print_functions(answer: Any) -> None:
+    rows = (
+        (one["name"], one["options"]["queue"], one["description"].partition("\n")[0]) for one in answer["functions"]
+    )
+    print_table(("name", "queue", "description"), rows)
+    for module, reason in answer["broken"].items():
+        print_message(f"{one_line(module)} does not import: {one_line(reason)}")
+    for one in answer["rejected"]:
+        print_message(
+            f"{one_line(one['name'])} is set aside: {one_line(one['file'])}:{one['line']}: {one_line(one['reason'])}"
+        )
 
 
-def _show(function: Any) -> None:
-    details({"name": function["name"], **function["options"]})
+def _print_function(function: Any) -> None:
+    print_details({"name": function["name"], **function["options"]})
     click.echo()
-    block(function["description"])
+    print_lines(function["description"])
     schema = function["arguments"]
     needed = schema.get("required", [])
     rows = [
-        (name, _type(said), "required" if name in needed else said.get("default"), said.get("description"))
+        (name, _type_name(said), "required" if name in needed else said.get("default"), said.get("description"))
         for name, said in schema.get("properties", {}).items()
     ]
     if rows:
         click.echo()
-        table(("argument", "type", "default", "description"), rows)
+        print_table(("argument", "type", "default", "description"), rows)
 
 
-def _type(schema: Any) -> str:
+def _type_name(schema: Any) -> str:
     """A JSON Schema in a word, if there is one for it."""
     if not isinstance(schema, dict):
         return "any"
     if "anyOf" in schema:
-        return " or ".join(_type(one) for one in schema["anyOf"])
+        return " or ".join(_type_name(one) for one in schema["anyOf"])
     if "enum" in schema:
-        return " or ".join(plain(one) for one in schema["enum"])
+        return " or ".join(one_line(one) for one in schema["enum"])
     return str(schema.get("format") or schema.get("type") or schema.get("$ref", "any").rpartition("/")[2])

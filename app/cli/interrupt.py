@@ -11,9 +11,9 @@ import socket
 import threading
 from collections.abc import Iterator
 
-INTERRUPTED = 130  # exit code, as a shell has it
-AGAIN_AFTER = 0.5  # seconds for the command to clean up and end
-TRIES = 4  # then the process is ended as it is
+EXIT_INTERRUPTED = 130  # exit code, as a shell has it
+RETRY_SECONDS = 0.5  # seconds for the command to clean up and end
+MAX_TRIES = 4  # then the process is ended as it is
 
 
 @contextlib.contextmanager
@@ -22,36 +22,36 @@ def interruptible() -> Iterator[None]:
 
     Nothing changes in a thread, nor where SIGINT is ignored, as in a background job of a shell.
     """
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or before in (signal.SIG_IGN, None):
+    previous_handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or previous_handler in (signal.SIG_IGN, None):
         yield
         return
-    ours, pythons = socket.socketpair()
-    pythons.setblocking(False)
-    left = threading.Event()
-    with ours, pythons:
-        others = signal.set_wakeup_fd(pythons.fileno(), warn_on_full_buffer=False)
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    exited = threading.Event()
+    with receiver, sender:
+        previous_fd = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        watching = threading.Thread(target=_insist, args=(ours, left), daemon=True)
-        watching.start()
+        watcher = threading.Thread(target=_repeat_interrupt, args=(receiver, exited), daemon=True)
+        watcher.start()
         try:
             yield
         finally:
-            left.set()
-            signal.set_wakeup_fd(others)
-            signal.signal(signal.SIGINT, before)
-            pythons.close()
-            watching.join()
+            exited.set()
+            signal.set_wakeup_fd(previous_fd)
+            signal.signal(signal.SIGINT, previous_handler)
+            sender.close()
+            watcher.join()
 
 
-def _insist(signals: socket.socket, left: threading.Event) -> None:
+def _repeat_interrupt(signals: socket.socket, exited: threading.Event) -> None:
     """Of the main thread: Python writes the number of each signal to `signals` at the moment it comes."""
     while signal.SIGINT not in (numbers := signals.recv(64)):
         if not numbers:
             return
-    for _ in range(TRIES):
-        if left.wait(AGAIN_AFTER):
+    for _ in range(MAX_TRIES):
+        if exited.wait(RETRY_SECONDS):
             return
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-    if not left.wait(AGAIN_AFTER):
-        os._exit(INTERRUPTED)
+    if not exited.wait(RETRY_SECONDS):
+        os._exit(EXIT_INTERRUPTED)

@@ -6,66 +6,66 @@ from typing import Any
 import click
 
 from app.cli import output
-from app.cli.output import block, details, moment, more, warn
+from app.cli.output import format_time, print_details, print_lines, print_page_end, print_warnings
 
 COLUMNS = ("id", "function", "status", "queue", "created", "waits for")
-SHOWN_APART = ("error", "links", "history", "waiting_for", "warnings")
+SHOWN_SEPARATELY = ("error", "links", "history", "waiting_for", "warnings")
 
 
-def page(found: Any) -> None:
-    table(found)
-    more(found)
+def print_page(page: Any) -> None:
+    print_jobs(page)
+    print_page_end(page)
 
 
-def table(found: Any) -> None:
-    jobs = found["jobs"]
+def print_jobs(page: Any) -> None:
+    jobs = page["jobs"]
     rows = (
-        (job["id"], job["function"], job["status"], job["queue"], moment(job["created_at"]), _waits_for(job))
+        (job["id"], job["function"], job["status"], job["queue"], format_time(job["created_at"]), _waits_for(job))
         for job in jobs
     )
-    output.table(COLUMNS, rows)
+    output.print_table(COLUMNS, rows)
 
 
-def show(job: Any) -> None:
+def print_job(job: Any) -> None:
     if "status" not in job:  # the key has no scope `read`
-        details({"id": job["id"]})
+        print_details({"id": job["id"]})
         return
     error = job["error"] or {}
-    moments = {name.removesuffix("_at"): moment(job[name]) for name in job if name.endswith("_at")}
-    others = {name: value for name, value in job.items() if name not in SHOWN_APART and not name.endswith("_at")}
-    others |= {"waits for": _waits_for(job), "error": f"{error['type']}: {error['message']}" if error else None}
-    details({**others, **moments})
+    moments = {name.removesuffix("_at"): format_time(job[name]) for name in job if name.endswith("_at")}
+    fields = {name: value for name, value in job.items() if name not in SHOWN_SEPARATELY and not name.endswith("_at")}
+    fields |= {"waits for": _waits_for(job), "error": f"{error['type']}: {error['message']}" if error else None}
+    print_details({**fields, **moments})
     if error.get("traceback"):
-        block(error["traceback"])
+        print_lines(error["traceback"])
     if job.get("history"):
         click.echo()
-        _history(job["history"])
-    warn(job)
+        _print_history(job["history"])
+    print_warnings(job)
 
 
 def _waits_for(job: Any) -> str:
     """As "rate_limit function:email.send until 2027-01-01 00:00:00Z"; "" for a job that is not scheduled."""
-    said = job.get("waiting_for")
-    if not said:
+    waiting_for = job.get("waiting_for")
+    if not waiting_for:
         return ""
-    until = f"until {moment(said['until'])}" if said["until"] else None
-    return " ".join(word for word in (said["reason"], said["name"], until) if word)
+    until = f"until {format_time(waiting_for['until'])}" if waiting_for["until"] else None
+    return " ".join(word for word in (waiting_for["reason"], waiting_for["name"], until) if word)
 
 
-def _history(attempts: list[Any]) -> None:
+def _print_history(attempts: list[Any]) -> None:
     """A line for each attempt that has ended, newest first."""
     rows = (
         (
-            one["attempt"],
-            moment(one["started_at"]),
-            _seconds(one),
-            one["worker"],
-            one["outcome"],
-            _last_line(one["error"]),
+            attempt["attempt"],
+            format_time(attempt["started_at"]),
+            _seconds(attempt),
+            attempt["worker"],
+            attempt["outcome"],
+            _last_line(attempt["error"]),
         )
-        for one in attempts
+        for attempt in attempts
     )
-    output.table(("attempt", "started", "seconds", "worker", "outcome", "error"), rows)
+    output.print_table(("attempt", "started", "seconds", "worker", "outcome", "error"), rows)
 
 
 def _seconds(attempt: Any) -> str:

@@ -7,15 +7,14 @@ import click
 import orjson
 
 from app.cli import arguments, complete, follow, job_views
-from app.cli.client import Answer
+from app.cli.client import ApiResponse
 from app.cli.command import EXIT_CODES, Api, Resource
-from app.cli.output import details, say
-from app.views.job_view import ENDED
-from app.views.selection import STATES
+from app.cli.output import print_details, print_message
+from app.states import ENDED, STATES
 
 JOB = click.argument("job_id", shell_complete=complete.jobs)
 
-HOW = arguments.options(
+JOB_OPTIONS = arguments.combine_options(
     click.option("--queue", shell_complete=complete.queues),
     click.option("--delay", help="Run it later: seconds, or a duration such as 1h30m."),
     click.option("--at", help="Run it at this moment, such as 2027-01-01T00:00:00Z."),
@@ -27,9 +26,9 @@ HOW = arguments.options(
 RETRIES = click.option("--retries", type=click.IntRange(min=1), help="How often it is tried again when it fails.")
 
 
-def filters(*statuses: str) -> arguments.Decorator:
+def filter_options(*statuses: str) -> arguments.Decorator:
     """Which jobs are meant."""
-    return arguments.options(
+    return arguments.combine_options(
         click.option("--status", type=click.Choice(statuses)),
         click.option("--queue", shell_complete=complete.queues),
         click.option("--function", shell_complete=complete.functions),
@@ -41,11 +40,11 @@ def filters(*statuses: str) -> arguments.Decorator:
     )
 
 
-def chosen(*statuses: str) -> arguments.Decorator:
+def id_or_filter(*statuses: str) -> arguments.Decorator:
     """One job, or those that a filter means."""
-    return arguments.options(
+    return arguments.combine_options(
         click.argument("job_id", required=False, shell_complete=complete.jobs),
-        filters(*statuses),
+        filter_options(*statuses),
         click.option("--all", is_flag=True, help="Those that it can be done to, without any filter."),
         click.option("--dry-run", is_flag=True, help="Count, and change nothing."),
     )
@@ -58,66 +57,68 @@ def group() -> None:
 
 @group.command()
 @click.argument("function", shell_complete=complete.functions)
-@arguments.CALL
-@HOW
+@arguments.CALL_OPTIONS
+@JOB_OPTIONS
 @click.option("--id", "job_id", help="An id of your own.")
 @RETRIES
 @click.option("--depends-on", multiple=True, metavar="ID", help="Run it after this job; may be repeated.")
-@click.option("--option", "-o", "others", multiple=True, help="Any other of POST /jobs: NAME=TEXT or NAME:=JSON.")
+@click.option(
+    "--option", "-o", "other_options", multiple=True, help="Any other of POST /jobs: NAME=TEXT or NAME:=JSON."
+)
 @click.option("--wait", "until_ended", is_flag=True, help="Wait for its end; exit with 1 if it did not finish.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait at most.")
 @click.pass_obj
 def enqueue(
     api: Api,
     function: str,
-    words: tuple[str, ...],
+    pairs: tuple[str, ...],
     args: str | None,
     kwargs: str | None,
     job_id: str | None,
     retries: int | None,
-    others: tuple[str, ...],
+    other_options: tuple[str, ...],
     until_ended: bool,
     timeout: float | None,
-    **how: Any,
+    **options: Any,
 ) -> None:
     """Call FUNCTION: `enqueue email.send_message to=a@b.c subject=Hi n:=3`."""
-    given = {**_how(**how, id=job_id, retries=retries), **arguments.named(others, "--option")}
-    body = {**given, **arguments.call(words, args, kwargs), "function": function}
+    fields = {**_job_fields(**options, id=job_id, retries=retries), **arguments.parse_pairs(other_options, "--option")}
+    body = {**fields, **arguments.parse_call(pairs, args, kwargs), "function": function}
     answer = api.call("POST", "jobs", body=body)
     if until_ended:
-        _end(api, follow.wait(api, answer.json["id"], timeout))
-    api.show(answer, job_views.show)
+        _exit_with(api, follow.wait(api, answer.json["id"], timeout))
+    api.show(answer, job_views.print_job)
 
 
 @group.command()
 @JOB
-@follow.TIMEOUT
+@follow.TIMEOUT_OPTION
 @click.pass_obj
 def wait(api: Api, job_id: str, timeout: float | None) -> None:
     """Wait for a job's end; exit with 1 if it did not finish."""
-    _end(api, follow.wait(api, job_id, timeout))
+    _exit_with(api, follow.wait(api, job_id, timeout))
 
 
 @group.command()
 @click.argument("job_ids", nargs=-1, required=True, metavar="ID...", shell_complete=complete.jobs)
-@follow.TIMEOUT
+@follow.TIMEOUT_OPTION
 @click.pass_obj
 def watch(api: Api, job_ids: tuple[str, ...], timeout: float | None) -> None:
     """Show how far jobs are, until all have ended; exit with 1 if one did not finish. --json: `{"jobs": [...]}`."""
     answers = follow.watch(api, list(job_ids), timeout)
-    together = Answer(f'{{"jobs":[{",".join(a.text for a in answers)}]}}', {"jobs": [a.json for a in answers]})
-    api.show(together, job_views.table)
-    sys.exit(follow.exit_code(together.json["jobs"]))
+    combined = ApiResponse(f'{{"jobs":[{",".join(a.text for a in answers)}]}}', {"jobs": [a.json for a in answers]})
+    api.show(combined, job_views.print_jobs)
+    sys.exit(follow.exit_code(combined.json["jobs"]))
 
 
 @group.command("list")
-@filters(*STATES)
+@filter_options(*STATES)
 @click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
 @click.option("--cursor", help="Of the next page, as the last one named it.")
 @click.pass_obj
 def list_jobs(api: Api, **query: Any) -> None:
     """Jobs, newest first."""
-    api.show(api.call("GET", "jobs", query=query), job_views.page)
+    api.show(api.call("GET", "jobs", query=query), job_views.print_page)
 
 
 @group.command()
@@ -125,124 +126,127 @@ def list_jobs(api: Api, **query: Any) -> None:
 @click.pass_obj
 def show(api: Api, job_id: str) -> None:
     """A job, with its result or its error."""
-    api.show(api.call("GET", "jobs", job_id), job_views.show)
+    api.show(api.call("GET", "jobs", job_id), job_views.print_job)
 
 
 @group.command()
 @JOB
-@HOW
-@click.option("--option", "-o", "others", multiple=True, help="As PATCH /jobs/ID has it: tags:=[], for example.")
+@JOB_OPTIONS
+@click.option("--option", "-o", "other_options", multiple=True, help="As PATCH /jobs/ID has it: tags:=[], for example.")
 @click.pass_obj
-def change(api: Api, job_id: str, others: tuple[str, ...], **how: Any) -> None:
+def change(api: Api, job_id: str, other_options: tuple[str, ...], **options: Any) -> None:
     """Change when, where and how a job runs that has not started; tags that are given replace all that it has."""
     api.show(
-        api.call("PATCH", "jobs", job_id, body={**_how(**how), **arguments.named(others, "--option")}), job_views.show
+        api.call(
+            "PATCH", "jobs", job_id, body={**_job_fields(**options), **arguments.parse_pairs(other_options, "--option")}
+        ),
+        job_views.print_job,
     )
 
 
 @group.command()
-@chosen(*(state for state in STATES if state not in ENDED))
+@id_or_filter(*(state for state in STATES if state not in ENDED))
 @click.pass_obj
-def cancel(api: Api, job_id: str | None, **which: Any) -> None:
+def cancel(api: Api, job_id: str | None, **filters: Any) -> None:
     """Cancel a job that has not started, or stop the one that runs; without an ID all that a filter means."""
-    meant = _meant(job_id, which)
+    fields = _given_filter(job_id, filters)
     if job_id:
-        api.show(api.call("POST", "jobs", job_id, "cancel"), job_views.show)
+        api.show(api.call("POST", "jobs", job_id, "cancel"), job_views.print_job)
     else:
-        api.show(_to_all(api, "cancel", meant), details)
+        api.show(_change_all(api, "cancel", fields), print_details)
 
 
 @group.command()
-@chosen(*(state for state in ENDED if state != "finished"))
-@arguments.CALL
+@id_or_filter(*(state for state in ENDED if state != "finished"))
+@arguments.CALL_OPTIONS
 @click.option("--job-timeout", help="How long it may run: seconds, or a duration.")
 @RETRIES
 @click.pass_obj
 def requeue(
     api: Api,
     job_id: str | None,
-    words: tuple[str, ...],
+    pairs: tuple[str, ...],
     args: str | None,
     kwargs: str | None,
     job_timeout: str | None,
     retries: int | None,
-    **which: Any,
+    **filters: Any,
 ) -> None:
     """Put a failed, stopped or canceled job back on its queue; without an ID all that a filter means, failed ones.
 
     What is said with an ID replaces what the job has: --queue, and its arguments, all of one kind:
     `requeue ID email=a@b.c n:=3`.
     """
-    changed = {**_how(job_timeout=job_timeout, retries=retries), **arguments.call(words, args, kwargs)}
+    changes = {**_job_fields(job_timeout=job_timeout, retries=retries), **arguments.parse_call(pairs, args, kwargs)}
     if job_id:
-        changed |= arguments.said(queue=which.pop("queue"))
-        _meant(job_id, which)
-        api.show(api.call("POST", "jobs", job_id, "requeue", body=changed or None), job_views.show)
-    elif changed:
+        changes |= arguments.drop_unset(queue=filters.pop("queue"))
+        _given_filter(job_id, filters)
+        api.show(api.call("POST", "jobs", job_id, "requeue", body=changes or None), job_views.print_job)
+    elif changes:
         raise click.UsageError("arguments, a timeout and retries are for one job: give its ID")
     else:
-        meant = _meant(job_id, which)
-        meant.pop("all", None)
-        api.show(_to_all(api, "requeue", meant), details)
+        fields = _given_filter(job_id, filters)
+        fields.pop("all", None)
+        api.show(_change_all(api, "requeue", fields), print_details)
 
 
 @group.command()
-@chosen(*STATES)
+@id_or_filter(*STATES)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask. Only a terminal is asked, before a filter deletes.")
 @click.pass_obj
-def delete(api: Api, job_id: str | None, yes: bool, **which: Any) -> None:
+def delete(api: Api, job_id: str | None, yes: bool, **filters: Any) -> None:
     """Remove a job and what is kept of it, not while it runs; without an ID all that a filter means."""
-    meant = _meant(job_id, which)
+    fields = _given_filter(job_id, filters)
     if job_id:
-        api.show(api.call("DELETE", "jobs", job_id), lambda _: say(f"{job_id} is deleted"))
+        api.show(api.call("DELETE", "jobs", job_id), lambda _: print_message(f"{job_id} is deleted"))
         return
-    if not yes and "dry_run" not in meant and sys.stdin.isatty():
-        matched = _to_all(api, "delete", {**meant, "dry_run": True}).json["matched"]
+    if not yes and "dry_run" not in fields and sys.stdin.isatty():
+        matched = _change_all(api, "delete", {**fields, "dry_run": True}).json["matched"]
         click.confirm(f"Delete {matched} jobs?", abort=True, err=True)
-    api.show(_to_all(api, "delete", meant), details)
+    api.show(_change_all(api, "delete", fields), print_details)
 
 
-def _how(
+def _job_fields(
     delay: str | None = None,
     job_timeout: str | None = None,
     retries: int | None = None,
     tag: tuple[str, ...] = (),
-    **others: Any,
+    **other_options: Any,
 ) -> dict[str, Any]:
     """Options as the API has them."""
-    return arguments.said(
-        delay=arguments.number_or_text(delay),
-        timeout=arguments.number_or_text(job_timeout),
+    return arguments.drop_unset(
+        delay=arguments.seconds_or_duration(delay),
+        timeout=arguments.seconds_or_duration(job_timeout),
         retry={"max": retries} if retries else None,
         tags=tag,
-        **others,
+        **other_options,
     )
 
 
-def _meant(job_id: str | None, which: dict[str, Any]) -> dict[str, Any]:
+def _given_filter(job_id: str | None, filters: dict[str, Any]) -> dict[str, Any]:
     """Of a filter, what is given; nothing, with an ID. Raises click.UsageError for neither and both."""
-    meant = arguments.said(**which)
-    if job_id and meant:
+    fields = arguments.drop_unset(**filters)
+    if job_id and fields:
         raise click.UsageError("give an ID or a filter, not both")
-    if not job_id and not meant.keys() - {"dry_run"}:
+    if not job_id and not fields.keys() - {"dry_run"}:
         raise click.UsageError("give an ID, a filter, or --all")
-    return meant
+    return fields
 
 
-def _to_all(api: Api, action: str, meant: dict[str, Any]) -> Answer:
+def _change_all(api: Api, action: str, filters: dict[str, Any]) -> ApiResponse:
     """Do it to all that are meant, in as many requests as it takes; what they have counted together."""
     counts: dict[str, int] = {}
     cursor = None
     while True:
-        said = api.call("POST", "jobs", action, body={**meant, "cursor": cursor}).json
-        cursor = said.pop("next_cursor")
-        counts = {name: counts.get(name, 0) + count for name, count in said.items()}
+        response = api.call("POST", "jobs", action, body={**filters, "cursor": cursor}).json
+        cursor = response.pop("next_cursor")
+        counts = {name: counts.get(name, 0) + count for name, count in response.items()}
         if not cursor:
-            return Answer(orjson.dumps(counts).decode(), counts)
-        say(f"{', '.join(f'{count} {name}' for name, count in counts.items())}, and going on")
+            return ApiResponse(orjson.dumps(counts).decode(), counts)
+        print_message(f"{', '.join(f'{count} {name}' for name, count in counts.items())}, and going on")
 
 
-def _end(api: Api, answer: Answer) -> None:
+def _exit_with(api: Api, answer: ApiResponse) -> None:
     """Show a job that has ended, and exit by how."""
-    api.show(answer, job_views.show)
+    api.show(answer, job_views.print_job)
     sys.exit(follow.exit_code([answer.json]))

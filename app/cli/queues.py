@@ -6,10 +6,10 @@ import click
 
 from app.cli import complete
 from app.cli.command import EXIT_CODES, Api, Resource
-from app.cli.output import say, table, unreadable, warn
+from app.cli.output import print_message, print_table, print_unreadable, print_warnings
 
 COUNTS = ("queued", "started", "scheduled", "deferred", "failed", "finished", "canceled")
-QUEUE = click.argument("name", shell_complete=complete.queues)
+QUEUE_ARGUMENT = click.argument("name", shell_complete=complete.queues)
 
 
 @click.group(cls=Resource, epilog=EXIT_CODES)
@@ -21,55 +21,57 @@ def group() -> None:
 @click.pass_obj
 def list_queues(api: Api) -> None:
     """Every queue with its counts."""
-    api.show(api.call("GET", "queues"), _page)
+    api.show(api.call("GET", "queues"), _print_page)
 
 
-def _page(found: Any) -> None:
-    _table(found["queues"])
-    unreadable(found)
+def _print_page(page: Any) -> None:
+    _print_queues(page["queues"])
+    print_unreadable(page)
 
 
 @group.command()
-@QUEUE
+@QUEUE_ARGUMENT
 @click.pass_obj
 def show(api: Api, name: str) -> None:
     """One queue with its counts."""
-    api.show(api.call("GET", "queues", name), _one)
+    api.show(api.call("GET", "queues", name), _print_queue)
 
 
 @group.command()
-@QUEUE
+@QUEUE_ARGUMENT
 @click.pass_obj
 def pause(api: Api, name: str) -> None:
     """Accept jobs, and run none."""
-    api.show(api.call("POST", "queues", name, "pause"), _one)
+    api.show(api.call("POST", "queues", name, "pause"), _print_queue)
 
 
 @group.command()
-@QUEUE
+@QUEUE_ARGUMENT
 @click.pass_obj
 def resume(api: Api, name: str) -> None:
     """Run jobs again."""
-    api.show(api.call("POST", "queues", name, "resume"), _one)
+    api.show(api.call("POST", "queues", name, "resume"), _print_queue)
 
 
 @group.command()
-@QUEUE
+@QUEUE_ARGUMENT
 @click.pass_obj
 def empty(api: Api, name: str) -> None:
     """Delete the jobs that wait in it."""
-    api.show(api.call("POST", "queues", name, "empty"), lambda found: say(f"{found['deleted']} jobs are deleted"))
+    api.show(
+        api.call("POST", "queues", name, "empty"), lambda page: print_message(f"{page['deleted']} jobs are deleted")
+    )
 
 
-def _one(queue: Any) -> None:
-    _table([queue])
+def _print_queue(queue: Any) -> None:
+    _print_queues([queue])
 
 
-def _table(queues: list[Any]) -> None:
+def _print_queues(queues: list[Any]) -> None:
     rows = (
         (queue["name"], "paused" if queue["paused"] else "", *(queue["counts"][state] for state in COUNTS))
         for queue in queues
     )
-    table(("name", "", *COUNTS), rows)
+    print_table(("name", "", *COUNTS), rows)
     for queue in queues:
-        warn(queue)
+        print_warnings(queue)

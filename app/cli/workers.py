@@ -6,7 +6,7 @@ import click
 
 from app.cli import complete
 from app.cli.command import EXIT_CODES, Api, Resource
-from app.cli.output import details, moment, table, unreadable
+from app.cli.output import format_time, print_details, print_table, print_unreadable
 
 
 @click.group(cls=Resource, epilog=EXIT_CODES)
@@ -18,7 +18,7 @@ def group() -> None:
 @click.pass_obj
 def list_workers(api: Api) -> None:
     """The workers that are registered."""
-    api.show(api.call("GET", "workers"), _table)
+    api.show(api.call("GET", "workers"), _print_workers)
 
 
 @group.command()
@@ -26,19 +26,20 @@ def list_workers(api: Api) -> None:
 @click.pass_obj
 def show(api: Api, name: str) -> None:
     """One worker, with what it runs now."""
-    api.show(api.call("GET", "workers", name), _one)
+    api.show(api.call("GET", "workers", name), _print_worker)
 
 
-def _one(worker: Any) -> None:
-    moments = {"birth": moment(worker["birth"]), "last_heartbeat": moment(worker["last_heartbeat"])}
-    details({**worker, "queues": ",".join(worker["queues"]), **moments})
+def _print_worker(worker: Any) -> None:
+    moments = {"birth": format_time(worker["birth"]), "last_heartbeat": format_time(worker["last_heartbeat"])}
+    print_details({**worker, "queues": ",".join(worker["queues"]), **moments})
 
 
-def _table(found: Any) -> None:
+def _print_workers(page: Any) -> None:
     rows = (
-        (one["name"], one["state"], ",".join(one["queues"]), one["hostname"], one["pid"], one["current_job"],
-         one["successful_job_count"], one["failed_job_count"], moment(one["last_heartbeat"]))
-        for one in found["workers"]
+        (worker["name"], worker["state"], ",".join(worker["queues"]), worker["hostname"], worker["pid"],
+         worker["current_job"], worker["successful_job_count"], worker["failed_job_count"],
+         format_time(worker["last_heartbeat"]))
+        for worker in page["workers"]
     )  # fmt: skip
-    table(("name", "state", "queues", "host", "pid", "job", "finished", "failed", "seen"), rows)
-    unreadable(found)
+    print_table(("name", "state", "queues", "host", "pid", "job", "finished", "failed", "seen"), rows)
+    print_unreadable(page)

@@ -7,9 +7,9 @@ import click
 
 from app.cli import arguments, complete, follow
 from app.cli.command import EXIT_CODES, Api, Resource
-from app.cli.output import details, moment, more, plain, table, warn
+from app.cli.output import format_time, one_line, print_details, print_page_end, print_table, print_warnings
 
-WORKFLOW = click.argument("workflow_id", shell_complete=complete.workflows)
+WORKFLOW_ARGUMENT = click.argument("workflow_id", shell_complete=complete.workflows)
 
 
 @click.group(cls=Resource, epilog=EXIT_CODES)
@@ -22,17 +22,17 @@ def group() -> None:
 @click.pass_obj
 def submit(api: Api, file: IO[str]) -> None:
     """Submit the graph in FILE, the JSON of POST /workflows; -: from stdin."""
-    api.show(api.call("POST", "workflows", body=arguments.document(file.read(), file.name)), _summary)
+    api.show(api.call("POST", "workflows", body=arguments.parse_json(file.read(), file.name)), _print_summary)
 
 
 @group.command()
-@WORKFLOW
-@follow.TIMEOUT
+@WORKFLOW_ARGUMENT
+@follow.TIMEOUT_OPTION
 @click.pass_obj
 def watch(api: Api, workflow_id: str, timeout: float | None) -> None:
     """Show how far a workflow is, until it has ended; exit with 1 if it did not finish."""
     answer = follow.watch_workflow(api, workflow_id, timeout)
-    api.show(answer, _show)
+    api.show(answer, _print_workflow)
     sys.exit(follow.exit_code([answer.json]))
 
 
@@ -44,60 +44,66 @@ def watch(api: Api, workflow_id: str, timeout: float | None) -> None:
 @click.pass_obj
 def list_workflows(api: Api, **query: Any) -> None:
     """Workflows, newest first."""
-    api.show(api.call("GET", "workflows", query=query), _page)
+    api.show(api.call("GET", "workflows", query=query), _print_page)
 
 
 @group.command()
-@WORKFLOW
+@WORKFLOW_ARGUMENT
 @click.pass_obj
 def show(api: Api, workflow_id: str) -> None:
     """One workflow, and how each of its jobs stands."""
-    api.show(api.call("GET", "workflows", workflow_id), _show)
+    api.show(api.call("GET", "workflows", workflow_id), _print_workflow)
 
 
 @group.command()
-@WORKFLOW
+@WORKFLOW_ARGUMENT
 @click.pass_obj
 def cancel(api: Api, workflow_id: str) -> None:
     """Cancel what has not begun, and stop what runs."""
-    api.show(api.call("POST", "workflows", workflow_id, "cancel"), _show)
+    api.show(api.call("POST", "workflows", workflow_id, "cancel"), _print_workflow)
 
 
-def _page(found: Any) -> None:
+def _print_page(page: Any) -> None:
     rows = (
-        (one["id"], one["name"], one["status"], _ended(one["counts"]), moment(one["created_at"]))
-        for one in found["workflows"]
+        (
+            workflow["id"],
+            workflow["name"],
+            workflow["status"],
+            _ended_count(workflow["counts"]),
+            format_time(workflow["created_at"]),
+        )
+        for workflow in page["workflows"]
     )
-    table(("id", "name", "status", "ended", "created"), rows)
-    more(found)
+    print_table(("id", "name", "status", "ended", "created"), rows)
+    print_page_end(page)
 
 
-def _summary(workflow: Any) -> None:
+def _print_summary(workflow: Any) -> None:
     known = {name: workflow[name] for name in ("id", "name", "status")}
-    moments = {name: moment(workflow[f"{name}_at"]) for name in ("created", "ended")}
-    details({**known, "jobs": _ended(workflow["counts"]), **moments})
-    warn(workflow)
+    moments = {name: format_time(workflow[f"{name}_at"]) for name in ("created", "ended")}
+    print_details({**known, "jobs": _ended_count(workflow["counts"]), **moments})
+    print_warnings(workflow)
 
 
-def _show(workflow: Any) -> None:
+def _print_workflow(workflow: Any) -> None:
     if "status" not in workflow:  # the key has no scope `read`
-        details({"id": workflow["id"]})
+        print_details({"id": workflow["id"]})
         return
-    _summary(workflow)
+    _print_summary(workflow)
     click.echo()
     rows = (
         (job["name"], job["id"], job["function"], job["status"], ", ".join(need["name"] for need in job["after"]),
-         _outcome(job))
+         _result_or_error(job))
         for job in workflow["jobs"]
     )  # fmt: skip
-    table(("name", "id", "function", "status", "after", "result"), rows)
+    print_table(("name", "id", "function", "status", "after", "result"), rows)
 
 
-def _ended(counts: dict[str, int]) -> str:
+def _ended_count(counts: dict[str, int]) -> str:
     ended = sum(counts[state] for state in ("finished", "failed", "stopped", "canceled"))
     return f"{ended} of {counts['total']}"
 
 
-def _outcome(job: Any) -> str:
+def _result_or_error(job: Any) -> str:
     error = job["error"]
-    return f"{error['type']}: {error['message']}" if error else plain(job["result"])
+    return f"{error['type']}: {error['message']}" if error else one_line(job["result"])

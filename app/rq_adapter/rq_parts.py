@@ -26,12 +26,13 @@ from app.errors import NotFound
 from app.events import stream
 from app.lifecycle import outbox
 from app.redis.client import now as redis_now
-from app.redis.errors import may_pass
+from app.redis.errors import is_transient
 from app.redis.keys import QUEUES, registry_key
 from app.redis.scripts import Script
 from app.rq_adapter import coroutines, retry_after
 from app.serializer import JSON, dumps_checked
 from app.settings import get_settings
+from app.states import ENDED
 from app.views import job_view
 from app.workflows.results import with_results
 
@@ -159,7 +160,7 @@ class Job(rq.job.Job):
             try:
                 args, kwargs = with_results(self.connection, self.id, args, kwargs)
             except redis.RedisError as error:
-                if not may_pass(error):
+                if not is_transient(error):
                     raise
                 time.sleep(WAIT_FOR_REDIS)
             else:
@@ -215,8 +216,8 @@ class Job(rq.job.Job):
     def set_status(self, status: JobStatus, pipeline: Any = None) -> None:
         """RQ's own way ends a job in the transaction that sets its status."""
         super().set_status(status, pipeline)
-        stream.tell(pipeline if pipeline is not None else self.connection, [self.id], self.origin, str(status.value))
-        if any(self.follows) and status in job_view.ENDED:
+        stream.publish(pipeline if pipeline is not None else self.connection, [self.id], self.origin, str(status.value))
+        if any(self.follows) and status in ENDED:
             self._note_end(status, pipeline)
 
     def cleanup(self, ttl: int | None = None, pipeline: Any = None, remove_from_queue: bool = True) -> None:
@@ -231,7 +232,7 @@ class Job(rq.job.Job):
             result = {"type": job_view.SUCCESSFUL, "return_value": b64encode(JSON.dumps(self._result))}
         elif self.reason:
             result = {"type": job_view.FAILED, "exc_string": b64encode(zlib.compress(self.reason.encode()))}
-        outbox.note(pipeline, self.id, status, self.ended_at, **result)
+        outbox.record_end(pipeline, self.id, status, self.ended_at, **result)
 
     def get_retry_interval(self) -> float:
         """Seconds. RQ adds them to the time; `Queue.schedule_job` rounds the sum up, so that no attempt is early."""

@@ -20,12 +20,12 @@ from rq_scheduler import Scheduler as RQScheduler
 from app import limits
 from app.catalog.catalog import Catalog
 from app.lifecycle import actions, outbox
-from app.lifecycle.empty_queues import EmptyQueues
-from app.lifecycle.leftovers import Leftovers
+from app.lifecycle.empty_queues import EmptyQueueRemover
+from app.lifecycle.leftovers import LeftoverRemover
 from app.lifecycle.orphans import Orphans
 from app.lifecycle.recovery import Sweeper
 from app.redis.client import seconds_now
-from app.redis.errors import raise_if_away
+from app.redis.errors import raise_transient
 from app.redis.keys import CLOCK_JUMP_SECONDS, SCHEDULER_WAKE, SCHEDULERS
 from app.rq_adapter.rq_parts import Job, Queue
 from app.schedules.clock import ClockSetbackMonitor, RedisClock
@@ -76,8 +76,8 @@ class Scheduler(RQScheduler):
         self.runner = Runner(connection, settings, catalog, self.lease)
         self.reconciler = Reconciler(connection, catalog, settings, self.lease)
         self.sweeper, self.orphans = Sweeper(connection), Orphans(connection)
-        self.leftovers, self.unserved = Leftovers(connection, self.clock), UnservedQueues(connection)
-        self.empty_queues = EmptyQueues(connection, settings.queue_names)
+        self.leftovers, self.unserved = LeftoverRemover(connection, self.clock), UnservedQueues(connection)
+        self.empty_queues = EmptyQueueRemover(connection, settings.queue_names)
         self._stop = self._registered = self._reconciled = False
         self._next_heartbeat_at = self._next_maintenance_at = 0.0
         self._maintenance_passes = 0
@@ -140,11 +140,11 @@ class Scheduler(RQScheduler):
                 pass
             self._maintenance_passes += 1
             workflows.sweep(self.connection, self._maintenance_passes)
-            self.orphans.look(self._now())
-            self.leftovers.look()
-            self.unserved.look()
-            self.empty_queues.look()
-        until_limit = limits.look(self.connection)
+            self.orphans.sweep(self._now())
+            self.leftovers.sweep()
+            self.unserved.check()
+            self.empty_queues.sweep()
+        until_limit = limits.sweep(self.connection)
         due, following = self.runner.run_due(self._now())
         if due:
             return 0.0
@@ -158,7 +158,7 @@ class Scheduler(RQScheduler):
                 while self.lease.hold() and actions.move_due(self.connection, queue, self._now()):
                     pass
             except redis.ResponseError as error:
-                raise_if_away([error])
+                raise_transient([error])
                 if queue not in self._unreadable:
                     self._unreadable.add(queue)
                     log.exception("a queue cannot be read, and its delayed jobs stay where they are", queue=queue)

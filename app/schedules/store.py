@@ -15,7 +15,7 @@ from rq_scheduler import Scheduler as RQScheduler
 from app.enqueue.new_job import NewJob
 from app.enqueue.write import add as add_jobs
 from app.errors import BadRequest, Conflict, NotFound
-from app.redis.client import moment
+from app.redis.client import rq_timestamp
 from app.redis.keys import (
     BROKEN_SCHEDULES,
     OPEN_RUNS,
@@ -182,7 +182,7 @@ def write(
     for state in states:
         pipeline.hset(schedule_key(state.name), mapping=state.to_hash())
     for job in placeholders:
-        fixed = {"created_at": moment(job.created_at), "status": "scheduled"}
+        fixed = {"created_at": rq_timestamp(job.created_at), "status": "scheduled"}
         pipeline.hset(job_key(job.id), mapping={**NEW_JOB_FIELDS, **fixed, **job.fields()})
     add_jobs(pipeline, runs)
     due = {ENTRY_PREFIX + state.name: state.schedule.jittered(state.due) for state in states if state.due}

@@ -14,7 +14,7 @@ import redis
 from redis.exceptions import ResponseError
 from rq.timeouts import TimerDeathPenalty
 
-from app.redis.pipelined import Wire
+from app.redis.pipelined import PipelinedConnection
 from app.rq_adapter import coroutines
 from app.rq_adapter.coroutines import RING_AGAIN, Ring
 from app.worker import Worker
@@ -58,10 +58,10 @@ class Redis(fakeredis.FakeRedis):
         return super().xread(streams, count)
 
 
-class _Wire(Wire):
+class _FakeConnection(PipelinedConnection):
     """The pipelined connection of the work horse, to the fake Redis."""
 
-    def __init__(self, client: redis.Redis, patient: bool = True, answer_within: float = 0) -> None:  # noqa: ARG002
+    def __init__(self, client: redis.Redis, retry_connect: bool = True, read_timeout: float = 0) -> None:  # noqa: ARG002
         self._client, self._answers = client, deque[Any]()
 
     def send(self, commands: bytes) -> None:
@@ -84,7 +84,7 @@ class _Wire(Wire):
 
 
 class _Worker(Worker):
-    wire_class = _Wire
+    wire_class = _FakeConnection
     errors: list[tuple[str, BaseException]]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

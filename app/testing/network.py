@@ -99,7 +99,7 @@ class NetworkCollector:
         self._answers: dict[str, WebhookResponse] = {}
 
     def answer(self, url: str, answer: WebhookResponse) -> None:
-        self._answers[urls.parsed(url).url] = answer
+        self._answers[urls.parse_http_url(url).url] = answer
 
     def mail(self, message: EmailMessage, to: list[str]) -> None:
         arrived = message_from_bytes(message.as_bytes(), policy=policy.default)

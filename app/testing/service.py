@@ -152,7 +152,7 @@ class Jobs:
         now = time.time()
         keys = [*(registry_key("scheduled", name) for name in self._queues()), store.DUE_SCHEDULES]
         first_entries = [self.redis.zrangebyscore(key, f"({now}", "+inf", 0, 1, withscores=True) for key in keys]
-        moments = [float(entries[0][1]) for entries in first_entries if entries] + [now + limits.look(self.redis)]
+        moments = [float(entries[0][1]) for entries in first_entries if entries] + [now + limits.sweep(self.redis)]
         return min((moment for moment in moments if now < moment < math.inf), default=None)
 
     def _move_due(self) -> None:
@@ -169,7 +169,7 @@ class Jobs:
         workflows.sweep(self.redis, 0, parts=1)
         while outbox.follow_up(self.redis):
             pass
-        limits.look(self.redis)
+        limits.sweep(self.redis)
 
     @contextlib.contextmanager
     def _leading(self) -> Iterator[Lease]:

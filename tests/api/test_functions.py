@@ -162,7 +162,7 @@ def test_a_usable_function_is_shown_and_called(
 ) -> None:
     shown = client.get(f"{FUNCTIONS}/{name}.odd")
     assert shown.status_code == 200
-    functions._show(shown.get_json())
+    functions._print_function(shown.get_json())
     capsys.readouterr()
     bodies: list[Any] = [{}, {"a": 1}, {"a": {"b": None}}, {"nothing": 1}, [], None]
     statuses = [client.post(f"{FUNCTIONS}/{name}.odd/jobs", json=body).status_code for body in bodies]
@@ -197,7 +197,7 @@ def test_what_is_set_aside_is_in_readyz_the_log_and_on_the_command_line(
     ready = client.get("/readyz")
     assert (ready.status_code, ready.get_json()["status"]) == (200, "degraded")
     listed = client.get(FUNCTIONS).get_json()
-    functions._table(listed)
+    functions._print_functions(listed)
     told = capsys.readouterr().err
     for one in listed["rejected"]:
         place = f"{one['file']}:{one['line']}: "

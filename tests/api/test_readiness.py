@@ -26,7 +26,7 @@ def client(fake: redis.Redis) -> FlaskClient:
 
 @pytest.fixture
 def _long_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "START_GRACE", 0.0)
+    monkeypatch.setattr(health, "START_GRACE_SECONDS", 0.0)
 
 
 def beats(connection: redis.Redis, ago: float = 0, leads: int = 1) -> None:
@@ -64,6 +64,13 @@ def test_a_scheduler_that_stands_by_does_not_count(
     fake: redis.Redis,
 ) -> None:
     beats(fake, leads=0)
+    assert client.get("/readyz").status_code == 503
+
+
+@pytest.mark.usefixtures("_long_started")
+def test_a_scheduler_that_has_left_does_not_count(client: FlaskClient, fake: redis.Redis) -> None:
+    beats(fake)
+    fake.hset(SCHEDULER, "death", "2027-01-01T00:00:00Z")
     assert client.get("/readyz").status_code == 503
 
 

@@ -150,7 +150,7 @@ def test_bad_entries_are_shown_with_the_reason_until_they_are_mended(
     assert (ready["status"], ready["rejected_schedules"]) == ("degraded", told)
     assert "is set aside: cron: no cron expression" in client.get(f"{PATH}/typo").get_json()["detail"]
     assert client.get(f"{PATH}/good").get_json()["next_runs"]
-    commands._page(listed)
+    commands._print_page(listed)
     assert "typo is set aside: cron: no cron expression" in capsys.readouterr().err
     reconcile(good)
     assert client.get(PATH).get_json()["rejected"] == []

@@ -53,7 +53,7 @@ class Site:
     def __init__(self, application: Any) -> None:
         self.application, self.requests = application, list[dict[str, Any]]()
         self.port = 0
-        self.has_keys = bool(application.extensions["jobline"].keys)
+        self.has_keys = bool(application.extensions["jobline"].api_keys)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         seen = {

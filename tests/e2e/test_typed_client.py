@@ -25,11 +25,11 @@ from typing import assert_type
 from jobline_client import Client
 from jobline_client.api.functions import call_demo_add
 from jobline_client.api.jobs import jobs_enqueue, jobs_get_job, jobs_list_jobs
-from jobline_client.models import CallDemoAddBody, JobBody, JobDetail, Jobs, Problem
+from jobline_client.models import CallDemoAddBody, JobBody, JobDetail, JobReference, Jobs, Problem
 
 with Client(base_url=sys.argv[1], raise_on_unexpected_status=True) as client:
     job = call_demo_add.sync(client=client, body=CallDemoAddBody(a=1, b=2), prefer="wait=10")
-    assert_type(job, JobDetail | Problem | None)
+    assert_type(job, JobDetail | JobReference | Problem | None)
     assert isinstance(job, JobDetail), job
     print(job.result)
 

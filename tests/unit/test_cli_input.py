@@ -6,9 +6,9 @@ import click
 import pytest
 
 from app.cli import arguments, output
-from app.cli.client import Answer, Client
+from app.cli.client import ApiResponse, Client
 from app.cli.command import Api
-from app.cli.job_views import show
+from app.cli.job_views import print_job
 
 EVIL = "a\x1b[2J\r\x9b31m\u202e\x07b"
 
@@ -26,14 +26,14 @@ EVIL = "a\x1b[2J\r\x9b31m\u202e\x07b"
 )
 def test_json_is_that_of_the_api(text: str, why: str) -> None:
     with pytest.raises(click.UsageError, match=why):
-        arguments.call((), text, None)
+        arguments.parse_call((), text, None)
     with pytest.raises(click.UsageError, match=why):
-        arguments.named([f"x:={text}"])
+        arguments.parse_pairs([f"x:={text}"])
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999"])
 def test_a_number_that_json_does_not_know_is_left_to_the_api_to_refuse(text: str) -> None:
-    assert arguments.number_or_text(text) == text
+    assert arguments.seconds_or_duration(text) == text
 
 
 def job(**said: Any) -> dict[str, Any]:
@@ -51,10 +51,10 @@ def job(**said: Any) -> dict[str, Any]:
 
 def test_no_text_of_a_job_acts_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     waits = {"reason": EVIL, "name": EVIL, "until": None}
-    show(job(waiting_for=waits, history=[]))
-    output.say(EVIL)
-    output.unreadable({"unreadable": [{"name": EVIL, "reason": EVIL}]})
-    output.document('{"a": "' + "\x9b31m\u202e" + '"}')
+    print_job(job(waiting_for=waits, history=[]))
+    output.print_message(EVIL)
+    output.print_unreadable({"unreadable": [{"name": EVIL, "reason": EVIL}]})
+    output.print_json('{"a": "' + "\x9b31m\u202e" + '"}')
     printed = capsys.readouterr()
     assert not set("\x1b\r\x9b\u202e\x07") & set(printed.out + printed.err)
     assert r"\u009b31m\u202e" in printed.out
@@ -62,5 +62,5 @@ def test_no_text_of_a_job_acts_on_the_terminal(capsys: pytest.CaptureFixture[str
 
 def test_json_that_is_printed_says_what_came(capsys: pytest.CaptureFixture[str]) -> None:
     text = '{"a":"\x9b \U000e0001é"}'
-    Api(Client("http://localhost", None), as_json=True).show(Answer(text, None), print)
+    Api(Client("http://localhost", None), as_json=True).show(ApiResponse(text, None), print)
     assert output.json.loads(capsys.readouterr().out) == output.json.loads(text)

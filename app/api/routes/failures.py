@@ -3,7 +3,7 @@
 from flask import Response
 
 from app.api.auth import requires
-from app.api.context import answer, context
+from app.api.context import context, json_response
 from app.api.openapi import blueprint
 from app.api.schemas.failures import Failures, FailuresQuery
 from app.views import failures
@@ -16,4 +16,4 @@ api = blueprint("failures", "jobs", "/api/v1/failures")
 def list_failures(query: FailuresQuery) -> Response:
     """Failed jobs by function and type of error, most frequent first; of very many the newest are looked at."""
     groups, complete = failures.groups(context().redis, **dict(query))
-    return answer({"failures": groups, "complete": complete})
+    return json_response({"failures": groups, "complete": complete})

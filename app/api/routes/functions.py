@@ -4,13 +4,13 @@ from dataclasses import asdict
 
 from flask import Response, request
 
+from app.api import new_jobs
 from app.api.auth import requires
-from app.api.context import answer, context
-from app.api.openapi import PREFER_ONCE, blueprint
-from app.api.routes.jobs import accept
+from app.api.context import context, json_response
+from app.api.openapi import PREFER_AND_IDEMPOTENCY_KEY, blueprint
 from app.api.schemas.functions import Function as FunctionAnswer
 from app.api.schemas.functions import Functions
-from app.api.schemas.jobs import JobDetail
+from app.api.schemas.jobs import JobDetailOrReference
 from app.api.schemas.system import NamePath
 from app.catalog.catalog import Function
 from app.enqueue import new_job
@@ -27,22 +27,22 @@ def list_functions() -> Response:
     Also the modules that do not import, and the functions that are set aside for their options or annotations.
     """
     catalog = context().catalog.refresh()
-    found = [_as_json(function) for _, function in sorted(catalog.offered.items())]
-    rejected = [asdict(one) for _, one in sorted(catalog.rejected.items())]
-    return answer({"functions": found, "broken": catalog.broken, "rejected": rejected})
+    functions = [_as_json(function) for _, function in sorted(catalog.offered.items())]
+    rejected = [asdict(function) for _, function in sorted(catalog.rejected.items())]
+    return json_response({"functions": functions, "broken": catalog.broken, "rejected": rejected})
 
 
 @api.get("/<string:name>", responses={200: FunctionAnswer})
 @requires("read")
 def get_function(path: NamePath) -> Response:
     """One function, with the JSON Schema of its arguments and its result; 404 says why, if it is set aside."""
-    return answer(_as_json(context().catalog.get(path.name)))
+    return json_response(_as_json(context().catalog.get(path.name)))
 
 
 @api.post(
     "/<string:name>/jobs",
-    responses={200: JobDetail, 202: JobDetail},
-    openapi_extensions=PREFER_ONCE,
+    responses={200: JobDetailOrReference, 202: JobDetailOrReference},
+    openapi_extensions=PREFER_AND_IDEMPOTENCY_KEY,
 )
 @requires("enqueue")
 def call(path: NamePath) -> Response:
@@ -52,7 +52,7 @@ def call(path: NamePath) -> Response:
     if not isinstance(body, dict):
         raise Invalid("The request does not fit its schema", [{"detail": "Input should be an object", "pointer": "#"}])
     args, kwargs = function.from_body(body)
-    return accept(new_job.prepare(function, context().settings, args, kwargs))
+    return new_jobs.enqueue(new_job.prepare(function, context().settings, args, kwargs))
 
 
 def _as_json(function: Function) -> dict[str, object]:

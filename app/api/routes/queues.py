@@ -5,7 +5,7 @@ from typing import Any
 from flask import Response
 
 from app.api.auth import requires
-from app.api.context import answer, context, unreadable
+from app.api.context import context, json_response, unreadable_field
 from app.api.openapi import blueprint
 from app.api.schemas.queues import Deleted, Queue, QueuePath, Queues, Worker, Workers
 from app.api.schemas.system import NamePath
@@ -19,15 +19,15 @@ api = blueprint("queues", "queues", "/api/v1")
 @requires("read")
 def list_queues() -> Response:
     """Every queue with its counts."""
-    known, bad = listing.queues(context().redis)
-    return answer({"queues": context().served.of_queues(known), **unreadable(bad)})
+    readable, unreadable = listing.queues(context().redis)
+    return json_response({"queues": context().served_queues.with_warnings(readable), **unreadable_field(unreadable)})
 
 
 @api.get("/queues/<string:name>", responses={200: Queue})
 @requires("read")
 def get_queue(path: NamePath) -> Response:
     """One queue with its counts."""
-    return _shown(listing.queue(context().redis, path.name))
+    return _queue_response(listing.queue(context().redis, path.name))
 
 
 @api.post("/queues/<string:name>/pause", responses={200: Queue})
@@ -35,7 +35,7 @@ def get_queue(path: NamePath) -> Response:
 def pause(path: QueuePath) -> Response:
     """Accept jobs, and run none."""
     queues.pause(context().redis, path.name)
-    return _shown(listing.one_queue(context().redis, path.name))
+    return _queue_response(listing.read_queue(context().redis, path.name))
 
 
 @api.post("/queues/<string:name>/resume", responses={200: Queue})
@@ -43,7 +43,7 @@ def pause(path: QueuePath) -> Response:
 def resume(path: QueuePath) -> Response:
     """Run jobs again."""
     queues.resume(context().redis, path.name)
-    return _shown(listing.one_queue(context().redis, path.name))
+    return _queue_response(listing.read_queue(context().redis, path.name))
 
 
 @api.post("/queues/<string:name>/empty", responses={200: Deleted})
@@ -51,23 +51,23 @@ def resume(path: QueuePath) -> Response:
 def empty(path: QueuePath) -> Response:
     """Delete the jobs that wait in it."""
     listing.queue(context().redis, path.name)
-    return answer({"deleted": queues.empty(context().redis, path.name)})
+    return json_response({"deleted": queues.empty(context().redis, path.name)})
 
 
 @api.get("/workers", responses={200: Workers})
 @requires("read")
 def list_workers() -> Response:
     """The workers that are registered."""
-    known, bad = listing.workers(context().redis)
-    return answer({"workers": known, **unreadable(bad)})
+    readable, unreadable = listing.workers(context().redis)
+    return json_response({"workers": readable, **unreadable_field(unreadable)})
 
 
 @api.get("/workers/<string:name>", responses={200: Worker})
 @requires("read")
 def get_worker(path: NamePath) -> Response:
     """One worker."""
-    return answer(listing.worker(context().redis, path.name))
+    return json_response(listing.worker(context().redis, path.name))
 
 
-def _shown(queue: dict[str, Any]) -> Response:
-    return answer(context().served.of_queues([queue])[0])
+def _queue_response(queue: dict[str, Any]) -> Response:
+    return json_response(context().served_queues.with_warnings([queue])[0])

@@ -7,10 +7,10 @@ from zoneinfo import ZoneInfo
 from flask import Response, request
 
 from app.api.auth import requires
-from app.api.context import answer, context, unreadable
-from app.api.disclosure import shown
+from app.api.context import context, json_response, unreadable_field
+from app.api.disclosure import redact
 from app.api.openapi import blueprint
-from app.api.schemas.jobs import Job
+from app.api.schemas.jobs import JobOrReference
 from app.api.schemas.schedules import Preview, PreviewBody, ScheduleBody, Schedules, SchedulesQuery
 from app.api.schemas.schedules import Schedule as ScheduleAnswer
 from app.api.schemas.system import NamePath
@@ -33,26 +33,30 @@ def list_schedules(query: SchedulesQuery) -> Response:
     """Schedules by name; entries of scheduler.py that are set aside; and what was found that is not ours to run."""
     connection = context().redis
     names = store.names(connection, query.cursor or "", query.limit)
-    found = store.read(connection, names)
-    states = [state for state in found.values() if isinstance(state, State)]
-    bad = [{"name": name, "reason": str(why)} for name, why in found.items() if isinstance(why, Unreadable)]
+    entries = store.read(connection, names)
+    states = [state for state in entries.values() if isinstance(state, State)]
+    unreadable = [{"name": name, "reason": str(why)} for name, why in entries.items() if isinstance(why, Unreadable)]
     cursor = names[-1] if len(names) == query.limit else None
-    others = {"quarantined": store.quarantined(connection), "rejected": store.rejected(connection), **unreadable(bad)}
-    return answer({"schedules": _as_json(states), "next_cursor": cursor, **others})
+    set_aside = {
+        "quarantined": store.quarantined(connection),
+        "rejected": store.rejected(connection),
+        **unreadable_field(unreadable),
+    }
+    return json_response({"schedules": _as_json(states), "next_cursor": cursor, **set_aside})
 
 
 @api.post("/preview", responses={200: Preview})
 @requires("read")
 def preview(body: PreviewBody) -> Response:
     """What a rule means, and when it would run next; nothing is kept."""
-    return answer(_preview(body, datetime.now(UTC), None))
+    return json_response(_preview(body, datetime.now(UTC), None))
 
 
 @api.get("/<string:name>", responses={200: ScheduleAnswer})
 @requires("read")
 def get_schedule(path: NamePath) -> Response:
     """One schedule, with its next and its last runs."""
-    return _answer(path.name)
+    return _schedule_response(path.name)
 
 
 @api.put("/<string:name>", responses={200: ScheduleAnswer, 201: ScheduleAnswer})
@@ -61,10 +65,10 @@ def put_schedule(path: NamePath, body: ScheduleBody) -> Response:
     """Make or replace a schedule (201: it is new). 409 for one that scheduler.py declares."""
     if not NAME.fullmatch(path.name):
         raise Invalid("The name does not fit", [{"detail": f"a name is {NAME.pattern}", "pointer": "#"}])
-    found = context()
+    service = context()
     schedule = Schedule(name=path.name, **dict(body))
-    new = manage.put(found.redis, found.catalog, found.settings, schedule, now(found.redis), declared=False)
-    return _answer(path.name, 201 if new else 200)
+    new = manage.put(service.redis, service.catalog, service.settings, schedule, now(service.redis), declared=False)
+    return _schedule_response(path.name, 201 if new else 200)
 
 
 @api.delete("/<string:name>", responses={204: None})
@@ -80,7 +84,7 @@ def delete_schedule(path: NamePath) -> Response:
 def pause(path: NamePath) -> Response:
     """Run it no more, until it is resumed."""
     manage.pause(context().redis, path.name)
-    return _answer(path.name)
+    return _schedule_response(path.name)
 
 
 @api.post("/<string:name>/resume", responses={200: ScheduleAnswer})
@@ -88,21 +92,21 @@ def pause(path: NamePath) -> Response:
 def resume(path: NamePath) -> Response:
     """Go on from now; what was due meanwhile is not run."""
     manage.resume(context().redis, path.name, now(context().redis))
-    return _answer(path.name)
+    return _schedule_response(path.name)
 
 
-@api.post("/<string:name>/trigger", responses={202: Job})
+@api.post("/<string:name>/trigger", responses={202: JobOrReference})
 @requires("enqueue")
 def trigger(path: NamePath) -> Response:
     """Run it now, once; its clock goes on as it was."""
-    found = context()
-    job_id = manage.trigger(found.redis, path.name, found.catalog, found.settings, now(found.redis))
-    job = job_view.fetch(found.redis, [job_id])[0]
-    return answer(job and shown(job), 202, Location=f"/api/v1/jobs/{job_id}")
+    service = context()
+    job_id = manage.trigger(service.redis, path.name, service.catalog, service.settings, now(service.redis))
+    job = job_view.fetch(service.redis, [job_id])[0]
+    return json_response(job and redact(job), 202, Location=f"/api/v1/jobs/{job_id}")
 
 
-def _answer(name: str, status: int = 200) -> Response:
-    return answer(_as_json([store.get(context().redis, name)])[0], status, Location=request.path)
+def _schedule_response(name: str, status: int = 200) -> Response:
+    return json_response(_as_json([store.get(context().redis, name)])[0], status, Location=request.path)
 
 
 def _as_json(states: list[State]) -> list[dict[str, Any]]:

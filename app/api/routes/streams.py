@@ -20,15 +20,16 @@ from app.api.schemas.events import EventsQuery
 from app.api.schemas.jobs import JobPath
 from app.api.schemas.workflows import WorkflowPath
 from app.errors import BadRequest, NotFound, TooManyRequests, Unavailable
-from app.events.stream import Event, Hub, Listener, ShareTaken, TooMany, number
+from app.events.stream import CallerLimitReached, Event, Hub, Listener, TooManyListeners, parse_event_id
 from app.serializer import JSON, utc
+from app.states import ENDED
 from app.views import job_view
 from app.workflows import view
 
-HEARTBEAT = 15.0  # seconds
-LOOK_EVERY = 1.0  # seconds between two looks whether the process is about to end
-OVER = (*job_view.ENDED, "deleted")
-FUNCTIONS_KNOWN = 10_000
+HEARTBEAT_SECONDS = 15.0  # seconds
+SHUTDOWN_CHECK_SECONDS = 1.0  # seconds between two looks whether the process is about to end
+END_STATUSES = (*ENDED, "deleted")
+MAX_CACHED_FUNCTIONS = 10_000
 
 api = blueprint("events", "events", "/api/v1")
 
@@ -37,21 +38,21 @@ class Message(NamedTuple):
     """One server-sent event; after an `end` there is none."""
 
     kind: str
-    place: str
+    event_id: str
     data: Any
 
     def __str__(self) -> str:
-        return f"event: {self.kind}\nid: {self.place}\ndata: {JSON.dumps(self.data).decode()}\n\n"
+        return f"event: {self.kind}\nid: {self.event_id}\ndata: {JSON.dumps(self.data).decode()}\n\n"
 
 
 class Feed(Protocol):
     """What is told to one listener."""
 
-    def wanted(self, event: Event) -> bool: ...
+    def matches(self, event: Event) -> bool: ...
 
     def of(self, event: Event) -> Message | None: ...
 
-    def anew(self, place: str) -> Message | None:
+    def current_state(self, place: str) -> Message | None:
         """The state as it is."""
 
 
@@ -77,7 +78,7 @@ def workflow_events(path: WorkflowPath) -> Response:
 @requires("read")
 def all_events(query: EventsQuery) -> Response:
     """What happens to all jobs, or to those of a queue or a function: event job."""
-    return _stream(WholeFeed(context().redis, query.queue, query.function))
+    return _stream(AllJobsFeed(context().redis, query.queue, query.function))
 
 
 class JobFeed:
@@ -89,19 +90,19 @@ class JobFeed:
     def state(self) -> dict[str, Any]:
         return job_view.fetch(self.connection, [self.job_id])[0] or {"id": self.job_id, "status": "deleted"}
 
-    def wanted(self, event: Event) -> bool:
+    def matches(self, event: Event) -> bool:
         return event.job_id == self.job_id
 
     def of(self, event: Event) -> Message:
         if event.status == "progress":
-            return Message("progress", event.place, event.progress)
-        if event.status in OVER:
-            return Message("end", event.place, self.state())
-        return Message("status", event.place, _brief(event))
+            return Message("progress", event.event_id, event.progress)
+        if event.status in END_STATUSES:
+            return Message("end", event.event_id, self.state())
+        return Message("status", event.event_id, _status_change(event))
 
-    def anew(self, place: str) -> Message:
+    def current_state(self, place: str) -> Message:
         found = self.state()
-        return Message("end" if found["status"] in OVER else "status", place, found)
+        return Message("end" if found["status"] in END_STATUSES else "status", place, found)
 
 
 class WorkflowFeed:
@@ -110,117 +111,120 @@ class WorkflowFeed:
     def __init__(self, connection: redis.Redis, workflow: str) -> None:
         self.connection, self.workflow = connection, workflow
 
-    def wanted(self, event: Event) -> bool:
+    def matches(self, event: Event) -> bool:
         return event.job_id == self.workflow or event.job_id.startswith(f"{self.workflow}-")
 
     def of(self, event: Event) -> Message:
         if event.status == "progress":
-            return Message("progress", event.place, {**(event.progress or {}), "id": event.job_id})
+            return Message("progress", event.event_id, {**(event.progress or {}), "id": event.job_id})
         if event.job_id == self.workflow:
-            return self.anew(event.place)
-        return Message("job", event.place, _brief(event))
+            return self.current_state(event.event_id)
+        return Message("job", event.event_id, _status_change(event))
 
-    def anew(self, place: str) -> Message:
+    def current_state(self, place: str) -> Message:
         found = view.get(self.connection, self.workflow)
         return Message("workflow" if found["status"] == "running" else "end", place, found)
 
 
-class WholeFeed:
+class AllJobsFeed:
     """Of all jobs, or of a queue's or a function's."""
 
     def __init__(self, connection: redis.Redis, queue: str | None, function: str | None) -> None:
         self.connection, self.queue, self.function = connection, queue, function
-        self._known: dict[str, str | None] = {}
+        self._function_names: dict[str, str | None] = {}
 
-    def wanted(self, event: Event) -> bool:
+    def matches(self, event: Event) -> bool:
         return bool(event.queue) and self.queue in (None, event.queue) and event.status != "progress"
 
     def of(self, event: Event) -> Message | None:
         if self.function and self._function_of(event.job_id) != self.function:
             return None
-        return Message("job", event.place, _brief(event))
+        return Message("job", event.event_id, _status_change(event))
 
-    def anew(self, place: str) -> None:  # noqa: ARG002 - a Feed's; there is no state of all jobs
+    def current_state(self, place: str) -> None:  # noqa: ARG002 - a Feed's; there is no state of all jobs
         return None
 
     def _function_of(self, job_id: str) -> str | None:
-        if job_id not in self._known:
-            if len(self._known) >= FUNCTIONS_KNOWN:
-                self._known.clear()
+        if job_id not in self._function_names:
+            if len(self._function_names) >= MAX_CACHED_FUNCTIONS:
+                self._function_names.clear()
             job = job_view.fetch(self.connection, [job_id])[0]
-            self._known[job_id] = job["function"] if job else None
-        return self._known[job_id]
+            self._function_names[job_id] = job["function"] if job else None
+        return self._function_names[job_id]
 
 
 def _stream(feed: Feed) -> Response:
     """Raises BadRequest; Unavailable: too many are open; TooManyRequests: too many are open with this key."""
-    last, hub = _last_event_id(), context().events
-    share = api_keys.share(hub.most, context().keys)
+    last_event_id, hub = _last_event_id(), context().events
+    share = api_keys.share(hub.max_listeners, context().api_keys)
     try:
-        listener, place = hub.listen(feed.wanted, g.caller, share)
-    except ShareTaken:
-        detail = f"The key {g.caller!r} has {share} event streams open already, its share of {hub.most}"
+        listener, event_id = hub.listen(feed.matches, g.caller, share)
+    except CallerLimitReached:
+        detail = f"The key {g.caller!r} has {share} event streams open already, its share of {hub.max_listeners}"
         raise TooManyRequests(detail, retry_after=Unavailable.retry_after) from None
-    except TooMany:
-        raise Unavailable(f"{hub.most} event streams are open already") from None
-    missed = hub.since(last, feed.wanted) if last else None
-    if missed == [] and (now := feed.anew(place)) and now.kind == "end":
+    except TooManyListeners:
+        raise Unavailable(f"{hub.max_listeners} event streams are open already") from None
+    missed = hub.events_after(last_event_id, feed.matches) if last_event_id else None
+    if missed == [] and (now := feed.current_state(event_id)) and now.kind == "end":
         listener.close()
         return Response(status=204)  # there is nothing to come: a client that reads this does not come back
 
-    def told() -> Iterator[str]:
+    def generate() -> Iterator[str]:
         try:
             yield "retry: 1000\n\n"
-            for message in _messages(feed, hub, listener, last, place, missed):
+            for message in _messages(feed, hub, listener, last_event_id, event_id, missed):
                 yield str(message) if message else ": alive\n\n"
         finally:
             listener.close()
 
-    return Response(told(), content_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    return Response(generate(), content_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
 def _messages(
-    feed: Feed, hub: Hub, listener: Listener, last: str | None, place: str, missed: list[Event] | None
+    feed: Feed, hub: Hub, listener: Listener, last_event_id: str | None, event_id: str, missed: list[Event] | None
 ) -> Iterator[Message | None]:
     """Up to an `end`; None: nothing has happened for HEARTBEAT seconds."""
-    if last and missed is None:
-        yield Message("reset", place, {"reason": "what has happened since is no longer known"})
-    first = [feed.anew(place)] if missed is None else [feed.of(event) for event in missed]
+    if last_event_id and missed is None:
+        yield Message("reset", event_id, {"reason": "what has happened since is no longer known"})
+    first = [feed.current_state(event_id)] if missed is None else [feed.of(event) for event in missed]
     for message in first:
         if message:
             yield message
             if message.kind == "end":
                 return
-    after, heard_at = missed[-1].place if missed else last if missed == [] and last else place, time.monotonic()
-    while not (listener.cut_off or hub.closing()):
-        event = listener.next(LOOK_EVERY)
-        if event and number(event.place) > number(after):
+    after, last_sent_at = (
+        missed[-1].event_id if missed else last_event_id if missed == [] and last_event_id else event_id,
+        time.monotonic(),
+    )
+    while not (listener.is_cut_off or hub.closing()):
+        event = listener.next(SHUTDOWN_CHECK_SECONDS)
+        if event and parse_event_id(event.event_id) > parse_event_id(after):
             message = feed.of(event)
-        elif time.monotonic() - heard_at > HEARTBEAT:
-            state = feed.anew(after)  # a stock worker tells nothing
-            heard_at, message = time.monotonic(), state if state and state.kind == "end" else None
+        elif time.monotonic() - last_sent_at > HEARTBEAT_SECONDS:
+            state = feed.current_state(after)  # a stock worker tells nothing
+            last_sent_at, message = time.monotonic(), state if state and state.kind == "end" else None
             if message is None:
                 yield None
         else:
             continue
         if message:
             yield message
-            heard_at = time.monotonic()
+            last_sent_at = time.monotonic()
             if message.kind == "end":
                 return
 
 
 def _last_event_id() -> str | None:
     """Raises BadRequest."""
-    last = request.headers.get("Last-Event-ID") or None
+    event_id = request.headers.get("Last-Event-ID") or None
     try:
-        if last:
-            number(last)
+        if event_id:
+            parse_event_id(event_id)
     except ValueError:
         raise BadRequest("The Last-Event-ID is not one of ours") from None
-    return last
+    return event_id
 
 
-def _brief(event: Event) -> dict[str, Any]:
+def _status_change(event: Event) -> dict[str, Any]:
     at = utc(datetime.fromtimestamp(event.milliseconds / 1000, UTC))
     return {"id": event.job_id, "queue": event.queue, "status": event.status, "at": at}

@@ -9,8 +9,8 @@ from typing import Any, cast
 from flask import Blueprint, Response, current_app, render_template, request
 from flask_openapi3 import OpenAPI
 
-from app.api.auth import is_reader, requires
-from app.api.context import answer, context
+from app.api.auth import has_read_scope, requires
+from app.api.context import context, json_response
 from app.api.openapi import PROBLEMS, blueprint, document
 from app.api.schemas.system import Health
 from app.schedules import store
@@ -22,7 +22,7 @@ pages = Blueprint("pages", __name__, template_folder="templates")
 @api.get("/livez", responses={200: Health})
 def livez() -> Response:
     """This process answers."""
-    return answer({"status": "ok"})
+    return json_response({"status": "ok"})
 
 
 @api.get("/readyz", responses={200: Health, 503: PROBLEMS[503]})
@@ -38,26 +38,25 @@ def readyz() -> Response:
     catalog = context().catalog.refresh()
     set_aside = {
         "broken": catalog.broken,
-        "rejected_functions": {name: str(one) for name, one in catalog.rejected.items()},
+        "rejected_functions": {name: str(reason) for name, reason in catalog.rejected.items()},
         "rejected_schedules": store.unrunnable(readiness.connection),
     }
     status = "degraded" if any(set_aside.values()) else "ok"
-    return answer(_as_known({"status": status, "redis": "ok", "scheduler": age, "warnings": warnings, **set_aside}))
+    report = {"status": status, "redis": "ok", "scheduler": age, "warnings": warnings, **set_aside}
+    return json_response(report if has_read_scope() else _without_details(report))
 
 
-def _as_known(readiness: dict[str, Any]) -> dict[str, Any]:
-    """To callers who may not read, without what has details."""
-    if is_reader():
-        return readiness
-    return {part: state for part, state in readiness.items() if not isinstance(state, dict | list)}
+def _without_details(report: dict[str, Any]) -> dict[str, Any]:
+    return {part: state for part, state in report.items() if not isinstance(state, dict | list)}
 
 
 @pages.get("/openapi.json")
 @requires("read")
 def openapi() -> Response:
-    return answer(document(cast(OpenAPI, current_app), context().catalog.refresh(), secured=bool(context().keys)))
+    app = cast(OpenAPI, current_app)
+    return json_response(document(app, context().catalog.refresh(), requires_key=bool(context().api_keys)))
 
 
 @pages.get("/")
 def index() -> str:
-    return render_template("index.html", base=request.host_url.rstrip("/"), secured=bool(context().keys))
+    return render_template("index.html", base=request.host_url.rstrip("/"), secured=bool(context().api_keys))

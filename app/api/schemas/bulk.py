@@ -31,8 +31,8 @@ class WithAll(Bulk):
     all: Flag = Field(False, description="Needed where no filter is given")
 
     @model_validator(mode="after")
-    def _not_by_mistake(self) -> "WithAll":
-        if self.says_nothing() and not self.all:
+    def _check_filter_or_all(self) -> "WithAll":
+        if self.is_empty() and not self.all:
             raise ValueError("give a filter, or all: true")
         return self
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, RootModel, model_validator
 
 from app.author.options import JobEvent, WorkflowEvent
 from app.catalog.fields import (
@@ -37,7 +37,7 @@ class JobOptions(CallOptions):
     description: Annotated[str, Field(max_length=1000)] | None = None
 
     @model_validator(mode="after")
-    def _one_time(self) -> "JobOptions":
+    def _check_delay_or_at(self) -> "JobOptions":
         if self.delay is not None and self.at is not None:
             raise ValueError("give delay or at, not both")
         return self
@@ -73,7 +73,7 @@ class RequeueBody(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _may_be_missing(cls, body: Any) -> Any:
+    def _allow_missing(cls, body: Any) -> Any:
         return {} if body is None else body
 
 
@@ -89,7 +89,7 @@ class AmendBody(Strict):
     description: Annotated[str, Field(max_length=1000)] | None = None
 
     @model_validator(mode="after")
-    def _something(self) -> "AmendBody":
+    def _check_changes(self) -> "AmendBody":
         if self.delay is not None and self.at is not None:
             raise ValueError("give delay or at, not both")
         if all(value is None for _, value in self):
@@ -138,10 +138,7 @@ class WaitingFor(BaseModel):
 
 
 class Job(BaseModel):
-    """Times are RFC 3339 UTC, durations seconds.
-
-    A key without the scope `read` gets `id` and `links` alone of a job that its request has not made.
-    """
+    """Times are RFC 3339 UTC, durations seconds."""
 
     id: str
     function: str | None
@@ -192,6 +189,21 @@ class JobDetail(Job):
         default_factory=list,
         description="Of an enqueue: queues from which no worker takes jobs; left out if there is none",
     )
+
+
+class JobReference(BaseModel):
+    """The answer to an API key without the scope `read` about a job that its request did not create."""
+
+    id: str
+    links: Links
+
+
+class JobOrReference(RootModel[Job | JobReference]):
+    """A job; only its reference, if the API key lacks the scope `read`."""
+
+
+class JobDetailOrReference(RootModel[JobDetail | JobReference]):
+    """A job with its history; only its reference, if the API key lacks the scope `read`."""
 
 
 class Jobs(BaseModel):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, RootModel, model_validator
 
 from app.api.schemas.jobs import JobBody, JobError, JobStatus, Webhook
 from app.api.schemas.system import UNREADABLE, UnreadableId
@@ -18,7 +18,7 @@ class HookBody(JobBody):
     """A job of a workflow; what comes before it is said by `after`."""
 
     @model_validator(mode="after")
-    def _is_of_a_workflow(self) -> "HookBody":
+    def _check_allowed_fields(self) -> "HookBody":
         for name in ("id", "depends_on", "unique", "at"):
             if getattr(self, name):
                 raise ValueError(f"a job of a workflow has no {name}")
@@ -100,6 +100,17 @@ class WorkflowJob(BaseModel):
 
 class Workflow(WorkflowSummary):
     jobs: list[WorkflowJob]
+
+
+class WorkflowReference(BaseModel):
+    """The answer to an API key without the scope `read` about a workflow that its request did not create."""
+
+    id: str
+    links: SelfLink
+
+
+class WorkflowOrReference(RootModel[Workflow | WorkflowReference]):
+    """A workflow; only its reference, if the API key lacks the scope `read`."""
 
 
 class Workflows(BaseModel):

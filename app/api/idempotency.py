@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Response, g
 
-from app.api.context import answer, asked
+from app.api.context import current_request, json_response
 from app.enqueue.idempotency import Answer, Receipt
 from app.errors import BadRequest
 
@@ -13,7 +13,7 @@ MAX_KEY_LENGTH = 255
 
 def receipt() -> Receipt | None:
     """What the request's key is kept as; None if it has no key. Raises BadRequest: the key is none."""
-    request = asked()
+    request = current_request()
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
@@ -22,12 +22,12 @@ def receipt() -> Receipt | None:
     return Receipt.of(g.caller, key, f"{request.method} {request.full_path}\n".encode() + request.get_data())
 
 
-def replayed(kept: Answer) -> Response:
+def replay(stored: Answer) -> Response:
     """The answer that was given first."""
-    return answered(kept["body"], kept["status"], Idempotent_Replayed="true")
+    return respond(stored["body"], stored["status"], Idempotent_Replayed="true")
 
 
-def answered(body: Any, status: int, **headers: str) -> Response:
+def respond(body: Any, status: int, **headers: str) -> Response:
     """A job's answer says where the job is."""
     where = body.get("links", {}).get("self")
-    return answer(body, status, **headers, **({"Location": where} if where else {}))
+    return json_response(body, status, **headers, **({"Location": where} if where else {}))

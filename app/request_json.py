@@ -8,8 +8,8 @@ import orjson
 from app.errors import Invalid
 from app.serializer import check_depth
 
-SMALLEST, LARGEST = -(2**63), 2**64 - 1
-LONGEST_INTEGER = len(str(SMALLEST))
+MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
+MAX_INTEGER_CHARS = len(str(MIN_INTEGER))
 
 
 def loads(data: bytes) -> Any:
@@ -22,32 +22,32 @@ def loads(data: bytes) -> Any:
     value = orjson.loads(data)
     try:
         check_depth(data, value)
-        check_names(data)
+        check_names_and_integers(data)
     except ValueError as error:
         problem = {"detail": str(error), "pointer": "#"}
         raise Invalid("The body cannot be taken", [problem]) from None
     return value
 
 
-def check_names(data: bytes) -> None:
+def check_names_and_integers(data: bytes) -> None:
     """Raises ValueError for JSON in which an object has a name twice, or an integer does not fit 64 bits."""
-    _RULES.decode(data.decode())
+    _STRICT_DECODER.decode(data.decode())
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _object_with_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"an object has the name {twice[:100]!r} twice")
-    return found
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object has the name {duplicate[:100]!r} twice")
+    return value
 
 
-def _integer(digits: str) -> int:
-    if len(digits) > LONGEST_INTEGER or not SMALLEST <= int(digits) <= LARGEST:
+def _integer_of_64_bits(digits: str) -> int:
+    if len(digits) > MAX_INTEGER_CHARS or not MIN_INTEGER <= int(digits) <= MAX_INTEGER:
         raise ValueError(f"the integer {digits[:100]} does not fit 64 bits: send it as a string")
     return int(digits)
 
 
-_RULES = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer)
+_STRICT_DECODER = json.JSONDecoder(object_pairs_hook=_object_with_unique_names, parse_int=_integer_of_64_bits)
 """Only for its checks: orjson takes the last of two names, and makes a float of a large integer."""
