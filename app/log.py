@@ -150,7 +150,7 @@ def _never_raising(render: Any) -> Any:
         try:
             return render(logger, name, event)
         except Exception as error:
-            return f"{shown.get('event')} (what else it says cannot be shown: {type(error).__name__})"
+            return f"{shown.get('event')} (its fields cannot be rendered: {type(error).__name__})"
 
     return processor
 

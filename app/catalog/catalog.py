@@ -81,7 +81,7 @@ class Catalog:
             raise NotFound(f"No function {name!r}{reason}")
         return function
 
-    def wanted(self, name: str, pointer: str) -> Function:
+    def get_requested(self, name: str, pointer: str) -> Function:
         """Return a function that a request names. Raises Invalid, with the pointer to the name."""
         try:
             return self.get(name)

@@ -151,7 +151,7 @@ class Function:
             raise self._validator_failed(error, "#") from error
         return args, kwargs
 
-    def named(self, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    def bind(self, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return all arguments of a call by parameter name, defaults included. Raises Invalid if they do not fit."""
         try:
             bound = inspect.Signature(self.parameters).bind(*args, **kwargs)

@@ -63,7 +63,7 @@ def options_of(function: Callable[..., object]) -> Options:
     return _validate(declared, function) if declared else DEFAULTS
 
 
-def checked_retry(value: object) -> Retry:
+def validated_retry(value: object) -> Retry:
     """Validate a Retry that a function returns. Raises BadOptions."""
     retry = _validate(JobDeclaration({"retry": value}, ()), None).retry
     assert retry

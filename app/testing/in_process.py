@@ -33,9 +33,9 @@ def run_burst(connection: redis.Redis, queues: list[str], errors: list[tuple[str
     worker = _Worker(queues, connection=connection)
     worker.errors = errors
     worker.register_birth()
-    ours, theirs = socket.socketpair()
-    with ours, theirs, contextlib.closing(Box()) as box, _restored_alarm():
-        horse = Horse(worker, Board(), box, theirs, Limits(burst=True))
+    parent_end, horse_end = socket.socketpair()
+    with parent_end, horse_end, contextlib.closing(Box()) as box, _restored_alarm():
+        horse = Horse(worker, Board(), box, horse_end, Limits(burst=True))
         horse.run()
     worker.register_death()
     return horse.performed
