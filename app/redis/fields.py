@@ -36,7 +36,7 @@ FIELDS: dict[str, tuple[Field, ...]] = {
             " failure_callback_name failure_callback_timeout stopped_callback_name stopped_callback_timeout"
         ),
         Field("attempts", "integer", "app/worker/begin.lua", "views, recovery", WITH_HASH, "Attempts that have begun."),
-        Field("losses", "integer", "app/lifecycle/recover.lua", "recovery", WITH_HASH,
+        Field("losses", "integer", "app/lifecycle/end_attempt.lua", "recovery", WITH_HASH,
               "How often an idempotent job was run again after its worker had died."),
         Field("delayed", "1", "enqueue, change", "views, clock", "until it is given a time instead",
               "It was given a delay, not a time: it goes on by elapsed time if the clock is put back."),
