@@ -31,7 +31,7 @@ CONVERTED_FIELDS = {
 
 def prepare(body: JobBody, pointer: str = "#", unknown: Collection[DocumentPath] = ()) -> NewJob:
     """The job that a body asks for, its function known and its arguments checked."""
-    function = context().catalog.wanted(body.function, f"{pointer}/function")
+    function = context().catalog.get_requested(body.function, f"{pointer}/function")
     function.check(body.args, body.kwargs, pointer, unknown)
     return new_job.prepare(
         function,

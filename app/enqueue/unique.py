@@ -36,7 +36,7 @@ class Lock:
 
 def lock_for(function: Function, args: list[Any], kwargs: dict[str, Any], rule: Unique, pointer: str) -> Lock:
     """The lock for a call. Raises Invalid: the rule refers to an unknown argument."""
-    named = function.named(args, kwargs)
+    named = function.bind(args, kwargs)
     if isinstance(rule.by, str):
         key_value: object = fill_key(rule.by, named, f"{pointer}/unique/by")
     else:

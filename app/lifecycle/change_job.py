@@ -74,7 +74,7 @@ def _new_call(
     call = (job["args"] if args is None else args, job["kwargs"] if kwargs is None else kwargs)
     results = find_references({"args": call[0], "kwargs": call[1]}) if job["workflow"] else ()
     try:
-        function = catalog.wanted(job["function"] or "", "#")
+        function = catalog.get_requested(job["function"] or "", "#")
         function.check(*call, unknown=[path[1:] for path, _ in results])
         new_job.check_size(settings, *call)
     except JoblineError as error:

@@ -52,7 +52,7 @@ def _limit_id(
     kind: str, limit: Limit, function: Function, queue: str, args: list[Any], kwargs: dict[str, Any], pointer: str
 ) -> str:
     subject = function.name if limit.by == "function" else queue
-    value = fill_key(limit.key, function.named(args, kwargs), f"{pointer}/key") if limit.key else ""
+    value = fill_key(limit.key, function.bind(args, kwargs), f"{pointer}/key") if limit.key else ""
     return f"{kind}:{limit.by}:{subject}:{value}"
 
 

@@ -21,7 +21,7 @@ from app import log
 from app.author import progress
 from app.author.options import Discard, Misuse, Retry
 from app.catalog.catalog import Catalog, function_name
-from app.catalog.function_options import checked_retry
+from app.catalog.function_options import validated_retry
 from app.errors import NotFound
 from app.events import stream
 from app.lifecycle import outbox
@@ -150,7 +150,7 @@ class Job(rq.job.Job):
         result = function.call(*args, **kwargs)
         result = coroutines.run(result) if asyncio.iscoroutine(result) else result
         if isinstance(result, RETRY):
-            retry = checked_retry(result)
+            retry = validated_retry(result)
             return rq.Retry(retry.max, retry.waits())
         return result
 
