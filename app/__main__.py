@@ -19,20 +19,20 @@ from app.access import api_keys
 from app.redis import client
 from app.settings import get_settings
 
-RESOURCES = ("jobs", "functions", "queues", "workers", "schedules", "workflows")
-LOOKS = ("events", "failures", "audit")
+RESOURCE_GROUPS = ("jobs", "functions", "queues", "workers", "schedules", "workflows")
+READ_ONLY_COMMANDS = ("events", "failures", "audit")
 
 
 class Main(click.Group):
     """With a group of commands for each resource of the API, and commands that only look; loaded when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*super().list_commands(ctx), *RESOURCES, *LOOKS]
+        return [*super().list_commands(ctx), *RESOURCE_GROUPS, *READ_ONLY_COMMANDS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in (*RESOURCES, *LOOKS):
+        if cmd_name in (*RESOURCE_GROUPS, *READ_ONLY_COMMANDS):
             module = import_module(f"app.cli.{cmd_name}")
-            found: click.Command = getattr(module, "group" if cmd_name in RESOURCES else cmd_name)
+            found: click.Command = getattr(module, "group" if cmd_name in RESOURCE_GROUPS else cmd_name)
             return found
         return super().get_command(ctx, cmd_name)
 
@@ -75,7 +75,7 @@ def worker() -> None:
     """Whether the workers of this host live: each one's parent and work horse have moved lately."""
     from app.views import health
 
-    _probe(health.check_workers)
+    _exit_by(health.check_workers)
 
 
 @probe.command()
@@ -83,10 +83,10 @@ def scheduler() -> None:
     """Whether the scheduler of this host lives, and one leads."""
     from app.views import health
 
-    _probe(health.check_scheduler)
+    _exit_by(health.check_scheduler)
 
 
-def _probe(check: Callable[[Redis], None]) -> None:
+def _exit_by(check: Callable[[Redis], None]) -> None:
     from app.views import health
 
     try:

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-MAX_LISTED = 100
+MAX_LISTED_ERRORS = 100
 """Errors in one answer; whoever collects them may stop beyond."""
 
 

@@ -17,12 +17,12 @@ import structlog
 
 from app.settings import Settings
 
-STDOUT = 1
-CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+STDOUT_FD = 1
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Characters by which a text acts on a terminal: control codes but for the tab, line ends, changes of direction."""
-INDENT = "\n    "
+LINE_INDENT = "\n    "
 
-about: dict[str, Any] = {}
+context: dict[str, Any] = {}
 """What every line of this process says: the job that its work horse runs."""
 
 
@@ -34,7 +34,7 @@ class Output:
 
     def msg(self, line: bytes) -> None:
         with contextlib.suppress(OSError):
-            os.write(STDOUT, line + b"\n")
+            os.write(STDOUT_FD, line + b"\n")
 
     debug = info = warning = error = critical = exception = msg
 
@@ -49,7 +49,7 @@ def dict_config(settings: Settings) -> dict[str, Any]:
     # What a library adds with `extra` is left out: RQ puts a failed job's arguments there, and they may be secret.
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
-        _about,
+        _add_context,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -59,7 +59,7 @@ def dict_config(settings: Settings) -> dict[str, Any]:
         if as_json
         else [
             _printable,
-            _harmless(
+            _never_raising(
                 structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=_print_traceback),
             ),
         ]
@@ -88,8 +88,8 @@ def dict_config(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _about(_: Any, __: str, event: Any) -> Any:
-    return about | event if about else event
+def _add_context(_: Any, __: str, event: Any) -> Any:
+    return context | event if context else event
 
 
 def _printable(_: Any, __: str, event: Any) -> Any:
@@ -100,11 +100,13 @@ def _printable(_: Any, __: str, event: Any) -> Any:
 def _print_traceback(output: TextIO, exc_info: Any) -> None:
     buffer = StringIO()
     structlog.dev.plain_traceback(buffer, exc_info)
-    output.write(INDENT.lstrip("\n") + _escaped(buffer.getvalue()))
+    output.write(LINE_INDENT.lstrip("\n") + _escaped(buffer.getvalue()))
 
 
 def _escaped(text: str) -> str:
-    return CONTROL.sub(lambda found: INDENT if found[0] == "\n" else found[0].encode("unicode_escape").decode(), text)
+    return CONTROL_CHARACTERS.sub(
+        lambda found: LINE_INDENT if found[0] == "\n" else found[0].encode("unicode_escape").decode(), text
+    )
 
 
 def safe_repr(value: object) -> str:
@@ -122,7 +124,7 @@ def _as_json(_: Any, __: str, event: Any) -> str:
         return json.dumps({str(name): safe_repr(value) for name, value in event.items()})
 
 
-def _harmless(render: Any) -> Any:
+def _never_raising(render: Any) -> Any:
     """A processor after which a line that cannot be rendered is a line that says so."""
 
     def processor(logger: Any, name: str, event: Any) -> Any:

@@ -4,34 +4,34 @@ from typing import Any
 
 from pydantic_core import ErrorDetails, ValidationError
 
-MAX_DETAILED = 10_000  # errors; pydantic takes 10 us to describe one, and describes all or none
+MAX_DETAILED_ERRORS = 10_000  # errors; pydantic takes 10 us to describe one, and describes all or none
 
-Place = tuple[int | str, ...]
+DocumentPath = tuple[int | str, ...]
 
 
-def errors_of(error: ValidationError) -> list[ErrorDetails]:
-    """What is wrong with a value; beyond MAX_DETAILED a single error that says how much is."""
+def error_details(error: ValidationError) -> list[ErrorDetails]:
+    """What is wrong with a value; beyond MAX_DETAILED_ERRORS a single error that says how much is."""
     count = error.error_count()
-    if count > MAX_DETAILED:
+    if count > MAX_DETAILED_ERRORS:
         return [ErrorDetails(type="too_many", loc=(), msg=f"{count} values do not fit", input=None)]
     return error.errors(include_url=False, include_context=False, include_input=False)
 
 
-def below(start: str, *parts: object) -> str:
-    """`start`, and below it these parts."""
-    return start + "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts)
+def join_pointer(pointer: str, *parts: object) -> str:
+    """`pointer`, and below it these parts."""
+    return pointer + "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts)
 
 
-def place_in(document: Any, error: ErrorDetails) -> Place:
+def path_in(document: Any, error: ErrorDetails) -> DocumentPath:
     """An error's place, without what is not in the document: pydantic names the members of a union there too."""
-    found: list[int | str] = []
+    path: list[int | str] = []
     for part in error["loc"]:
-        there = part in document if isinstance(document, dict) else _has(document, part)
-        if there:
+        exists = part in document if isinstance(document, dict) else _has(document, part)
+        if exists:
             document = document[part]
-        if there or (part == error["loc"][-1] and error["type"].startswith("missing")):
-            found.append(part)
-    return tuple(found)
+        if exists or (part == error["loc"][-1] and error["type"].startswith("missing")):
+            path.append(part)
+    return tuple(path)
 
 
 def _has(document: Any, part: int | str) -> bool:

@@ -34,7 +34,7 @@ class JSON:
     @staticmethod
     def dumps(value: Any) -> bytes:
         """Raises TypeError for a value that has no JSON form."""
-        return orjson.dumps(value, default=_jsonable, option=OPTIONS)
+        return orjson.dumps(value, default=_to_jsonable, option=OPTIONS)
 
     @staticmethod
     def loads(data: bytes) -> Any:
@@ -49,10 +49,10 @@ class JSON:
         return value
 
 
-def checked(value: Any) -> bytes:
+def dumps_checked(value: Any) -> bytes:
     """JSON of what a job's author gives. Raises TypeError: it has no JSON form, or that has a name twice; TooDeep."""
     try:
-        data = orjson.dumps(value, default=_jsonable)
+        data = orjson.dumps(value, default=_to_jsonable)
     except TypeError:  # keys that are no text, among other reasons: {1: "a", "1": "b"} has a name twice
         data = JSON.dumps(value)
         if len(data) != len(orjson.dumps(orjson.loads(data))):
@@ -70,10 +70,10 @@ def check_depth(data: bytes, value: Any) -> None:
     """Raises TooDeep for a `value` that is nested more than MAX_DEPTH deep; `data` is its JSON."""
     if not may_be_deep(data):
         return
-    level = [value]
+    values = [value]
     for _ in range(MAX_DEPTH + 1):
-        level = [child for parent in level if isinstance(parent, dict | list) for child in _children(parent)]
-        if not level:
+        values = [child for parent in values if isinstance(parent, dict | list) for child in _children(parent)]
+        if not values:
             return
     raise TooDeep(f"nested more than {MAX_DEPTH} deep")
 
@@ -101,7 +101,7 @@ def text_of(value: object) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def storable(value: Any) -> Any:
+def without_unserializable(value: Any) -> Any:
     """A JSON document without those parts that JSON cannot hold, such as a default value beyond 64 bits."""
     return value if _has_json_form(value) else _pruned(value)
 
@@ -127,7 +127,7 @@ def _has_json_form(value: object) -> bool:
     return True
 
 
-def _jsonable(value: object) -> object:
+def _to_jsonable(value: object) -> object:
     try:
         return to_jsonable_python(value)
     except ValueError as error:

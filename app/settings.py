@@ -15,7 +15,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, SecretStr, field_valida
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.access import api_keys, proxies
-from app.author.options import rate
+from app.author.options import parse_rate
 from app.webhooks import signing, urls
 
 DAY = 86_400
@@ -109,7 +109,7 @@ class Settings(BaseSettings):
     @classmethod
     def _check_rate(cls, said: str) -> str:
         if said:
-            rate(said)
+            parse_rate(said)
         return said
 
     @field_validator("trusted_proxies")
@@ -127,7 +127,7 @@ class Settings(BaseSettings):
     @field_validator("webhook_url")
     @classmethod
     def _check_webhook_url(cls, url: str | None) -> str | None:
-        return url and urls.webhook(url)
+        return url and urls.check_webhook_url(url)
 
     @field_validator("webhook_secret")
     @classmethod

@@ -13,7 +13,7 @@ from benchmarks.workers import Worker
 PROGRAM = "many.py"
 SOURCE = """
 from datetime import datetime, timedelta
-from app.redis import connect
+from app.redis.client import connect
 from app.rq_parts import catalog
 from app.schedules import every
 from app.schedules.process import Scheduler
@@ -43,7 +43,7 @@ COLUMNS = (
     Column("process MB without", "bare_mb", 0),
 )
 EACH_ROUND = False
-QUEUE, ALARMS = "rq:queue:default", "rq:scheduler:scheduled_jobs"
+QUEUE, DUE_SCHEDULES = "rq:queue:default", "rq:scheduler:scheduled_jobs"
 LIMIT = 120.0  # seconds
 WATCH = 20.0  # seconds
 
@@ -91,7 +91,7 @@ def _cost(lab: Lab, case: Worker, count: int) -> dict[str, object]:
 
 def _run(lab: Lab, case: Worker, count: int) -> dict[str, float]:
     with lab.started(case.peer, case.command) as (command,):
-        seconds = wait_until(lambda: lab.server.client.zcard(ALARMS) >= count, LIMIT)
+        seconds = wait_until(lambda: lab.server.client.zcard(DUE_SCHEDULES) >= count, LIMIT)
         process = psutil.Process(command.process.pid).memory_full_info().uss
         return {"stored_s": seconds or -1, "process_mb": process / 1e6, "memory": lab.server.memory()}
 

@@ -14,12 +14,12 @@ from benchmarks.report import Column
 from benchmarks.workers import Worker
 
 QUEUE = "rq:queue:default"
-ALARMS = "rq:scheduler:scheduled_jobs"
+DUE_SCHEDULES = "rq:scheduler:scheduled_jobs"
 
 
 PROGRAM = "ticks.py"
 SOURCE = """
-from app.redis import connect
+from app.redis.client import connect
 from app.rq_parts import catalog
 from app.schedules import every
 from app.schedules.process import Scheduler
@@ -76,7 +76,7 @@ def measure(lab: Lab, case: Worker) -> dict[str, object]:
         "doubled": doubled,
         "dropped": dropped,
         "lost": sum(count < TICKS for count in per_schedule.values()) + schedules - len(per_schedule),
-        "still scheduled": redis.zcard(ALARMS),
+        "still scheduled": redis.zcard(DUE_SCHEDULES),
         "seconds": round((datetime.now(UTC) - begin).total_seconds(), 1),
     }
 
@@ -97,8 +97,8 @@ def _kill(lab: Lab, case: Worker, commands: list[Command]) -> int:
     dice, crew, kills = random.Random(lab.seed), list(commands), 0
     time.sleep(LEAD)
     end = time.monotonic() + lab.sizes.ticks_seconds
-    while lab.server.client.zcard(ALARMS) and time.monotonic() < end:
-        wait_until(lambda: lab.server.client.zcard(ALARMS) == 0, dice.uniform(0, LONGEST))
+    while lab.server.client.zcard(DUE_SCHEDULES) and time.monotonic() < end:
+        wait_until(lambda: lab.server.client.zcard(DUE_SCHEDULES) == 0, dice.uniform(0, LONGEST))
         place = dice.randrange(SCHEDULERS)
         crew[place].kill_all()
         crew[place] = lab.start(case.peer, case.command)

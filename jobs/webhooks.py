@@ -6,7 +6,7 @@ from app import job
 from app.webhooks import webhook_delivery
 
 
-@job(queue=webhook_delivery.QUEUE, timeout=webhook_delivery.TIMEOUT, idempotent=True)
+@job(queue=webhook_delivery.QUEUE, timeout=webhook_delivery.TIMEOUT_SECONDS, idempotent=True)
 def deliver(url: str, message: dict[str, Any]) -> dict[str, Any]:
     """POST a message of an end to a URL, signed, by Standard Webhooks. Jobline enqueues it for jobs with a webhook.
 

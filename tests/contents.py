@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import redis
+from redis.client import Pipeline
 
 
 @dataclass(frozen=True)
@@ -26,25 +27,34 @@ Contents = dict[str, Content]
 
 def contents(connection: redis.Redis) -> Contents:
     """Every key, with sorted sets as {member: score}, and streams with the ids of their entries."""
-    found: Contents = {}
-    for key in sorted(connection.keys()):
-        kind = connection.type(key).decode()
-        found[key.decode(errors="replace")] = Content(kind, _value(connection, key, kind), connection.pexpiretime(key))
-    return found
+    keys = sorted(connection.keys())
+    with connection.pipeline(transaction=False) as pipeline:
+        for key in keys:
+            pipeline.type(key).pexpiretime(key)
+        answers = pipeline.execute()
+        kinds = [kind.decode() for kind in answers[::2]]
+        for key, kind in zip(keys, kinds, strict=True):
+            _read(pipeline, key, kind)
+        values = pipeline.execute()
+    return {
+        key.decode(errors="replace"): Content(kind, dict(value) if kind == "zset" else value, expires_at)
+        for key, kind, value, expires_at in zip(keys, kinds, values, answers[1::2], strict=True)
+    }
 
 
-def _value(connection: redis.Redis, key: bytes, kind: str) -> Any:
+def _read(pipeline: Pipeline, key: bytes, kind: str) -> None:
     if kind == "hash":
-        return connection.hgetall(key)
-    if kind == "list":
-        return connection.lrange(key, 0, -1)
-    if kind == "set":
-        return connection.smembers(key)
-    if kind == "zset":
-        return dict(connection.zrange(key, 0, -1, withscores=True))
-    if kind == "stream":
-        return connection.xrange(key)
-    return connection.get(key)
+        pipeline.hgetall(key)
+    elif kind == "list":
+        pipeline.lrange(key, 0, -1)
+    elif kind == "set":
+        pipeline.smembers(key)
+    elif kind == "zset":
+        pipeline.zrange(key, 0, -1, withscores=True)
+    elif kind == "stream":
+        pipeline.xrange(key)
+    else:
+        pipeline.get(key)
 
 
 def changed(before: Contents, after: Contents, slack: int = 0) -> dict[str, tuple[Content | None, Content | None]]:

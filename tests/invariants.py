@@ -21,7 +21,7 @@ RESULT_TTL = 500
 """Seconds: RQ's, for a job that says none."""
 FOR_EVER = (
     "rq:queues", "rq:workers", "jobline:leases", "jobline:outbox", "jobline:events", "jobline:workflows",
-    "jobline:audit", "jobline:clock", "rq:suspended",
+    "jobline:audit", "jobline:clock", "jobline:paused", "rq:suspended",
 )  # fmt: skip
 """One key each, or a key for each queue."""
 
@@ -30,7 +30,11 @@ Place = tuple[str, str]
 
 def broken(connection: redis.Redis) -> list[str]:
     """What does not hold, in words; an empty list if all does."""
-    found = contents(connection)
+    return broken_in(contents(connection))
+
+
+def broken_in(found: Contents) -> list[str]:
+    """As `broken`, of what was read before."""
     jobs = {
         key.removeprefix("rq:job:"): Job(key.removeprefix("rq:job:"), content)
         for key, content in found.items()

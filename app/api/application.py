@@ -89,7 +89,7 @@ def create_app(
 
 def _connections(settings: Settings) -> tuple[redis.Redis, redis.Redis, redis.Redis]:
     """For short commands, for reads that block, and for the readiness probe."""
-    return connect_api(settings), connect_blocking(settings, waiting.BLOCK), connect_probe(settings)
+    return connect_api(settings), connect_blocking(settings, waiting.READ_BLOCK_SECONDS), connect_probe(settings)
 
 
 def _check_circuit() -> None:

@@ -13,9 +13,9 @@ from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
 from app.api.disclosure import redact_error
-from app.errors import MAX_LISTED, Conflict, Invalid, JoblineError, TooManyRequests, Unauthorized, Unavailable
-from app.pointers import below, errors_of, place_in
-from app.redis.errors import may_pass
+from app.errors import MAX_LISTED_ERRORS, Conflict, Invalid, JoblineError, TooManyRequests, Unauthorized, Unavailable
+from app.pointers import error_details, join_pointer, path_in
+from app.redis.errors import is_transient
 
 MAX_TEXT = 500  # characters of a detail or a pointer
 MAX_LISTED_SIZE = 50_000  # bytes, as JSON
@@ -53,7 +53,7 @@ def _limit_errors(errors: list[dict[str, str]]) -> list[dict[str, str]]:
     """The first errors, as many as fit."""
     listed: list[dict[str, str]] = []
     size = 0
-    for error in errors[:MAX_LISTED]:
+    for error in errors[:MAX_LISTED_ERRORS]:
         truncated = {name: _truncate(text) for name, text in error.items()}
         size += len(orjson.dumps(truncated))
         if size > MAX_LISTED_SIZE:
@@ -70,8 +70,8 @@ def render_validation_error(error: ValidationError) -> Response:
     """What a request that does not fit its schema is told."""
     body = request.get_json(silent=True)
     errors = [
-        {"detail": item["msg"], "pointer": below("#", *(item["loc"] if body is None else place_in(body, item)))}
-        for item in errors_of(error)
+        {"detail": item["msg"], "pointer": join_pointer("#", *(item["loc"] if body is None else path_in(body, item)))}
+        for item in error_details(error)
     ]
     return render(Invalid("The request does not fit its schema", errors))
 
@@ -89,7 +89,7 @@ def _from_werkzeug(error: HTTPException) -> Response:
 def _from_redis(error: RedisError) -> Response:
     if "WRONGTYPE" in str(error):
         return render(Conflict("What Redis holds there is nothing that Jobline or RQ has written: it cannot be read"))
-    if not may_pass(error):
+    if not is_transient(error):
         return _internal_error(error)
     log.warning("redis is away: %s", type(error).__name__)
     return render(Unavailable("Redis does not answer, or takes no writes"))

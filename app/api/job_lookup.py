@@ -17,12 +17,12 @@ def preferred_wait_seconds() -> int:
     """Seconds of `Prefer: wait=N` (RFC 7240, section 4.3)."""
     preference = request.headers.get("Prefer")
     match = WAIT_PREFERENCE.search(preference) if preference else None
-    return min(int(match[1]), waiting.LONGEST) if match else 0
+    return min(int(match[1]), waiting.MAX_WAIT_SECONDS) if match else 0
 
 
 def fetch_job(job_id: str, wait_seconds: int) -> dict[str, Any]:
     if wait_seconds:
-        share = api_keys.share(waiting.MOST, context().api_keys)
+        share = api_keys.share(waiting.MAX_WAITERS, context().api_keys)
         job = waiting.wait(context().redis, context().blocking_redis, job_id, wait_seconds, g.caller, share)
     else:
         job = job_view.fetch(context().redis, [job_id], history=True)[0]

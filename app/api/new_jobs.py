@@ -10,13 +10,13 @@ from app.api.context import context
 from app.api.disclosure import may_read, redact
 from app.api.job_lookup import fetch_job, preferred_wait_seconds
 from app.api.schemas.jobs import JobBody
-from app.catalog.catalog import name_of
+from app.catalog.catalog import function_name
 from app.catalog.fields import as_limit
 from app.enqueue import new_job, write
 from app.enqueue.idempotency import Answer
 from app.enqueue.new_job import NewJob
-from app.pointers import Place
-from app.redis.client import moment
+from app.pointers import DocumentPath
+from app.redis.client import rq_timestamp
 from app.serializer import JSON
 from app.views import job_view
 from app.webhooks import webhook_delivery
@@ -28,7 +28,7 @@ CONVERTED_FIELDS = {
 """Fields of a body that are not options of a job as they stand."""
 
 
-def prepare(body: JobBody, pointer: str = "#", unknown: Collection[Place] = ()) -> NewJob:
+def prepare(body: JobBody, pointer: str = "#", unknown: Collection[DocumentPath] = ()) -> NewJob:
     """The job that a body asks for, its function known and its arguments checked."""
     function = context().catalog.wanted(body.function, f"{pointer}/function")
     function.check(body.args, body.kwargs, pointer, unknown)
@@ -53,22 +53,22 @@ def prepare(body: JobBody, pointer: str = "#", unknown: Collection[Place] = ()) 
 def enqueue(job: NewJob) -> Response:
     """Enqueue one job: 202; 200 with its end, if the caller waits, or with a unique job that was there before."""
     receipt, wait_seconds = idempotency.receipt(), preferred_wait_seconds()
-    if receipt and job.is_known:
+    if receipt and job.has_known_state:
         receipt.answer = {"body": _new_job_view(job), "status": 202}  # as it is when it has its place
     result = write.enqueue(context().redis, [job], receipt)
     if result.replayed:
         return idempotency.replay(_stored_answer(job, result.replayed))
     [job_id] = result.ids
     is_new = job_id == job.id
-    if is_new and not wait_seconds and job.is_known:
+    if is_new and not wait_seconds and job.has_known_state:
         return idempotency.respond(_new_job_view(job), 202)
     state = fetch_job(job_id, wait_seconds if is_new or may_read() else 0)
     status = 200 if not is_new or state["status"] in job_view.ENDED else 202
     state = state if is_new else redact(state)
     if status == 202:
         state |= unserved_warnings([job])
-    if receipt and (not job.is_known or status == 200):
-        receipt.keep(context().redis, {"body": state, "status": status})
+    if receipt and (not job.has_known_state or status == 200):
+        receipt.store_answer(context().redis, {"body": state, "status": status})
     return idempotency.respond(state, status)
 
 
@@ -82,10 +82,10 @@ def _stored_answer(job: NewJob, stored: Answer) -> Answer:
 
 def _new_job_view(job: NewJob) -> dict[str, Any]:
     """A job that was just made."""
-    created_at, webhook = moment(job.created_at), job.extra_fields.get("webhook")
+    created_at, webhook = rq_timestamp(job.created_at), job.extra_fields.get("webhook")
     state = job_view.shape(
         job.id,
-        name_of(job.function),
+        function_name(job.function),
         job.args,
         job.kwargs,
         job.meta,

@@ -26,7 +26,7 @@ KILL_TIMEOUT_SECONDS = 5  # seconds for requests to end
 def serve(target: str, factory: bool = False) -> None:
     """The WSGI application that `target` names, or makes; until SIGTERM or SIGINT."""
     settings = get_settings()
-    threads = settings.event_streams + waiting.MOST + SHORT_REQUEST_THREADS
+    threads = settings.event_streams + waiting.MAX_WAITERS + SHORT_REQUEST_THREADS
     Granian(
         target,
         factory=factory,

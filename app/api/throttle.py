@@ -9,7 +9,7 @@ import time
 from flask import Response, g, request
 
 from app.api.context import context
-from app.author.options import rate
+from app.author.options import parse_rate
 from app.errors import TooManyRequests
 
 
@@ -18,7 +18,7 @@ def count_request() -> None:
     request_limit = context().settings.request_limit
     if not request_limit:
         return
-    limit, window = rate(request_limit)
+    limit, window = parse_rate(request_limit)
     window_number, elapsed = divmod(time.time(), window)
     caller = request.remote_addr if g.caller == "open" else g.caller
     key = f"jobline:requests:{caller}:{int(window_number)}"

@@ -16,14 +16,14 @@ import redis
 import structlog
 
 from app.errors import BadRequest
-from app.redis.errors import may_pass
+from app.redis.errors import is_transient
 from app.redis.keys import AUDIT, STREAM_ID
 from app.serializer import JSON, utc
 
-READ_AT_MOST = 2000  # entries looked at for one page
-BATCH = 200
-MOST_LATE = 10_000  # entries that a process keeps while Redis takes none
-TRY_EVERY = 1.0  # seconds
+MAX_ENTRIES_READ = 2000  # entries looked at for one page
+BATCH_SIZE = 200
+MAX_PENDING = 10_000  # entries that a process keeps while Redis takes none
+RETRY_SECONDS = 1.0  # seconds
 
 log = structlog.get_logger("jobline.audit")
 
@@ -49,47 +49,47 @@ class Entry:
 class Log:
     """Where one process writes its entries, in their order."""
 
-    def __init__(self, connection: redis.Redis, keep: int) -> None:
-        self.connection, self.keep = connection, keep
-        self._late: deque[dict[str, Any]] = deque(maxlen=MOST_LATE)
+    def __init__(self, connection: redis.Redis, max_entries: int) -> None:
+        self.connection, self.max_entries = connection, max_entries
+        self._pending: deque[dict[str, Any]] = deque(maxlen=MAX_PENDING)
         self._lock = threading.Lock()
         """Held by the thread that writes late entries."""
 
-    def record(self, entry: Entry, later: bool = False) -> None:
+    def record(self, entry: Entry, defer: bool = False) -> None:
         """Write an entry, now or later. Never raises for what Redis says.
 
-        `later`: Redis has just failed this request, whose caller has waited long enough.
+        `defer`: Redis has just failed this request, whose caller has waited long enough.
         """
         fields, reason = {**asdict(entry), "details": JSON.dumps(entry.details)}, "Redis was away"
-        if not (self._late or later):
+        if not (self._pending or defer):
             try:
                 self._write(fields)
             except redis.RedisError as error:
                 reason = type(error).__name__
-                if not may_pass(error):
+                if not is_transient(error):
                     log.error("not in the audit log", error=reason, **asdict(entry))  # noqa: TRY400 - one line
                     return
             else:
                 return
         log.warning("not in the audit log yet", error=reason, **asdict(entry))
-        self._late.append({**fields, "happened_at": utc(datetime.now(UTC))})
+        self._pending.append({**fields, "happened_at": utc(datetime.now(UTC))})
         if self._lock.acquire(blocking=False):
-            threading.Thread(target=self._write_later, daemon=True).start()
+            threading.Thread(target=self._write_pending, daemon=True).start()
 
     def _write(self, fields: dict[str, Any]) -> None:
-        self.connection.xadd(AUDIT, fields, maxlen=self.keep, approximate=True)
+        self.connection.xadd(AUDIT, fields, maxlen=self.max_entries, approximate=True)
 
-    def _write_later(self) -> None:
+    def _write_pending(self) -> None:
         """Write late entries in their order, until none is left."""
         while True:
-            while self._late:
+            while self._pending:
                 try:
-                    self._write(self._late[0])
-                    self._late.popleft()
+                    self._write(self._pending[0])
+                    self._pending.popleft()
                 except redis.RedisError:
-                    time.sleep(TRY_EVERY)
+                    time.sleep(RETRY_SECONDS)
             self._lock.release()
-            if not self._late or not self._lock.acquire(blocking=False):  # one may have come meanwhile
+            if not self._pending or not self._lock.acquire(blocking=False):  # one may have come meanwhile
                 return
 
 
@@ -109,43 +109,43 @@ def page(
     if cursor is not None and not STREAM_ID.fullmatch(cursor):
         raise BadRequest("The cursor is not one of ours")
     oldest = str(max(0, int(since.timestamp() * 1000))) if since else "-"
-    found: list[dict[str, Any]] = []
-    bad: list[dict[str, str]] = []
+    page_entries: list[dict[str, Any]] = []
+    unreadable: list[dict[str, str]] = []
     read = 0
     while True:
-        batch = connection.xrevrange(AUDIT, max=f"({cursor}" if cursor else "+", min=oldest, count=BATCH)
+        batch = connection.xrevrange(AUDIT, max=f"({cursor}" if cursor else "+", min=oldest, count=BATCH_SIZE)
         for entry_id, fields in batch:
             cursor = entry_id.decode()
             try:
                 entry = _as_json(cursor, fields)
             except (KeyError, ValueError, OverflowError) as error:
-                bad.append({"id": cursor, "reason": f"{type(error).__name__}: {error}"})
+                unreadable.append({"id": cursor, "reason": f"{type(error).__name__}: {error}"})
                 continue
             if actor in (None, entry["actor"]) and action in (None, entry["action"]):
-                found.append(entry)
-                if len(found) == limit:
-                    return found, cursor, bad
+                page_entries.append(entry)
+                if len(page_entries) == limit:
+                    return page_entries, cursor, unreadable
         read += len(batch)
-        if len(batch) < BATCH:
-            return found, None, bad
-        if read >= READ_AT_MOST:
-            return found, cursor, bad
+        if len(batch) < BATCH_SIZE:
+            return page_entries, None, unreadable
+        if read >= MAX_ENTRIES_READ:
+            return page_entries, cursor, unreadable
 
 
 def _as_json(entry_id: str, fields: dict[bytes, bytes]) -> dict[str, Any]:
     """Raises KeyError, ValueError: it cannot be read."""
-    said = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in fields.items()}
+    texts = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in fields.items()}
     at = datetime.fromtimestamp(int(entry_id.partition("-")[0]) / 1000, UTC)
     return {
         "id": entry_id,
-        "at": said.get("happened_at", utc(at)),
-        **{name: said[name] for name in ("actor", "action", "method", "route", "target", "address")},
-        "status": _status(said["status"]),
+        "at": texts.get("happened_at", utc(at)),
+        **{name: texts[name] for name in ("actor", "action", "method", "route", "target", "address")},
+        "status": _parse_status(texts["status"]),
         "details": JSON.loads(fields[b"details"]),
     }
 
 
-def _status(text: str) -> int:
+def _parse_status(text: str) -> int:
     """Raises ValueError."""
     if not re.fullmatch(r"[1-5][0-9]{2}", text):
         raise ValueError("not the status of a response")

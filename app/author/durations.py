@@ -4,11 +4,11 @@ import re
 from datetime import timedelta
 
 Duration = float | str | timedelta
-UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
-DURATION = re.compile(r"(?:[0-9]{1,12}[dhms])+")
+UNIT_SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+DURATION_PATTERN = re.compile(r"(?:[0-9]{1,12}[dhms])+")
 
 
-def seconds(value: object) -> object:
+def parse_duration(value: object) -> object:
     """A duration in seconds; anything that is neither text, a timedelta nor a bool as it is.
 
     Raises:
@@ -17,9 +17,9 @@ def seconds(value: object) -> object:
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, str):
-        if not DURATION.fullmatch(value):
+        if not DURATION_PATTERN.fullmatch(value):
             raise ValueError('Input should be seconds, or a duration such as "1h30m"')
-        return sum(int(number) * UNITS[unit] for number, unit in re.findall(r"([0-9]+)([dhms])", value))
+        return sum(int(number) * UNIT_SECONDS[unit] for number, unit in re.findall(r"([0-9]+)([dhms])", value))
     if isinstance(value, bool):
         raise ValueError("Input should be seconds, or a duration")  # noqa: TRY004 - what pydantic reports
     return value
@@ -27,4 +27,4 @@ def seconds(value: object) -> object:
 
 def as_seconds(value: Duration) -> float:
     """Raises ValueError, TypeError."""
-    return float(seconds(value))  # type: ignore[arg-type]
+    return float(parse_duration(value))  # type: ignore[arg-type]

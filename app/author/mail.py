@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TIMEOUT = 30  # seconds
+TIMEOUT_SECONDS = 30  # seconds
 
 
 def send(message: "EmailMessage", to: list[str]) -> bool:
@@ -69,9 +69,9 @@ def _connect(url: str) -> "smtplib.SMTP":
         raise Discard("SMTP_URL is neither smtp://user:password@host:port nor smtps://...")
     context = ssl.create_default_context()
     if parts.scheme == "smtps":
-        smtp: smtplib.SMTP = smtplib.SMTP_SSL(host, port or 465, timeout=TIMEOUT, context=context)
+        smtp: smtplib.SMTP = smtplib.SMTP_SSL(host, port or 465, timeout=TIMEOUT_SECONDS, context=context)
     else:
-        smtp = smtplib.SMTP(host, port or (587 if user else 25), timeout=TIMEOUT)
+        smtp = smtplib.SMTP(host, port or (587 if user else 25), timeout=TIMEOUT_SECONDS)
     try:
         smtp.ehlo()
         if parts.scheme == "smtp" and smtp.has_extn("starttls"):

@@ -18,7 +18,7 @@ class Network(Protocol):
     """Takes what would leave the process."""
 
     def request(
-        self, place: "Url", allowed_by: str, method: str, body: bytes | None, headers: Mapping[str, str]
+        self, target: "Url", allowed_by: str, method: str, body: bytes | None, headers: Mapping[str, str]
     ) -> "tuple[HTTPConnectionPool, BaseHTTPResponse] | None":
         """Answer a request as `outbound.ask` does, or raise; None lets it out."""
 

@@ -74,15 +74,15 @@ class Retry(metaclass=_Deferred):
 
 
 RATE = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,3})?([smhd])")
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+RATE_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-def rate(text: str) -> tuple[int, float]:
+def parse_rate(text: str) -> tuple[int, float]:
     """ "100/m" or "5/10s" as how many, and in how many seconds. Raises ValueError."""
-    found = RATE.fullmatch(text)
-    if not found:
+    match = RATE.fullmatch(text)
+    if not match:
         raise ValueError(f'{text!r} is no rate such as "100/m" or "5/10s"')
-    return int(found[1]), int(found[2] or 1) * UNITS[found[3]]
+    return int(match[1]), int(match[2] or 1) * RATE_UNIT_SECONDS[match[3]]
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class Webhook(metaclass=_Deferred):
     events: tuple[JobEvent | WorkflowEvent, ...] = JOB_EVENTS
     secret: str = field(default="", repr=False)
 
-    def shown(self) -> dict[str, object]:
+    def without_secret(self) -> dict[str, object]:
         """Without the secret."""
         return {"url": self.url, "events": list(self.events)}
 
@@ -166,11 +166,11 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Declared:
+class JobDeclaration:
     """What `@job` attaches to a function: its arguments as they were given, unchecked, and where that was."""
 
     options: dict[str, object] = field(repr=False)
-    misplaced: tuple[object, ...] = field(repr=False)
+    positional: tuple[object, ...] = field(repr=False)
     """Positional arguments: there are none to give."""
     module: str = ""
     file: str = ""
@@ -203,13 +203,13 @@ def job(*function: Any, **options: Any) -> Any:
     nothing: the catalogue sets the function aside, and says why.
     """
     frame = sys._getframe(1)
-    place = str(frame.f_globals.get("__name__", "")), frame.f_code.co_filename, frame.f_lineno
+    location = str(frame.f_globals.get("__name__", "")), frame.f_code.co_filename, frame.f_lineno
     if len(function) == 1 and callable(function[0]):
-        return _attach(function[0], Declared(options, (), *place))
-    return functools.partial(_attach, declared=Declared(options, function, *place))
+        return _attach(function[0], JobDeclaration(options, (), *location))
+    return functools.partial(_attach, declared=JobDeclaration(options, function, *location))
 
 
-def _attach(function: Any, declared: Declared) -> Any:
+def _attach(function: Any, declared: JobDeclaration) -> Any:
     try:
         function.jobline_options = declared
     except (AttributeError, TypeError):  # a method or a builtin: no job, as the catalogue will say of what wraps it
@@ -219,10 +219,10 @@ def _attach(function: Any, declared: Declared) -> Any:
     return function
 
 
-def declared_for(function: object) -> Declared | None:
+def declaration_of(function: object) -> JobDeclaration | None:
     """What `@job` has attached to a function."""
     try:
-        found = vars(function).get("jobline_options")
+        declaration = vars(function).get("jobline_options")
     except Exception:  # an author's object: it may answer to anything in its own way
         return None
-    return found if isinstance(found, Declared) else None
+    return declaration if isinstance(declaration, JobDeclaration) else None

@@ -32,13 +32,13 @@ NOT_PUBLIC = [
 def parsed(url: str) -> "Url":
     """Raises Discard for what is no URL of the web."""
     try:
-        return urls.parsed(url)
+        return urls.parse_http_url(url)
     except ValueError as error:
         raise Discard(str(error)) from None
 
 
 def ask(
-    place: "Url",
+    target: "Url",
     timeout: float,
     allowed_by: str,
     method: str = "GET",
@@ -54,18 +54,18 @@ def ask(
         Discard: an address of the host is not public, and the host is not allowed by name.
         OSError, urllib3.exceptions.HTTPError: there is no answer.
     """
-    if network.stand_in and (taken := network.stand_in.request(place, allowed_by, method, body, headers or {})):
+    if network.stand_in and (taken := network.stand_in.request(target, allowed_by, method, body, headers or {})):
         return taken
     import ssl
 
     from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
     from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-    host = (place.host or "").strip("[]")
-    port = place.port or (443 if place.scheme == "https" else 80)
+    host = (target.host or "").strip("[]")
+    port = target.port or (443 if target.scheme == "https" else 80)
     addresses = _addresses(host, port, allowed_by)
     for address in addresses:
-        if place.scheme == "https":
+        if target.scheme == "https":
             pool: HTTPConnectionPool = HTTPSConnectionPool(
                 address, port, ssl_context=ssl.create_default_context(), server_hostname=host, assert_hostname=host
             )
@@ -74,9 +74,9 @@ def ask(
         try:
             return pool, pool.urlopen(
                 method,
-                place.request_uri,
+                target.request_uri,
                 body=body,
-                headers={"Host": place.netloc or host, "User-Agent": "jobline", **(headers or {})},
+                headers={"Host": target.netloc or host, "User-Agent": "jobline", **(headers or {})},
                 redirect=False,
                 retries=False,
                 assert_same_host=False,
@@ -111,7 +111,7 @@ def _addresses(host: str, port: int, allowed_by: str) -> list[str]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError:
         raise Discard(f"{host} is no host name") from None
-    addresses = list(dict.fromkeys(str(place[0]) for *_, place in found))
+    addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
     if not _is_allowed(host, getattr(get_settings(), allowed_by.lower())) and not all(map(_is_public, addresses)):
         raise Discard(f"{host} is not on the public network, and not in {allowed_by}")
     return addresses

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 Row = TypeVar("Row")
 Sink = Callable[[Any, Any, Any], None]
 
-MAX_MESSAGE = 4096  # characters
-MAX_EXACT = 2**53  # a larger whole number is no longer exact in every reader of JSON
+MAX_MESSAGE_CHARACTERS = 4096  # characters
+MAX_EXACT_INTEGER = 2**53  # a larger whole number is no longer exact in every reader of JSON
 
 latest: tuple[str, dict[str, Any]] = "", {}
 """The job whose progress this process has sent last, and the report."""
@@ -45,16 +45,20 @@ def report(current: Any, total: Any, message: Any) -> dict[str, Any] | None:
 
     A `total` that is none becomes null. `percent` is from 0 to 100, and null unless the total is more than 0.
     """
-    done, whole = _number(current), _number(total)
-    if done is None:
+    current_number, total_number = _number(current), _number(total)
+    if current_number is None:
         return None
-    percent = round(min(100.0, max(0.0, 100 * (done / whole))), 1) if whole and whole > 0 else None
-    text = None if message is None else str(message)[:MAX_MESSAGE].encode(errors="replace").decode()
-    return {"current": done, "total": whole, "percent": percent, "message": text}
+    percent = (
+        round(min(100.0, max(0.0, 100 * (current_number / total_number))), 1)
+        if total_number and total_number > 0
+        else None
+    )
+    text = None if message is None else str(message)[:MAX_MESSAGE_CHARACTERS].encode(errors="replace").decode()
+    return {"current": current_number, "total": total_number, "percent": percent, "message": text}
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, int) and abs(value) <= MAX_EXACT:
+    if isinstance(value, int) and abs(value) <= MAX_EXACT_INTEGER:
         return int(value)
     try:
         number = float(value)

@@ -21,10 +21,10 @@ def path(relative: str) -> Path:
         OutsideStorage: if it is not under that folder.
     """
     root = get_settings().storage_root
-    found = (root / relative).resolve()
-    if not found.is_relative_to(root):
+    file = (root / relative).resolve()
+    if not file.is_relative_to(root):
         raise OutsideStorage(f"{relative!r} leaves the storage folder")
-    return found
+    return file
 
 
 def create(relative: str) -> Path:
@@ -33,12 +33,12 @@ def create(relative: str) -> Path:
     Raises:
         OutsideStorage: if it is not under that folder, or is that folder.
     """
-    root, found = get_settings().storage_root, path(relative)
-    if found == root:
+    root, file = get_settings().storage_root, path(relative)
+    if file == root:
         raise OutsideStorage(f"{relative!r} names the storage folder, and no file in it")
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return found
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return file
 
 
 def check_limit() -> None:
@@ -51,10 +51,10 @@ def check_limit() -> None:
 def _size(folder: Path) -> int:
     """Bytes of all files below a folder. Links are not followed."""
     sizes = 0
-    for where, _, names in os.walk(folder):
+    for directory, _, names in os.walk(folder):
         for name in names:
             try:
-                sizes += os.lstat(os.path.join(where, name)).st_size  # noqa: PTH118 - pathlib takes thrice the time
+                sizes += os.lstat(os.path.join(directory, name)).st_size  # noqa: PTH118 - pathlib takes thrice the time
             except FileNotFoundError:
                 continue  # removed meanwhile
     return sizes

@@ -6,24 +6,24 @@ from typing import Any
 from app.errors import Invalid
 from app.serializer import JSON, text_of
 
-PLACE = re.compile(r"\{(\w+(?:\.\w+)*)\}")
-LONGEST = 200
+PLACEHOLDER = re.compile(r"\{(\w+(?:\.\w+)*)\}")
+MAX_KEY_LENGTH = 200
 
 
-def filled(key: str, named: dict[str, Any], pointer: str) -> str:
+def fill_key(key: str, named: dict[str, Any], pointer: str) -> str:
     """A key such as "{user_id}" or "{user.id}" with the values of a call. Raises Invalid."""
 
-    def value(found: re.Match[str]) -> str:
-        here: Any = named
-        for name in found[1].split("."):
-            if not isinstance(here, dict) or name not in here:
-                raise _bad_key(f"{found[1]!r} is no argument", pointer)
-            here = here[name]
-        return here if isinstance(here, str) else _text(here)
+    def value(match: re.Match[str]) -> str:
+        current: Any = named
+        for name in match[1].split("."):
+            if not isinstance(current, dict) or name not in current:
+                raise _bad_key(f"{match[1]!r} is no argument", pointer)
+            current = current[name]
+        return current if isinstance(current, str) else _text(current)
 
-    text = PLACE.sub(value, key)
-    if len(text) > LONGEST:
-        raise _bad_key(f"it has {len(text)} characters with these arguments, the limit is {LONGEST}", pointer)
+    text = PLACEHOLDER.sub(value, key)
+    if len(text) > MAX_KEY_LENGTH:
+        raise _bad_key(f"it has {len(text)} characters with these arguments, the limit is {MAX_KEY_LENGTH}", pointer)
     return text
 
 

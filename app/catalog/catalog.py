@@ -17,15 +17,15 @@ from app.catalog.function import PACKAGE, Arguments, Function
 from app.errors import Invalid, NotFound
 from app.serializer import text_of
 
-__all__ = ["Arguments", "Catalog", "Function", "Rejected", "name_of"]
+__all__ = ["Arguments", "Catalog", "Function", "Rejected", "function_name"]
 
-OWN = ("webhooks.deliver",)
+INTERNAL_FUNCTIONS = ("webhooks.deliver",)
 """Functions that only the service itself enqueues."""
 
 log = logging.getLogger(__name__)
 
 
-def name_of(path: str | None) -> str:
+def function_name(path: str | None) -> str:
     """A function's name, from what RQ imports."""
     return (path or "").removeprefix(f"{PACKAGE}.")
 
@@ -39,35 +39,35 @@ class Catalog:
         self.broken: dict[str, str] = {}
         self.rejected: dict[str, Rejected] = {}
         self._lock = threading.Lock()
-        self._seen: dict[Path, int] | None = None
+        self._file_times: dict[Path, int] | None = None
 
     def refresh(self) -> "Catalog":
         """Discover at first use, and again after a change in `jobs/`; returns itself.
 
         The first look takes modules as they are imported already: only a changed file imports them anew.
         """
-        if self._seen is None or self.reload:
+        if self._file_times is None or self.reload:
             with self._lock:
-                seen = _files()
-                if seen != self._seen:
-                    if self._seen is not None:
+                file_times = _files()
+                if file_times != self._file_times:
+                    if self._file_times is not None:
                         _forget_modules()
                     self._discover()
-                    self._seen = seen
+                    self._file_times = file_times
         return self
 
-    def stale(self) -> bool:
+    def is_stale(self) -> bool:
         """Whether `refresh` would find something else."""
-        return self.reload and self._seen is not None and _files() != self._seen
+        return self.reload and self._file_times is not None and _files() != self._file_times
 
     @property
     def offered(self) -> dict[str, Function]:
         """The functions that callers may enqueue."""
-        return {name: function for name, function in self.functions.items() if name not in OWN}
+        return {name: function for name, function in self.functions.items() if name not in INTERNAL_FUNCTIONS}
 
     def get(self, name: str) -> Function:
         """A function that callers may enqueue. Raises NotFound."""
-        if name in OWN:
+        if name in INTERNAL_FUNCTIONS:
             raise NotFound(f"Function {name!r} is the service's own: no caller enqueues it")
         return self._find(name)
 
@@ -77,8 +77,8 @@ class Catalog:
             if name in self.rejected:
                 raise NotFound(f"Function {name!r} is set aside: {self.rejected[name]}")
             module = name.partition(".")[0]
-            why = f": module {module} does not import" if module in self.broken else ""
-            raise NotFound(f"No function {name!r}{why}")
+            reason = f": module {module} does not import" if module in self.broken else ""
+            raise NotFound(f"No function {name!r}{reason}")
         return function
 
     def wanted(self, name: str, pointer: str) -> Function:
@@ -90,25 +90,25 @@ class Catalog:
 
     def by_path(self, path: str) -> Function:
         """The function that RQ would import as `path`, for a worker. Raises NotFound for one outside the catalogue."""
-        return self._find(name_of(path))
+        return self._find(function_name(path))
 
     def _discover(self) -> None:
         importlib.invalidate_caches()
         functions: dict[str, Function] = {}
         broken: dict[str, str] = {}
         rejected: dict[str, Rejected] = {}
-        for found in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__):
-            if found.name.startswith("_"):
+        for info in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__):
+            if info.name.startswith("_"):
                 continue
             try:
-                usable, unusable = functions_in(importlib.import_module(f"{PACKAGE}.{found.name}"))
+                usable, unusable = functions_in(importlib.import_module(f"{PACKAGE}.{info.name}"))
                 functions.update((function.name, function) for function in usable)
-                rejected.update((one.name, one) for one in unusable)
+                rejected.update((rejection.name, rejection) for rejection in unusable)
             except (Exception, SystemExit) as error:  # noqa: BLE001, RUF100 - author's code: anything can go wrong in it
-                broken[text_of(found.name)] = f"{type(error).__name__}: {text_of(error)}"
-                log.exception("module %s of %s/ does not import", found.name, PACKAGE)
-        for one in rejected.values():
-            log.error("function %s is set aside: %s", one.name, one)
+                broken[text_of(info.name)] = f"{type(error).__name__}: {text_of(error)}"
+                log.exception("module %s of %s/ does not import", info.name, PACKAGE)
+        for rejection in rejected.values():
+            log.error("function %s is set aside: %s", rejection.name, rejection)
         self.functions, self.broken, self.rejected = functions, broken, rejected
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic.errors import PydanticErrorMixin, PydanticSchemaGenerationError, PydanticUserError
 
-from app.author.options import declared_for
+from app.author.options import declaration_of
 from app.catalog.function import Function
 from app.catalog.function_options import BadOptions
 from app.serializer import text_of
@@ -39,18 +39,18 @@ def functions_in(module: ModuleType) -> tuple[list[Function], list[Rejected]]:
     public = [name for name in vars(module) if isinstance(name, str) and not name.startswith("_")]
     for name in sorted(public):
         value = vars(module)[name]
-        declared = declared_for(value)
+        declared = declaration_of(value)
         full_name = f"{module.__name__.partition('.')[2]}.{name}"
         if type(value) is FunctionType and value.__module__ == module.__name__:
             function = Function(full_name, value)
             problems = list(_problems(function))
             if problems:
-                rejected.append(Rejected(full_name, *_place(module, value), "; ".join(problems)))
+                rejected.append(Rejected(full_name, *_location(module, value), "; ".join(problems)))
             else:
                 usable.append(function)
         elif declared and declared.module == module.__name__:
-            place = _relative(module, declared.file), declared.line
-            rejected.append(Rejected(full_name, *place, _no_plain_function(value)))
+            location = _relative(module, declared.file), declared.line
+            rejected.append(Rejected(full_name, *location, _not_a_function(value)))
     return usable, rejected
 
 
@@ -60,42 +60,44 @@ def _problems(function: Function) -> Iterator[str]:
     except BadOptions as error:
         yield text_of(error)
     except Exception as error:  # an author's value: anything can go wrong in it
-        yield _what(error)
+        yield _describe(error)
     try:
         function.prepare()
     except Exception as error:  # an author's annotation
-        yield from _wrong_annotations(function.call) or [_what(error)]
+        yield from _wrong_annotations(function.call) or [_describe(error)]
 
 
-def _what(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     text = error.message if isinstance(error, PydanticErrorMixin) else text_of(error)
     return f"{type(error).__name__}: {' '.join(text.split())}"
 
 
 def _wrong_annotations(call: Any) -> list[str]:
     annotations = dict(getattr(call, "__annotations__", {}))
-    unreadable = [why for name in annotations if (why := _unreadable(name, annotations[name], call))]
-    return unreadable or [why for name in annotations if name != "return" and (why := _no_json_type(name, call))]
+    unreadable = [problem for name in annotations if (problem := _annotation_problem(name, annotations[name], call))]
+    return unreadable or [
+        problem for name in annotations if name != "return" and (problem := _schema_problem(name, call))
+    ]
 
 
-def _unreadable(name: str, annotation: object, call: Any) -> str:
+def _annotation_problem(name: str, annotation: object, call: Any) -> str:
     """Why an annotation cannot be evaluated; empty if it can."""
     alone = SimpleNamespace(__annotations__={name: annotation})
     try:
         typing.get_type_hints(alone, call.__globals__, {})
     except Exception as error:  # an author's code
-        where = "the return value" if name == "return" else f"parameter {name}"
-        why = _what(error)
+        target = "the return value" if name == "return" else f"parameter {name}"
+        problem = _describe(error)
         if isinstance(error, NameError):
-            why = f"{text_of(error)} (is it imported under TYPE_CHECKING alone?)"
-        return f"the annotation {text_of(annotation)!r} of {where} cannot be read: {why}"
+            problem = f"{text_of(error)} (is it imported under TYPE_CHECKING alone?)"
+        return f"the annotation {text_of(annotation)!r} of {target} cannot be read: {problem}"
     return ""
 
 
-def _no_json_type(name: str, call: Any) -> str:
+def _schema_problem(name: str, call: Any) -> str:
     """Why no argument can be made for a parameter; empty if one can."""
     try:
-        Function("", call).prepare_alone(name)
+        Function("", call).prepare_parameter(name)
     except PydanticSchemaGenerationError:
         hint = typing.get_type_hints(call)[name]
         shown = f"{hint.__module__}.{hint.__qualname__}" if isinstance(hint, type) else text_of(hint)
@@ -104,20 +106,20 @@ def _no_json_type(name: str, call: Any) -> str:
     except PydanticUserError as error:
         if error.code == "typed-dict-version":
             return f"parameter {name}: on Python 3.11 a TypedDict comes from typing_extensions"
-        return f"parameter {name}: {_what(error)}"
+        return f"parameter {name}: {_describe(error)}"
     except Exception as error:  # an author's type
-        return f"parameter {name}: {_what(error)}"
+        return f"parameter {name}: {_describe(error)}"
     return ""
 
 
-def _no_plain_function(value: object) -> str:
+def _not_a_function(value: object) -> str:
     if type(value) is FunctionType:
         return f"it is wrapped by a function of {value.__module__} that does not use functools.wraps"
     kind = "class" if isinstance(value, type) else type(value).__name__
     return f"@job is for plain functions, and this is a {kind}"
 
 
-def _place(module: ModuleType, call: FunctionType) -> tuple[str, int]:
+def _location(module: ModuleType, call: FunctionType) -> tuple[str, int]:
     """File and line of its definition, below its decorators."""
     try:
         code = inspect.unwrap(call).__code__

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
-from app.author.durations import DURATION, UNITS, seconds
+from app.author.durations import DURATION_PATTERN, UNIT_SECONDS, parse_duration
 from app.author.options import (
     JOB_EVENTS,
     RATE,
@@ -23,21 +23,21 @@ from app.catalog import call_keys
 from app.webhooks import signing, urls
 
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d")  # its beginning: a bare number is no time
-LONGEST = 10 * 365 * UNITS["d"]
-EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+MAX_DURATION_SECONDS = 10 * 365 * UNIT_SECONDS["d"]
+MIN_INSTANT, MAX_INSTANT = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 """Instants are within these: in any time zone, and some decades later, they can still be computed with."""
 
 
-def _written(value: object) -> object:
+def _require_text(value: object) -> object:
     if isinstance(value, int | float) or (isinstance(value, str) and not RFC_3339.match(value)):
         raise ValueError('Input should be a time as RFC 3339 has it, such as "2027-01-01T00:00:00Z"')
     return value
 
 
-def _aware(value: datetime) -> datetime:
+def _to_utc(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("Input should have a time zone, for example a final Z")
-    if not EARLIEST <= value <= LATEST:
+    if not MIN_INSTANT <= value <= MAX_INSTANT:
         raise ValueError("Input should be a time from 1970 to 2200")
     return value.astimezone(UTC)
 
@@ -55,30 +55,38 @@ def _webhook_secret(value: SecretStr) -> SecretStr:
     return value
 
 
-DurationText = Annotated[str, Field(pattern=f"^{DURATION.pattern}$", description="A duration such as 1h30m")]
-"""What may stand for a number of seconds; in the OpenAPI document alone, for `seconds` takes it before any check."""
-_Seconds = Annotated[int, Field(ge=1, le=LONGEST, description="Seconds")]
-_Keep = Annotated[int, Field(ge=-1, le=LONGEST, description="Seconds; -1: for ever")]
-_Wait = Annotated[float, Field(ge=0, le=LONGEST, allow_inf_nan=False, description="Seconds")]
-_Period = Annotated[float, Field(ge=0.001, le=LONGEST, allow_inf_nan=False, description="Seconds")]
+DurationText = Annotated[str, Field(pattern=f"^{DURATION_PATTERN.pattern}$", description="A duration such as 1h30m")]
+"""Alternative to a number of seconds. In OpenAPI only: `parse_duration` converts it before validation."""
+_Seconds = Annotated[int, Field(ge=1, le=MAX_DURATION_SECONDS, description="Seconds")]
+_TtlSeconds = Annotated[int, Field(ge=-1, le=MAX_DURATION_SECONDS, description="Seconds; -1: for ever")]
+_DelaySeconds = Annotated[float, Field(ge=0, le=MAX_DURATION_SECONDS, allow_inf_nan=False, description="Seconds")]
+_PositiveSeconds = Annotated[
+    float, Field(ge=0.001, le=MAX_DURATION_SECONDS, allow_inf_nan=False, description="Seconds")
+]
 Flag = Annotated[bool, Field(strict=True)]
-Seconds = Annotated[_Seconds, BeforeValidator(seconds, json_schema_input_type=_Seconds | DurationText)]
-Keep = Annotated[_Keep, BeforeValidator(seconds, json_schema_input_type=_Keep | DurationText)]
-Wait = Annotated[_Wait, BeforeValidator(seconds, json_schema_input_type=_Wait | DurationText)]
-Period = Annotated[_Period, BeforeValidator(seconds, json_schema_input_type=_Period | DurationText)]
-Instant = Annotated[datetime, BeforeValidator(_written), AfterValidator(_aware)]
+Seconds = Annotated[_Seconds, BeforeValidator(parse_duration, json_schema_input_type=_Seconds | DurationText)]
+TtlSeconds = Annotated[_TtlSeconds, BeforeValidator(parse_duration, json_schema_input_type=_TtlSeconds | DurationText)]
+DelaySeconds = Annotated[
+    _DelaySeconds, BeforeValidator(parse_duration, json_schema_input_type=_DelaySeconds | DurationText)
+]
+PositiveSeconds = Annotated[
+    _PositiveSeconds, BeforeValidator(parse_duration, json_schema_input_type=_PositiveSeconds | DurationText)
+]
+Instant = Annotated[datetime, BeforeValidator(_require_text), AfterValidator(_to_utc)]
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
-OWN_IDS = ("msg_", "schedule-")
+RESERVED_ID_PREFIXES = ("msg_", "schedule-")
 """Beginnings of ids that the service gives: to deliveries of webhooks, and to what shows a schedule to rq-scheduler."""
 
 
-def _not_own(value: str) -> str:
-    if value.startswith(OWN_IDS):
-        raise ValueError(f"Input should not begin with {' or '.join(OWN_IDS)}: these are the service's own")
+def _not_reserved(value: str) -> str:
+    if value.startswith(RESERVED_ID_PREFIXES):
+        raise ValueError(
+            f"Input should not begin with {' or '.join(RESERVED_ID_PREFIXES)}: these are the service's own"
+        )
     return value
 
 
-NewId = Annotated[Id, AfterValidator(_not_own)]
+NewId = Annotated[Id, AfterValidator(_not_reserved)]
 QueueName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 NodeName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 Tag = Annotated[str, Field(min_length=1, max_length=64)]
@@ -89,18 +97,18 @@ class Strict(BaseModel):
 
 
 Rate = Annotated[str, Field(pattern=f"^{RATE.pattern}$", examples=["100/m"])]
-Share = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(_no_bool)]
-Factor = Annotated[float, Field(ge=1, le=100), BeforeValidator(_no_bool)]
-Part = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_bool)]
-Retries = Annotated[int, Field(ge=1, le=1000), BeforeValidator(_no_bool)]
-Key = Annotated[str, Field(max_length=call_keys.LONGEST, examples=["{user_id}"])]
+PositiveCount = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(_no_bool)]
+BackoffFactor = Annotated[float, Field(ge=1, le=100), BeforeValidator(_no_bool)]
+Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_bool)]
+RetryCount = Annotated[int, Field(ge=1, le=1000), BeforeValidator(_no_bool)]
+KeyTemplate = Annotated[str, Field(max_length=call_keys.MAX_KEY_LENGTH, examples=["{user_id}"])]
 
 
-OLD_NAME: dict[str, Any] = {"deprecated": True}
+DEPRECATED: dict[str, Any] = {"deprecated": True}
 """How the document shows an old name of a field, which is accepted as before."""
 
 
-def _take_over(body: BaseModel, **old_name_of: str) -> None:
+def _merge_old_names(body: BaseModel, **old_name_of: str) -> None:
     """Give each field the value that came under its old name. Raises ValueError: they differ."""
     given = body.model_fields_set
     for name, old_name in old_name_of.items():
@@ -113,31 +121,31 @@ def _take_over(body: BaseModel, **old_name_of: str) -> None:
         setattr(body, name, old)
 
 
-class _Counted(Strict):
+class _LimitBody(Strict):
     by: Literal["function", "queue"] = "function"
-    key: Key | None = None
+    key: KeyTemplate | None = None
 
     def as_limit(self) -> Limit:
         return Limit(**self.model_dump())
 
 
-class RateBody(_Counted):
+class RateBody(_LimitBody):
     most: Rate
 
 
-class ConcurrencyBody(_Counted):
-    most: Share
+class ConcurrencyBody(_LimitBody):
+    most: PositiveCount
 
 
 def as_limit(given: str | int | RateBody | ConcurrencyBody | None) -> Limit | None:
     """A limit from either of its forms."""
-    return given.as_limit() if isinstance(given, _Counted) else Limit(given) if given else None
+    return given.as_limit() if isinstance(given, _LimitBody) else Limit(given) if given else None
 
 
 class BreakerBody(Strict):
-    failures: Share
-    window: Period = 60
-    cool_down: Period = 60
+    failures: PositiveCount
+    window: PositiveSeconds = 60
+    cool_down: PositiveSeconds = 60
 
     def as_breaker(self) -> Breaker:
         return Breaker(self.failures, self.window, self.cool_down)
@@ -149,18 +157,20 @@ During = Literal["queued", "queued_or_running"]
 class UniqueBody(Strict):
     """No second such job while there is one: the function and these arguments are what is the same."""
 
-    by: Annotated[list[str], Field(min_length=1, max_length=32)] | Key | None = Field(
+    by: Annotated[list[str], Field(min_length=1, max_length=32)] | KeyTemplate | None = Field(
         None, description='Names of arguments, or a key such as "{user.id}"; all arguments if it is not given'
     )
     during: During = Field("queued_or_running", description="A job counts while it waits, or also while it runs")
-    ttl: Period | None = Field(None, description="Then a second one is taken all the same; null: after 30 days")
+    ttl: PositiveSeconds | None = Field(
+        None, description="Then a second one is taken all the same; null: after 30 days"
+    )
     on_conflict: Literal["return", "reject", "replace"] = "return"
-    old_during: During | None = Field(None, alias="while", description="Use `during`", json_schema_extra=OLD_NAME)
-    old_ttl: Period | None = Field(None, alias="for", description="Use `ttl`", json_schema_extra=OLD_NAME)
+    old_during: During | None = Field(None, alias="while", description="Use `during`", json_schema_extra=DEPRECATED)
+    old_ttl: PositiveSeconds | None = Field(None, alias="for", description="Use `ttl`", json_schema_extra=DEPRECATED)
 
     @model_validator(mode="after")
-    def _old_names(self) -> "UniqueBody":
-        _take_over(self, during="old_during", ttl="old_ttl")
+    def _accept_old_names(self) -> "UniqueBody":
+        _merge_old_names(self, during="old_during", ttl="old_ttl")
         return self
 
     def as_unique(self) -> Unique:
@@ -169,15 +179,15 @@ class UniqueBody(Strict):
 
 
 class Backoff(Strict):
-    initial: Wait = 1
-    factor: Factor = 2
-    max_delay: Annotated[Wait, Field(description="No wait is longer")] = 3600
-    jitter: Part = 0.5
-    max: Annotated[Wait | None, Field(description="Use `max_delay`", json_schema_extra=OLD_NAME)] = None
+    initial: DelaySeconds = 1
+    factor: BackoffFactor = 2
+    max_delay: Annotated[DelaySeconds, Field(description="No wait is longer")] = 3600
+    jitter: Fraction = 0.5
+    max: Annotated[DelaySeconds | None, Field(description="Use `max_delay`", json_schema_extra=DEPRECATED)] = None
 
     @model_validator(mode="after")
-    def _old_names(self) -> "Backoff":
-        _take_over(self, max_delay="max")
+    def _accept_old_names(self) -> "Backoff":
+        _merge_old_names(self, max_delay="max")
         self.max = self.max_delay  # answers go on to show it
         return self
 
@@ -185,9 +195,9 @@ class Backoff(Strict):
 class RetryBody(Strict):
     """`max` tries more: after exponentially growing waits, or after exactly these `intervals`."""
 
-    max: Retries
+    max: RetryCount
     backoff: Backoff | None = None
-    intervals: Annotated[list[Wait], Field(min_length=1, max_length=1000)] | None = None
+    intervals: Annotated[list[DelaySeconds], Field(min_length=1, max_length=1000)] | None = None
 
     @model_validator(mode="after")
     def _one_rule(self) -> "RetryBody":
@@ -208,7 +218,7 @@ class _Webhook(Strict):
     url: Annotated[
         str,
         Field(max_length=urls.MAX_WEBHOOK_LENGTH, examples=["https://example.com/hook"]),
-        AfterValidator(urls.webhook),
+        AfterValidator(urls.check_webhook_url),
     ]
     events: list[JobEvent] | list[WorkflowEvent]
     secret: Annotated[SecretStr, Field(max_length=1000), AfterValidator(_webhook_secret)] | None = Field(
@@ -237,11 +247,11 @@ class CallOptions(Strict):
     queue: QueueName | None = None
     timeout: Seconds | None = None
     ttl: Seconds | None = None
-    result_ttl: Keep | None = None
-    failure_ttl: Keep | None = None
+    result_ttl: TtlSeconds | None = None
+    failure_ttl: TtlSeconds | None = None
     retry: RetryBody | None = None
     rate_limit: Rate | RateBody | None = Field(None, description="How many such jobs begin in a time")
-    concurrency: Share | ConcurrencyBody | None = Field(None, description="How many such jobs run at once")
+    concurrency: PositiveCount | ConcurrencyBody | None = Field(None, description="How many such jobs run at once")
     unique: UniqueBody | None = None
     webhook: WebhookBody | None = None
     tags: Annotated[list[Tag], Field(max_length=32)] = Field(default_factory=list)

@@ -8,14 +8,14 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 from pydantic.experimental.arguments_schema import generate_arguments_schema
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
+from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import ArgsKwargs, SchemaValidator, ValidationError
 
 from app.author.options import Options
 from app.catalog.function_options import options_of
 from app.errors import Invalid
-from app.pointers import Place, below, errors_of, place_in
-from app.serializer import storable, text_of
+from app.pointers import DocumentPath, error_details, join_pointer, path_in
+from app.serializer import text_of, without_unserializable
 
 PACKAGE = "jobs"
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -78,10 +78,10 @@ class Function:
         schema = JsonSchema().generate(generate_arguments_schema(self.call, schema_type="arguments-v3"))
         if not any(p.kind is p.VAR_KEYWORD for p in self.parameters):
             schema["additionalProperties"] = False
-        found: dict[str, Any] = storable(schema)
-        return found
+        serializable: dict[str, Any] = without_unserializable(schema)
+        return serializable
 
-    def prepare_alone(self, parameter: str) -> None:
+    def prepare_parameter(self, parameter: str) -> None:
         """As `prepare`, for one parameter: to find the one that is wrong."""
 
         def skip_others(_: int, name: str, __: Any) -> Literal["skip"] | None:
@@ -93,21 +93,21 @@ class Function:
     @cached_property
     def result_schema(self) -> dict[str, Any]:
         """JSON Schema of the result; any JSON for a type that has none."""
-        mode: JsonSchemaMode = "serialization"
         try:
             hint = inspect.signature(self.call, eval_str=True).return_annotation
             if hint is inspect.Signature.empty:
                 return {}
-            found: dict[str, Any] = storable(TypeAdapter(hint).json_schema(mode=mode, schema_generator=JsonSchema))
+            schema = TypeAdapter(hint).json_schema(mode="serialization", schema_generator=JsonSchema)
+            result_schema: dict[str, Any] = without_unserializable(schema)
         except Exception:  # an author's type: anything can go wrong in it, and no result is checked by it
             return {}
-        return found
+        return result_schema
 
     def prepare(self) -> None:
         """Work out how arguments are checked. Raises whatever an author's annotations lead to."""
         self.schema, self._validator  # noqa: B018 - they are kept
 
-    def typed(self, args: list[Any], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def coerce(self, args: list[Any], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Arguments from JSON as the types that the function names.
 
         Raises:
@@ -117,22 +117,24 @@ class Function:
         return self._validator.validate_python(ArgsKwargs(tuple(args), kwargs))
 
     def check(
-        self, args: list[Any], kwargs: dict[str, Any], pointer: str = "#", unknown: Collection[Place] = ()
+        self, args: list[Any], kwargs: dict[str, Any], pointer: str = "#", unknown: Collection[DocumentPath] = ()
     ) -> None:
         """Raises Invalid with pointers below `pointer`/args and `pointer`/kwargs.
 
         What lies in, or around, the `unknown` places is known only when the job begins, and is checked then.
         """
         try:
-            self.typed(args, kwargs)
+            self.coerce(args, kwargs)
         except ValidationError as error:
-            misfit = self._misfit(error, args, kwargs, lambda place: below(pointer, _part(place), *place), unknown)
-            if misfit.errors:
-                raise misfit from None
+            invalid = self._invalid(
+                error, args, kwargs, lambda path: join_pointer(pointer, _argument_list(path), *path), unknown
+            )
+            if invalid.errors:
+                raise invalid from None
         except Exception as error:  # of an author's validator
-            raise self._unchecked(error, below(pointer, "args")) from error
+            raise self._validator_failed(error, join_pointer(pointer, "args")) from error
 
-    def by_name(self, body: dict[str, Any]) -> Arguments:
+    def from_body(self, body: dict[str, Any]) -> Arguments:
         """An object of arguments by parameter name as positional and keyword arguments, checked.
 
         Raises:
@@ -140,11 +142,13 @@ class Function:
         """
         args, kwargs = self._split(body)
         try:
-            self.typed(args, kwargs)
+            self.coerce(args, kwargs)
         except ValidationError as error:
-            raise self._misfit(error, args, kwargs, lambda place: below("#", *self._named(place))) from None
+            raise self._invalid(
+                error, args, kwargs, lambda path: join_pointer("#", *self._by_parameter(path))
+            ) from None
         except Exception as error:  # of an author's validator
-            raise self._unchecked(error, "#") from error
+            raise self._validator_failed(error, "#") from error
         return args, kwargs
 
     def named(self, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -157,29 +161,28 @@ class Function:
         bound.apply_defaults()
         return bound.arguments
 
-    def _misfit(
+    def _invalid(
         self,
         error: ValidationError,
         args: list[Any],
         kwargs: dict[str, Any],
-        pointer: Callable[[Place], str],
-        unknown: Collection[Place] = (),
+        pointer: Callable[[DocumentPath], str],
+        unknown: Collection[DocumentPath] = (),
     ) -> Invalid:
         given: dict[Any, Any] = {**dict(enumerate(args)), **kwargs}
-        found = [one for one in errors_of(error) if not _touches(one["loc"], unknown)]
-        known = [(text_of(one["msg"]), place_in(given, one)) for one in found]
-        errors = [{"detail": detail, "pointer": pointer(place)} for detail, place in known]
+        items = [item for item in error_details(error) if not _overlaps(item["loc"], unknown)]
+        errors = [{"detail": text_of(item["msg"]), "pointer": pointer(path_in(given, item))} for item in items]
         return Invalid(f"The arguments do not fit {self.name}", errors)
 
-    def _unchecked(self, error: Exception, pointer: str) -> Invalid:
+    def _validator_failed(self, error: Exception, pointer: str) -> Invalid:
         detail = f"a validator of the function raised {type(error).__name__}: {text_of(error)}"
         return Invalid(f"The arguments of {self.name} cannot be checked", [{"detail": detail, "pointer": pointer}])
 
-    def _named(self, place: Place) -> Place:
-        """A place that begins with the name of a parameter, not its position."""
-        if place and isinstance(place[0], int):
-            return (*self._name_of(place[0]), *place[1:])
-        return place
+    def _by_parameter(self, path: DocumentPath) -> DocumentPath:
+        """A path that begins with the name of a parameter, not its position."""
+        if path and isinstance(path[0], int):
+            return (*self._parameter_at(path[0]), *path[1:])
+        return path
 
     def _split(self, body: dict[str, Any]) -> Arguments:
         rest = dict(body)
@@ -189,7 +192,7 @@ class Function:
         if extra is not None and not isinstance(extra, list):
             raise Invalid(
                 f"The arguments do not fit {self.name}",
-                [{"detail": "Input should be a list", "pointer": below("#", variadic)}],
+                [{"detail": "Input should be a list", "pointer": join_pointer("#", variadic)}],
             )
         for parameter in self.parameters:
             if parameter.kind not in POSITIONAL or (not extra and parameter.kind is not parameter.POSITIONAL_ONLY):
@@ -202,7 +205,7 @@ class Function:
             args.append(rest.pop(parameter.name))
         return args + list(extra or []), rest
 
-    def _name_of(self, position: int) -> Place:
+    def _parameter_at(self, position: int) -> DocumentPath:
         named = [p.name for p in self.parameters if p.kind in POSITIONAL]
         if position < len(named):
             return (named[position],)
@@ -210,9 +213,9 @@ class Function:
         return variadic, position - len(named)
 
 
-def _touches(place: Place, others: Collection[Place]) -> bool:
-    return any(all(a == b for a, b in zip(place, other, strict=False)) for other in others)
+def _overlaps(path: DocumentPath, others: Collection[DocumentPath]) -> bool:
+    return any(all(a == b for a, b in zip(path, other, strict=False)) for other in others)
 
 
-def _part(place: Place) -> str:
-    return "args" if place and isinstance(place[0], int) else "kwargs"
+def _argument_list(path: DocumentPath) -> str:
+    return "args" if path and isinstance(path[0], int) else "kwargs"

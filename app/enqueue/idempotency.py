@@ -14,7 +14,7 @@ import redis
 from app.errors import Invalid
 from app.redis.keys import idempotency_key
 
-KEPT_SECONDS = 86_400
+RETENTION_SECONDS = 86_400
 
 
 class Answer(TypedDict, total=False):
@@ -39,22 +39,22 @@ class Receipt:
         digest = hashlib.sha256(key.encode()).hexdigest()
         return cls(idempotency_key(caller, digest), hashlib.sha256(request).hexdigest())
 
-    def words(self) -> dict[str, Any]:
+    def script_args(self) -> dict[str, Any]:
         """Arguments of the scripts that make jobs."""
         return {
             "receipt": self.key,
-            "receipt_seconds": KEPT_SECONDS,
+            "receipt_seconds": RETENTION_SECONDS,
             "receipt_request": self.request,
             "receipt_answer": orjson.dumps(self.answer) if self.answer else "",
         }
 
-    def read(self, kept: bytes, token: str) -> Answer | None:
+    def read(self, stored: bytes, token: str) -> Answer | None:
         """What was kept, or None if this very try has kept it, and the answer was lost. `token`: its first id.
 
         Raises:
             Invalid: the key came with another request.
         """
-        record = orjson.loads(kept)
+        record = orjson.loads(stored)
         if record["request"] != self.request:
             raise Invalid("This Idempotency-Key came with another request")
         if record.get("token") == token:
@@ -62,7 +62,7 @@ class Receipt:
         answer: Answer = record["answer"] if "answer" in record else {"ids": record["ids"]}
         return answer
 
-    def keep(self, connection: redis.Redis, answer: Answer) -> None:
+    def store_answer(self, connection: redis.Redis, answer: Answer) -> None:
         """Put the answer in the place of the ids."""
         record = orjson.dumps({"request": self.request, "answer": answer})
-        connection.set(self.key, record, ex=KEPT_SECONDS)
+        connection.set(self.key, record, ex=RETENTION_SECONDS)

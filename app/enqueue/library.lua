@@ -32,12 +32,16 @@ local function holder_of(lock)
   if status and (HELD_WHILE[status] or (status == 'started' and lock[3] == 'queued_or_running')) then return id, status end
 end
 
--- What a job that waits for others is: an error, or it is deferred until those end that have not finished.
-local function check_parents(job, number, by_id)
-  job.waits_for = {}
-  for n, parent in ipairs(job.extra.depends_on) do
+-- What a job that waits for others is: an error, or it is deferred until those end that have not finished. A job of the same
+-- request that is not made, for a unique one stands for it, is that one.
+local function check_parents(job, number, by_id, replaced)
+  job.parents, job.waits_for = {}, {}
+  for n, id in ipairs(job.extra.depends_on) do
+    local parent = by_id[id] and by_id[id].instead or id
     local status = by_id[parent] and 'queued' or redis.call('HGET', job_key(parent), 'status')
-    if not WAITABLE[status] then return { 'parent', number, n, status or '' } end
+    if replaced[parent] or not WAITABLE[status] then return { 'parent', number, n, not replaced[parent] and status or '' } end
+    if parent ~= id then job.other_parents = true end
+    table.insert(job.parents, parent)
     if status ~= 'finished' then table.insert(job.waits_for, parent) end
   end
   if #job.waits_for > 0 then job.place = 'deferred' end
@@ -75,7 +79,6 @@ local function check_jobs(jobs)
     job.is_there = created_at == job.created_at -- sent again, for its answer was lost
     if job.extra and not job.is_there then
       local problem = created_at and job.extra.named and { 'taken', job.id }
-        or job.extra.depends_on and check_parents(job, number, by_id)
         or job.extra.lock and check_lock(job, taken, replaced)
       if problem then return nil, problem end
     end
@@ -83,6 +86,12 @@ local function check_jobs(jobs)
   end
   for id in pairs(replaced) do
     if by_id[id] then by_id[id].instead = id end
+  end
+  for number, job in ipairs(jobs) do
+    if job.extra and job.extra.depends_on and not job.is_there and not job.instead then
+      local problem = check_parents(job, number, by_id, replaced)
+      if problem then return nil, problem end
+    end
   end
   return ids, nil, replaced
 end
@@ -96,7 +105,7 @@ local function replace(id)
 end
 
 local function write_dependencies(job)
-  for _, parent in ipairs(job.extra.depends_on) do redis.call('SADD', dependencies_key(job.id), parent) end
+  for _, parent in ipairs(job.parents) do redis.call('SADD', dependencies_key(job.id), parent) end
   for _, parent in ipairs(job.waits_for) do redis.call('SADD', dependents_key(parent), job.id) end
 end
 
@@ -113,6 +122,9 @@ local function write_jobs(jobs, seconds)
       end
       local is_ready = job.place == TAIL or job.place == FRONT
       create_job(job.id, job.created_at, is_ready, job.ttl, job.first, job.last)
+      if job.other_parents then
+        redis.call('HSET', job_key(job.id), 'dependency_id', job.parents[1], 'dependency_ids', cjson.encode(job.parents))
+      end
       if is_ready then
         local name = job.place .. ' ' .. job.queue
         ready[name] = ready[name] or { queue = job.queue, place = job.place }

@@ -14,13 +14,13 @@ from app.author.options import JOB_EVENTS
 from app.catalog.catalog import Function
 from app.enqueue import queue_limit, unique
 from app.errors import Invalid, TooLarge
-from app.limits import Held
-from app.redis.client import moment
+from app.limits import JobLimits
+from app.redis.client import rq_timestamp
 from app.serializer import JSON
 from app.settings import Settings
 from app.webhooks import webhook_delivery
 
-SMALL = 512  # bytes, which is zlib's smallest window
+SMALL_CALL_BYTES = 512  # bytes, which is zlib's smallest window
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class NewJob:
     depends_on: list[str] = field(default_factory=list)
     at_front: bool = False
     meta: dict[str, Any] = field(default_factory=dict)
-    limits: Held = field(default_factory=list)
+    limits: JobLimits = field(default_factory=list)
     queue_limit: int | None = None
     """How many queues there may be with its own; None: its queue is always taken."""
     lock: unique.Lock | None = None
@@ -60,7 +60,7 @@ class NewJob:
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def __post_init__(self) -> None:
-        self.description = self.description or call_text(self.function, self.args, self.kwargs)
+        self.description = self.description or describe_call(self.function, self.args, self.kwargs)
 
     @property
     def status(self) -> str:
@@ -72,7 +72,7 @@ class NewJob:
     def fields(self) -> dict[str, Any]:
         """Its hash as rq.job.Job.to_dict (RQ 2.12) has it, but for its status and what redis/job.lua writes of each."""
         fields: dict[str, Any] = {
-            "data": call_data(self.function, self.args, self.kwargs),
+            "data": encode_call(self.function, self.args, self.kwargs),
             "origin": self.queue,
             "description": self.description,
             "timeout": self.timeout,
@@ -93,15 +93,15 @@ class NewJob:
             fields["meta"] = JSON.dumps(self.meta)
         return fields | self.extra_fields
 
-    def words(self) -> list[Any]:
+    def script_args(self) -> list[Any]:
         """The job as enqueue/library.lua reads it."""
-        words = [word for field in self.fields().items() for word in field]
+        hash_args = [word for field in self.fields().items() for word in field]
         return [
-            self.id, self.queue, moment(self.created_at), self._place(), self.ttl or "", self._extra(), len(words),
-            *words,
+            self.id, self.queue, rq_timestamp(self.created_at), self._position(), self.ttl or "", self._extra(),
+            len(hash_args), *hash_args,
         ]  # fmt: skip
 
-    def _place(self) -> str | float:
+    def _position(self) -> str | float:
         if self.deferred:
             return "deferred"
         if self.delay:
@@ -111,18 +111,18 @@ class NewJob:
         return "front" if self.at_front else "tail"
 
     @property
-    def looks_up(self) -> bool:
+    def needs_lookup(self) -> bool:
         """Whether its id, or its first status, depends on other jobs."""
         return bool(self.named or self.depends_on or self.lock)
 
     @property
-    def is_known(self) -> bool:
+    def has_known_state(self) -> bool:
         """Whether its state is known without asking Redis, once it is written."""
-        return not self.looks_up and not self.at and not self.delay
+        return not self.needs_lookup and not self.at and not self.delay
 
     def _extra(self) -> bytes | str:
         """JSON: what must be looked up, or '' if there is nothing."""
-        if not self.looks_up and not (self.at_front and (self.deferred or self.at or self.delay)):
+        if not self.needs_lookup and not (self.at_front and (self.deferred or self.at or self.delay)):
             return ""
         extra: dict[str, Any] = {"named": self.named, "front": self.at_front}
         if self.depends_on:
@@ -132,26 +132,31 @@ class NewJob:
         return orjson.dumps(extra)
 
 
-def call_data(path: str, args: list[Any], kwargs: dict[str, Any]) -> bytes:
+def encode_call(path: str, args: list[Any], kwargs: dict[str, Any]) -> bytes:
     """A call as the field `data` of RQ's hash."""
-    plain = JSON.dumps([path, None, args, kwargs])
-    if len(plain) > SMALL:
-        return zlib.compress(plain)
+    encoded = JSON.dumps([path, None, args, kwargs])
+    if len(encoded) > SMALL_CALL_BYTES:
+        return zlib.compress(encoded)
     small = zlib.compressobj(wbits=9, memLevel=1)  # zlib's usual 256 KiB of working memory cost up to 45 us
-    return small.compress(plain) + small.flush()
+    return small.compress(encoded) + small.flush()
 
 
-def call_text(path: str, args: list[Any], kwargs: dict[str, Any]) -> str:
+def describe_call(path: str, args: list[Any], kwargs: dict[str, Any]) -> str:
     """The description of a job that was given none."""
     return str(get_call_string(path, args, kwargs, max_length=75))
 
 
 def prepare(
-    function: Function, settings: Settings, args: list[Any], kwargs: dict[str, Any], pointer: str = "#", **said: Any
+    function: Function,
+    settings: Settings,
+    args: list[Any],
+    kwargs: dict[str, Any],
+    pointer: str = "#",
+    **overrides: Any,
 ) -> NewJob:
-    """A call of a function with what is `said` of it, else the function's options, else the service's defaults.
+    """A call of a function with what is `overrides` of it, else the function's options, else the service's defaults.
 
-    `said` are fields of NewJob and options of a function; `pointer` leads to the call in the request.
+    `overrides` are fields of NewJob and options of a function; `pointer` leads to the call in the request.
     The arguments must have been checked.
 
     Raises:
@@ -160,7 +165,7 @@ def prepare(
             not be reached.
     """
     check_size(settings, args, kwargs)
-    given = {name: value for name, value in said.items() if value is not None}
+    given = {name: value for name, value in overrides.items() if value is not None}
     options = function.options
     retry = given.pop("retry", None) or options.retry
     rate_limit = given.pop("rate_limit", None) or options.rate_limit
@@ -168,8 +173,8 @@ def prepare(
     rule = given.pop("unique", None) or options.unique
     queue = given.pop("queue", options.queue)
     tags = [*options.tags, *given.pop("tags", ())]
-    default = options.webhook or webhook_delivery.of_service(settings, JOB_EVENTS)
-    webhook = webhook_delivery.chosen(given.pop("webhook", None), default, settings, pointer)
+    default = options.webhook or webhook_delivery.service_webhook(settings, JOB_EVENTS)
+    webhook = webhook_delivery.choose(given.pop("webhook", None), default, settings, pointer)
     meta = {**given.pop("meta", {}), **({"tags": tags} if tags else {})}
     defaults = {
         "queue": queue,
@@ -180,9 +185,9 @@ def prepare(
         "failure_ttl": settings.failure_ttl if options.failure_ttl is None else options.failure_ttl,
         "retry_waits": retry.waits() if retry else None,
         "meta": meta,
-        "limits": limits.of(function, queue, args, kwargs, rate_limit, concurrency, options.breaker, pointer),
-        "lock": unique.lock(function, args, kwargs, rule, pointer) if rule else None,
-        "extra_fields": webhook_delivery.fields(webhook) if webhook else {},
+        "limits": limits.limits_of(function, queue, args, kwargs, rate_limit, concurrency, options.breaker, pointer),
+        "lock": unique.lock_for(function, args, kwargs, rule, pointer) if rule else None,
+        "extra_fields": webhook_delivery.hash_fields(webhook) if webhook else {},
         "pointer": pointer,
     }
     return NewJob(function.path, args, kwargs, **{**defaults, **given})

@@ -11,14 +11,14 @@ import orjson
 
 from app.author.durations import as_seconds
 from app.author.options import Unique
-from app.catalog.call_keys import filled
+from app.catalog.call_keys import fill_key
 from app.catalog.catalog import Function
 from app.errors import Invalid
 from app.redis.keys import unique_key
 from app.serializer import text_of
 
-WAITING = (b"queued", b"scheduled", b"deferred", b"created")
-KEPT = 30 * 86_400  # seconds that a lock is known, if it says nothing
+WAITING_STATES = (b"queued", b"scheduled", b"deferred", b"created")
+DEFAULT_TTL_SECONDS = 30 * 86_400  # seconds that a lock is known, if it says nothing
 
 
 @dataclass(frozen=True)
@@ -28,35 +28,35 @@ class Lock:
     key: str
     rule: Unique
 
-    def held(self, status: bytes | None) -> bool:
+    def is_held(self, status: bytes | None) -> bool:
         """Whether a job in this state holds it."""
-        return status in WAITING or (status == b"started" and self.rule.during == "queued_or_running")
+        return status in WAITING_STATES or (status == b"started" and self.rule.during == "queued_or_running")
 
     @property
     def ttl(self) -> int:
         """Milliseconds."""
-        return int(1000 * as_seconds(self.rule.ttl or KEPT))
+        return int(1000 * as_seconds(self.rule.ttl or DEFAULT_TTL_SECONDS))
 
 
-def lock(function: Function, args: list[Any], kwargs: dict[str, Any], rule: Unique, pointer: str) -> Lock:
+def lock_for(function: Function, args: list[Any], kwargs: dict[str, Any], rule: Unique, pointer: str) -> Lock:
     """Raises Invalid: the rule names what is no argument."""
     named = function.named(args, kwargs)
     if isinstance(rule.by, str):
-        counted: object = filled(rule.by, named, f"{pointer}/unique/by")
+        key_value: object = fill_key(rule.by, named, f"{pointer}/unique/by")
     else:
-        counted = {name: _value(named, name, pointer) for name in (named if rule.by is None else rule.by)}
-    digest = hashlib.sha256(_bytes(counted)).hexdigest()
+        key_value = {name: _argument(named, name, pointer) for name in (named if rule.by is None else rule.by)}
+    digest = hashlib.sha256(_encode(key_value)).hexdigest()
     return Lock(unique_key(function.name, digest[:32]), rule)
 
 
-def _bytes(counted: object) -> bytes:
+def _encode(key_value: object) -> bytes:
     try:
-        return orjson.dumps(counted, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
+        return orjson.dumps(key_value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
     except TypeError:  # a default value that has no JSON form
-        return text_of(counted).encode()
+        return text_of(key_value).encode()
 
 
-def _value(named: dict[str, Any], name: str, pointer: str) -> Any:
+def _argument(named: dict[str, Any], name: str, pointer: str) -> Any:
     if name not in named:
         error = {"detail": f"{name!r} is no argument", "pointer": f"{pointer}/unique/by"}
         raise Invalid("The key does not fit the arguments", [error])

@@ -40,17 +40,17 @@ def enqueue(connection: redis.Redis, jobs: Sequence[NewJob], receipt: Receipt | 
         raise Conflict("The same id is given twice")
     outcome, *details = ENQUEUE(
         connection,
-        words_of(jobs),
+        script_args(jobs),
         now_seconds=_now(),
         is_new=0,
-        **queue_limit.words(jobs),
-        **(receipt.words() if receipt else {}),
+        **queue_limit.script_args(jobs),
+        **(receipt.script_args() if receipt else {}),
     )
     if outcome == b"kept":
         assert receipt
         return Enqueued([job.id for job in jobs], receipt.read(details[0], jobs[0].id))
     if outcome == b"queues":
-        raise queue_limit.refusal(details[0], jobs)
+        raise queue_limit.too_many_queues_error(details[0], jobs)
     if outcome != b"ok":
         raise _refusal(outcome.decode(), details, jobs)
     return Enqueued([job_id.decode() for job_id in details[0]] if details else [job.id for job in jobs])
@@ -59,12 +59,12 @@ def enqueue(connection: redis.Redis, jobs: Sequence[NewJob], receipt: Receipt | 
 def add(pipeline: Pipeline, jobs: Sequence[NewJob]) -> None:
     """Write jobs with new ids into a transaction."""
     if jobs:
-        ENQUEUE.add_to(pipeline, words_of(jobs), now_seconds=_now(), is_new=1)
+        ENQUEUE.add_to(pipeline, script_args(jobs), now_seconds=_now(), is_new=1)
 
 
-def words_of(jobs: Sequence[NewJob]) -> list[Any]:
+def script_args(jobs: Sequence[NewJob]) -> list[Any]:
     """The jobs as enqueue/library.lua reads them."""
-    return [word for job in jobs for word in job.words()]
+    return [word for job in jobs for word in job.script_args()]
 
 
 def _now() -> int:

@@ -1,6 +1,6 @@
 """What happens to jobs, as it happens: a stream in Redis that is written only while somebody listens.
 
-Every change of a job's state adds an entry if the stream exists (events.lua; `tell`, for what is no script). Whoever
+Every change of a job's state adds an entry if the stream exists (events.lua; `publish`, for what is no script). Whoever
 listens makes the stream, and it runs out KEPT seconds after the last listener has gone: so long a listener that comes
 back finds all that it has missed.
 """
@@ -16,21 +16,20 @@ import redis
 import structlog
 from redis.client import Pipeline
 
-from app.redis.keys import EVENTS, STREAM_ID
+from app.redis.keys import EVENTS, MAX_EVENTS, STREAM_ID
 
-KEPT = 600  # seconds
-MOST = 100_000  # entries, as in events.lua
-BLOCK = 1.0  # seconds
-BEHIND = 10_000  # events that a listener may be behind, before it is cut off
+STREAM_TTL_SECONDS = 600  # seconds
+READ_BLOCK_SECONDS = 1.0  # seconds
+LISTENER_QUEUE_SIZE = 10_000  # events that a listener may be behind, before it is cut off
 
 log = structlog.get_logger("jobline.events")
 
 
 @dataclass(frozen=True)
 class Event:
-    """`place` orders events, and is where to go on after it; `status` is a state, deleted or progress."""
+    """`event_id` orders events, and is where to go on after it; `status` is a state, deleted or progress."""
 
-    place: str
+    event_id: str
     job_id: str
     queue: str
     status: str
@@ -39,36 +38,36 @@ class Event:
     @property
     def milliseconds(self) -> int:
         """Since 1970."""
-        return int(self.place.partition("-")[0])
+        return int(self.event_id.partition("-")[0])
 
 
-def tell(client: redis.Redis | Pipeline, ids: Sequence[str], of_queue: str, status: str) -> None:
+def publish(client: redis.Redis | Pipeline, ids: Sequence[str], queue: str, status: str) -> None:
     """As events.lua, for what is no script. (Progress: app/worker/progress.lua.)"""
-    said = {"ids": " ".join(ids), "queue": of_queue, "status": status}
-    client.xadd(EVENTS, said, maxlen=MOST, nomkstream=True)
+    fields = {"ids": " ".join(ids), "queue": queue, "status": status}
+    client.xadd(EVENTS, fields, maxlen=MAX_EVENTS, nomkstream=True)
 
 
-def _events(place: bytes, raw: dict[bytes, bytes]) -> Iterator[Event]:
+def _events(event_id: bytes, raw: dict[bytes, bytes]) -> Iterator[Event]:
     ids = raw.get(b"ids", b"").decode(errors="replace").split()
-    about = raw.get(b"queue", b"").decode(), raw.get(b"status", b"").decode()
+    origin = raw.get(b"queue", b"").decode(), raw.get(b"status", b"").decode()
     progress = orjson.loads(raw[b"progress"]) if b"progress" in raw else None
-    return (Event(place.decode(), job_id, *about, progress) for job_id in ids)
+    return (Event(event_id.decode(), job_id, *origin, progress) for job_id in ids)
 
 
-def number(place: str) -> tuple[int, int]:
+def parse_event_id(event_id: str) -> tuple[int, int]:
     """A place as numbers, in whose order places are. Raises ValueError."""
-    if not STREAM_ID.fullmatch(place):
+    if not STREAM_ID.fullmatch(event_id):
         raise ValueError("not the id of an entry")
-    milliseconds, _, count = place.partition("-")
+    milliseconds, _, count = event_id.partition("-")
     return int(milliseconds), int(count)
 
 
 class Listener:
     """Events that are wanted, from the moment of its making."""
 
-    def __init__(self, hub: "Hub", wanted: Callable[[Event], bool], caller: str) -> None:
-        self._hub, self.wanted, self.caller = hub, wanted, caller
-        self._queue: queue.Queue[Event | None] = queue.Queue(BEHIND)
+    def __init__(self, hub: "Hub", matches: Callable[[Event], bool], caller: str) -> None:
+        self._hub, self.matches, self.caller = hub, matches, caller
+        self._queue: queue.Queue[Event | None] = queue.Queue(LISTENER_QUEUE_SIZE)
 
     def offer(self, event: Event) -> None:
         try:
@@ -84,26 +83,26 @@ class Listener:
             return None
 
     @property
-    def cut_off(self) -> bool:
-        return not self._hub.knows(self)
+    def is_cut_off(self) -> bool:
+        return not self._hub.has(self)
 
     def close(self) -> None:
         self._hub.forget(self)
 
 
-class TooMany(Exception):
+class TooManyListeners(Exception):
     """As many listeners as one process may have are there."""
 
 
-class ShareTaken(TooMany):
+class CallerLimitReached(TooManyListeners):
     """As many listeners as one caller may have are there."""
 
 
 class Hub:
     """One for a process: a single thread reads the stream for all of its listeners."""
 
-    def __init__(self, connection: redis.Redis, most: int) -> None:
-        self.connection, self.most = connection, most
+    def __init__(self, connection: redis.Redis, max_listeners: int) -> None:
+        self.connection, self.max_listeners = connection, max_listeners
         self._listeners: set[Listener] = set()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -111,40 +110,41 @@ class Hub:
         """Whether the process is about to end."""
 
     def listen(
-        self, wanted: Callable[[Event], bool], caller: str = "", share: int | None = None
+        self, matches: Callable[[Event], bool], caller: str = "", max_per_caller: int | None = None
     ) -> tuple[Listener, str]:
-        """A listener, and the place from which on it hears all. Of one caller there may be `share` at once.
+        """A listener, and the place from which on it hears all. Of one caller there may be `max_per_caller` at once.
 
         Raises:
             TooMany: there are too many; ShareTaken: there are too many of this caller.
             redis.RedisError
         """
         with self._lock:
-            if share is not None and share < self.most and self._held_by(caller) >= share:
-                raise ShareTaken
-            if len(self._listeners) >= self.most:
-                raise TooMany
-            listener = Listener(self, wanted, caller)
+            limit = self.max_listeners if max_per_caller is None else max_per_caller
+            if limit < self.max_listeners and self._count_of(caller) >= limit:
+                raise CallerLimitReached
+            if len(self._listeners) >= self.max_listeners:
+                raise TooManyListeners
+            listener = Listener(self, matches, caller)
             if self._thread is None or not self._thread.is_alive():
-                self._place = self._latest()
+                self._last_id = self._latest()
                 self._thread = threading.Thread(target=self._read, daemon=True)
                 self._listeners.add(listener)
                 self._thread.start()
             self._listeners.add(listener)
-            return listener, self._place
+            return listener, self._last_id
 
-    def since(self, place: str, wanted: Callable[[Event], bool]) -> list[Event] | None:
+    def events_after(self, event_id: str, matches: Callable[[Event], bool]) -> list[Event] | None:
         """What has happened after a place; None: that is no longer known. Raises redis.RedisError."""
         first = self.connection.xrange(EVENTS, count=1)
-        if not first or number(first[0][0].decode()) > number(place):
+        if not first or parse_event_id(first[0][0].decode()) > parse_event_id(event_id):
             return None
-        found = self.connection.xrange(EVENTS, f"({place}", "+")
-        return [event for entry, raw in found for event in _events(entry, raw) if wanted(event)]
+        entries = self.connection.xrange(EVENTS, f"({event_id}", "+")
+        return [event for entry, raw in entries for event in _events(entry, raw) if matches(event)]
 
-    def _held_by(self, caller: str) -> int:
-        return sum(one.caller == caller for one in self._listeners)
+    def _count_of(self, caller: str) -> int:
+        return sum(listener.caller == caller for listener in self._listeners)
 
-    def knows(self, listener: Listener) -> bool:
+    def has(self, listener: Listener) -> bool:
         return listener in self._listeners
 
     def forget(self, listener: Listener) -> None:
@@ -157,11 +157,11 @@ class Hub:
             with self.connection.pipeline() as pipeline:
                 if not self.connection.xlen(EVENTS):  # it is not there, or all of it was trimmed
                     pipeline.xadd(EVENTS, {"ids": ""})
-                pipeline.expire(EVENTS, KEPT)
+                pipeline.expire(EVENTS, STREAM_TTL_SECONDS)
                 pipeline.xrevrange(EVENTS, count=1)
-                found = pipeline.execute()[-1]
-            if found:  # else it ran out just now
-                return str(found[0][0].decode())
+                entries = pipeline.execute()[-1]
+            if entries:  # else it ran out just now
+                return str(entries[0][0].decode())
 
     def _read(self) -> None:
         """Until nobody listens."""
@@ -171,21 +171,22 @@ class Hub:
                     self._thread = None
                     return
             try:
-                if not self.connection.expire(EVENTS, KEPT):
+                if not self.connection.expire(EVENTS, STREAM_TTL_SECONDS):
                     self._latest()  # it was deleted
-                found = self.connection.xread({EVENTS: self._place}, count=1000, block=int(1000 * BLOCK))
-                for _, entries in found or []:
-                    self._hand_out(entries)
+                block = int(1000 * READ_BLOCK_SECONDS)
+                streams = self.connection.xread({EVENTS: self._last_id}, count=1000, block=block)
+                for _, entries in streams or []:
+                    self._dispatch(entries)
             except redis.RedisError as error:
                 log.warning("redis is away", error=f"{type(error).__name__}: {error}")
-                threading.Event().wait(BLOCK)
+                threading.Event().wait(READ_BLOCK_SECONDS)
 
-    def _hand_out(self, entries: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
+    def _dispatch(self, entries: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
         with self._lock:
             listeners = list(self._listeners)
-        for place, raw in entries:
-            for event in _events(place, raw):
+        for event_id, raw in entries:
+            for event in _events(event_id, raw):
                 for listener in listeners:
-                    if listener.wanted(event):
+                    if listener.matches(event):
                         listener.offer(event)
-            self._place = place.decode()
+            self._last_id = event_id.decode()

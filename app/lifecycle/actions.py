@@ -10,9 +10,9 @@ import redis
 from redis.client import Pipeline
 from rq.command import send_command
 
-from app.enqueue.queue_limit import too_many
+from app.enqueue.queue_limit import too_many_queues
 from app.errors import NotFound, WrongState
-from app.redis.client import moment
+from app.redis.client import rq_timestamp
 from app.redis.keys import job_key
 from app.redis.scripts import Script
 from app.settings import get_settings
@@ -20,7 +20,7 @@ from app.settings import get_settings
 Action = Literal["cancel", "requeue", "delete"]
 CANCEL, REQUEUE, DELETE = Script("lifecycle/cancel"), Script("lifecycle/requeue"), Script("lifecycle/delete")
 MOVE_DUE = Script("lifecycle/move_due")
-STOP_WITHIN = 1.0  # seconds for a job that was claimed to begin
+STOP_TIMEOUT_SECONDS = 1.0  # seconds for a job that was claimed to begin
 
 
 def cancel(connection: redis.Redis, job_id: str) -> None:
@@ -29,22 +29,22 @@ def cancel(connection: redis.Redis, job_id: str) -> None:
     Raises:
         NotFound, Conflict: it has ended already.
     """
-    outcome = _required(change(connection, job_id, "cancel"), job_id)
-    if outcome == "started" and not stop(connection, job_id, STOP_WITHIN):
+    outcome = _status(apply(connection, job_id, "cancel"), job_id)
+    if outcome == "started" and not stop(connection, job_id, STOP_TIMEOUT_SECONDS):
         outcome = "about to begin, or has just ended"
     if outcome not in ("ok", "started"):
         raise WrongState(f"Job {job_id}", outcome, "only a job that has not ended can be canceled")
 
 
-def stop(connection: redis.Redis, job_id: str, wait: float = 0) -> bool:
-    """Whether a worker was told to stop the job; `wait` up to so many seconds for it to begin."""
-    end = time.monotonic() + wait
+def stop(connection: redis.Redis, job_id: str, wait_seconds: float = 0) -> bool:
+    """Whether a worker was told to stop the job; `wait_seconds` up to so many seconds for it to begin."""
+    deadline = time.monotonic() + wait_seconds
     while True:
         status, worker = connection.hmget(job_key(job_id), "status", "worker_name")
         if status == b"started" and worker:
             send_command(connection, worker.decode(), "stop-job", job_id=job_id)
             return True
-        if status != b"queued" or time.monotonic() >= end:
+        if status != b"queued" or time.monotonic() >= deadline:
             return False
         time.sleep(0.02)
 
@@ -54,18 +54,18 @@ def requeue(
     job_id: str,
     queue: str = "",
     fields: Mapping[str, str | bytes | int] | None = None,
-    limit: int | None = None,
+    queue_limit: int | None = None,
 ) -> None:
     """Put a failed, stopped or canceled job back at the end of its queue, or of another.
 
-    `fields` of its hash are written in the same step; `limit`: how many queues there may be with the other one.
+    `fields` of its hash are written in the same step; `queue_limit`: how many queues there may be with the other one.
 
     Raises:
         NotFound, Conflict: it is in another state.
     """
-    outcome = _required(request_requeue(connection, job_id, queue, fields, limit), job_id)
+    outcome = _status(send_requeue(connection, job_id, queue, fields, queue_limit), job_id)
     if outcome == "queues":
-        raise too_many(queue, limit)
+        raise too_many_queues(queue, queue_limit)
     if outcome != "ok":
         raise WrongState(f"Job {job_id}", outcome, "only a failed, stopped or canceled job can be requeued")
 
@@ -76,18 +76,18 @@ def delete(connection: redis.Redis, job_id: str) -> None:
     Raises:
         NotFound, Conflict: it is running.
     """
-    outcome = _required(change(connection, job_id, "delete"), job_id)
+    outcome = _status(apply(connection, job_id, "delete"), job_id)
     if outcome != "ok":
         raise WrongState(f"Job {job_id}", outcome, "cancel it first")
 
 
-def _required(outcome: bytes | None, job_id: str) -> str:
+def _status(outcome: bytes | None, job_id: str) -> str:
     if outcome is None:
         raise NotFound(f"No job {job_id!r}")
     return outcome.decode(errors="replace")
 
 
-def change(connection: redis.Redis | Pipeline, job_id: str, action: Action, reason: str = "") -> Any:
+def apply(connection: redis.Redis | Pipeline, job_id: str, action: Action, reason: str = "") -> Any:
     """Cancel (for a reason), requeue or delete a job, at once or as part of a pipeline.
 
     Returns b"ok", the status that forbids it, or None if there is no such job.
@@ -95,29 +95,35 @@ def change(connection: redis.Redis | Pipeline, job_id: str, action: Action, reas
     if action == "delete":
         return DELETE(connection, id=job_id)
     if action == "requeue":
-        return request_requeue(connection, job_id)
+        return send_requeue(connection, job_id)
     now = datetime.now(UTC)
     return CANCEL(
         connection,
         id=job_id,
-        now=moment(now),
+        now=rq_timestamp(now),
         now_seconds=int(now.timestamp()),
         default_failure_ttl=get_settings().failure_ttl,
         reason=reason,
     )
 
 
-def request_requeue(
+def send_requeue(
     connection: redis.Redis | Pipeline,
     job_id: str,
     queue: str = "",
     fields: Mapping[str, str | bytes | int] | None = None,
-    limit: int | None = None,
+    queue_limit: int | None = None,
 ) -> Any:
-    """As `change`, to another queue and with new values of fields of its hash."""
-    words = list(chain.from_iterable((fields or {}).items()))
-    most = "" if limit is None else limit
-    return REQUEUE(connection, words, id=job_id, now=moment(datetime.now(UTC)), other_queue=queue, queue_limit=most)
+    """As `apply`, to another queue and with new values of fields of its hash."""
+    field_args = list(chain.from_iterable((fields or {}).items()))
+    return REQUEUE(
+        connection,
+        field_args,
+        id=job_id,
+        now=rq_timestamp(datetime.now(UTC)),
+        other_queue=queue,
+        queue_limit="" if queue_limit is None else queue_limit,
+    )
 
 
 def move_due(connection: redis.Redis, queue: str, now: datetime, limit: int = 1000) -> int:
@@ -125,4 +131,4 @@ def move_due(connection: redis.Redis, queue: str, now: datetime, limit: int = 10
 
     As rq.scheduler.RQScheduler.enqueue_scheduled_jobs (RQ 2.12), in one atomic step.
     """
-    return int(MOVE_DUE(connection, queue=queue, now=moment(now), now_seconds=now.timestamp(), count=limit))
+    return int(MOVE_DUE(connection, queue=queue, now=rq_timestamp(now), now_seconds=now.timestamp(), count=limit))

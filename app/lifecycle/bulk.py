@@ -13,16 +13,16 @@ import redis
 
 from app.lifecycle import actions
 from app.lifecycle.actions import Action
-from app.redis.errors import may_pass
+from app.redis.errors import is_transient
 from app.views import job_view, listing, registries
 from app.views.registries import REGISTRY_OF, Cursor
 from app.views.selection import Selection
 
-SPEND = 5.0  # seconds
-BATCH = 50  # jobs; Redis takes some 50 microseconds for each, and more to find one deep in a long queue
-HELD_UP = 0.008  # seconds; what takes longer is sent in smaller parts
+MAX_SECONDS = 5.0  # seconds
+MAX_BATCH_SIZE = 50  # jobs; Redis takes some 50 microseconds for each, and more to find one deep in a long queue
+SLOW_BATCH_SECONDS = 0.008  # seconds; what takes longer is sent in smaller parts
 
-MEANT: dict[Action, Sequence[str]] = {
+DEFAULT_STATUSES: dict[Action, Sequence[str]] = {
     "requeue": ("failed",),
     "cancel": ("queued", "started", "scheduled", "deferred"),
     "delete": tuple(REGISTRY_OF),
@@ -31,7 +31,7 @@ MEANT: dict[Action, Sequence[str]] = {
 
 
 @dataclass
-class Tally:
+class BulkResult:
     matched: int = 0
     changed: int = 0
     skipped: int = 0
@@ -45,14 +45,14 @@ class Tally:
         self.matched, self.changed, self.next_cursor = self.matched + changed, self.changed + changed, str(cursor)
 
 
-def change(
+def apply(
     connection: redis.Redis,
     action: Action,
     selection: Selection,
     limit: int | None = None,
     cursor: str | None = None,
     dry_run: bool = False,
-) -> Tally:
+) -> BulkResult:
     """Do it to the jobs that are meant, `limit` at most, newest first in each queue and state; a dry run only counts.
 
     Raises:
@@ -60,48 +60,48 @@ def change(
         redis.RedisError: Redis is away, or refuses the first change. What was done before stays done; the same request
             does the rest. If it refuses a later change, the counts are of what was done, and the cursor is of the rest.
     """
-    tally, sender, until = Tally(), Sender(connection, action), time.monotonic() + SPEND
-    statuses = [selection.status] if selection.status else MEANT[action]
-    for source, start in registries.after(listing.sources_of(connection, statuses, selection.queue), cursor):
-        place = start
-        while batch := source.after(connection, place, BATCH):
+    result, sender, deadline = BulkResult(), BatchSender(connection, action), time.monotonic() + MAX_SECONDS
+    statuses = [selection.status] if selection.status else DEFAULT_STATUSES[action]
+    for registry, start in registries.after(listing.registries_for(connection, statuses, selection.queue), cursor):
+        position = start
+        while batch := registry.after(connection, position, MAX_BATCH_SIZE):
             jobs = job_view.fetch(connection, [job_id for job_id, _ in batch])
-            meant = [n for n, job in enumerate(jobs) if job and job["status"] in statuses and selection.fits(job)]
-            if limit is not None and tally.matched + len(meant) >= limit:
-                meant = meant[: limit - tally.matched]
-                batch = batch[: meant[-1] + 1]
-            ids = [batch[n][0] for n in meant]
+            matching = [n for n, job in enumerate(jobs) if job and job["status"] in statuses and selection.matches(job)]
+            if limit is not None and result.matched + len(matching) >= limit:
+                matching = matching[: limit - result.matched]
+                batch = batch[: matching[-1] + 1]
+            ids = [batch[n][0] for n in matching]
             changed, refused = (set(), None) if dry_run else sender.send(ids)
             if refused:
-                tally.add_part(len(changed), Cursor(source, place), refused)
-                return tally
-            tally.matched += len(ids)
-            tally.changed += len(changed)
-            tally.skipped += 0 if dry_run else len(ids) - len(changed)
-            place = source.resume(place, batch, changed)
-            if tally.matched == limit or time.monotonic() > until:
-                tally.next_cursor = str(Cursor(source, place))
-                return tally
-    return tally
+                result.add_part(len(changed), Cursor(registry, position), refused)
+                return result
+            result.matched += len(ids)
+            result.changed += len(changed)
+            result.skipped += 0 if dry_run else len(ids) - len(changed)
+            position = registry.resume(position, batch, changed)
+            if result.matched == limit or time.monotonic() > deadline:
+                result.next_cursor = str(Cursor(registry, position))
+                return result
+    return result
 
 
-def _is_refused(outcome: Any) -> bool:
-    return isinstance(outcome, redis.RedisError) and may_pass(outcome)
+def _is_transient_refusal(outcome: Any) -> bool:
+    return isinstance(outcome, redis.RedisError) and is_transient(outcome)
 
 
-class Sender:
+class BatchSender:
     """Sends scripts for many jobs at once, and as few at once as Redis needs to serve others between them."""
 
     def __init__(self, connection: redis.Redis, action: Action) -> None:
-        self.connection, self.action, self._at_once = connection, action, 1
+        self.connection, self.action, self._batch_size = connection, action, 1
 
     def send(self, job_ids: list[str]) -> tuple[set[str], redis.RedisError | None]:
         """The ids of those that were changed, and what Redis said if it refused to change one for now."""
         changed: set[str] = set()
         while job_ids:
-            now, job_ids = job_ids[: self._at_once], job_ids[self._at_once :]
-            outcomes = self._run(now)
-            refused = next((one for one in outcomes.values() if _is_refused(one)), None)
+            batch, job_ids = job_ids[: self._batch_size], job_ids[self._batch_size :]
+            outcomes = self._run(batch)
+            refused = next((outcome for outcome in outcomes.values() if _is_transient_refusal(outcome)), None)
             changed |= {job_id for job_id, outcome in outcomes.items() if outcome == b"ok"}
             if self.action == "cancel":
                 running = [job_id for job_id, outcome in outcomes.items() if outcome == b"started"]
@@ -111,11 +111,11 @@ class Sender:
         return changed, None
 
     def _run(self, job_ids: list[str]) -> dict[str, Any]:
-        began = time.monotonic()
+        started_at = time.monotonic()
         with self.connection.pipeline(transaction=False) as pipeline:
             for job_id in job_ids:
-                actions.change(pipeline, job_id, self.action)
+                actions.apply(pipeline, job_id, self.action)
             outcomes = pipeline.execute(raise_on_error=False)
-        slow = time.monotonic() - began > HELD_UP
-        self._at_once = max(1, self._at_once // 2) if slow else min(2 * self._at_once, BATCH)
+        slow = time.monotonic() - started_at > SLOW_BATCH_SECONDS
+        self._batch_size = max(1, self._batch_size // 2) if slow else min(2 * self._batch_size, MAX_BATCH_SIZE)
         return dict(zip(job_ids, outcomes, strict=True))

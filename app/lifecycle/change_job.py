@@ -14,19 +14,19 @@ from app import limits
 from app.author.options import Retry
 from app.catalog.catalog import Arguments, Catalog, Function
 from app.enqueue import new_job
-from app.enqueue.queue_limit import limit_for, too_many
+from app.enqueue.queue_limit import limit_for, too_many_queues
 from app.errors import Conflict, Invalid, JoblineError, NotFound, WrongState
 from app.lifecycle import actions
-from app.redis.client import moment
+from app.redis.client import rq_timestamp
 from app.redis.keys import job_key
 from app.redis.scripts import Script
 from app.serializer import JSON
 from app.settings import Settings
 from app.views import job_view
-from app.workflows.results import found_in
+from app.workflows.results import find_references
 
 CHANGE = Script("lifecycle/change")
-TRIES = 20  # while others change the same job
+MAX_TRIES = 20  # while others change the same job
 
 
 def requeue(
@@ -70,35 +70,35 @@ def _new_call(
     job = job_view.fetch(connection, [job_id])[0]
     if job is None:
         raise NotFound(f"No job {job_id!r}")
-    was = (job["args"], job["kwargs"])
+    old_call = (job["args"], job["kwargs"])
     call = (job["args"] if args is None else args, job["kwargs"] if kwargs is None else kwargs)
-    results = found_in({"args": call[0], "kwargs": call[1]}) if job["workflow"] else ()
+    results = find_references({"args": call[0], "kwargs": call[1]}) if job["workflow"] else ()
     try:
         function = catalog.wanted(job["function"] or "", "#")
-        function.check(*call, unknown=[place[1:] for place, _ in results])
+        function.check(*call, unknown=[path[1:] for path, _ in results])
         new_job.check_size(settings, *call)
     except JoblineError as error:
         detail = "The arguments do not fit the job"
         error.concealed = Invalid(detail, [{"detail": "they are not those of its function", "pointer": "#"}])
         raise
-    fields: dict[str, str | bytes | int] = {"data": new_job.call_data(function.path, *call)}
-    if job["description"] == new_job.call_text(function.path, *was):
-        fields["description"] = new_job.call_text(function.path, *call)
-    held = connection.hget(job_key(job_id), "limits")
-    if held and _declares(function, job["queue"], was, orjson.loads(held)):
-        fields["limits"] = orjson.dumps(limits.declared(function, job["queue"], *call))
+    fields: dict[str, str | bytes | int] = {"data": new_job.encode_call(function.path, *call)}
+    if job["description"] == new_job.describe_call(function.path, *old_call):
+        fields["description"] = new_job.describe_call(function.path, *call)
+    stored_limits = connection.hget(job_key(job_id), "limits")
+    if stored_limits and _has_declared_limits(function, job["queue"], old_call, orjson.loads(stored_limits)):
+        fields["limits"] = orjson.dumps(limits.declared_limits(function, job["queue"], *call))
     return fields
 
 
-def _declares(function: Function, queue: str, was: Arguments, held: limits.Held) -> bool:
+def _has_declared_limits(function: Function, queue: str, old_call: Arguments, stored_limits: limits.JobLimits) -> bool:
     """Whether a job's limits are those of its function, which may depend on the arguments; else they were given."""
     try:
-        return limits.declared(function, queue, *was) == held
+        return limits.declared_limits(function, queue, *old_call) == stored_limits
     except (Invalid, TypeError):  # the function has changed
         return False
 
 
-def before_start(
+def update_before_start(
     connection: redis.Redis,
     job_id: str,
     queue: str | None = None,
@@ -123,15 +123,15 @@ def before_start(
         fields["timeout"] = timeout
     if description is not None:
         fields["description"] = description
-    for _ in range(TRIES):
+    for _ in range(MAX_TRIES):
         meta = b"" if tags is None else connection.hget(job_key(job_id), "meta") or b""
         if tags is not None:
-            fields["meta"] = _tagged(meta, tags)
+            fields["meta"] = _with_tags(meta, tags)
         outcome = CHANGE(
             connection,
             list(chain.from_iterable(fields.items())),
             id=job_id,
-            now=moment(datetime.now(UTC)),
+            now=rq_timestamp(datetime.now(UTC)),
             other_queue=queue or "",
             at="" if at is None else at.timestamp(),
             delay="" if delay is None else delay,
@@ -146,7 +146,7 @@ def before_start(
     if outcome is None:
         raise NotFound(f"No job {job_id!r}")
     if outcome == b"queues":
-        raise too_many(queue or "", queue_limit)
+        raise too_many_queues(queue or "", queue_limit)
     if outcome == b"deferred":
         raise WrongState(f"Job {job_id}", "deferred", "only its queue, tags and description can be changed")
     if outcome != b"ok":
@@ -154,10 +154,10 @@ def before_start(
         raise WrongState(f"Job {job_id}", status, "only a job that has not started can be changed")
 
 
-def _tagged(meta: bytes, tags: list[str]) -> bytes:
+def _with_tags(meta: bytes, tags: list[str]) -> bytes:
     """Raises Conflict: what is there cannot be read."""
     try:
-        known = JSON.loads(meta) if meta else {}
-        return JSON.dumps({**known, "tags": tags})
+        current = JSON.loads(meta) if meta else {}
+        return JSON.dumps({**current, "tags": tags})
     except (ValueError, TypeError):
         raise Conflict("The job's meta cannot be read") from None

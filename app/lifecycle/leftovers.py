@@ -12,25 +12,25 @@ import redis
 import structlog
 
 from app.lifecycle import actions
-from app.redis.errors import raise_if_away
+from app.redis.errors import raise_transient
 from app.redis.keys import SCHEDULERS, WORKFLOWS, job_key, registry_key, workflow_key
 from app.redis.scripts import Script
 from app.views import listing
 
-BATCH = 250  # keys or members in one step
-REST = 60.0  # seconds between two walks
-DEFERRED_FOR = 60.0  # seconds before a job is canceled for want of what it depends on
-KEPT_OF_JOB = re.compile(
+BATCH_SIZE = 250  # keys or members in one step
+REST_SECONDS = 60.0  # seconds between two walks
+MIN_DEFERRED_SECONDS = 60.0  # seconds before a job is canceled for want of what it depends on
+JOB_DATA_KEY = re.compile(
     rb"rq:results:(?P<results>[^:]+)|rq:job:(?P<parent>[^:]+):dependents|rq:job::(?P<child>[^:]+):dependencies"
 )
-REASON = "what it depends on has expired or was deleted, and had not finished"
+CANCEL_REASON = "what it depends on has expired or was deleted, and had not finished"
 
 FORGET, REMOVE = Script("lifecycle/forget"), Script("lifecycle/remove")
 
 log = structlog.get_logger("jobline.scheduler")
 
 
-class Leftovers:
+class LeftoverRemover:
     """The walk of one scheduler; `clock` gives seconds since 1970."""
 
     def __init__(self, connection: redis.Redis, clock: Callable[[], float] = time.time) -> None:
@@ -38,10 +38,10 @@ class Leftovers:
         self._steps = self.walk()
         self._rest_until = 0.0
 
-    def look(self) -> None:
+    def sweep(self) -> None:
         """One step of the walk, or none while it rests. Raises redis.RedisError; the next walk begins anew."""
         if time.monotonic() >= self._rest_until and next(self._steps, self) is self:
-            self._steps, self._rest_until = self.walk(), time.monotonic() + REST
+            self._steps, self._rest_until = self.walk(), time.monotonic() + REST_SECONDS
 
     def walk(self) -> Iterator[None]:
         """All of it, a step at a time."""
@@ -49,7 +49,7 @@ class Leftovers:
             try:
                 yield from self._walk_queue(queue)
             except redis.ResponseError as error:  # a key of another type
-                raise_if_away([error])
+                raise_transient([error])
         yield from self._forget(WORKFLOWS, workflow_key(""))
         for key in self.connection.smembers(SCHEDULERS):
             if not self.connection.exists(key):
@@ -74,10 +74,10 @@ class Leftovers:
     def _cancel_deferred(self, queue: str) -> Iterator[None]:
         """Cancel jobs that wait for jobs which are all gone: none of these has finished, or they would not wait."""
         for members in self._batches(registry_key("deferred", queue)):
-            old = [member for member, since in members if since < self.clock() - DEFERRED_FOR]
-            for job_id in self._without_parents(old):
-                if actions.change(self.connection, job_id, "cancel", REASON) == b"ok":
-                    log.warning("a deferred job is canceled", job_id=job_id, reason=REASON)
+            overdue = [member for member, since in members if since < self.clock() - MIN_DEFERRED_SECONDS]
+            for job_id in self._without_parents(overdue):
+                if actions.apply(self.connection, job_id, "cancel", CANCEL_REASON) == b"ok":
+                    log.warning("a deferred job is canceled", job_id=job_id, reason=CANCEL_REASON)
             yield
 
     def _without_parents(self, job_ids: list[bytes]) -> list[str]:
@@ -85,9 +85,9 @@ class Leftovers:
         with self.connection.pipeline(transaction=False) as pipeline:
             for job_id in job_ids:
                 pipeline.smembers(b"rq:job::" + job_id + b":dependencies")
-            parents = {job_id: found for job_id, found in zip(job_ids, pipeline.execute(), strict=True) if found}
-            for found in parents.values():
-                pipeline.exists(*(b"rq:job:" + parent for parent in found))
+            parents = {job_id: ids for job_id, ids in zip(job_ids, pipeline.execute(), strict=True) if ids}
+            for ids in parents.values():
+                pipeline.exists(*(b"rq:job:" + parent for parent in ids))
             counts = pipeline.execute()
         return [job_id.decode(errors="replace") for job_id, count in zip(parents, counts, strict=True) if not count]
 
@@ -95,15 +95,15 @@ class Leftovers:
         """Delete what is kept of jobs that are gone."""
         cursor = None
         while cursor != 0:
-            cursor, keys = self.connection.scan(cursor or 0, match="rq:*", count=BATCH)
-            found = [(key, match[match.lastgroup or 0]) for key in keys if (match := KEPT_OF_JOB.fullmatch(key))]
-            if found:
-                REMOVE(self.connection, [word for pair in found for word in pair])
+            cursor, keys = self.connection.scan(cursor or 0, match="rq:*", count=BATCH_SIZE)
+            leftovers = [(key, match[match.lastgroup or 0]) for key in keys if (match := JOB_DATA_KEY.fullmatch(key))]
+            if leftovers:
+                REMOVE(self.connection, [word for pair in leftovers for word in pair])
             yield
 
     def _batches(self, key: str) -> Iterator[list[tuple[bytes, float]]]:
         cursor = None
         while cursor != 0:
-            cursor, members = self.connection.zscan(key, cursor or 0, count=BATCH)
+            cursor, members = self.connection.zscan(key, cursor or 0, count=BATCH_SIZE)
             if members:
                 yield members

@@ -15,10 +15,10 @@ from rq.utils import utcparse
 from app.redis.keys import job_key, queue_key
 from app.redis.scripts import Script
 
-WALK = 250  # keys in one look
-REST = 60.0  # seconds between two walks
-SEEN_FOR = 15.0  # seconds
-OLDER = timedelta(seconds=10)
+SCAN_COUNT = 250  # keys in one look
+REST_SECONDS = 60.0  # seconds between two walks
+CONFIRM_SECONDS = 15.0  # seconds
+MIN_AGE = timedelta(seconds=10)
 
 PUT_BACK = Script("lifecycle/put_back")
 
@@ -33,21 +33,21 @@ class Orphans:
         self._cursor, self._rest_until = 0, 0.0
         self._seen: dict[str, float] = {}
 
-    def look(self, now: datetime) -> list[str]:
+    def sweep(self, now: datetime) -> list[str]:
         """Walk on a little, and put back what has been an orphan for long; their ids."""
         if time.monotonic() >= self._rest_until:
-            self._cursor, keys = self.connection.scan(self._cursor, match="rq:job:*", count=WALK, _type="hash")
+            self._cursor, keys = self.connection.scan(self._cursor, match="rq:job:*", count=SCAN_COUNT, _type="hash")
             for job_id in self._suspects([key.decode(errors="replace").removeprefix("rq:job:") for key in keys], now):
                 self._seen.setdefault(job_id, time.monotonic())
             if self._cursor == 0:
-                self._rest_until = time.monotonic() + REST
-        ripe = [job_id for job_id, since in self._seen.items() if time.monotonic() - since > SEEN_FOR]
-        return [job_id for job_id in ripe if self._put_back(job_id)]
+                self._rest_until = time.monotonic() + REST_SECONDS
+        confirmed = [job_id for job_id, since in self._seen.items() if time.monotonic() - since > CONFIRM_SECONDS]
+        return [job_id for job_id in confirmed if self._put_back(job_id)]
 
     def _suspects(self, job_ids: list[str], now: datetime) -> list[str]:
-        queued = [(job_id, queue, at) for job_id, (queue, at) in self._queued(job_ids).items() if now - at > OLDER]
+        queued = [(job_id, queue, at) for job_id, (queue, at) in self._queued(job_ids).items() if now - at > MIN_AGE]
         heads = self._heads({queue for _, queue, _ in queued})
-        return [job_id for job_id, queue, at in queued if heads[queue] is None or heads[queue] - at > OLDER]
+        return [job_id for job_id, queue, at in queued if heads[queue] is None or heads[queue] - at > MIN_AGE]
 
     def _queued(self, job_ids: list[str]) -> dict[str, tuple[str, datetime]]:
         """Those with status queued: their queue, and since when."""
@@ -55,32 +55,32 @@ class Orphans:
             for job_id in job_ids:
                 pipeline.hmget(job_key(job_id), "status", "origin", "enqueued_at")
             answers = pipeline.execute(raise_on_error=False)
-        found = {}
+        jobs = {}
         for job_id, answer in zip(job_ids, answers, strict=True):
             if isinstance(answer, list) and answer[0] == b"queued" and answer[1]:
-                found[job_id] = answer[1].decode(errors="replace"), _moment(answer[2])
-        return found
+                jobs[job_id] = answer[1].decode(errors="replace"), _parse_time(answer[2])
+        return jobs
 
     def _heads(self, queues: set[str]) -> dict[str, Any]:
         """When the first of each queue was queued; None if there is none."""
-        first = {queue: self.connection.lindex(queue_key(queue), 0) for queue in queues}
-        known = self._queued([head.decode(errors="replace") for head in first.values() if head])
+        heads = {queue: self.connection.lindex(queue_key(queue), 0) for queue in queues}
+        queued_heads = self._queued([head.decode(errors="replace") for head in heads.values() if head])
         return {
-            queue: known.get(head.decode(errors="replace"), (queue, datetime.min.replace(tzinfo=UTC)))[1]
+            queue: queued_heads.get(head.decode(errors="replace"), (queue, datetime.min.replace(tzinfo=UTC)))[1]
             if head
             else None
-            for queue, head in first.items()
+            for queue, head in heads.items()
         }
 
     def _put_back(self, job_id: str) -> bool:
         del self._seen[job_id]
-        put = PUT_BACK(self.connection, id=job_id)
-        if put:
+        was_orphan = PUT_BACK(self.connection, id=job_id)
+        if was_orphan:
             log.warning("a queued job was in no list, and is put back", job_id=job_id)
-        return bool(put)
+        return bool(was_orphan)
 
 
-def _moment(text: bytes | None) -> datetime:
+def _parse_time(text: bytes | None) -> datetime:
     try:
         return utcparse(text.decode()) if text else datetime.min.replace(tzinfo=UTC)
     except ValueError:

@@ -17,7 +17,7 @@ from redis.client import Pipeline
 
 from app.enqueue import write
 from app.enqueue.new_job import NewJob
-from app.redis.client import moment
+from app.redis.client import rq_timestamp
 from app.redis.keys import OUTBOX, job_key
 from app.redis.scripts import Script
 from app.serializer import JSON
@@ -27,14 +27,14 @@ from app.views.job_view import Raw
 from app.webhooks import webhook_delivery
 from app.workflows import view
 
-BATCH = 50  # entries: each holds a whole job
+BATCH_SIZE = 50  # entries: each holds a whole job
 
 NOTE_END = Script("lifecycle/note_end")
 
 log = structlog.get_logger("jobline.outcome")
 
 
-def note(
+def record_end(
     pipeline: Pipeline,
     job_id: str,
     status: str,
@@ -45,8 +45,8 @@ def note(
 
     `ended_at` is UTC; `result` has the fields of RQ's latest result.
     """
-    said = {"status": status, "ended_at": moment(ended_at or datetime.now(UTC)), **result}
-    words = [word for pair in said.items() for word in pair]
+    fields = {"status": status, "ended_at": rq_timestamp(ended_at or datetime.now(UTC)), **result}
+    words = [word for pair in fields.items() for word in pair]
     NOTE_END.add_to(pipeline, words, id=job_id, token=secrets.token_hex(8))
 
 
@@ -56,53 +56,53 @@ def follow_up(connection: redis.Redis) -> int:
     Raises:
         redis.RedisError: what is not done stays in the outbox.
     """
-    entries = connection.xrange(OUTBOX, count=BATCH)
-    for entry, raw in entries:
-        _settle(connection, entry, _following(entry.decode(), raw))
+    entries = connection.xrange(OUTBOX, count=BATCH_SIZE)
+    for entry_id, raw in entries:
+        _write_follow_up(connection, entry_id, _follow_up_job(entry_id.decode(), raw))
     return len(entries)
 
 
-def _settle(connection: redis.Redis, entry: bytes, job: NewJob | None) -> None:
+def _write_follow_up(connection: redis.Redis, entry_id: bytes, job: NewJob | None) -> None:
     if job is None:
-        connection.xdel(OUTBOX, entry)
+        connection.xdel(OUTBOX, entry_id)
         return
 
-    def settle(pipeline: Pipeline) -> None:
-        if pipeline.xrange(OUTBOX, entry, entry):  # else another was faster
+    def write_once(pipeline: Pipeline) -> None:
+        if pipeline.xrange(OUTBOX, entry_id, entry_id):  # else another was faster
             pipeline.multi()
             write.add(pipeline, [job])
-            pipeline.xdel(OUTBOX, entry)
+            pipeline.xdel(OUTBOX, entry_id)
 
-    connection.transaction(settle, job_key(job.id))
+    connection.transaction(write_once, job_key(job.id))
 
 
-def _following(entry: str, raw: Raw) -> NewJob | None:
+def _follow_up_job(entry_id: str, raw: Raw) -> NewJob | None:
     """The job that follows an end: always the same id for an entry. None for what cannot be read."""
     try:
         if b"job_id" not in raw:
-            flow = view.summary(raw[b"workflow"].decode(), raw)
-            return _delivery(entry, raw, "workflow", flow)
-        job = job_view.as_json(raw[b"job_id"].decode(), raw, [(entry, raw)])
-        return _delivery(entry, raw, "job", job)
+            workflow = view.summary(raw[b"workflow"].decode(), raw)
+            return _delivery(entry_id, raw, "workflow", workflow)
+        job = job_view.as_json(raw[b"job_id"].decode(), raw, [(entry_id, raw)])
+        return _delivery(entry_id, raw, "job", job)
     except (KeyError, ValueError, TypeError) as error:
-        log.error("what follows an end cannot be read", entry=entry, reason=f"{type(error).__name__}")  # noqa: TRY400 - it may quote a secret
+        log.error("what follows an end cannot be read", entry_id=entry_id, reason=f"{type(error).__name__}")  # noqa: TRY400 - it may quote a secret
         return None
 
 
-def _delivery(entry: str, raw: Raw, kind: str, ended: dict[str, Any]) -> NewJob | None:
+def _delivery(entry_id: str, raw: Raw, kind: str, ended: dict[str, Any]) -> NewJob | None:
     """The delivery of this end, if its event is wanted."""
-    said: dict[str, Any] = JSON.loads(raw[b"webhook"])
+    fields: dict[str, Any] = JSON.loads(raw[b"webhook"])
     settings, ended_id, event = get_settings(), ended["id"], f"{kind}.{ended['status']}"
-    if event not in said["events"]:
+    if event not in fields["events"]:
         return None
     return NewJob(
-        webhook_delivery.DELIVER, [said["url"], webhook_delivery.message(event, ended)], {},
+        webhook_delivery.DELIVER, [fields["url"], webhook_delivery.message(event, ended)], {},
         queue=webhook_delivery.QUEUE,
-        timeout=webhook_delivery.TIMEOUT,
+        timeout=webhook_delivery.TIMEOUT_SECONDS,
         result_ttl=settings.result_ttl,
         failure_ttl=settings.failure_ttl,
-        id=f"msg_{uuid.uuid5(uuid.NAMESPACE_OID, f'{entry} {ended_id}').hex}",
-        retry_waits=webhook_delivery.waits(),
+        id=f"msg_{uuid.uuid5(uuid.NAMESPACE_OID, f'{entry_id} {ended_id}').hex}",
+        retry_waits=webhook_delivery.retry_waits(),
         meta={"tags": ["webhook"]},
         description=f"{event} of {kind} {ended_id}",
         extra_fields={webhook_delivery.DELIVERY_SECRET: raw.get(webhook_delivery.SECRET.encode(), b"")},

@@ -11,7 +11,7 @@ import redis
 import structlog
 from rq.exceptions import DeserializationError
 
-from app.redis.client import moment
+from app.redis.client import rq_timestamp
 from app.redis.scripts import Script
 from app.serializer import JSON, Pickled
 from app.settings import get_settings
@@ -27,9 +27,9 @@ def quarantine(
     """Fail a job for good, and its execution with it; returns the id to find it under: another if it is not UTF-8."""
     job_id = raw_id.decode(errors="backslashreplace").replace("\\", "_").replace(":", "_")
     now, settings = datetime.now(UTC), get_settings()
-    reason = f"UnreadableJob: {_why(error)}"
+    reason = f"UnreadableJob: {_describe(error)}"
     fields = {
-        "enqueued_at": moment(now),
+        "enqueued_at": rq_timestamp(now),
         "origin": queue,
         "description": f"unreadable job {job_id}",
         "data": zlib.compress(JSON.dumps(["unreadable", None, [], {}])),
@@ -43,7 +43,7 @@ def quarantine(
         id=job_id,
         queue=queue,
         execution=execution_id or "",
-        now=moment(now),
+        now=rq_timestamp(now),
         now_seconds=now.timestamp(),
         failure_ttl=settings.failure_ttl,
         reason=b64encode(zlib.compress(reason.encode())),
@@ -52,7 +52,7 @@ def quarantine(
     return job_id
 
 
-def _why(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     """RQ's DeserializationError says nothing itself: its cause does."""
     cause = error.__cause__ if isinstance(error, DeserializationError) else error
     return str(cause) if isinstance(cause, Pickled) else f"{type(cause).__name__}: {cause}"

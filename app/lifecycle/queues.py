@@ -9,7 +9,7 @@ from app.redis.keys import PAUSED, queue_key
 from app.redis.scripts import Script
 
 EMPTY = Script("lifecycle/empty")
-BATCH = 500  # jobs deleted in one step
+BATCH_SIZE = 500  # jobs deleted in one step
 
 
 def pause(connection: redis.Redis, queue: str) -> None:
@@ -27,10 +27,10 @@ def paused(connection: redis.Redis) -> set[str]:
 
 def empty(connection: redis.Redis, queue: str) -> int:
     """Delete all jobs that wait in it now, a batch at a time; how many."""
-    left, deleted = int(connection.llen(queue_key(queue))), 0
-    while left > 0:
-        taken = int(EMPTY(connection, queue=queue, count=min(left, BATCH)))
-        if taken == 0:
+    remaining, deleted = int(connection.llen(queue_key(queue))), 0
+    while remaining > 0:
+        removed = int(EMPTY(connection, queue=queue, count=min(remaining, BATCH_SIZE)))
+        if removed == 0:
             break
-        left, deleted = left - taken, deleted + taken
+        remaining, deleted = remaining - removed, deleted + removed
     return deleted

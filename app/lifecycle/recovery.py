@@ -8,7 +8,6 @@ cannot beat either, and nobody is given up.
 """
 
 import hashlib
-import math
 import os
 import signal
 import time
@@ -17,9 +16,7 @@ from base64 import b64encode
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
 
-import orjson
 import redis
 import structlog
 from rq.exceptions import AbandonedJobError, NoSuchJobError
@@ -29,10 +26,10 @@ from app import limits
 from app.catalog.catalog import Function
 from app.lifecycle.outbox import follow_up
 from app.lifecycle.quarantine import quarantine
-from app.redis.client import moment
+from app.redis.client import rq_timestamp
 from app.redis.keys import LEASES, WORKERS, job_key, registry_key
 from app.redis.scripts import Script
-from app.rq_adapter.rq_parts import Job, Queue, catalog
+from app.rq_adapter.rq_parts import Job, catalog
 from app.settings import get_settings
 from app.views import job_view, listing
 
@@ -44,10 +41,12 @@ EXECUTION_LIVES = 90  # seconds that an execution stays registered without a hea
 CHILD_LIVES = 120.0  # seconds
 WORKER_KEPT = 480  # seconds, as RQ 2.12 keeps the hash of a worker; its next beat sets the time anew
 MARK = 12  # characters of an execution's id that say whose it is
+CALLED_BACK = (b"failure_callback_name", b"stopped_callback_name", b"webhooks")
+"""Fields of a job that has something to call back."""
 NOT_BEGUN = "claimed, but not begun"
 LOST = "WorkerLost: the worker died while it ran this job"
 
-RECOVER = Script("lifecycle/recover")
+END_ATTEMPT = Script("lifecycle/end_attempt")
 
 log = structlog.get_logger("jobline.recovery")
 
@@ -118,17 +117,16 @@ def recover(
         quarantine(connection, job_id.encode(), queue, error)
         job = {}
     now, outcome = datetime.now(UTC), decide(job)
-    settled = RECOVER(
+    settled = END_ATTEMPT(
         connection,
         queue=queue,
         id=job_id,
         execution=execution_id,
         outcome=outcome.value,
-        now=moment(now),
+        now=rq_timestamp(now),
         now_seconds=now.timestamp(),
         reason=b64encode(zlib.compress(reason.encode())),
-        failure_ttl=_number(job.get(b"failure_ttl"), get_settings().failure_ttl),
-        wait=_wait(job),
+        failure_ttl=get_settings().failure_ttl,
         began_at=_began_at(job),
     )
     if not settled:
@@ -136,9 +134,10 @@ def recover(
     log.warning("job recovered", job_id=job_id, queue=queue, outcome=outcome.value, reason=reason.splitlines()[-1])
     function = _function(job) if outcome in (Outcome.AGAIN, Outcome.RETRIED, Outcome.FAILED) else None
     if function:
-        limits.failed(connection, function)
+        limits.count_failure(connection, function)
     if outcome in (Outcome.FAILED, Outcome.STOPPED):
-        in_child(lambda: _follow(connection, job_id, outcome, reason))
+        if any(job.get(field) for field in CALLED_BACK):
+            in_child(lambda: _follow(connection, job_id, outcome, reason))
         follow_up(connection)
     return outcome
 
@@ -296,12 +295,11 @@ def wait_for_children() -> None:
 
 
 def _follow(connection: redis.Redis, job_id: str, outcome: Outcome, reason: str) -> None:
-    """What RQ 2.12 does after a job failed for good: dependents that allow it, callbacks, webhooks."""
+    """Call back and send RQ's webhooks, as RQ 2.12 does after a job failed for good."""
     try:
         job = Job.fetch(job_id, connection=connection)
     except NoSuchJobError:  # its failure_ttl is 0
         return
-    Queue(job.origin, connection=connection).enqueue_dependents(job)
     if outcome is Outcome.STOPPED:
         if job.stopped_callback:
             job.execute_stopped_callback(UnixSignalDeathPenalty)
@@ -319,15 +317,6 @@ def _parts(member: bytes) -> tuple[str, str]:
     """Of RQ's started registry: a job's and an execution's id."""
     job_id, _, execution = member.decode(errors="replace").rpartition(":")
     return job_id, execution
-
-
-def _wait(job: Raw) -> int:
-    """Seconds before the next retry, as rq.job.Job.get_retry_interval (RQ 2.12)."""
-    try:
-        intervals: list[Any] = orjson.loads(job.get(b"retry_intervals", b"[]"))
-        return math.ceil(intervals[max(len(intervals) - retries_left(job), 0)]) if intervals else 0
-    except (ValueError, TypeError, IndexError):
-        return 0
 
 
 def _began_at(job: Raw) -> float | str:

@@ -10,57 +10,57 @@ from typing import Any
 
 import redis
 
-from app.author.options import Breaker, Limit, rate
-from app.catalog.call_keys import filled
+from app.author.options import Breaker, Limit, parse_rate
+from app.catalog.call_keys import fill_key
 from app.catalog.catalog import Function
 from app.redis.scripts import Script
 
-LOOK, COUNT_FAILURE = Script("limits/look"), Script("limits/count_failure")
+SWEEP, COUNT_FAILURE = Script("limits/look"), Script("limits/count_failure")
 
-Held = list[list[str | float]]
+JobLimits = list[list[str | float]]
 
 
-def of(
+def limits_of(
     function: Function, queue: str, args: list[Any], kwargs: dict[str, Any],
     rate_limit: Limit | None, concurrency: Limit | None, breaker: Breaker | None, pointer: str = "#",
-) -> Held:  # fmt: skip
+) -> JobLimits:  # fmt: skip
     """What a call is subject to, as the scripts read it: [kind, id, most, window in seconds].
 
     Raises:
         Invalid: a key names what is no argument.
     """
-    held: Held = []
+    limits: JobLimits = []
     if rate_limit:
-        named = _id("rate", rate_limit, function, queue, args, kwargs, f"{pointer}/rate_limit")
-        held.append(["rate", named, *rate(str(rate_limit.most))])
+        named = _limit_id("rate", rate_limit, function, queue, args, kwargs, f"{pointer}/rate_limit")
+        limits.append(["rate", named, *parse_rate(str(rate_limit.most))])
     if concurrency:
-        named = _id("slots", concurrency, function, queue, args, kwargs, f"{pointer}/concurrency")
-        held.append(["slots", named, int(concurrency.most), 0])
+        named = _limit_id("slots", concurrency, function, queue, args, kwargs, f"{pointer}/concurrency")
+        limits.append(["slots", named, int(concurrency.most), 0])
     if breaker:
-        held.append(["breaker", function.name])
-    return held
+        limits.append(["breaker", function.name])
+    return limits
 
 
-def declared(function: Function, queue: str, args: list[Any], kwargs: dict[str, Any]) -> Held:
-    """What a call is subject to by the options of its function alone. Raises as `of`."""
+def declared_limits(function: Function, queue: str, args: list[Any], kwargs: dict[str, Any]) -> JobLimits:
+    """What a call is subject to by the options of its function alone. Raises as `limits_of`."""
     options = function.options
-    return of(function, queue, args, kwargs, options.rate_limit, options.concurrency, options.breaker)
+    return limits_of(function, queue, args, kwargs, options.rate_limit, options.concurrency, options.breaker)
 
 
-def _id(
+def _limit_id(
     kind: str, limit: Limit, function: Function, queue: str, args: list[Any], kwargs: dict[str, Any], pointer: str
 ) -> str:
-    of_what = function.name if limit.by == "function" else queue
-    value = filled(limit.key, function.named(args, kwargs), f"{pointer}/key") if limit.key else ""
-    return f"{kind}:{limit.by}:{of_what}:{value}"
+    subject = function.name if limit.by == "function" else queue
+    value = fill_key(limit.key, function.named(args, kwargs), f"{pointer}/key") if limit.key else ""
+    return f"{kind}:{limit.by}:{subject}:{value}"
 
 
-def look(connection: redis.Redis) -> float:
+def sweep(connection: redis.Redis) -> float:
     """Let go what limits have room for; seconds until there may be more."""
-    return float(LOOK(connection))
+    return float(SWEEP(connection))
 
 
-def failed(connection: redis.Redis, function: Function) -> None:
+def count_failure(connection: redis.Redis, function: Function) -> None:
     """An attempt has failed: that may be one too many for its breaker."""
     breaker = function.options.breaker
     if breaker:

@@ -29,10 +29,10 @@ from app import log
 from app.redis import embedded, private_files
 from app.settings import Settings
 
-FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 30.0  # seconds
-STEADY = 60.0  # a part that lived so long starts anew with the first backoff
-LOOK_EVERY = 0.5
-KEPT = ("valkey", "storage", "jobline.db", "valkey.log", "lock")
+MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.5, 30.0  # seconds
+BACKOFF_RESET_SECONDS = 60.0  # a part that lived so long starts anew with the first backoff
+CHECK_INTERVAL_SECONDS = 0.5
+PERSISTENT_FILES = ("valkey", "storage", "jobline.db", "valkey.log", "lock")
 """What is kept in DATA_DIR from run to run: an earlier version may have left it open to other users."""
 
 logger = structlog.get_logger("jobline")
@@ -47,8 +47,8 @@ class Part:
 
     def __init__(self, name: str, command: list[str], env: dict[str, str]) -> None:
         self.name, self.command, self.env = name, command, env
-        self.backoff = FIRST_BACKOFF
-        self.again_at = 0.0
+        self.backoff = MIN_BACKOFF_SECONDS
+        self.restart_at = 0.0
         self.start()
 
     def start(self) -> None:
@@ -60,14 +60,14 @@ class Part:
         now = time.monotonic()
         if self.process.poll() is None:
             return
-        if not self.again_at:
-            if now - self.started_at > STEADY:
-                self.backoff = FIRST_BACKOFF
-            self.again_at = now + self.backoff
+        if not self.restart_at:
+            if now - self.started_at > BACKOFF_RESET_SECONDS:
+                self.backoff = MIN_BACKOFF_SECONDS
+            self.restart_at = now + self.backoff
             logger.error("part died", part=self.name, exit_code=self.process.returncode, again_in=self.backoff)
-            self.backoff = min(2 * self.backoff, LONGEST_BACKOFF)
-        elif now >= self.again_at:
-            self.again_at = 0.0
+            self.backoff = min(2 * self.backoff, MAX_BACKOFF_SECONDS)
+        elif now >= self.restart_at:
+            self.restart_at = 0.0
             self.start()
 
 
@@ -93,10 +93,10 @@ def run(settings: Settings) -> int:
     data_dir = settings.data_dir.resolve()
     try:
         (data_dir / "valkey").mkdir(parents=True, exist_ok=True)
-        for name in KEPT:
-            private_files.close(data_dir / name)
+        for name in PERSISTENT_FILES:
+            private_files.restrict(data_dir / name)
         with _lock(data_dir):
-            _reap(data_dir)
+            _stop_leftovers(data_dir)
             _check_port(settings)
             _run(settings, data_dir, interrupts)
     except (CannotStart, embedded.NoEmbeddedServer, PermissionError) as error:
@@ -108,19 +108,19 @@ def run(settings: Settings) -> int:
 def _run(settings: Settings, data_dir: Path, interrupts: Interrupts) -> None:
     parts: list[Part] = []
     try:
-        url = _redis(settings, data_dir, parts)
+        url = _start_redis(settings, data_dir, parts)
         env = {**os.environ, "REDIS_URL": url, "DATA_DIR": str(data_dir), "PYTHONUNBUFFERED": "1"}
         env.setdefault("RELOAD", "1")
         for name, command in _commands(settings).items():
             parts.append(Part(name, command, env))
-            _remember(data_dir, parts)
+            _record_processes(data_dir, parts)
         _wait_for_api(settings, parts)
         _greet(settings, url)
         while True:
             for part in parts:
                 part.watch()
-            _remember(data_dir, parts)
-            time.sleep(LOOK_EVERY)
+            _record_processes(data_dir, parts)
+            time.sleep(CHECK_INTERVAL_SECONDS)
     except KeyboardInterrupt:
         logger.info("stopping")
     finally:
@@ -139,16 +139,16 @@ def _commands(settings: Settings) -> dict[str, list[str]]:
     }
 
 
-def _redis(settings: Settings, data_dir: Path, parts: list[Part]) -> str:
+def _start_redis(settings: Settings, data_dir: Path, parts: list[Part]) -> str:
     """The URL of Redis; the embedded server is started if none is set."""
     if settings.redis_url:
         return settings.redis_url.get_secret_value()
     port, password = embedded.choose_port(data_dir), embedded.choose_password(data_dir)
     part = Part("valkey", embedded.command(data_dir, port, embedded.config_file(data_dir)), dict(os.environ))
     parts.append(part)
-    _remember(data_dir, parts)
+    _record_processes(data_dir, parts)
     end = time.monotonic() + 60
-    while not _answers(port, password):
+    while not _valkey_answers(port, password):
         if part.process.poll() is not None or time.monotonic() > end:
             raise CannotStart(f"Valkey did not start: see {data_dir / 'valkey.log'}")
         time.sleep(0.05)
@@ -157,37 +157,37 @@ def _redis(settings: Settings, data_dir: Path, parts: list[Part]) -> str:
     return url
 
 
-def _answers(port: int, password: str) -> bool:
+def _valkey_answers(port: int, password: str) -> bool:
     """Whether Valkey answers PING, and not that it is still loading. By hand: a client would double our memory."""
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as asked:
-        asked.sendall(f"AUTH {password}\r\nPING\r\n".encode())
-        with asked.makefile("rb") as answers:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as client:
+        client.sendall(f"AUTH {password}\r\nPING\r\n".encode())
+        with client.makefile("rb") as answers:
             return [answers.readline(), answers.readline()] == [b"+OK\r\n", b"+PONG\r\n"]
     return False
 
 
 @contextlib.contextmanager
 def _lock(data_dir: Path) -> Iterator[IO[str]]:
-    with (data_dir / "lock").open("w") as held:
+    with (data_dir / "lock").open("w") as lock_file:
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CannotStart(f"another run uses {data_dir}: stop it, or set DATA_DIR") from None
-        yield held
+        yield lock_file
 
 
 def _check_port(settings: Settings) -> None:
-    with socket.socket() as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            tried.bind((settings.host, settings.port))
+            listener.bind((settings.host, settings.port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise CannotStart(f"port {settings.port} is taken: set PORT to another") from None
             raise CannotStart(f"cannot listen on {settings.host}: {error.strerror}") from None
 
 
-def _remember(data_dir: Path, parts: list[Part]) -> None:
+def _record_processes(data_dir: Path, parts: list[Part]) -> None:
     """Who runs, for the next run to reap if this one is killed. Written only when it changed."""
     found = []
     for part in parts:
@@ -198,20 +198,20 @@ def _remember(data_dir: Path, parts: list[Part]) -> None:
         private_files.write(file, text)
 
 
-def _reap(data_dir: Path) -> None:
+def _stop_leftovers(data_dir: Path) -> None:
     """End what a killed run left behind, Valkey (the first that was started) last."""
     try:
-        known: list[dict[str, Any]] = json.loads((data_dir / "processes.json").read_text())
+        records: list[dict[str, Any]] = json.loads((data_dir / "processes.json").read_text())
     except (OSError, ValueError):
         return
-    for entry in reversed(known):
+    for entry in reversed(records):
         with contextlib.suppress(psutil.NoSuchProcess):
             left = psutil.Process(entry["pid"])
             if abs(left.create_time() - entry["born"]) < 1:
-                family = [left, *left.children(recursive=True)]
+                tree = [left, *left.children(recursive=True)]
                 logger.warning("ending what a killed run left", pid=left.pid)
                 left.terminate()
-                _, alive = psutil.wait_procs(family, timeout=5)
+                _, alive = psutil.wait_procs(tree, timeout=5)
                 for process in alive:
                     process.kill()
                 psutil.wait_procs(alive, timeout=5)
@@ -256,26 +256,26 @@ def _greet(settings: Settings, url: str) -> None:
 def _stop(parts: list[Part], grace: float, interrupts: Interrupts) -> None:
     """Those that make or run jobs first; Valkey last. A second Ctrl-C: at once. Nothing that they started is left."""
     others, server = [p for p in parts if p.name != "valkey"], [p for p in parts if p.name == "valkey"]
-    family = _family(others)  # a work horse has a process group of its own, and may outlive its worker
-    for patience in (grace + 2, 2.0):  # RQ's worker ends its job at the second
-        _end(others, patience, interrupts)
-    _kill(family | _family(others))
-    _end(server, 10.0)
-    _kill(_family(server))
+    tree = _process_tree(others)  # a work horse has a process group of its own, and may outlive its worker
+    for timeout in (grace + 2, 2.0):  # RQ's worker ends its job at the second
+        _terminate(others, timeout, interrupts)
+    _kill(tree | _process_tree(others))
+    _terminate(server, 10.0)
+    _kill(_process_tree(server))
 
 
-def _end(parts: list[Part], patience: float, interrupts: Interrupts | None = None) -> None:
-    """SIGTERM, and up to `patience` for them to end, or until the second interrupt."""
+def _terminate(parts: list[Part], timeout: float, interrupts: Interrupts | None = None) -> None:
+    """SIGTERM, and up to `timeout` for them to end, or until the second interrupt."""
     for part in parts:
         part.process.terminate()
-    end = time.monotonic() + patience
+    end = time.monotonic() + timeout
     while any(part.process.poll() is None for part in parts) and time.monotonic() < end:
         if interrupts and interrupts.count > 1:
             return
         time.sleep(0.02)
 
 
-def _family(parts: list[Part]) -> set[psutil.Process]:
+def _process_tree(parts: list[Part]) -> set[psutil.Process]:
     """The parts that live and all that they started."""
     found: set[psutil.Process] = set()
     for part in parts:

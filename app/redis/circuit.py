@@ -14,10 +14,12 @@ import redis
 
 from app.errors import Unavailable
 
-PING_EVERY = 0.25  # seconds
-REST_AFTER = 30.0  # seconds without a request, and no pings are sent
-SUSPECT_AFTER = 0.25  # seconds of silence, and no more than MOST_WAITING connections may be waited on
-MOST_WAITING = 32
+PING_INTERVAL_SECONDS = 0.25  # seconds
+IDLE_AFTER_SECONDS = 30.0  # seconds without a request, and no pings are sent
+SUSPECT_AFTER_SECONDS = (
+    0.25  # seconds of silence, and no more than MAX_WAITING_CONNECTIONS connections may be waited on
+)
+MAX_WAITING_CONNECTIONS = 32
 
 
 class Circuit:
@@ -31,23 +33,25 @@ class Circuit:
         timeout: float,
     ) -> None:
         """`in_use`: connections on which threads wait; `answered_at`: when one had an answer (time.monotonic)."""
-        self._ping, self._in_use, self._answered_at, self._opens_after = ping, in_use, answered_at, timeout / 2
-        self._asked_at = 0.0
+        self._ping, self._in_use, self._answered_at, self._open_after_seconds = ping, in_use, answered_at, timeout / 2
+        self._requested_at = 0.0
         self._pinged_at: float | None = None
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
     def check(self) -> None:
         """Before a request that needs Redis. Raises Unavailable if it would wait for nothing."""
-        self._asked_at = time.monotonic()
+        self._requested_at = time.monotonic()
         if self._thread is None or not self._thread.is_alive():
             self._start()
         silence = self._silence()
-        if silence > self._opens_after or (silence > SUSPECT_AFTER and self._in_use() >= MOST_WAITING):
+        if silence > self._open_after_seconds or (
+            silence > SUSPECT_AFTER_SECONDS and self._in_use() >= MAX_WAITING_CONNECTIONS
+        ):
             raise Unavailable("Redis does not answer")
 
     def is_open(self) -> bool:
-        return self._silence() > self._opens_after
+        return self._silence() > self._open_after_seconds
 
     def _silence(self) -> float:
         """Seconds without an answer; 0 if none is due."""
@@ -70,9 +74,9 @@ class Circuit:
         return True
 
     def _watch(self) -> None:
-        while time.monotonic() - self._asked_at < REST_AFTER:
+        while time.monotonic() - self._requested_at < IDLE_AFTER_SECONDS:
             self._pinged_at = self._pinged_at or time.monotonic()
             if self._is_answered():
                 self._pinged_at = None
-            time.sleep(PING_EVERY)
+            time.sleep(PING_INTERVAL_SECONDS)
         self._pinged_at = None

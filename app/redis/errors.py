@@ -13,7 +13,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-CODES = (
+TRANSIENT_CODES = (
     "BUSY",  # a script runs for too long
     "CLUSTERDOWN",
     "LOADING",  # it has just started
@@ -26,24 +26,24 @@ CODES = (
     "UNBLOCKED",
 )
 """With which Redis refuses a command that it may take later."""
-_CODE = re.compile(rf"(?:^|caused error: |: -)(?:{'|'.join(CODES)})\b")
+_TRANSIENT_CODE = re.compile(rf"(?:^|caused error: |: -)(?:{'|'.join(TRANSIENT_CODES)})\b")
 # at the beginning, or behind what redis-py says of a pipeline, or Redis 6.2 of a script
-_KNOWN = (ConnectionError, TimeoutError, ClusterDownError, OutOfMemoryError, ReadOnlyError, TryAgainError)
+_TRANSIENT_ERRORS = (ConnectionError, TimeoutError, ClusterDownError, OutOfMemoryError, ReadOnlyError, TryAgainError)
 # redis-py takes the code off the messages of these
 
 
-def may_pass(error: RedisError) -> bool:
+def is_transient(error: RedisError) -> bool:
     """Whether the same command may succeed later."""
-    return isinstance(error, _KNOWN) or refused_for_now(str(error))
+    return isinstance(error, _TRANSIENT_ERRORS) or is_transient_reply(str(error))
 
 
-def raise_if_away(answers: Iterable[object]) -> None:
+def raise_transient(answers: Iterable[object]) -> None:
     """Of a pipeline whose errors were not raised: raise the first that may pass, for it says nothing of one entry."""
     for answer in answers:
-        if isinstance(answer, RedisError) and may_pass(answer):
+        if isinstance(answer, RedisError) and is_transient(answer):
             raise answer
 
 
-def refused_for_now(reply: str) -> bool:
+def is_transient_reply(reply: str) -> bool:
     """Whether an error reply, as Redis sends it, has one of the CODES."""
-    return bool(_CODE.search(reply))
+    return bool(_TRANSIENT_CODE.search(reply))

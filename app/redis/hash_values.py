@@ -6,7 +6,7 @@ from typing import Any
 
 from app.serializer import JSON, utc
 
-LARGEST = 2**63 - 1
+MAX_INTEGER = 2**63 - 1
 """Of whole numbers: what is larger has no form in JSON."""
 
 
@@ -32,7 +32,7 @@ def int_of(data: bytes | None) -> int | None:
         number = int(data) if data else None
     except ValueError:
         return None
-    return number if number is None or abs(number) <= LARGEST else None
+    return number if number is None or abs(number) <= MAX_INTEGER else None
 
 
 def float_of(data: bytes | None) -> float | None:

@@ -44,13 +44,13 @@ local function push(queue, ids, place, behind)
 end
 
 -- Write the hash of a new job, as rq.job.Job.to_dict (RQ 2.12); its other words are ARGV[first] to ARGV[last]. One that is
--- `ready` is to be pushed, another to be scheduled or deferred.
+-- `ready` is to be pushed, another to be scheduled or deferred: it has `time_field` and `status` until then.
 local function create_job(id, created_at, ready, ttl, first, last)
-  local job = job_key(id)
-  redis.call('HSET', job, 'created_at', created_at, 'success_callback_name', '', 'failure_callback_name', '',
-    'stopped_callback_name', '', 'started_at', '', 'ended_at', '', 'last_heartbeat', '', 'worker_name', '', 'group_id', '',
-    unpack(ARGV, first, last))
-  if ready then redis.call('HSET', job, 'status', 'queued', 'enqueued_at', created_at) end
+  local job, time_field, status = job_key(id), 'created_at', 'created'
+  if ready then time_field, status = 'enqueued_at', 'queued' end
+  redis.call('HSET', job, 'created_at', created_at, time_field, created_at, 'status', status, 'success_callback_name', '',
+    'failure_callback_name', '', 'stopped_callback_name', '', 'started_at', '', 'ended_at', '', 'last_heartbeat', '',
+    'worker_name', '', 'group_id', '', unpack(ARGV, first, last))
   if ttl ~= '' then redis.call('EXPIRE', job, ttl) end
 end
 
@@ -160,38 +160,6 @@ local function note_end(id, status)
   redis.call('EXPIRE', ended_key(id), NOTE_SECONDS)
 end
 
--- What hangs on the end of a job: its workflow and its webhook. Set by lifecycle/outbox.lua.
-local on_end
-
--- End a job. `ended_at`: RQ's format; `seconds`: the same since 1970; `kept_for`: seconds, for ever if less than 0.
--- `has_relatives`: it may have dependents or dependencies; `has_followers`: a workflow or a webhook. The rest are fields of
--- its latest result.
-local function end_job(id, queue, status, ended_at, seconds, kept_for, has_relatives, has_followers, ...)
-  redis.call('HSET', job_key(id), 'status', status, 'ended_at', ended_at)
-  local score = kept_for < 0 and kept_for or seconds + kept_for -- as RQ 2.12 keeps failed jobs
-  if status == 'finished' and kept_for < 0 then score = '+inf' elseif status == 'canceled' then score = seconds end
-  redis.call('ZADD', registry_key(REGISTRY_OF[status], queue), score, id)
-  tell(id, queue, status)
-  if status == 'canceled' then note_end(id, status) end
-  if has_followers then on_end(id, ...) end
-  keep(id, kept_for, has_relatives)
-end
-
--- A job that had ended lives again.
-local function revive(id)
-  local job = job_key(id)
-  redis.call('HSET', job, 'started_at', '', 'ended_at', '', 'worker_name', '')
-  redis.call('HDEL', job, 'exc_info', 'reason')
-  for _, key in ipairs({ job, dependents_key(id), dependencies_key(id) }) do redis.call('PERSIST', key) end
-  redis.call('DEL', ended_key(id))
-end
-
--- Remove all that is kept of a job that is in no place.
-local function erase(id)
-  redis.call('DEL', job_key(id), dependents_key(id), dependencies_key(id), results_key(id), executions_key(id))
-  note_end(id, 'deleted')
-end
-
 -- Queue the deferred jobs that wait for this one and for nothing else, as rq.Queue.enqueue_dependents (RQ 2.12): a parent
 -- counts if it has finished, is gone, or has failed and the child allows that.
 local function queue_dependents(id, enqueued_at)
@@ -212,4 +180,41 @@ local function queue_dependents(id, enqueued_at)
       queue_jobs(queue, { child }, end_of(at_front), enqueued_at)
     end
   end
+end
+
+-- What hangs on the end of a job: its workflow and its webhook. Set by lifecycle/outbox.lua.
+local on_end
+
+-- End a job; false: it was deleted meanwhile. `ended_at`: RQ's format; `seconds`: the same since 1970; `kept_for`: seconds,
+-- for ever if less than 0. `has_relatives`: it may have dependents or dependencies; `has_followers`: a workflow or a webhook.
+-- The rest are fields of its latest result.
+local function end_job(id, queue, status, ended_at, seconds, kept_for, has_relatives, has_followers, ...)
+  if redis.call('HSET', job_key(id), 'status', status, 'ended_at', ended_at, 'last_heartbeat', ended_at) == 3 then
+    redis.call('DEL', job_key(id)) -- this made it anew
+    return false
+  end
+  local score = kept_for < 0 and kept_for or seconds + kept_for -- as RQ 2.12 keeps failed jobs
+  if status == 'finished' and kept_for < 0 then score = '+inf' elseif status == 'canceled' then score = seconds end
+  redis.call('ZADD', registry_key(REGISTRY_OF[status], queue), score, id)
+  tell(id, queue, status)
+  if status == 'canceled' then note_end(id, status) end
+  if has_followers then on_end(id, ...) end
+  if has_relatives and status ~= 'canceled' then queue_dependents(id, ended_at) end
+  keep(id, kept_for, has_relatives)
+  return true
+end
+
+-- A job that had ended lives again.
+local function revive(id)
+  local job = job_key(id)
+  redis.call('HSET', job, 'started_at', '', 'ended_at', '', 'worker_name', '')
+  redis.call('HDEL', job, 'exc_info', 'reason')
+  for _, key in ipairs({ job, dependents_key(id), dependencies_key(id) }) do redis.call('PERSIST', key) end
+  redis.call('DEL', ended_key(id))
+end
+
+-- Remove all that is kept of a job that is in no place.
+local function erase(id)
+  redis.call('DEL', job_key(id), dependents_key(id), dependencies_key(id), results_key(id), executions_key(id))
+  note_end(id, 'deleted')
 end

@@ -13,32 +13,32 @@ KeyFunction = TypeVar("KeyFunction", bound=Callable[..., str])
 
 
 @dataclass(frozen=True)
-class Declared:
+class KeyDeclaration:
     """What docs/redis.md says of a key."""
 
     pattern: str
     kind: str
     """Redis's type: hash, list, set, zset, stream, string or channel."""
-    lives: str
-    about: str
+    lifetime: str
+    description: str
 
 
-DECLARED: dict[str, Declared] = {}
+DECLARED: dict[str, KeyDeclaration] = {}
 """By the key's name in Python and Lua."""
 
 
-def _key(kind: str, lives: str) -> Callable[[KeyFunction], KeyFunction]:
+def _key(kind: str, lifetime: str) -> Callable[[KeyFunction], KeyFunction]:
     def declare(function: KeyFunction) -> KeyFunction:
         names = function.__code__.co_varnames[: function.__code__.co_argcount]
         pattern = function(*(f"<{name}>" for name in names))
-        DECLARED[function.__name__] = Declared(pattern, kind, lives, function.__doc__ or "")
+        DECLARED[function.__name__] = KeyDeclaration(pattern, kind, lifetime, function.__doc__ or "")
         return function
 
     return declare
 
 
-def _constant(name: str, pattern: str, kind: str, lives: str, about: str) -> str:
-    DECLARED[name] = Declared(pattern, kind, lives, about)
+def _constant(name: str, pattern: str, kind: str, lifetime: str, description: str) -> str:
+    DECLARED[name] = KeyDeclaration(pattern, kind, lifetime, description)
     return pattern
 
 

@@ -18,29 +18,31 @@ from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 from redis.retry import Retry
 
 from app.redis import pools
-from app.redis.errors import refused_for_now
+from app.redis.errors import is_transient_reply
 
-ANSWER_WITHIN = 10.0  # seconds
+READ_TIMEOUT_SECONDS = 10.0  # seconds
 
 
-def pack(*words: str | bytes | float) -> bytes:
+def pack(*arguments: str | bytes | float) -> bytes:
     """A command in the protocol's form."""
-    return hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub names a tuple of one
+    return hiredis.pack_command(arguments)  # type: ignore[arg-type]  # its stub names a tuple of one
 
 
-class Wire:
-    """One connection, used by one thread. Unless it is `patient`, `connect` tries once, and not for long."""
+class PipelinedConnection:
+    """One connection, used by one thread. Unless it is `retry_connect`, `connect` tries once, and not for long."""
 
-    def __init__(self, client: redis.Redis, patient: bool = True, answer_within: float = ANSWER_WITHIN) -> None:
-        self._pool, self._answer_within = client.connection_pool, answer_within
+    def __init__(
+        self, client: redis.Redis, retry_connect: bool = True, read_timeout: float = READ_TIMEOUT_SECONDS
+    ) -> None:
+        self._pool, self._read_timeout = client.connection_pool, read_timeout
         self._connection = self._pool.get_connection()
-        if not patient:  # RQ's worker lets its connections wait for minutes
-            self._connection.retry, self._connection.socket_timeout = Retry(NoBackoff(), 0), answer_within
+        if not retry_connect:  # RQ's worker lets its connections wait for minutes
+            self._connection.retry, self._connection.socket_timeout = Retry(NoBackoff(), 0), read_timeout
         self._use()
 
     def _use(self) -> None:
         self._socket = self._connection._sock  # redis-py has no public way to wait for several connections
-        self._socket.settimeout(self._answer_within)
+        self._socket.settimeout(self._read_timeout)
         self._reader = hiredis.Reader(notEnoughData=self)
 
     def fileno(self) -> int:
@@ -81,7 +83,7 @@ class Wire:
             try:
                 received = self._socket.recv(65536)
             except SocketTimeout as error:
-                raise TimeoutError(f"no answer within {self._answer_within} s") from error
+                raise TimeoutError(f"no answer within {self._read_timeout} s") from error
             except OSError as error:
                 raise ConnectionError(str(error)) from error
             if not received:
@@ -90,13 +92,13 @@ class Wire:
             answer = self._reader.gets()
         if isinstance(answer, hiredis.ReplyError):
             reply = str(answer)
-            passing = refused_for_now(reply) or reply.startswith("NOSCRIPT")
-            raise ConnectionError(reply) if passing else ResponseError(reply)
+            transient = is_transient_reply(reply) or reply.startswith("NOSCRIPT")
+            raise ConnectionError(reply) if transient else ResponseError(reply)
         return answer
 
 
-class Wires:
-    """As many wires as are used at once, `most` of them; `client` is one whose connections nobody else takes.
+class PipelinedPool:
+    """As many wires as are used at once, `size` of them; `client` is one whose connections nobody else takes.
 
     The one that was used last is used next; one that is idle for IDLE_SECONDS is closed.
     """
@@ -107,46 +109,46 @@ class Wires:
     def __init__(
         self,
         client: redis.Redis,
-        most: int,
-        patience: float,
-        answer_within: float = ANSWER_WITHIN,
-        silent: Callable[[], bool] = lambda: False,
+        size: int,
+        wait_seconds: float,
+        read_timeout: float = READ_TIMEOUT_SECONDS,
+        is_silent: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`silent`: whether Redis is known not to answer; who had to wait for a wire then gets none."""
-        self._client, self._most, self._patience = client, most, patience
-        self._answer_within, self._silent = answer_within, silent
-        self._begin()
+        """`is_silent`: whether Redis is known not to answer; who had to wait for a wire then gets none."""
+        self._client, self._size, self._wait_seconds = client, size, wait_seconds
+        self._read_timeout, self._is_silent = read_timeout, is_silent
+        self._reset()
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         """Without any wire; also in a process that was forked, which must not speak on the wires of another."""
-        self._pid, self._look_at = os.getpid(), 0.0
-        self._free = list[tuple[Wire, float]]()  # each with when it was used last
+        self._pid, self._next_check_at = os.getpid(), 0.0
+        self._free = list[tuple[PipelinedConnection, float]]()  # each with when it was used last
         self._permits: SimpleQueue[None] = SimpleQueue()  # a semaphore, and faster than one
-        for _ in range(self._most):
+        for _ in range(self._size):
             self._permits.put(None)
 
     @property
     def in_use(self) -> int:
-        return self._most - self._permits.qsize()
+        return self._size - self._permits.qsize()
 
     def ask(self, command: bytes) -> Any:
         """A command's answer.
 
         Raises:
             ConnectionError: no wire could be made; or it was cut, so that the command may have been carried out.
-            TimeoutError: no wire came free within `patience` seconds, or as `Wire.read`.
-            ResponseError: as `Wire.read`.
+            TimeoutError: no wire came free within `wait_seconds` seconds, or as `PipelinedConnection.read`.
+            ResponseError: as `PipelinedConnection.read`.
         """
         if self._pid != os.getpid():
-            self._begin()
+            self._reset()
         permits = self._permits
-        waits = permits.empty()
+        had_to_wait = permits.empty()
         try:
-            permits.get(timeout=self._patience)
+            permits.get(timeout=self._wait_seconds)
         except Empty:
             raise TimeoutError("no connection came free") from None
         try:
-            if waits and self._silent():
+            if had_to_wait and self._is_silent():
                 raise TimeoutError("Redis does not answer")
             return self._ask(command)
         finally:
@@ -154,29 +156,29 @@ class Wires:
 
     def _ask(self, command: bytes) -> Any:
         try:
-            wire = self._free.pop()[0]
+            connection = self._free.pop()[0]
         except IndexError:
-            wire = Wire(self._client, answer_within=self._answer_within)
-        fit = False
+            connection = PipelinedConnection(self._client, read_timeout=self._read_timeout)
+        usable = False
         try:
-            wire.send(command)
-            answer = wire.read()
-            fit = True
+            connection.send(command)
+            answer = connection.read()
+            usable = True
         except ResponseError:
-            fit = True
+            usable = True
             raise
         finally:
-            if fit:
+            if usable:
                 now = self.answered_at = time.monotonic()
-                self._free.append((wire, now))
-                if now >= self._look_at:
+                self._free.append((connection, now))
+                if now >= self._next_check_at:
                     self._close_idle(now)
             else:
-                wire.close()
+                connection.close()
         return answer
 
     def _close_idle(self, now: float) -> None:
-        self._look_at = now + pools.LOOK_EVERY
+        self._next_check_at = now + pools.IDLE_CHECK_SECONDS
         while True:
             try:
                 oldest = self._free.pop(0)

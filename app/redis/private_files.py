@@ -12,7 +12,7 @@ def write(file: Path, text: str) -> None:
     new.replace(file)
 
 
-def close(path: Path) -> None:
+def restrict(path: Path) -> None:
     """Take the permissions of other users from a file or a folder, if it is there.
 
     Raises:

@@ -40,22 +40,23 @@ Constant = str | int | Sequence[str] | Mapping[str, int]
 
 
 class Script:
-    """A script of app/NAME.lua; `also` are libraries that it uses here beside its own."""
+    """A script of app/NAME.lua; `extra_libraries` are libraries that it uses here beside its own."""
 
-    def __init__(self, name: str, also: Sequence[str] = (), **constants: Constant) -> None:
-        self.name, self._also, self._constants = name, also, constants
+    def __init__(self, name: str, extra_libraries: Sequence[str] = (), **constants: Constant) -> None:
+        self.name, self._extra_libraries, self._constants = name, extra_libraries, constants
         header = _header(name)
         words = header.get("args", "").split()
         self.args = tuple(word.rstrip("?") for word in words)
         self._required = {word for word in words if not word.endswith("?")}
         self._rest = header.get("rest", "")
-        self._known: RedisScript | None = None
+        self._registered: RedisScript | None = None
+        self._checked = set[tuple[str, ...]]()
 
     @cached_property
     def text(self) -> str:
         """All of it, as Redis gets it."""
         libraries: dict[str, None] = {}
-        for library in (*self._also, *_uses(self.name)):
+        for library in (*self._extra_libraries, *_uses(self.name)):
             _collect(library, libraries)
         body = _read(self.name)
         parts = _needed([part for name in libraries for part in _parts(_read(name))], body)
@@ -79,31 +80,33 @@ class Script:
     def sha(self) -> str:
         return hashlib.sha1(self.text.encode()).hexdigest()  # noqa: S324 - Redis's name for it
 
-    def words(self, rest: Sequence[Any] = (), **args: Any) -> list[Any]:
+    def argv(self, rest: Sequence[Any] = (), **args: Any) -> list[Any]:
         """ARGV. Raises TypeError: an argument is missing or unknown."""
-        if not (self._required <= args.keys() <= set(self.args)) or (rest and not self._rest):
-            raise TypeError(f"{self.name} takes {', '.join(self.args)}; got {', '.join(args)}")
-        return [*(args.get(name, "") for name in self.args), *rest]
+        if tuple(args) not in self._checked:
+            if not (self._required <= args.keys() <= set(self.args)) or (rest and not self._rest):
+                raise TypeError(f"{self.name} takes {', '.join(self.args)}; got {', '.join(args)}")
+            self._checked.add(tuple(args))
+        return [*[args.get(name, "") for name in self.args], *rest]
 
     def __call__(self, connection: redis.Redis | Pipeline, rest: Sequence[Any] = (), **args: Any) -> Any:
         """Run it, or add it to a pipeline that is no transaction; what it returns."""
-        words = self.words(rest, **args)
+        argv = self.argv(rest, **args)
         if isinstance(connection, Client):
             try:
-                return connection.wires.ask(self.packed(words))
+                return connection.pipelined.ask(self.packed(argv))
             except redis.ConnectionError:
                 pass  # Redis does not know the script, or is away: the client's own way knows what to do
-        if self._known is None:
-            self._known = connection.register_script(self.text)
-        return self._known((), words, connection)
+        if self._registered is None:
+            self._registered = connection.register_script(self.text)
+        return self._registered((), argv, connection)
 
     def add_to(self, pipeline: Pipeline, rest: Sequence[Any] = (), **args: Any) -> None:
         """Into a transaction: by its text, for one that Redis has forgotten would let the other commands hold."""
-        pipeline.eval(self.text, 0, *self.words(rest, **args))
+        pipeline.eval(self.text, 0, *self.argv(rest, **args))
 
-    def packed(self, words: Sequence[Any]) -> bytes:
+    def packed(self, argv: Sequence[Any]) -> bytes:
         """The command in the protocol's form, for a connection that has loaded the script."""
-        return pack("EVALSHA", self.sha, 0, *words)
+        return pack("EVALSHA", self.sha, 0, *argv)
 
 
 def names() -> list[str]:
@@ -146,8 +149,8 @@ def _parts(library: str) -> list[str]:
 
 
 def _defined_by(part: str) -> set[str]:
-    found = DEFINES.match(part)
-    return set(NAME.findall(found[1])) if found else set()
+    match = DEFINES.match(part)
+    return set(NAME.findall(match[1])) if match else set()
 
 
 def _needed(parts: list[str], body: str) -> list[str]:

@@ -20,17 +20,17 @@ from rq.utils import utcformat
 from app import log
 from app.author import progress
 from app.author.options import Discard, Misuse, Retry
-from app.catalog.catalog import Catalog, name_of
+from app.catalog.catalog import Catalog, function_name
 from app.catalog.function_options import checked_retry
 from app.errors import NotFound
 from app.events import stream
 from app.lifecycle import outbox
 from app.redis.client import now as redis_now
-from app.redis.errors import may_pass
+from app.redis.errors import is_transient
 from app.redis.keys import QUEUES, registry_key
 from app.redis.scripts import Script
 from app.rq_adapter import coroutines, retry_after
-from app.serializer import JSON, checked
+from app.serializer import JSON, dumps_checked
 from app.settings import get_settings
 from app.views import job_view
 from app.workflows.results import with_results
@@ -65,7 +65,7 @@ def override_catalog(functions: Catalog) -> Iterator[None]:
 def _callback(name: str | None) -> Callable[..., Any] | None:
     """Raises NotFound: it is no function that callers may enqueue."""
     try:
-        return catalog().get(name_of(name)).call if name else None
+        return catalog().get(function_name(name)).call if name else None
     except NotFound as error:
         raise NotFound(f"callback {name!r} is refused: {error.detail}") from None
 
@@ -136,7 +136,7 @@ class Job(rq.job.Job):
     @property
     def attempt(self) -> int | None:
         """The number of the attempt that this process runs, from 1; None for a job that it does not run."""
-        found: int | None = log.about.get("attempt") if log.about.get("job_id") == self.id else None
+        found: int | None = log.context.get("attempt") if log.context.get("job_id") == self.id else None
         return found
 
     def _execute(self) -> Any:
@@ -145,7 +145,7 @@ class Job(rq.job.Job):
         given, named = list(self.args), self.kwargs
         if self.follows.workflow:
             given, named = self._with_results(given, named)
-        args, kwargs = function.typed(given, named)
+        args, kwargs = function.coerce(given, named)
         result = function.call(*args, **kwargs)
         result = coroutines.run(result) if asyncio.iscoroutine(result) else result
         if isinstance(result, RETRY):
@@ -159,7 +159,7 @@ class Job(rq.job.Job):
             try:
                 args, kwargs = with_results(self.connection, self.id, args, kwargs)
             except redis.RedisError as error:
-                if not may_pass(error):
+                if not is_transient(error):
                     raise
                 time.sleep(WAIT_FOR_REDIS)
             else:
@@ -180,7 +180,7 @@ class Job(rq.job.Job):
     def save_meta(self) -> None:
         """As RQ 2.12's, but it does not bring back a job that is gone. Raises TypeError, TooDeep."""
         self._keep_progress()
-        SET_FIELD(self.connection, id=self.id, field="meta", value=checked(self.meta))
+        SET_FIELD(self.connection, id=self.id, field="meta", value=dumps_checked(self.meta))
 
     def _keep_progress(self) -> None:
         """Its meta in Redis has a progress that this copy of it may not have: it must not be lost with a save."""
@@ -190,7 +190,7 @@ class Job(rq.job.Job):
 
     def retry_by_options(self, error: BaseException) -> None:
         """Decide on its retry by what the exception and its function's options say."""
-        function = catalog().functions.get(name_of(self.func_name))
+        function = catalog().functions.get(function_name(self.func_name))
         retry = function.options.retry if function else None
         if isinstance(error, Discard) or (retry and not retry.retries(error)):
             self.retries_left = 0
@@ -215,7 +215,7 @@ class Job(rq.job.Job):
     def set_status(self, status: JobStatus, pipeline: Any = None) -> None:
         """RQ's own way ends a job in the transaction that sets its status."""
         super().set_status(status, pipeline)
-        stream.tell(pipeline if pipeline is not None else self.connection, [self.id], self.origin, str(status.value))
+        stream.publish(pipeline if pipeline is not None else self.connection, [self.id], self.origin, str(status.value))
         if any(self.follows) and status in job_view.ENDED:
             self._note_end(status, pipeline)
 
@@ -231,7 +231,7 @@ class Job(rq.job.Job):
             result = {"type": job_view.SUCCESSFUL, "return_value": b64encode(JSON.dumps(self._result))}
         elif self.reason:
             result = {"type": job_view.FAILED, "exc_string": b64encode(zlib.compress(self.reason.encode()))}
-        outbox.note(pipeline, self.id, status, self.ended_at, **result)
+        outbox.record_end(pipeline, self.id, status, self.ended_at, **result)
 
     def get_retry_interval(self) -> float:
         """Seconds. RQ adds them to the time; `Queue.schedule_job` rounds the sum up, so that no attempt is early."""

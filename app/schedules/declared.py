@@ -1,4 +1,4 @@
-"""The schedules that `scheduler.py` declares, read one by one: each has a name and is checked, or is set aside."""
+"""Parse the schedules that `scheduler.py` declares, one by one: each gets a name and is validated, or is rejected."""
 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,43 +9,43 @@ from pydantic import ValidationError
 
 from app.author.options import Retry
 from app.catalog.fields import RetryBody
-from app.catalog.function_options import shape_of
+from app.catalog.function_options import as_body
 from app.schedules.rule import MISUSE, Schedule, When
 from app.serializer import JSON, text_of
 
 
 @dataclass(frozen=True)
 class RejectedSchedule:
-    """An entry that is no schedule. `name` is its own, else its function's, else its place in the list."""
+    """An invalid entry. `name` is its own, else its function's, else its number in the list."""
 
     name: str
     function: str | None
     reason: str
 
 
-def read(entries: Iterable[Any]) -> Iterator[Schedule | RejectedSchedule]:
-    """Each entry in turn, whatever it is.
+def parse_entries(entries: Iterable[Any]) -> Iterator[Schedule | RejectedSchedule]:
+    """Parse each entry, whatever it is.
 
-    An entry without a name has that of its function. If another has it already, a hash of when it runs and of its
-    arguments is added, so that two rules for one function both run. The same rule twice is a mistake.
+    An entry without a name gets that of its function. If that is taken, a hash of its timing and arguments is added, so
+    that two rules for one function both run. The same rule twice is an error.
     """
     entries = list(entries)
-    chosen = {entry["name"] for entry in entries if _is_named(entry) and isinstance(entry["name"], str)}
+    given_names = {entry["name"] for entry in entries if _is_named(entry) and isinstance(entry["name"], str)}
     names: set[str] = set()
-    calls: set[str] = set()
+    hashed_names: set[str] = set()
     for number, entry in enumerate(entries, 1):
         try:
-            schedule = _schedule(entry)
+            schedule = _parse(entry)
             if not _is_named(entry):
-                call = f"{schedule.function[:100]}-{_hash(schedule):08x}"
-                if call in calls:
+                hashed_name = f"{schedule.function[:100]}-{_hash(schedule):08x}"
+                if hashed_name in hashed_names:
                     raise ValueError("another entry says the same: give it a name if both are to run")
-                calls.add(call)
-                if schedule.name in names or schedule.name in chosen:
-                    schedule = schedule.model_copy(update={"name": call})
+                hashed_names.add(hashed_name)
+                if schedule.name in names or schedule.name in given_names:
+                    schedule = schedule.model_copy(update={"name": hashed_name})
             if schedule.name in names:
                 raise ValueError("another entry has this name")
-        except Exception as error:  # an author's entry: anything can go wrong in it
+        except Exception as error:  # an author's entry can raise anything
             yield _rejected(number, entry, error)
         else:
             names.add(schedule.name)
@@ -57,22 +57,22 @@ def _is_named(entry: Any) -> bool:
 
 
 def _hash(schedule: Schedule) -> int:
-    when = schedule.model_dump_json(include=set(When.model_fields)).encode()
-    return zlib.crc32(when + JSON.dumps([schedule.args, schedule.kwargs]))
+    timing = schedule.model_dump_json(include=set(When.model_fields)).encode()
+    return zlib.crc32(timing + JSON.dumps([schedule.args, schedule.kwargs]))
 
 
-def _schedule(entry: Any) -> Schedule:
-    """With arguments as JSON has them. Raises ValueError in words."""
+def _parse(entry: Any) -> Schedule:
+    """Validate an entry, and convert its arguments to JSON types. Raises ValueError with a message for the author."""
     if not isinstance(entry, Mapping):
         raise ValueError(f"an entry is made by cron, every or once, or is a dict, not {type(entry).__name__}")  # noqa: TRY004
     if MISUSE in entry:
         raise ValueError(entry[MISUSE])
     try:
         schedule = Schedule.model_validate(
-            {**entry, "name": entry.get("name") or entry.get("function"), "retry": _retry(entry.get("retry"))}
+            {**entry, "name": entry.get("name") or entry.get("function"), "retry": _retry_body(entry.get("retry"))}
         )
     except ValidationError as error:
-        raise ValueError("; ".join(_words(error))) from None
+        raise ValueError("; ".join(_messages(error))) from None
     try:
         args, kwargs = JSON.loads(JSON.dumps([schedule.args, schedule.kwargs]))
     except (TypeError, ValueError) as error:
@@ -80,29 +80,29 @@ def _schedule(entry: Any) -> Schedule:
     return schedule.model_copy(update={"args": args, "kwargs": kwargs})
 
 
-def _retry(value: object) -> object:
-    """As the API has it: also from a number of retries, or a Retry. Raises ValueError."""
+def _retry_body(value: object) -> object:
+    """Convert a number of retries, or a Retry, to what the API accepts. Raises ValueError."""
     if value is None or isinstance(value, Mapping | RetryBody):
         return value
     if isinstance(value, Retry) and (value.on, value.not_on) != (Retry(1).on, Retry(1).not_on):
-        raise ValueError("retry: on and not_on are said with the function, by @job")
+        raise ValueError("retry: on and not_on are set on the function, by @job")
     try:
-        return shape_of("retry", value)
+        return as_body("retry", value)
     except ValueError as error:
         raise ValueError(f"retry: {error}") from None
 
 
-def _words(error: ValidationError) -> Iterator[str]:
+def _messages(error: ValidationError) -> Iterator[str]:
     items = error.errors(include_url=False, include_context=False)
     no_function = any(item["loc"] == ("function",) for item in items)
     for item in items:
         if no_function and item["loc"] == ("name",) and item["input"] is None:
-            continue  # it would be the function's
-        place = ".".join(map(str, item["loc"]))
+            continue  # the name would default to the function's
+        path = ".".join(map(str, item["loc"]))
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             message = "there is no such option"
-        yield f"{place}: {message}" if place else message
+        yield f"{path}: {message}" if path else message
 
 
 def _rejected(number: int, entry: Any, error: Exception) -> RejectedSchedule:

@@ -1,6 +1,7 @@
-"""Which of several schedulers leads: the one whose token is in rq-scheduler's lock, so that a stock one stands by too.
+"""Leader election among schedulers: the leader is the one whose token is in rq-scheduler's lock.
 
-The lock runs out by itself. A scheduler that was paused and wakes up late finds another token, or none, and stands by.
+A stock rq-scheduler respects the same lock. The lock expires by itself: a scheduler that was suspended and wakes up
+late finds another token, or none, and becomes a standby.
 """
 
 import secrets
@@ -9,12 +10,11 @@ from collections.abc import Callable
 
 import redis
 from redis.client import Pipeline
-from redis.exceptions import WatchError
 from rq_scheduler import Scheduler as RQScheduler
 
-LASTS = 7.0  # seconds
-RENEW_EVERY = 2.0
-TRY_EVERY = 1.0  # by a standby: with LASTS, a takeover is over within 10 s
+LEASE_SECONDS = 7.0
+RENEW_INTERVAL_SECONDS = 2.0
+ACQUIRE_INTERVAL_SECONDS = 1.0  # of a standby: with LEASE_SECONDS, a takeover takes less than 10 s
 
 
 class LeaseLost(Exception):
@@ -22,7 +22,7 @@ class LeaseLost(Exception):
 
 
 class Lease:
-    """One scheduler's claim to lead."""
+    """One scheduler's hold on the lock."""
 
     key = RQScheduler.scheduler_lock_key
 
@@ -32,35 +32,37 @@ class Lease:
         self._next_at = 0.0
 
     def hold(self) -> bool:
-        """Take it if it is free, renew it if it is ours and time; whether we lead. Call it often."""
+        """Acquire the lock if it is free, or renew it when that is due. Returns whether this scheduler leads.
+
+        Call it often.
+        """
         if time.monotonic() >= self._next_at:
-            taken = self.connection.set(self.key, self.token, nx=True, px=int(1000 * LASTS))
-            self.held = bool(taken) or self._renew()
-            self._next_at = time.monotonic() + (RENEW_EVERY if self.held else TRY_EVERY)
+            acquired = self.connection.set(self.key, self.token, nx=True, px=int(1000 * LEASE_SECONDS))
+            self.held = bool(acquired) or self._if_held(lambda p: p.pexpire(self.key, int(1000 * LEASE_SECONDS)))
+            self._next_at = time.monotonic() + (RENEW_INTERVAL_SECONDS if self.held else ACQUIRE_INTERVAL_SECONDS)
         return self.held
 
     def check(self, pipeline: Pipeline) -> None:
-        """In a transaction that watches `key`. Raises LeaseLost."""
+        """Check the lock in a transaction that watches `key`. Raises LeaseLost."""
         if pipeline.get(self.key) != self.token:
             self.held = False
             raise LeaseLost
 
     def release(self) -> None:
-        """Leave it to the others, if it is ours."""
-        self._if_ours(lambda pipeline: pipeline.delete(self.key))
+        """Release the lock if this scheduler holds it."""
+        self._if_held(lambda pipeline: pipeline.delete(self.key))
         self.held = False
 
-    def _renew(self) -> bool:
-        return self._if_ours(lambda pipeline: pipeline.pexpire(self.key, int(1000 * LASTS)))
+    def _if_held(self, write: Callable[[Pipeline], object]) -> bool:
+        """Run a command in a transaction, on condition that the lock is held. Returns whether it was."""
 
-    def _if_ours(self, write: Callable[[Pipeline], object]) -> bool:
-        with self.connection.pipeline() as pipeline:
-            try:
-                pipeline.watch(self.key)
-                self.check(pipeline)
-                pipeline.multi()
-                write(pipeline)
-                pipeline.execute()
-            except (LeaseLost, WatchError):
-                return False
-            return True
+        def checked_write(pipeline: Pipeline) -> None:
+            self.check(pipeline)
+            pipeline.multi()
+            write(pipeline)
+
+        try:
+            self.connection.transaction(checked_write, self.key)
+        except LeaseLost:
+            return False
+        return True

@@ -1,4 +1,4 @@
-"""What users do with schedules: put, pause, resume, trigger, delete; and what is checked when one is put."""
+"""Operations of users on schedules: put, pause, resume, trigger and delete, with the checks they need."""
 
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from app.errors import Conflict, JoblineError, NotFound
 from app.schedules import store
 from app.schedules.rule import Schedule, When
 from app.schedules.state import State
-from app.schedules.store import PREFIX, Found
+from app.schedules.store import ENTRY_PREFIX, StoredState
 from app.serializer import text_of, utc
 from app.settings import Settings
 
@@ -21,58 +21,59 @@ from app.settings import Settings
 def put(
     connection: redis.Redis, catalog: Catalog, settings: Settings, schedule: Schedule, now: datetime, declared: bool
 ) -> bool:
-    """Make or replace a schedule; whether it is new. What stays the same in it goes on as it was.
+    """Create or replace a schedule. Returns whether it is new. Unchanged timing continues where it was.
 
     Raises:
         Invalid: the function is unknown, or the arguments do not fit.
         Conflict: it is declared in scheduler.py, or there would be too many queues.
     """
-    shown = shown_to_rq(schedule, catalog, settings)
-    queue_limit.check(connection, [shown])
+    placeholder = placeholder_job(schedule, catalog, settings)
+    queue_limit.check(connection, [placeholder])
 
-    def put_it(found: dict[str, Found], pipeline: Pipeline) -> bool:
-        state = found[schedule.name]
-        known = state if isinstance(state, State) else None
-        if known and known.declared and not declared:
+    def update(states: dict[str, StoredState], pipeline: Pipeline) -> bool:
+        stored = states[schedule.name]
+        state = stored if isinstance(stored, State) else None
+        if state and state.declared and not declared:
             raise Conflict(f"Schedule {schedule.name!r} is declared in scheduler.py")
-        new = changed(known, schedule, now, declared)
+        new = replaced(state, schedule, now, declared)
         if new:
-            store.write(pipeline, [new], shown=[shown])
-        return state is None
+            store.write(pipeline, [new], placeholders=[placeholder])
+        return stored is None
 
-    return store.transact(connection, [schedule.name], put_it)
+    return store.transact(connection, [schedule.name], update)
 
 
-def changed(state: State | None, schedule: Schedule, now: datetime, declared: bool) -> State | None:
-    """What becomes of a schedule that is put; None: it is there already. A pause outlives what is declared anew."""
+def replaced(state: State | None, schedule: Schedule, now: datetime, declared: bool) -> State | None:
+    """Return the state that a put leads to; None if nothing changes. A pause survives a changed declaration."""
+    same_timing, paused = False, ""
     if state is None:
-        found, goes_on, paused = State(schedule=schedule), False, ""
+        state = State(schedule=schedule)
     elif state.schedule == schedule and state.declared == declared and not state.broken:
         return None
     else:
-        found, goes_on = state, _when(state.schedule) == _when(schedule) and state.due is not None
+        same_timing = _timing_fields(state.schedule) == _timing_fields(schedule) and state.due is not None
         paused = state.paused if declared and state.schedule.paused == schedule.paused else ""
-    found.schedule, found.declared = schedule, declared
-    if not goes_on:
-        found.first = None
-        found.resume(now)
+    state.schedule, state.declared = schedule, declared
+    if not same_timing:
+        state.first = None
+        state.resume(now)
     if schedule.paused or paused:
-        found.pause(paused or "as it is said")
-    return found
+        state.pause(paused or "as it is said")
+    return state
 
 
 def delete(connection: redis.Redis, name: str) -> None:
-    """Not the runs that it has made. Raises NotFound; Conflict: it is declared."""
+    """Delete a schedule, but not the runs it has made. Raises NotFound, and Conflict if it is declared."""
 
-    def erase(found: dict[str, Found], pipeline: Pipeline) -> None:
-        state = found[name]
+    def update(states: dict[str, StoredState], pipeline: Pipeline) -> None:
+        state = states[name]
         if state is None:
             raise NotFound(f"No schedule {name!r}")
         if isinstance(state, State) and state.declared:
             raise Conflict(f"Schedule {name!r} is declared in scheduler.py")
         store.erase(pipeline, name)
 
-    store.transact(connection, [name], erase)
+    store.transact(connection, [name], update)
 
 
 def pause(connection: redis.Redis, name: str) -> None:
@@ -86,55 +87,59 @@ def resume(connection: redis.Redis, name: str, now: datetime) -> None:
 
 
 def trigger(connection: redis.Redis, name: str, catalog: Catalog, settings: Settings, now: datetime) -> str:
-    """Run it now, whatever its clock says and its last run does; the job's id. Raises NotFound, Invalid."""
+    """Run a schedule now, even if it is paused or its last run has not ended. Returns the job's id.
 
-    made: list[NewJob] = []
+    Raises:
+        NotFound, Invalid
+    """
+    runs: list[NewJob] = []
 
-    def run(state: State) -> list[NewJob]:
-        if made and any(run.job_id == made[0].id for run in state.last_runs):
-            return []  # the transaction had held, and its answer was lost
-        made[:] = [new_run(connection, state, catalog, settings, now)]
-        return made
+    def update(state: State) -> list[NewJob]:
+        if runs and any(run.job_id == runs[0].id for run in state.last_runs):
+            return []  # the transaction was committed and its reply lost
+        runs[:] = [new_run(connection, state, catalog, settings, now)]
+        return runs
 
-    store.change(connection, name, run)
-    return made[0].id
+    store.change(connection, name, update)
+    return runs[0].id
 
 
 def new_run(connection: redis.Redis, state: State, catalog: Catalog, settings: Settings, due: datetime) -> NewJob:
-    """A fresh job, and the state remembers it. Raises Invalid, NotFound, TooLarge; Conflict: too many queues."""
+    """Make the job of a run, and add it to the state. Raises Invalid, NotFound, TooLarge; Conflict: too many queues."""
     schedule = state.schedule
     function = catalog.get(schedule.function)
     meta = {"schedule": schedule.name, "scheduled_for": utc(due)}
-    job = new_job.prepare(function, settings, schedule.args, schedule.kwargs, meta=meta, **_said(schedule))
+    job = new_job.prepare(function, settings, schedule.args, schedule.kwargs, meta=meta, **_job_options(schedule))
     queue_limit.check(connection, [job])
-    state.ran(job.id, due)
+    state.add_run(job.id, due)
     return job
 
 
-def shown_to_rq(schedule: Schedule, catalog: Catalog, settings: Settings) -> NewJob:
-    """The job by which rq-scheduler's tools see a schedule; it never runs.
+def placeholder_job(schedule: Schedule, catalog: Catalog, settings: Settings) -> NewJob:
+    """Make the job that shows a schedule in rq-scheduler's tools. It never runs.
 
     Raises:
         Invalid: the function is unknown, or the arguments do not fit.
     """
     function = catalog.wanted(schedule.function, "#/function")
     function.check(schedule.args, schedule.kwargs)
+    options = _job_options(schedule)
     return new_job.prepare(
-        function, settings, schedule.args, schedule.kwargs, id=PREFIX + schedule.name, **_said(schedule)
+        function, settings, schedule.args, schedule.kwargs, id=ENTRY_PREFIX + schedule.name, **options
     )
 
 
-def shown_or_why(schedule: Schedule, catalog: Catalog, settings: Settings) -> NewJob | str:
-    """As `shown_to_rq`, or why it could not run."""
+def placeholder_or_reason(schedule: Schedule, catalog: Catalog, settings: Settings) -> NewJob | str:
+    """Like `placeholder_job`, but return the reason if the schedule cannot run."""
     try:
-        return shown_to_rq(schedule, catalog, settings)
+        return placeholder_job(schedule, catalog, settings)
     except JoblineError as error:
         return "; ".join(item["detail"] for item in error.errors or []) or error.detail
-    except Exception as error:  # an author's types and values: anything can go wrong in them
+    except Exception as error:  # an author's types and values can raise anything
         return f"{type(error).__name__}: {text_of(error)}"
 
 
-def _said(schedule: Schedule) -> dict[str, Any]:
+def _job_options(schedule: Schedule) -> dict[str, Any]:
     retry = schedule.retry.as_retry() if schedule.retry else None
     return {
         "queue": schedule.queue,
@@ -144,5 +149,5 @@ def _said(schedule: Schedule) -> dict[str, Any]:
     }
 
 
-def _when(schedule: Schedule) -> dict[str, Any]:
+def _timing_fields(schedule: Schedule) -> dict[str, Any]:
     return {name: getattr(schedule, name) for name in When.model_fields}

@@ -1,4 +1,4 @@
-"""What is to be done about one schedule now: which due moments run, which are skipped or missed, and what is next."""
+"""Decide what a due schedule does: which due moments run, which are skipped or missed, and which comes next."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -6,14 +6,14 @@ from datetime import datetime, timedelta
 from app.schedules.state import State
 from app.schedules.timing import Interval
 
-ON_TIME = timedelta(seconds=15)  # a run so late is still one that catch_up "none" runs: longer than a takeover
-MOST_RUNS = 100  # of one schedule in one step
-MOST_MISSES = 1000  # counted one by one; of an interval, all
+ON_TIME_WINDOW = timedelta(seconds=15)  # lateness that catch_up "none" allows: longer than a takeover
+MAX_RUNS_PER_STEP = 100  # of one schedule
+MAX_COUNTED_MISSES = 1000  # of a cron expression: its moments are counted one by one
 
 
 @dataclass
 class Plan:
-    """`runs` are due moments; the run of `buffered` waits for the end of the last one."""
+    """`runs` are the due moments to run now. The run of `buffered` waits until the last run has ended."""
 
     runs: list[datetime] = field(default_factory=list)
     skips: int = 0
@@ -23,67 +23,67 @@ class Plan:
 
 
 def plan(state: State, now: datetime, busy: bool) -> Plan:
-    """For a schedule that is due; `busy` says that its last run is not over."""
+    """Make the plan of a schedule that is due. `busy`: its last run has not ended."""
     assert state.due
-    made = Plan(buffered=state.buffered)
-    first = _oldest(state, now) if state.schedule.catch_up == "all" else _latest(state, now)
-    made.misses = _count(state, first)
+    result = Plan(buffered=state.buffered)
+    first = _oldest_in_window(state, now) if state.schedule.catch_up == "all" else _latest_due(state, now)
+    result.misses = _count_due(state, first)
     due: datetime | None = first
-    left = MOST_RUNS if state.schedule.max_runs is None else state.schedule.max_runs - state.runs
-    while due and _rings(state, due, now) and len(made.runs) < min(left, MOST_RUNS):
-        _take(state, made, due, now, busy or bool(made.runs))
+    remaining = MAX_RUNS_PER_STEP if state.schedule.max_runs is None else state.schedule.max_runs - state.runs
+    while due and _is_due(state, due, now) and len(result.runs) < min(remaining, MAX_RUNS_PER_STEP):
+        _decide(state, result, due, now, busy or bool(result.runs))
         due = state.schedule.after(due, state.first)
-    made.due = due if len(made.runs) < left or state.schedule.max_runs is None else None
-    return made
+    result.due = due if len(result.runs) < remaining or state.schedule.max_runs is None else None
+    return result
 
 
-def _take(state: State, made: Plan, due: datetime, now: datetime, busy: bool) -> None:
+def _decide(state: State, result: Plan, due: datetime, now: datetime, busy: bool) -> None:
     overlap = state.schedule.overlap
-    if now - due > _window(state):
-        made.misses += 1
+    if now - due > _max_lateness(state):
+        result.misses += 1
     elif not busy or overlap == "allow":
-        made.runs.append(due)
-    elif overlap == "buffer_one" and made.buffered is None:
-        made.buffered = due
+        result.runs.append(due)
+    elif overlap == "buffer_one" and result.buffered is None:
+        result.buffered = due
     else:
-        made.skips += 1
+        result.skips += 1
 
 
-def _window(state: State) -> timedelta:
-    """How late a run may be."""
+def _max_lateness(state: State) -> timedelta:
+    """How late a run may start."""
     rule = state.schedule
     late = 0 if rule.catch_up == "none" else rule.catch_up_window
-    return max(ON_TIME, timedelta(seconds=late)) + timedelta(seconds=rule.jitter)
+    return max(ON_TIME_WINDOW, timedelta(seconds=late)) + timedelta(seconds=rule.jitter)
 
 
-def _oldest(state: State, now: datetime) -> datetime:
-    """The first due moment that is not too late."""
+def _oldest_in_window(state: State, now: datetime) -> datetime:
+    """The earliest due moment that is not too late."""
     assert state.due
-    found = state.schedule.after(now - _window(state) - timedelta(microseconds=1), state.first)
-    return max(found, state.due) if found else state.due
+    oldest = state.schedule.after(now - _max_lateness(state) - timedelta(microseconds=1), state.first)
+    return max(oldest, state.due) if oldest else state.due
 
 
-def _latest(state: State, now: datetime) -> datetime:
-    """The last due moment whose time has come."""
+def _latest_due(state: State, now: datetime) -> datetime:
+    """The latest due moment whose time has come, jitter included."""
     assert state.due
     timing = state.schedule.timing(state.first)
-    found = timing.latest(min(now, state.schedule.end or now))
-    while found and found > state.due and not _rings(state, found, now):
-        found = timing.latest(found - timedelta(microseconds=1))
-    return max(found, state.due) if found else state.due
+    latest = timing.latest(min(now, state.schedule.end or now))
+    while latest and latest > state.due and not _is_due(state, latest, now):
+        latest = timing.latest(latest - timedelta(microseconds=1))
+    return max(latest, state.due) if latest else state.due
 
 
-def _count(state: State, until: datetime) -> int:
-    """How many due moments there are before `until`, from the one that is due."""
+def _count_due(state: State, until: datetime) -> int:
+    """Count the due moments before `until`, starting with the current one."""
     assert state.due
     timing, due = state.schedule.timing(state.first), state.due
     if isinstance(timing, Interval):
         return (until - due) // timing.step
     count, following = 0, timing.after(due)
-    while following and following <= until and count < MOST_MISSES:
+    while following and following <= until and count < MAX_COUNTED_MISSES:
         count, following = count + 1, timing.after(following)
     return count
 
 
-def _rings(state: State, due: datetime, now: datetime) -> bool:
+def _is_due(state: State, due: datetime, now: datetime) -> bool:
     return state.schedule.jittered(due) <= now.timestamp()

@@ -1,4 +1,4 @@
-"""The scheduler process: leads or stands by, runs schedules on time, moves RQ's delayed jobs, and sweeps."""
+"""The scheduler process: leads or stands by, runs schedules, enqueues delayed jobs, and does maintenance."""
 
 import math
 import os
@@ -20,15 +20,15 @@ from rq_scheduler import Scheduler as RQScheduler
 from app import limits
 from app.catalog.catalog import Catalog
 from app.lifecycle import actions, outbox
-from app.lifecycle.empty_queues import EmptyQueues
-from app.lifecycle.leftovers import Leftovers
+from app.lifecycle.empty_queues import EmptyQueueRemover
+from app.lifecycle.leftovers import LeftoverRemover
 from app.lifecycle.orphans import Orphans
 from app.lifecycle.recovery import Sweeper
 from app.redis.client import seconds_now
-from app.redis.errors import raise_if_away
+from app.redis.errors import raise_transient
 from app.redis.keys import CLOCK_JUMP_SECONDS, SCHEDULER_WAKE, SCHEDULERS
 from app.rq_adapter.rq_parts import Job, Queue
-from app.schedules.clock import PutBack, RedisClock
+from app.schedules.clock import ClockSetbackMonitor, RedisClock
 from app.schedules.lease import Lease, LeaseLost
 from app.schedules.reconcile import Reconciler
 from app.schedules.runner import Runner
@@ -38,22 +38,23 @@ from app.views.served import UnservedQueues
 from app.worker.wake import Wake
 from app.workflows import store as workflows
 
-LOOK_EVERY = 0.5  # seconds between two looks at delayed jobs, open runs and orphans
-BEAT_EVERY = 1.0
-KEEP = 60  # seconds that a scheduler is known without a heartbeat
-STOP_WITHIN = 1.5  # seconds
-LONGEST_WAIT = 10.0  # seconds between two tries while Redis is away
+MAINTENANCE_INTERVAL_SECONDS = 0.5  # delayed jobs, open runs, orphans and the like
+HEARTBEAT_INTERVAL_SECONDS = 1.0
+HEARTBEAT_TTL_SECONDS = 60
+STOP_TIMEOUT_SECONDS = 1.5
+MAX_BACKOFF_SECONDS = 10.0  # between two attempts while Redis is unavailable
 
 log = structlog.get_logger("jobline.scheduler")
 
 
 class Scheduler(RQScheduler):
-    """`rq_scheduler.Scheduler` 0.14 on JSON: its keys, its lock, and a `run` that loses and doubles nothing.
+    """`rq_scheduler.Scheduler` 0.14 with JSON, the same keys and lock, and a `run` that loses and repeats no run.
 
-    What its other methods write (`enqueue_at`, `cron`...) is the old way: `run` does not execute it, and says so.
+    Entries that its other methods write (`enqueue_at`, `cron` and others) are not run, but quarantined and logged.
 
-    `declared` are schedules as `cron`, `every` and `once` make them; `clock` gives seconds since 1970; the
-    clock of Redis, if it is not given.
+    Args:
+        declared: schedules made by `cron`, `every` and `once`.
+        clock: returns seconds since 1970; default: the clock of Redis.
     """
 
     job_class = Job
@@ -71,39 +72,39 @@ class Scheduler(RQScheduler):
         self.settings, self.catalog, self.declared = settings, catalog, list(declared)
         self.clock = clock or RedisClock(connection)
         self.lease = Lease(connection)
-        self.put_back = PutBack(connection, catalog, self.lease)
+        self.clock_monitor = ClockSetbackMonitor(connection, catalog, self.lease)
         self.runner = Runner(connection, settings, catalog, self.lease)
         self.reconciler = Reconciler(connection, catalog, settings, self.lease)
         self.sweeper, self.orphans = Sweeper(connection), Orphans(connection)
-        self.leftovers, self.unserved = Leftovers(connection, self.clock), UnservedQueues(connection)
-        self.empty_queues = EmptyQueues(connection, settings.queue_names)
-        self._stop = self._born = self._reconciled = False
-        self._beat_at = self._look_at = 0.0
-        self._looks = 0
+        self.leftovers, self.unserved = LeftoverRemover(connection, self.clock), UnservedQueues(connection)
+        self.empty_queues = EmptyQueueRemover(connection, settings.queue_names)
+        self._stop = self._registered = self._reconciled = False
+        self._next_heartbeat_at = self._next_maintenance_at = 0.0
+        self._maintenance_passes = 0
         self._unreadable = set[str]()
-        """Queues that were logged as such."""
-        self._ahead: float | None = None
+        """Queues already logged as unreadable."""
+        self._clock_offset: float | None = None
 
     def run(self, burst: bool = False) -> None:
-        """Until SIGTERM or Ctrl-C, or with `burst` until nothing is due; an error of Redis is waited out."""
-        source, wait = Path(sys.argv[0]), 0.0
-        written = _written(source)
+        """Run until SIGTERM or Ctrl-C, or with `burst` until nothing is due. Retries errors of Redis with backoff."""
+        source, backoff = Path(sys.argv[0]), 0.0
+        modified_at = _modified_at(source)
         with Wake() as wake:
             for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, self._ask_to_stop)
+                signal.signal(number, self._request_stop)
             threading.Thread(target=self._listen, args=[wake], daemon=True).start()
             while not self._stop:
                 try:
-                    pause, wait = self.step(), 0.0
+                    pause, backoff = self.step(), 0.0
                 except RedisError as error:
-                    pause = wait = min(2 * wait + 0.25, LONGEST_WAIT)
-                    log.warning("redis is away", error=f"{type(error).__name__}: {error}", again_in=wait)
-                if (burst and pause and not wait) or self._is_changed(source, written):
+                    pause = backoff = min(2 * backoff + 0.25, MAX_BACKOFF_SECONDS)
+                    log.warning("redis is away", error=f"{type(error).__name__}: {error}", again_in=backoff)
+                if (burst and pause and not backoff) or self._is_changed(source, modified_at):
                     break
                 wake.wait(pause)
-        self._leave()
-        if self._is_changed(source, written):
-            os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - this program, as it is now
+        self._shut_down()
+        if self._is_changed(source, modified_at):
+            os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - this program, with its new source
 
     def acquire_lock(self) -> bool:
         return self.lease.hold()
@@ -112,112 +113,112 @@ class Scheduler(RQScheduler):
         self.lease.release()
 
     def step(self) -> float:
-        """Do what is due; seconds until there may be more to do. Raises RedisError."""
-        self._watch_the_clock()
-        if not self._born:
-            self._beat()
+        """Do what is due. Returns the seconds until the next step. Raises RedisError."""
+        self._check_clock_jump()
+        if not self._registered:
+            self._heartbeat()
         self.sweeper.sweep()
         try:
-            pause = self._lead() if self.lease.hold() else LOOK_EVERY
+            pause = self._lead() if self.lease.hold() else MAINTENANCE_INTERVAL_SECONDS
         except LeaseLost:
             log.warning("another scheduler leads now")
-            pause = LOOK_EVERY
-        self._beat()
+            pause = MAINTENANCE_INTERVAL_SECONDS
+        self._heartbeat()
         return pause
 
     def _lead(self) -> float:
-        if self.catalog.stale() or not self._reconciled:
+        if self.catalog.is_stale() or not self._reconciled:
             self.catalog.refresh()
             self.reconciler.reconcile(self.declared, self._now())
             self._reconciled = True
-        if time.monotonic() >= self._look_at:
-            self._look_at = time.monotonic() + LOOK_EVERY
-            self.put_back.look(self.clock())
-            self.runner.settle()
+        if time.monotonic() >= self._next_maintenance_at:
+            self._next_maintenance_at = time.monotonic() + MAINTENANCE_INTERVAL_SECONDS
+            self.clock_monitor.check(self.clock())
+            self.runner.close_ended_runs()
             self._move_delayed()
             while self.lease.hold() and outbox.follow_up(self.connection):
                 pass
-            self._looks += 1
-            workflows.sweep(self.connection, self._looks)
-            self.orphans.look(self._now())
-            self.leftovers.look()
-            self.unserved.look()
-            self.empty_queues.look()
-        until_limit = limits.look(self.connection)
+            self._maintenance_passes += 1
+            workflows.sweep(self.connection, self._maintenance_passes)
+            self.orphans.sweep(self._now())
+            self.leftovers.sweep()
+            self.unserved.check()
+            self.empty_queues.sweep()
+        until_limit = limits.sweep(self.connection)
         due, following = self.runner.run_due(self._now())
         if due:
             return 0.0
         until_run = math.inf if following is None else following - self.clock()
-        return max(0.0, min(self._look_at - time.monotonic(), until_limit, until_run))
+        return max(0.0, min(self._next_maintenance_at - time.monotonic(), until_limit, until_run))
 
     def _move_delayed(self) -> None:
-        """RQ's delayed jobs, and retries that wait."""
+        """Enqueue delayed jobs and retries that are due."""
         for queue in listing.queue_names(self.connection):
             try:
                 while self.lease.hold() and actions.move_due(self.connection, queue, self._now()):
                     pass
             except redis.ResponseError as error:
-                raise_if_away([error])
+                raise_transient([error])
                 if queue not in self._unreadable:
                     self._unreadable.add(queue)
                     log.exception("a queue cannot be read, and its delayed jobs stay where they are", queue=queue)
 
-    def _beat(self) -> None:
-        """Say that it moves: once it has done a step, so that one which fails at every step does not seem to move."""
-        if time.monotonic() < self._beat_at:
+    def _heartbeat(self) -> None:
+        """Record a heartbeat. Called after a step, so that a scheduler whose every step fails does not seem alive."""
+        if time.monotonic() < self._next_heartbeat_at:
             return
-        if not self._born:
+        if not self._registered:
             self.register_birth()
-            self._born = True
-        said = {"hostname": socket.gethostname(), "pid": os.getpid(), "last_heartbeat": seconds_now(self.connection)}
+            self._registered = True
+        fields = {"hostname": socket.gethostname(), "pid": os.getpid(), "last_heartbeat": seconds_now(self.connection)}
         with self.connection.pipeline() as pipeline:
-            pipeline.hset(self.key, mapping={**said, "leads": int(self.lease.held)})
-            pipeline.expire(self.key, KEEP)
+            pipeline.hset(self.key, mapping={**fields, "leads": int(self.lease.held)})
+            pipeline.expire(self.key, HEARTBEAT_TTL_SECONDS)
             pipeline.sadd(SCHEDULERS, self.key)
             pipeline.execute()
-        self._beat_at = time.monotonic() + BEAT_EVERY
+        self._next_heartbeat_at = time.monotonic() + HEARTBEAT_INTERVAL_SECONDS
 
-    def _watch_the_clock(self) -> None:
-        """One that is put forward is a late scheduler; for one that is put back see clock.py."""
-        ahead = self.clock() - time.monotonic()
-        if self._ahead is not None and abs(ahead - self._ahead) > CLOCK_JUMP_SECONDS:
-            log.warning("the clock has jumped", seconds=round(ahead - self._ahead, 3))
-        self._ahead = ahead
+    def _check_clock_jump(self) -> None:
+        """Log a clock jump. A jump forward only makes the scheduler late; for a jump back see clock.py."""
+        offset = self.clock() - time.monotonic()
+        if self._clock_offset is not None and abs(offset - self._clock_offset) > CLOCK_JUMP_SECONDS:
+            log.warning("the clock has jumped", seconds=round(offset - self._clock_offset, 3))
+        self._clock_offset = offset
 
-    def _is_changed(self, source: Path, written: float) -> bool:
-        """While an editor puts it in place there is no file for a moment."""
-        return self.settings.reload and _written(source) not in (written, 0.0)
+    def _is_changed(self, source: Path, modified_at: float) -> bool:
+        """Return whether the source file was replaced. While an editor replaces it, there may be no file: 0.0."""
+        return self.settings.reload and _modified_at(source) not in (modified_at, 0.0)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self.clock(), UTC)
 
     def _listen(self, wake: Wake) -> None:
-        """Ring whenever something may be due sooner, as long as the process lives."""
-        heard = self.connection.pubsub()
+        """Wake the main loop when a schedule may be due sooner. Runs in a thread for the life of the process."""
+        subscription = self.connection.pubsub()
         while True:
             try:
-                heard.subscribe(SCHEDULER_WAKE)
+                subscription.subscribe(SCHEDULER_WAKE)
                 while True:
-                    if heard.get_message(timeout=LONGEST_WAIT):
+                    if subscription.get_message(timeout=MAX_BACKOFF_SECONDS):
                         wake.ring()
             except RedisError:
-                time.sleep(LOOK_EVERY)  # `run` says so
+                time.sleep(MAINTENANCE_INTERVAL_SECONDS)  # `run` logs it
 
-    def _ask_to_stop(self, *_: object) -> None:
-        """No step is left half done, whenever it ends: a Redis that is silent does not hold it up."""
+    def _request_stop(self, *_: object) -> None:
+        """Stop after the current step, or exit in mid-step after a timeout: no step needs to be completed."""
         self._stop = True
-        end = threading.Timer(STOP_WITHIN, os._exit, [0])
+        end = threading.Timer(STOP_TIMEOUT_SECONDS, os._exit, [0])
         end.daemon = True
         end.start()
 
-    def _leave(self) -> None:
+    def _shut_down(self) -> None:
         try:
             self.lease.release()
-            if self._born:
+            if self._registered:
                 self.register_death()
         except RedisError as error:
             log.warning("redis is away", error=f"{type(error).__name__}: {error}")
 
 
-def _written(file: Path) -> float:
+def _modified_at(file: Path) -> float:
     return file.stat().st_mtime if file.is_file() else 0.0

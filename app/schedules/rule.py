@@ -1,4 +1,4 @@
-"""A schedule as data: when, what, and what to do when runs overlap, are missed or fail. Checked when it is made."""
+"""A schedule as data: its timing, its job, and its policy for overlapping, missed and failed runs. Always valid."""
 
 import functools
 import re
@@ -10,8 +10,19 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from app.author.durations import Duration, seconds
-from app.catalog.fields import LATEST, LONGEST, DurationText, Flag, Instant, QueueName, RetryBody, Seconds, Strict, Wait
+from app.author.durations import Duration, parse_duration
+from app.catalog.fields import (
+    MAX_DURATION_SECONDS,
+    MAX_INSTANT,
+    DelaySeconds,
+    DurationText,
+    Flag,
+    Instant,
+    QueueName,
+    RetryBody,
+    Seconds,
+    Strict,
+)
 from app.schedules.timing import Cron, Interval, Once, Timing, parse_cron
 from app.serializer import utc
 
@@ -19,17 +30,19 @@ Overlap = Literal["allow", "skip", "buffer_one"]
 CatchUp = Literal["none", "one", "all"]
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
-_Every = Annotated[float, Field(ge=0.1, le=LONGEST, allow_inf_nan=False, description="Seconds")]
-Every = Annotated[_Every, BeforeValidator(seconds, json_schema_input_type=_Every | DurationText)]
+_IntervalSeconds = Annotated[float, Field(ge=0.1, le=MAX_DURATION_SECONDS, allow_inf_nan=False, description="Seconds")]
+IntervalSeconds = Annotated[
+    _IntervalSeconds, BeforeValidator(parse_duration, json_schema_input_type=_IntervalSeconds | DurationText)
+]
 
 
 class When(Strict):
-    """One of `cron`, `interval` and `at`, within `start` and `end`."""
+    """The timing of a schedule: one of `cron`, `interval` and `at`, within `start` and `end`."""
 
     cron: Annotated[str, Field(max_length=200)] | None = Field(
         None, description="Five fields, six with the seconds first, or a macro such as @daily"
     )
-    interval: Every | None = Field(None, description="Seconds, or a duration such as 1h30m")
+    interval: IntervalSeconds | None = Field(None, description="Seconds, or a duration such as 1h30m")
     at: Instant | None = Field(None, description="Once, at this moment")
     timezone: Annotated[str, Field(max_length=64)] = Field("UTC", description="An IANA name: where cron's clock hangs")
     start: Instant | None = None
@@ -37,7 +50,7 @@ class When(Strict):
 
     @field_validator("timezone")
     @classmethod
-    def _zone(cls, name: str) -> str:
+    def _check_timezone(cls, name: str) -> str:
         try:
             ZoneInfo(name)
         except (KeyError, ValueError, OSError):
@@ -46,7 +59,7 @@ class When(Strict):
 
     @field_validator("cron")
     @classmethod
-    def _expression(cls, cron: str | None) -> str | None:
+    def _check_cron(cls, cron: str | None) -> str | None:
         if cron is not None:
             try:
                 parse_cron(cron, "UTC")
@@ -55,7 +68,7 @@ class When(Strict):
         return cron
 
     @model_validator(mode="after")
-    def _one_rule(self) -> "When":
+    def _check_timing(self) -> "When":
         if sum(given is not None for given in (self.cron, self.interval, self.at)) != 1:
             raise ValueError("give one of cron, interval and at")
         if self.start and self.end and self.end <= self.start:
@@ -63,11 +76,11 @@ class When(Strict):
         return self
 
     def first(self, now: datetime) -> datetime | None:
-        """Where an interval begins that is made now: its first run is then, or one interval later."""
+        """Return the start of an interval that is created now: its first run. None for other timings."""
         return (self.start or now + timedelta(seconds=self.interval)) if self.interval else None
 
     def timing(self, first: datetime | None) -> Timing:
-        """`first`: where an interval begins."""
+        """Return the sequence of due moments. `first` is the start of an interval."""
         if self.at:
             return Once(self.at)
         if self.interval:
@@ -77,31 +90,31 @@ class When(Strict):
         return parse_cron(self.cron, self.timezone)
 
     def after(self, moment: datetime, first: datetime | None) -> datetime | None:
-        """The first due moment later than `moment`, within start and end."""
+        """Return the first due moment later than `moment`, within start and end."""
         if self.start and moment < self.start:
             moment = self.start - timedelta(microseconds=1)
         due = self.timing(first).after(moment)
-        return None if due and due > (self.end or LATEST) else due
+        return None if due and due > (self.end or MAX_INSTANT) else due
 
     def text(self) -> str:
-        """In plain English."""
+        """Describe the timing in plain English."""
         from cron_descriptor import FormatError, MissingFieldError, WrongArgumentError, get_description
 
         if self.at:
             return f"Once, at {utc(self.at.replace(microsecond=0))}"
         if self.interval:
-            return f"Every {_spelled(self.interval)}"
+            return f"Every {_interval_in_words(self.interval)}"
         timing = self.timing(None)
         assert isinstance(timing, Cron)
         try:
-            said = get_description(timing.expression)
+            description = get_description(timing.expression)
         except (FormatError, MissingFieldError, WrongArgumentError):
-            said = timing.expression
-        return f"{said} ({self.timezone})"
+            description = timing.expression
+        return f"{description} ({self.timezone})"
 
 
 class Rule(When):
-    """All that is said of a schedule, except its name."""
+    """All fields of a schedule except its name."""
 
     function: str
     args: list[Any] = []
@@ -109,7 +122,9 @@ class Rule(When):
     queue: QueueName | None = None
     timeout: Seconds | None = None
     retry: RetryBody | None = None
-    jitter: Annotated[Wait, Field(le=86_400)] = Field(0, description="Each run is late by up to so many seconds")
+    jitter: Annotated[DelaySeconds, Field(le=86_400)] = Field(
+        0, description="Each run is late by up to so many seconds"
+    )
     overlap: Overlap = Field("allow", description="While the last run is not over: run all the same, skip, or keep one")
     catch_up: CatchUp = Field("one", description="What was missed: dropped, run once, or all of it")
     catch_up_window: Seconds = Field(86_400, description="What is older is dropped")
@@ -119,7 +134,7 @@ class Rule(When):
     description: Annotated[str, Field(max_length=1000)] | None = None
 
     @model_validator(mode="after")
-    def _jitter_within_interval(self) -> "Rule":
+    def _check_jitter(self) -> "Rule":
         if self.interval and self.jitter > self.interval:
             raise ValueError("jitter is longer than the interval")
         return self
@@ -131,47 +146,47 @@ class Schedule(Rule):
     name: Name
 
     def jittered(self, due: datetime) -> float:
-        """When the run of a due moment is queued, in seconds since 1970: always the same for the same moment."""
+        """Return when the run of a due moment is enqueued, in seconds since 1970: fixed for each moment."""
         share = zlib.crc32(f"{self.name} {due.timestamp()}".encode()) / 2**32
         return due.timestamp() + share * self.jitter
 
 
 MISUSE = "misuse"
-"""In an entry that could not be made: what is wrong with the call."""
-P = ParamSpec("P")
+"""Key of an invalid entry: what is wrong with the call that made it."""
+Params = ParamSpec("Params")
 
 
-def _deferred(make: Callable[P, dict[str, Any]]) -> Callable[P, dict[str, Any]]:
-    """Makes a function give an entry with the reason for a wrong call: an exception would stop all schedules."""
+def _errors_as_entries(declare: Callable[Params, dict[str, Any]]) -> Callable[Params, dict[str, Any]]:
+    """Make a function return an invalid entry, instead of raising: an exception would stop all schedules."""
 
-    @functools.wraps(make)
-    def made(*args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
+    @functools.wraps(declare)
+    def make_entry(*args: Params.args, **kwargs: Params.kwargs) -> dict[str, Any]:
         try:
-            return make(*args, **kwargs)
+            return declare(*args, **kwargs)
         except (TypeError, ValueError, OverflowError) as error:
             return {"name": kwargs.get("name"), "function": kwargs.get("function"), MISUSE: str(error)}
 
-    return made
+    return make_entry
 
 
-@_deferred
+@_errors_as_entries
 def cron(expression: str, function: str, *, name: str | None = None, **rule: Any) -> dict[str, Any]:
-    """A schedule by a cron expression: `cron("0 2 * * *", "maintenance.clean", timezone="Europe/Berlin")`.
+    """Declare a schedule by a cron expression: `cron("0 2 * * *", "maintenance.clean", timezone="Europe/Berlin")`.
 
     Args:
         expression: five fields, six with the seconds first, or a macro such as @daily; in `timezone`, else UTC.
         function: its name in the catalogue, `module.function`.
-        name: 1 to 128 letters, digits, _, . and -; the function's name if it is not given.
+        name: 1 to 128 letters, digits, _, . and -; default: the name of the function.
         rule: `args` (a list) and `kwargs` (a dict), the arguments of the function; `queue`, `timeout`, `retry`,
             `jitter`, `overlap`, `catch_up`, `catch_up_window`, `start`, `end`, `max_runs`, `pause_on_failure`,
             `paused`, `description`: the fields of `PUT /schedules/{name}`. Durations are seconds or text like "1h30m".
 
-    Raises nothing: an entry that is wrong is set aside with the reason when the scheduler reads it.
+    Never raises: the scheduler sets an invalid entry aside and reports the reason.
     """
     return {"name": name, "function": function, "cron": expression, **rule}
 
 
-@_deferred
+@_errors_as_entries
 def every(
     function: str,
     interval: Duration | None = None,
@@ -182,10 +197,10 @@ def every(
     hours: float = 0,
     **rule: Any,
 ) -> dict[str, Any]:
-    """A schedule by an interval: `every("feeds.fetch", minutes=5)`, or `every("feeds.fetch", "1h30m")`.
+    """Declare a schedule by an interval: `every("feeds.fetch", minutes=5)`, or `every("feeds.fetch", "1h30m")`.
 
-    `interval` is seconds, text such as "1h30m", or a timedelta; or it is the sum of `seconds`, `minutes` and `hours`.
-    The rest is as with `cron`.
+    `interval` is seconds, text such as "1h30m", or a timedelta. Instead of it, give `seconds`, `minutes` and `hours`,
+    which are added up. All other parameters are those of `cron`.
     """
     parts = timedelta(hours=hours, minutes=minutes, seconds=seconds).total_seconds()
     if interval is not None and parts:
@@ -193,16 +208,16 @@ def every(
     return {"name": name, "function": function, "interval": parts if interval is None else interval, **rule}
 
 
-@_deferred
+@_errors_as_entries
 def once(at: datetime | str, function: str, *, name: str | None = None, **rule: Any) -> dict[str, Any]:
-    """A schedule that runs once: `once("2027-01-01T00:00:00Z", "greetings.send")`.
+    """Declare a schedule that runs once: `once("2027-01-01T00:00:00Z", "greetings.send")`.
 
-    `at` is a datetime with a time zone, or RFC 3339 text. The rest is as with `cron`.
+    `at` is a datetime with a time zone, or RFC 3339 text. All other parameters are those of `cron`.
     """
     return {"name": name, "function": function, "at": at, **rule}
 
 
-def _spelled(seconds: float) -> str:
+def _interval_in_words(seconds: float) -> str:
     for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
         if seconds % size == 0:
             count = int(seconds // size)

@@ -1,6 +1,6 @@
-"""Schedules as Redis holds them: a hash each, and in rq-scheduler's set an entry that says when it is due next.
+"""Schedules in Redis: a hash each, and an entry in rq-scheduler's sorted set with the time of the next run.
 
-Every change is one transaction that starts from what was read: it is done again when somebody else was faster.
+Every change is one optimistic transaction on what was read. It is repeated if another client changed that meanwhile.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,13 +10,12 @@ from typing import Any, TypeVar
 import orjson
 import redis
 from redis.client import Pipeline
-from redis.exceptions import WatchError
 from rq_scheduler import Scheduler as RQScheduler
 
 from app.enqueue.new_job import NewJob
 from app.enqueue.write import add as add_jobs
 from app.errors import BadRequest, Conflict, NotFound
-from app.redis.client import moment
+from app.redis.client import rq_timestamp
 from app.redis.keys import (
     BROKEN_SCHEDULES,
     OPEN_RUNS,
@@ -32,184 +31,188 @@ from app.schedules.rule import NAME
 from app.schedules.state import State, Unreadable
 from app.serializer import JSON
 
-ALARMS = RQScheduler.scheduled_jobs_key
-PREFIX = "schedule-"
-"""Of the id of a schedule's entry, and of the job that shows it to rq-scheduler's tools."""
-BATCH = 100
-"""Schedules in one transaction."""
-BLANK = dict.fromkeys(
+DUE_SCHEDULES = RQScheduler.scheduled_jobs_key
+ENTRY_PREFIX = "schedule-"
+"""Begins the id of a schedule's entry, and of the placeholder job that shows it in rq-scheduler's tools."""
+BATCH_SIZE = 100
+"""Schedules per transaction."""
+NEW_JOB_FIELDS = dict.fromkeys(
     (
         "success_callback_name", "failure_callback_name", "stopped_callback_name", "started_at", "ended_at",
         "last_heartbeat", "worker_name", "group_id",
     ),
     "",
 )  # fmt: skip
-"""What RQ writes of any new job."""
+"""Fields that RQ writes empty for every new job."""
 
-Answer = TypeVar("Answer")
-Found = State | Unreadable | None
+Result = TypeVar("Result")
+StoredState = State | Unreadable | None
 
 
 def get(connection: redis.Redis, name: str) -> State:
-    """Raises NotFound; Conflict if it is unreadable."""
-    found = read(connection, [name])[name]
-    if found is None and (why := {one["name"]: one["reason"] for one in rejected(connection)}.get(name)):
-        raise NotFound(f"Schedule {name!r} is set aside: {why}")
-    return _there(name, found)
+    """Return a schedule. Raises NotFound, and Conflict if it is unreadable."""
+    state = read(connection, [name])[name]
+    if state is None:
+        for entry in rejected(connection):
+            if entry["name"] == name:
+                raise NotFound(f"Schedule {name!r} is set aside: {entry['reason']}")
+    return _readable(name, state)
 
 
-def read(connection: redis.Redis, names: Sequence[str]) -> dict[str, Found]:
-    """Each name's; None if there is none."""
+def read(connection: redis.Redis, names: Sequence[str]) -> dict[str, StoredState]:
+    """Read schedules by name. The value is None if a schedule does not exist."""
     with connection.pipeline(transaction=False) as pipeline:
         for name in names:
             pipeline.hgetall(schedule_key(name))
-        answers = pipeline.execute(raise_on_error=False)
-    return {name: _state(name, answer) for name, answer in zip(names, answers, strict=True)}
+        replies = pipeline.execute(raise_on_error=False)
+    return {name: _parse(name, reply) for name, reply in zip(names, replies, strict=True)}
 
 
-def _state(name: str, answer: Any) -> Found:
-    if isinstance(answer, redis.ConnectionError):
-        raise answer
-    if isinstance(answer, redis.ResponseError):
-        return Unreadable(str(answer))
-    if not answer:
-        return None if NAME.fullmatch(name) else Unreadable(f"a name is {NAME.pattern}")
+def _parse(name: str, reply: Any) -> StoredState:
+    if isinstance(reply, redis.ConnectionError):
+        raise reply
+    if isinstance(reply, redis.ResponseError):
+        return Unreadable(str(reply))
+    if not reply:
+        return None if NAME.fullmatch(name) else Unreadable(f"a name matches {NAME.pattern}")
     try:
-        return State.of(name, answer)
+        return State.parse(name, reply)
     except Unreadable as error:
         return error
 
 
-def _there(name: str, found: Found) -> State:
-    if found is None:
+def _readable(name: str, state: StoredState) -> State:
+    if state is None:
         raise NotFound(f"No schedule {name!r}")
-    if isinstance(found, Unreadable):
-        raise Conflict(f"Schedule {name!r} cannot be read: {found}")
-    return found
+    if isinstance(state, Unreadable):
+        raise Conflict(f"Schedule {name!r} cannot be read: {state}")
+    return state
 
 
-def names(connection: redis.Redis, after: str = "", limit: int = BATCH) -> list[str]:
-    """Up to `limit` names of schedules that follow `after`, in Latin-1: they are ASCII, but for what is none of ours.
+def names(connection: redis.Redis, after: str = "", limit: int = BATCH_SIZE) -> list[str]:
+    """Return up to `limit` names of schedules, in order, that follow `after`.
+
+    They are decoded as Latin-1: names of schedules are ASCII, foreign entries may be anything.
 
     Raises:
-        BadRequest: `after` is no name.
+        BadRequest: `after` cannot be a name.
     """
     try:
         first = b"(" + after.encode("latin-1") if after else b"-"
     except UnicodeEncodeError:
-        raise BadRequest("The cursor is not one of ours") from None
+        raise BadRequest("The cursor is invalid") from None
     return [name.decode("latin-1") for name in connection.zrangebylex(SCHEDULES, first, b"+", 0, limit)]
 
 
 def all_names(connection: redis.Redis) -> Iterator[str]:
     after = ""
-    while found := names(connection, after):
-        yield from found
-        after = found[-1]
+    while page := names(connection, after):
+        yield from page
+        after = page[-1]
 
 
-class Notes:
-    """What is logged of a transaction once it has held."""
+class TransactionLog:
+    """Log events of a transaction. They are written once it is committed."""
 
     def __init__(self) -> None:
-        self._notes: list[Callable[[], None]] = []
+        self._events: list[Callable[[], None]] = []
 
-    def add(self, level: Callable[..., None], event: str, name: str, **about: object) -> None:
-        self._notes.append(partial(level, event, schedule=name, **about))
+    def add(self, level: Callable[..., None], event: str, name: str, **fields: object) -> None:
+        self._events.append(partial(level, event, schedule=name, **fields))
 
     def clear(self) -> None:
-        self._notes.clear()
+        self._events.clear()
 
-    def tell(self) -> None:
-        for note in self._notes:
-            note()
+    def flush(self) -> None:
+        for event in self._events:
+            event()
         self.clear()
 
 
 def transact(
     connection: redis.Redis,
     names: Sequence[str],
-    how: Callable[[dict[str, Found], Pipeline], Answer],
+    update: Callable[[dict[str, StoredState], Pipeline], Result],
     lease: Lease | None = None,
-    notes: Notes | None = None,
-) -> Answer:
-    """The one way to change schedules: `how` gets what is there, may raise, and writes into the transaction.
+    log: TransactionLog | None = None,
+) -> Result:
+    """Change schedules in one transaction: every change goes through here.
 
-    `notes` are those that it makes.
+    `update` gets the stored schedules by name and the pipeline to write to. It is called again if another client
+    changed one of them meanwhile, and aborts the transaction by raising. It adds its log events to `log`.
 
     Raises:
-        LeaseLost: a lease is given, and is not ours at the end.
+        LeaseLost: `lease` is given, and another scheduler holds it.
         redis.RedisError
     """
-    while True:
-        with connection.pipeline() as pipeline:
-            pipeline.watch(*([lease.key] if lease else []), *(schedule_key(name) for name in names))
-            if lease:
-                lease.check(pipeline)
-            found = read(connection, names)
-            notes = notes or Notes()
-            notes.clear()
-            pipeline.multi()
-            answer = how(found, pipeline)
-            if lease is None:
-                pipeline.publish(SCHEDULER_WAKE, "")
-            try:
-                pipeline.execute()
-            except WatchError:
-                continue
-            notes.tell()
-            return answer
+    log = log or TransactionLog()
+
+    def attempt(pipeline: Pipeline) -> Result:
+        if lease:
+            lease.check(pipeline)
+        log.clear()
+        states = read(connection, names)
+        pipeline.multi()
+        result = update(states, pipeline)
+        if lease is None:
+            pipeline.publish(SCHEDULER_WAKE, "")
+        return result
+
+    watched = [*([lease.key] if lease else []), *(schedule_key(name) for name in names)]
+    result: Result = connection.transaction(attempt, *watched, value_from_callable=True)
+    log.flush()
+    return result
 
 
-def change(connection: redis.Redis, name: str, how: Callable[[State], Sequence[NewJob] | None]) -> None:
-    """One schedule that is there: `how` changes it, and returns runs to queue. Raises as `get`."""
+def change(connection: redis.Redis, name: str, update: Callable[[State], Sequence[NewJob] | None]) -> None:
+    """Change one existing schedule: `update` changes its state and returns runs to enqueue. Raises as `get` does."""
 
-    def change_it(found: dict[str, Found], pipeline: Pipeline) -> None:
-        state = _there(name, found[name])
-        runs = how(state)
+    def update_one(states: dict[str, StoredState], pipeline: Pipeline) -> None:
+        state = _readable(name, states[name])
+        runs = update(state)
         write(pipeline, [state], runs or ())
 
-    transact(connection, [name], change_it)
+    transact(connection, [name], update_one)
 
 
 def write(
-    pipeline: Pipeline, states: Sequence[State], runs: Sequence[NewJob] = (), shown: Sequence[NewJob] = ()
+    pipeline: Pipeline, states: Sequence[State], runs: Sequence[NewJob] = (), placeholders: Sequence[NewJob] = ()
 ) -> None:
-    """Schedules with their alarms, runs of theirs, and the jobs that show them to rq-scheduler's tools."""
+    """Write schedules with their entries, enqueue runs, and write the placeholder jobs of rq-scheduler's tools."""
     for state in states:
-        pipeline.hset(schedule_key(state.name), mapping=state.hash())
-    for job in shown:
-        fixed = {"created_at": moment(job.created_at), "status": "scheduled"}
-        pipeline.hset(job_key(job.id), mapping={**BLANK, **fixed, **job.fields()})
+        pipeline.hset(schedule_key(state.name), mapping=state.to_hash())
+    for job in placeholders:
+        fixed = {"created_at": rq_timestamp(job.created_at), "status": "scheduled"}
+        pipeline.hset(job_key(job.id), mapping={**NEW_JOB_FIELDS, **fixed, **job.fields()})
     add_jobs(pipeline, runs)
-    alarms = {PREFIX + state.name: state.schedule.jittered(state.due) for state in states if state.due}
-    silent = [PREFIX + state.name for state in states if not state.due]
+    due = {ENTRY_PREFIX + state.name: state.schedule.jittered(state.due) for state in states if state.due}
+    not_due = [ENTRY_PREFIX + state.name for state in states if not state.due]
     if states:
         pipeline.zadd(SCHEDULES, {state.name: 0 for state in states})
     broken = {state.name: state.broken for state in states if state.broken}
-    mended = [state.name for state in states if state.mended and not state.broken]
+    recovered = [state.name for state in states if state.recovered and not state.broken]
     if broken:
         pipeline.hset(BROKEN_SCHEDULES, mapping=broken)
-    if mended:
-        pipeline.hdel(BROKEN_SCHEDULES, *mended)
-    if alarms:
-        pipeline.zadd(ALARMS, alarms)
-    if silent:
-        pipeline.zrem(ALARMS, *silent)
+    if recovered:
+        pipeline.hdel(BROKEN_SCHEDULES, *recovered)
+    if due:
+        pipeline.zadd(DUE_SCHEDULES, due)
+    if not_due:
+        pipeline.zrem(DUE_SCHEDULES, *not_due)
     if runs:
         pipeline.hset(OPEN_RUNS, mapping={job.id: job.meta["schedule"] for job in runs})
 
 
 def erase(pipeline: Pipeline, name: str) -> None:
-    """A schedule, and not the runs that it has made."""
-    pipeline.zrem(ALARMS, PREFIX + name)
+    """Delete a schedule, but not the runs it has made."""
+    pipeline.zrem(DUE_SCHEDULES, ENTRY_PREFIX + name)
     pipeline.zrem(SCHEDULES, name)
     pipeline.hdel(BROKEN_SCHEDULES, name)
-    pipeline.delete(schedule_key(name), job_key(PREFIX + name))
+    pipeline.delete(schedule_key(name), job_key(ENTRY_PREFIX + name))
 
 
 def write_rejected(pipeline: Pipeline, entries: Sequence[dict[str, Any]]) -> None:
-    """All entries that scheduler.py declares and that are no schedules: [{name, function, reason}]."""
+    """Replace the list of invalid entries in scheduler.py: [{name, function, reason}]."""
     if entries:
         pipeline.set(REJECTED_SCHEDULES, orjson.dumps(entries))
     else:
@@ -217,38 +220,38 @@ def write_rejected(pipeline: Pipeline, entries: Sequence[dict[str, Any]]) -> Non
 
 
 def rejected(connection: redis.Redis) -> list[dict[str, Any]]:
-    """As they were written; none if that cannot be read."""
+    """Return the list of invalid entries in scheduler.py; an empty one if it cannot be read."""
     try:
-        found = JSON.loads(connection.get(REJECTED_SCHEDULES) or b"[]")
-        return [{name: entry[name] for name in ("name", "function", "reason")} for entry in found]
+        entries = JSON.loads(connection.get(REJECTED_SCHEDULES) or b"[]")
+        return [{name: entry[name] for name in ("name", "function", "reason")} for entry in entries]
     except (ValueError, TypeError, KeyError):
         return []
 
 
-def set_aside(connection: redis.Redis) -> dict[str, str]:
-    """Why schedules do not run that are kept, or declared, by name."""
-    found = connection.hgetall(BROKEN_SCHEDULES).items()
-    broken = {name.decode(errors="replace"): why.decode(errors="replace") for name, why in found}
-    return {**broken, **{one["name"]: one["reason"] for one in rejected(connection)}}
+def unrunnable(connection: redis.Redis) -> dict[str, str]:
+    """Return the schedules that cannot run, stored or declared, as name and reason."""
+    broken = connection.hgetall(BROKEN_SCHEDULES).items()
+    reasons = {name.decode(errors="replace"): reason.decode(errors="replace") for name, reason in broken}
+    return {**reasons, **{entry["name"]: entry["reason"] for entry in rejected(connection)}}
 
 
-def quarantine(connection: redis.Redis, entry: bytes, due: float, why: str) -> None:
-    """Take an entry out of rq-scheduler's set that would stop others; what it names is left as it is."""
+def quarantine(connection: redis.Redis, entry: bytes, due: float, reason: str) -> None:
+    """Move a foreign entry out of rq-scheduler's set, where it would block others. Its job is left as it is."""
     with connection.pipeline() as pipeline:
-        pipeline.zrem(ALARMS, entry)
-        pipeline.hset(QUARANTINED, entry, orjson.dumps({"reason": why, "due": due}))
+        pipeline.zrem(DUE_SCHEDULES, entry)
+        pipeline.hset(QUARANTINED, entry, orjson.dumps({"reason": reason, "due": due}))
         pipeline.execute()
 
 
 def quarantined(connection: redis.Redis) -> list[dict[str, Any]]:
-    """[{id, reason, due}]"""
-    found = connection.hgetall(QUARANTINED)
-    return [{"id": entry.decode(errors="replace"), **_why_and_due(said)} for entry, said in sorted(found.items())]
+    """Return the quarantined entries: [{id, reason, due}]."""
+    entries = connection.hgetall(QUARANTINED)
+    return [{"id": entry.decode(errors="replace"), **_quarantine_record(raw)} for entry, raw in sorted(entries.items())]
 
 
-def _why_and_due(said: bytes) -> dict[str, Any]:
+def _quarantine_record(raw: bytes) -> dict[str, Any]:
     try:
-        found = JSON.loads(said)
-        return {"reason": str(found["reason"]), "due": float(found["due"])}
+        record = JSON.loads(raw)
+        return {"reason": str(record["reason"]), "due": float(record["due"])}
     except (ValueError, TypeError, KeyError):
-        return {"reason": "what is known of it cannot be read", "due": 0.0}
+        return {"reason": "its record cannot be read", "due": 0.0}

@@ -1,7 +1,7 @@
-"""When a rule is due: cron in a time zone, an interval, or one moment. Pure arithmetic; all moments are UTC.
+"""Due times of a rule: cron in a time zone, an interval, or a single moment. Pure arithmetic; all moments are UTC.
 
-Cron runs by the clock on the wall: a time that a change of the clock leaves out is due at the next moment that exists,
-one that comes twice is due the first time. A rule for every hour runs in every real hour instead, as Debian's cron.
+Cron follows local time. A local time that a daylight-saving change skips is due at the next moment that exists; one
+that occurs twice is due the first time. An expression for every hour runs in every real hour, as with Debian's cron.
 """
 
 from abc import ABC, abstractmethod
@@ -23,19 +23,19 @@ MACROS = {
     "@hourly": "0 * * * *",
 }
 SECOND = timedelta(seconds=1)
-LONGEST_SHIFT = timedelta(hours=3)  # of a clock that is put back
+MAX_CLOCK_CHANGE = timedelta(hours=3)  # of a daylight-saving change, at most
 
 
 class Timing(ABC):
-    """Due moments, in their order."""
+    """A sequence of due moments in ascending order."""
 
     @abstractmethod
     def after(self, moment: datetime) -> datetime | None:
-        """The first due moment later than `moment`."""
+        """Return the first due moment later than `moment`."""
 
     @abstractmethod
     def latest(self, moment: datetime) -> datetime | None:
-        """The last due moment not later than `moment`."""
+        """Return the last due moment not later than `moment`."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Once(Timing):
 
 @dataclass(frozen=True)
 class Interval(Timing):
-    """Every `step`, from `first` on: no run moves the next one."""
+    """Every `step` from `first` on. A late run does not delay the next one."""
 
     first: datetime
     step: timedelta
@@ -65,7 +65,7 @@ class Interval(Timing):
 
 @dataclass(frozen=True)
 class Cron(Timing):
-    """Five fields, or six with the seconds first, as cronsim 2.8 reads them."""
+    """A cron expression of five fields, or six with seconds first, as read by cronsim 2.8."""
 
     expression: str
     zone: ZoneInfo
@@ -79,30 +79,30 @@ class Cron(Timing):
     def _instants(self, moment: datetime, reverse: bool) -> Iterator[datetime]:
         local = moment.astimezone(self.zone)
         edge = SECOND if reverse else timedelta()
-        if hourly(self.expression):
+        if is_hourly(self.expression):
             start = (local.astimezone(UTC) + edge).astimezone(self.zone)
             return (due.astimezone(UTC) for due in CronSim(self.expression, start, reverse=reverse))
         naive = local.replace(tzinfo=None)
-        if reverse:  # what came before the clock was put back stands later on the wall
-            put_back = _offset(moment - LONGEST_SHIFT, self.zone) - _offset(moment, self.zone)
-            naive += edge + max(put_back, timedelta())
-        return (resolve(due, self.zone) for due in CronSim(self.expression, naive, reverse=reverse))
+        if reverse:  # moments before the clocks went back have a later local time
+            went_back = _offset(moment - MAX_CLOCK_CHANGE, self.zone) - _offset(moment, self.zone)
+            naive += edge + max(went_back, timedelta())
+        return (resolve_wall_time(due, self.zone) for due in CronSim(self.expression, naive, reverse=reverse))
 
 
 @lru_cache(maxsize=10_000)
 def parse_cron(expression: str, zone: str) -> Cron:
-    """A cron expression or a macro such as @daily.
+    """Parse a cron expression or a macro such as @daily.
 
     Raises:
-        ValueError: it cannot be read, or is never due.
-        ZoneInfoNotFoundError: a KeyError.
+        ValueError: the expression is invalid or never due.
+        ZoneInfoNotFoundError: a KeyError; the time zone is unknown.
     """
     text = MACROS.get(expression.strip().lower(), " ".join(expression.split()))
     try:
         if len(CronSim(text, datetime(2024, 1, 1)).hours) == 24:
-            words = text.split()
-            words[-4] = "*"
-            text = " ".join(words)
+            fields = text.split()
+            fields[-4] = "*"
+            text = " ".join(fields)
         cron = Cron(text, ZoneInfo(zone))
         if cron.after(datetime(2024, 1, 1, tzinfo=UTC)) is None:
             raise ValueError("it is never due")
@@ -111,18 +111,18 @@ def parse_cron(expression: str, zone: str) -> Cron:
     return cron
 
 
-def hourly(expression: str) -> bool:
-    """Whether it is for every hour."""
+def is_hourly(expression: str) -> bool:
+    """Whether the expression is for every hour."""
     return expression.split()[-4] == "*"
 
 
-def resolve(wall: datetime, zone: ZoneInfo) -> datetime:
-    """The moment when clocks of the zone show `wall`: the first, if twice; if never, the next moment that exists."""
+def resolve_wall_time(wall: datetime, zone: ZoneInfo) -> datetime:
+    """Convert a local time to a moment: the first if it occurs twice, the next that exists if it is skipped."""
     before, after = (wall.replace(tzinfo=zone, fold=fold).utcoffset() or timedelta() for fold in (0, 1))
     if after <= before:  # no gap (PEP 495)
         return (wall - before).replace(tzinfo=UTC)
     early, late = (wall - after).replace(tzinfo=UTC), (wall - before).replace(tzinfo=UTC)
-    while late - early > SECOND:  # the change is between the two
+    while late - early > SECOND:  # search for the change between the two
         middle = early + (late - early) // SECOND // 2 * SECOND
         if _offset(middle, zone) == before:
             early = middle

@@ -10,7 +10,7 @@ from unittest.mock import NonCallableMock
 from app.catalog.catalog import PACKAGE, Catalog, Function
 
 
-class KitCatalog(Catalog):
+class PatchableCatalog(Catalog):
     """The functions of `jobs/`, as their modules hold them at the moment of each look-up; nothing is imported twice."""
 
     def _find(self, name: str) -> Function:
@@ -19,7 +19,7 @@ class KitCatalog(Catalog):
             return known
         if _is_mock(current) or (known and callable(current) and not _is_own_function(current, known)):
             return _replaced(name, known.call if known else _any_arguments, current)
-        self._seen = None  # the module is new, or another than at the last look
+        self._file_times = None  # the module is new, or another than at the last look
         return super()._find(name)
 
 

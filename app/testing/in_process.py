@@ -14,7 +14,7 @@ import redis
 from redis.exceptions import ResponseError
 from rq.timeouts import TimerDeathPenalty
 
-from app.redis.pipelined import Wire
+from app.redis.pipelined import PipelinedConnection
 from app.rq_adapter import coroutines
 from app.rq_adapter.coroutines import RING_AGAIN, Ring
 from app.worker import Worker
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from app.testing.service import Jobs
 
 
-def work(connection: redis.Redis, queues: list[str], errors: list[tuple[str, BaseException]]) -> int:
+def run_burst(connection: redis.Redis, queues: list[str], errors: list[tuple[str, BaseException]]) -> int:
     """As a worker in burst mode; how many attempts it made. `errors` gets each job's id and what it raised."""
     if not queues:
         return 0
@@ -34,7 +34,7 @@ def work(connection: redis.Redis, queues: list[str], errors: list[tuple[str, Bas
     worker.errors = errors
     worker.register_birth()
     ours, theirs = socket.socketpair()
-    with ours, theirs, contextlib.closing(Box()) as box, _alarm_kept():
+    with ours, theirs, contextlib.closing(Box()) as box, _restored_alarm():
         horse = Horse(worker, Board(), box, theirs, Limits(burst=True))
         horse.run()
     worker.register_death()
@@ -58,10 +58,10 @@ class Redis(fakeredis.FakeRedis):
         return super().xread(streams, count)
 
 
-class _Wire(Wire):
+class _Wire(PipelinedConnection):
     """The horse's line to a Redis that is in this process."""
 
-    def __init__(self, client: redis.Redis, patient: bool = True, answer_within: float = 0) -> None:  # noqa: ARG002
+    def __init__(self, client: redis.Redis, retry_connect: bool = True, read_timeout: float = 0) -> None:  # noqa: ARG002
         self._client, self._answers = client, deque[Any]()
 
     def send(self, commands: bytes) -> None:
@@ -118,7 +118,7 @@ class _Timer(TimerDeathPenalty):
 
 
 @contextlib.contextmanager
-def _alarm_kept() -> Iterator[None]:
+def _restored_alarm() -> Iterator[None]:
     """For the test's own alarm, by which a plugin may limit its time."""
     handler, timer = signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)
     yield

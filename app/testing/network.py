@@ -79,24 +79,24 @@ class Delivery:
 
 
 @dataclass(frozen=True)
-class Answer:
+class WebhookResponse:
     """What a receiver of webhooks answers; an OSError stands for no answer."""
 
     status: int | OSError = NO_CONTENT
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class Collector:
+class NetworkCollector:
     """Stands in for the network. `allowed` names the hosts that may be asked for real."""
 
     def __init__(self, settings: Settings, allowed: Collection[str]) -> None:
         self.mails: list[Mail] = []
         self.deliveries: list[Delivery] = []
         self._settings, self._allowed = settings, {host.lower() for host in allowed}
-        self._answers: dict[str, Answer] = {}
+        self._answers: dict[str, WebhookResponse] = {}
 
-    def answer(self, url: str, answer: Answer) -> None:
-        self._answers[urls.parsed(url).url] = answer
+    def answer(self, url: str, answer: WebhookResponse) -> None:
+        self._answers[urls.parse_http_url(url).url] = answer
 
     def mail(self, message: EmailMessage, to: list[str]) -> None:
         arrived = message_from_bytes(message.as_bytes(), policy=policy.default)
@@ -105,30 +105,30 @@ class Collector:
         self.mails.append(Mail(sender, list(to), arrived, str(arrived["Subject"] or "")))
 
     def request(
-        self, place: Url, allowed_by: str, method: str, body: bytes | None, headers: Mapping[str, str]
+        self, target: Url, allowed_by: str, method: str, body: bytes | None, headers: Mapping[str, str]
     ) -> tuple[HTTPConnectionPool, BaseHTTPResponse] | None:
         """Collect a webhook; let any other request out to an allowed host (None). Raises NotAllowed."""
         if allowed_by == webhook_delivery.ALLOWED_BY:
-            return self._deliver(place, body or b"", headers)
-        host = (place.host or "").strip("[]")
+            return self._deliver(target, body or b"", headers)
+        host = (target.host or "").strip("[]")
         if host.lower() in self._allowed:
             return None
         raise NotAllowed(
-            f"{method} {place.url} was not sent: in a test, jobs reach no host but those in run_jobs(allow_hosts=...); "
+            f"{method} {target.url} was not sent: in tests, jobs reach no host but those in run_jobs(allow_hosts=...); "
             f"to let them reach this one, say run_jobs(allow_hosts=[{host!r}])"
         )
 
     def _deliver(
-        self, place: Url, body: bytes, headers: Mapping[str, str]
+        self, target: Url, body: bytes, headers: Mapping[str, str]
     ) -> tuple[HTTPConnectionPool, BaseHTTPResponse]:
         """Collect a webhook, and answer it. Raises Discard for a private host, as far as its name shows it."""
-        if outbound.plainly_private(place.url, self._settings.webhook_allow_hosts):
-            raise Discard(f"{place.host} is not on the public network, and not in {webhook_delivery.ALLOWED_BY}")
-        answer, payload = self._answers.get(place.url, Answer()), JSON.loads(body)
+        if outbound.plainly_private(target.url, self._settings.webhook_allow_hosts):
+            raise Discard(f"{target.host} is not on the public network, and not in {webhook_delivery.ALLOWED_BY}")
+        answer, payload = self._answers.get(target.url, WebhookResponse()), JSON.loads(body)
         status = answer.status if isinstance(answer.status, int) else None
         secret = self._settings.webhook_secret.get_secret_value()
-        self.deliveries.append(Delivery(place.url, payload["type"], payload, dict(headers), body, status, secret))
+        self.deliveries.append(Delivery(target.url, payload["type"], payload, dict(headers), body, status, secret))
         if isinstance(answer.status, OSError):
             raise answer.status
         response = HTTPResponse(io.BytesIO(), answer.headers, answer.status, preload_content=False)
-        return HTTPConnectionPool(place.host or ""), response
+        return HTTPConnectionPool(target.host or ""), response

@@ -27,13 +27,13 @@ from app.schedules.reconcile import Reconciler
 from app.schedules.runner import Runner
 from app.settings import Settings, override_settings
 from app.testing import in_process
-from app.testing.functions import KitCatalog
-from app.testing.network import Answer, Collector, Delivery, Mail
-from app.testing.settings import settings_of
+from app.testing.functions import PatchableCatalog
+from app.testing.network import Delivery, Mail, NetworkCollector, WebhookResponse
+from app.testing.settings import make_settings
 from app.views import listing
 from app.workflows import store as workflows
 
-CATALOG = KitCatalog()
+CATALOG = PatchableCatalog()
 """Shared by all tests of this process: to look through jobs/ anew for each would take longer than most tests."""
 
 
@@ -71,20 +71,20 @@ class Jobs:
         clock: time_machine.Traveller,
         schedules: Iterable[dict[str, Any]],
         settings: Settings,
-        collector: Collector,
+        collector: NetworkCollector,
     ) -> None:
         self._clock, self._catalog, self._collector = clock, CATALOG, collector
         self.settings = settings
         self.redis = in_process.Redis(self)
-        settings_of_app, self._headers = _with_a_key(settings)
-        self.client = create_app(settings_of_app, self.redis, self._catalog, has_workers=False).test_client()
+        app_settings, self._headers = _with_api_key(settings)
+        self.client = create_app(app_settings, self.redis, self._catalog, has_workers=False).test_client()
         self._declare(schedules)
 
     def _declare(self, schedules: Iterable[dict[str, Any]]) -> None:
         """Store the schedules. Raises Refused: one of them cannot run."""
         with self._leading() as lease:
             Reconciler(self.redis, self._catalog, self.settings, lease).reconcile(schedules, datetime.now(UTC))
-        if set_aside := store.set_aside(self.redis):
+        if set_aside := store.unrunnable(self.redis):
             raise Refused("\n".join(f"schedule {name}: {reason}" for name, reason in set_aside.items()))
 
     def enqueue(self, function: str, *args: Any, **kwargs: Any) -> Enqueued:
@@ -95,11 +95,11 @@ class Jobs:
         """The same, with options of `POST /jobs`: `{"delay": "5m", "retry": {"max": 2}}`. Raises Refused."""
         body = {**options, "function": function, "args": args, "kwargs": kwargs}
         answer = self.client.post("/api/v1/jobs", json=body, headers=self._headers)
-        said = answer.get_json()
+        answer_body = answer.get_json()
         if answer.status_code >= 400:
-            errors = [f"{error['pointer']}: {error['detail']}" for error in said.get("errors", [])]
-            raise Refused("\n".join([said["detail"], *errors]))
-        return Enqueued(said["id"], self)
+            errors = [f"{error['pointer']}: {error['detail']}" for error in answer_body.get("errors", [])]
+            raise Refused("\n".join([answer_body["detail"], *errors]))
+        return Enqueued(answer_body["id"], self)
 
     def get(self, job_id: str) -> dict[str, Any]:
         """As `GET /jobs/{id}`. Raises KeyError if there is none."""
@@ -121,7 +121,7 @@ class Jobs:
 
     def answer_webhooks(self, url: str, status: int | OSError, headers: Mapping[str, str] | None = None) -> None:
         """From now on answer webhooks to this URL so (default: 204); an OSError stands for no answer."""
-        self._collector.answer(url, Answer(status, headers or {}))
+        self._collector.answer(url, WebhookResponse(status, headers or {}))
 
     @property
     def storage(self) -> Path:
@@ -132,7 +132,7 @@ class Jobs:
         """Run jobs until nothing is due now; with `raise_errors`, then raise what the first to fail for good raised."""
         errors: list[tuple[str, BaseException]] = []
         self._move_due()
-        while in_process.work(self.redis, self._queues(), errors):
+        while in_process.run_burst(self.redis, self._queues(), errors):
             self._move_due()
         for job_id, error in errors if raise_errors else []:
             if self.get(job_id)["status"] == "failed":
@@ -150,9 +150,9 @@ class Jobs:
     def _next_due(self) -> float | None:
         """The first moment to come when a delayed job, a retry, a schedule or a limit is due, in seconds since 1970."""
         now = time.time()
-        keys = [*(registry_key("scheduled", name) for name in self._queues()), store.ALARMS]
+        keys = [*(registry_key("scheduled", name) for name in self._queues()), store.DUE_SCHEDULES]
         found = [self.redis.zrangebyscore(key, f"({now}", "+inf", 0, 1, withscores=True) for key in keys]
-        moments = [float(entries[0][1]) for entries in found if entries] + [now + limits.look(self.redis)]
+        moments = [float(entries[0][1]) for entries in found if entries] + [now + limits.sweep(self.redis)]
         return min((moment for moment in moments if now < moment < math.inf), default=None)
 
     def _move_due(self) -> None:
@@ -160,7 +160,7 @@ class Jobs:
         now = datetime.now(UTC)
         with self._leading() as lease:
             runner = Runner(self.redis, self.settings, self._catalog, lease)
-            runner.settle()
+            runner.close_ended_runs()
             while runner.run_due(now)[0]:
                 pass
         for name in self._queues():
@@ -169,7 +169,7 @@ class Jobs:
         workflows.sweep(self.redis, 0, parts=1)
         while outbox.follow_up(self.redis):
             pass
-        limits.look(self.redis)
+        limits.sweep(self.redis)
 
     @contextlib.contextmanager
     def _leading(self) -> Iterator[Lease]:
@@ -180,11 +180,11 @@ class Jobs:
 
     def _queues(self) -> list[str]:
         """All that there are: in the order of QUEUES, then the others."""
-        first, there_are = self.settings.queue_names, listing.queue_names(self.redis)
-        return [name for name in first if name in there_are] + [name for name in there_are if name not in first]
+        first, existing = self.settings.queue_names, listing.queue_names(self.redis)
+        return [name for name in first if name in existing] + [name for name in existing if name not in first]
 
 
-def _with_a_key(settings: Settings) -> tuple[Settings, dict[str, str]]:
+def _with_api_key(settings: Settings) -> tuple[Settings, dict[str, str]]:
     """Where the test has API keys: the same with one more, and the headers of a request that has it."""
     keys = settings.api_keys.get_secret_value()
     if not keys.strip():
@@ -214,16 +214,16 @@ def run_jobs(
     """
     start = at or datetime.now(UTC).replace(microsecond=0)  # RQ delays jobs to whole seconds
     with _temporary_folder() as folder:
-        of_test = settings_of(folder, settings or {}, allow_hosts)
-        collector = Collector(of_test, allow_hosts)
+        test_settings = make_settings(folder, settings or {}, allow_hosts)
+        collector = NetworkCollector(test_settings, allow_hosts)
         with (
-            override_settings(of_test),
+            override_settings(test_settings),
             override_catalog(CATALOG),
             network.replaced_by(collector),
             time_machine.travel(start, tick=False) as clock,
         ):
             try:
-                yield Jobs(clock, schedules, of_test, collector)
+                yield Jobs(clock, schedules, test_settings, collector)
             finally:
                 coroutines.close()
 

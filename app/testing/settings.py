@@ -16,7 +16,7 @@ NO_REDIS = "no-Redis-here-use-that-of-run_jobs"
 """A socket that does not exist: a job that connects by its settings must not find the Redis of this machine."""
 
 
-class KitSettings(Settings):
+class IsolatedSettings(Settings):
     """Settings from what they are made with, and from nothing else; an unknown name is an error."""
 
     model_config = SettingsConfigDict(extra="forbid")
@@ -37,7 +37,7 @@ class KitSettings(Settings):
         return values
 
 
-def settings_of(folder: Path, given: Mapping[str, Any], allow_hosts: Iterable[str]) -> Settings:
+def make_settings(folder: Path, given: Mapping[str, Any], allow_hosts: Iterable[str]) -> Settings:
     """The settings of a test whose data is in `folder`. Names may be upper case; an empty value means the default.
 
     Raises:
@@ -51,4 +51,4 @@ def settings_of(folder: Path, given: Mapping[str, Any], allow_hosts: Iterable[st
     }
     values |= {name.lower(): value for name, value in given.items() if value not in ("", None)}
     values["fetch_allow_hosts"] = ",".join([*allow_hosts, values["fetch_allow_hosts"]])
-    return KitSettings(**values)
+    return IsolatedSettings(**values)

@@ -9,11 +9,11 @@ from typing import Any
 import redis
 
 from app.views import job_view, listing
-from app.views.registries import Source
+from app.views.registries import Registry
 from app.views.selection import Selection
 
-LOOKED_AT = 10_000
-BATCH = 250  # jobs read in one round trip
+MAX_JOBS_READ = 10_000
+BATCH_SIZE = 250  # jobs read in one round trip
 
 Group = dict[str, Any]
 
@@ -24,38 +24,38 @@ def groups(
     """The groups, most frequent first, and whether every failed job was looked at."""
     selection = Selection(status="failed", queue=queue, function=function, since=since)
     newest = heapq.merge(
-        *(_ids(connection, source) for source in listing.sources_of(connection, ["failed"], queue)),
+        *(_ids(connection, registry) for registry in listing.registries_for(connection, ["failed"], queue)),
         key=lambda entry: -entry[0],
     )
-    found: dict[tuple[str | None, str], Group] = {}
-    looked_at = islice(newest, LOOKED_AT)
-    while batch := list(islice(looked_at, BATCH)):
+    groups_by_key: dict[tuple[str | None, str], Group] = {}
+    to_read = islice(newest, MAX_JOBS_READ)
+    while batch := list(islice(to_read, BATCH_SIZE)):
         for job in job_view.fetch(connection, [job_id for _, job_id in batch]):
-            if job and selection.fits(job):
-                _count(found, job)
-    return sorted(found.values(), key=lambda group: -group["count"]), next(newest, None) is None
+            if job and selection.matches(job):
+                _add(groups_by_key, job)
+    return sorted(groups_by_key.values(), key=lambda group: -group["count"]), next(newest, None) is None
 
 
-def _ids(connection: redis.Redis, source: Source) -> Iterator[tuple[float, str]]:
+def _ids(connection: redis.Redis, registry: Registry) -> Iterator[tuple[float, str]]:
     """With their scores: the time of the failure, and how long the job is kept."""
-    for batch in source.batches(connection, None, BATCH, BATCH):
+    for batch in registry.batches(connection, None, BATCH_SIZE, BATCH_SIZE):
         for job_id, (score, _) in batch:
             yield float(score), job_id
 
 
-def _count(found: dict[tuple[str | None, str], Group], job: dict[str, Any]) -> None:
-    error, at = job["error"] or {"type": "unknown", "message": ""}, job["ended_at"]
-    group = found.setdefault(
+def _add(groups_by_key: dict[tuple[str | None, str], Group], job: dict[str, Any]) -> None:
+    error, ended_at = job["error"] or {"type": "unknown", "message": ""}, job["ended_at"]
+    group = groups_by_key.setdefault(
         (job["function"], error["type"]),
         {
             "function": job["function"], "error": error["type"], "message": error["message"], "count": 0,
-            "first_seen": at, "last_seen": at, "example": job["id"], "queues": [],
+            "first_seen": ended_at, "last_seen": ended_at, "example": job["id"], "queues": [],
         },
     )  # fmt: skip
     group["count"] += 1
-    if at and (group["last_seen"] is None or at > group["last_seen"]):
-        group |= {"last_seen": at, "example": job["id"], "message": error["message"]}
-    if at and (group["first_seen"] is None or at < group["first_seen"]):
-        group["first_seen"] = at
+    if ended_at and (group["last_seen"] is None or ended_at > group["last_seen"]):
+        group |= {"last_seen": ended_at, "example": job["id"], "message": error["message"]}
+    if ended_at and (group["first_seen"] is None or ended_at < group["first_seen"]):
+        group["first_seen"] = ended_at
     if job["queue"] not in group["queues"]:
         group["queues"].append(job["queue"])

@@ -9,14 +9,14 @@ import redis
 
 from app.errors import Unavailable
 from app.redis.client import seconds_now
-from app.redis.errors import raise_if_away
+from app.redis.errors import raise_transient
 from app.redis.hash_values import float_of
 from app.redis.keys import READY, SCHEDULERS, WORKERS
 from app.views import served
 
-FRESH = 30.0  # seconds
-SCHEDULER_FRESH = 15.0  # seconds: longer than it takes another scheduler to take over
-START_GRACE = 15.0  # seconds after the start of an API process in which the scheduler may be starting too
+MAX_AGE_SECONDS = 30.0  # seconds
+MAX_SCHEDULER_AGE_SECONDS = 15.0  # seconds: longer than it takes another scheduler to take over
+START_GRACE_SECONDS = 15.0  # seconds after the start of an API process in which the scheduler may be starting too
 
 
 class Readiness:
@@ -38,20 +38,20 @@ class Readiness:
         """
         self.connection.set(READY, 1, ex=60)
         age = scheduler_age(self.connection)
-        if time.monotonic() - self._started_at < START_GRACE:
+        if time.monotonic() - self._started_at < START_GRACE_SECONDS:
             return age
         if age is None:
             raise Unavailable("No scheduler leads: delayed jobs, retries and schedules stand still")
-        if age > SCHEDULER_FRESH:
-            raise Unavailable(f"The scheduler has not moved for {SCHEDULER_FRESH:.0f} s")
+        if age > MAX_SCHEDULER_AGE_SECONDS:
+            raise Unavailable(f"The scheduler has not moved for {MAX_SCHEDULER_AGE_SECONDS:.0f} s")
         return age
 
     def warnings(self) -> list[str]:
         """One for each queue of QUEUES that no worker serves. Raises redis.RedisError."""
         if not self._has_workers:
             return []
-        taken = served.served_queues(self.connection)
-        return [served.warning(queue) for queue in self._queues if queue not in taken]
+        served_queues = served.served_queues(self.connection)
+        return [served.warning(queue) for queue in self._queues if queue not in served_queues]
 
 
 class Unhealthy(Exception):
@@ -65,16 +65,18 @@ def check_workers(connection: redis.Redis) -> None:
         Unhealthy: one has not, there is none, or Redis is away.
     """
     try:
-        found = [connection.hgetall(key) for key in connection.smembers(WORKERS)]
+        hashes = [connection.hgetall(key) for key in connection.smembers(WORKERS)]
     except redis.RedisError as error:
         raise Unhealthy(f"Redis is away: {type(error).__name__}") from None
-    ours = [worker for worker in found if worker.get(b"hostname") == socket.gethostname().encode()]
-    if not ours:
+    local = [worker for worker in hashes if worker.get(b"hostname") == socket.gethostname().encode()]
+    if not local:
         raise Unhealthy("no worker of this host is registered")
-    for worker in ours:
-        for field, who in ((b"last_heartbeat", "worker"), (b"horse_moved_at", "its work horse")):
-            if _age(worker.get(field)) > FRESH:
-                raise Unhealthy(f"{who} with pid {worker.get(b'pid', b'?').decode()} has not moved for {FRESH:.0f} s")
+    for worker in local:
+        for field, what in ((b"last_heartbeat", "worker"), (b"horse_moved_at", "its work horse")):
+            if _age(worker.get(field)) > MAX_AGE_SECONDS:
+                raise Unhealthy(
+                    f"{what} with pid {worker.get(b'pid', b'?').decode()} has not moved for {MAX_AGE_SECONDS:.0f} s"
+                )
 
 
 def check_scheduler(connection: redis.Redis) -> None:
@@ -84,16 +86,18 @@ def check_scheduler(connection: redis.Redis) -> None:
         Unhealthy: it has not, there is none, or Redis is away.
     """
     try:
-        found, now = _schedulers(connection), seconds_now(connection)
+        hashes, now = _schedulers(connection), seconds_now(connection)
     except redis.RedisError as error:
         raise Unhealthy(f"Redis is away: {type(error).__name__}") from None
-    ours = [_since(one, now) for one in found if one.get(b"hostname") == socket.gethostname().encode()]
-    if not ours:
+    local = [
+        _beat_age(scheduler, now) for scheduler in hashes if scheduler.get(b"hostname") == socket.gethostname().encode()
+    ]
+    if not local:
         raise Unhealthy("no scheduler of this host is registered")
-    if min(ours) > FRESH:
-        raise Unhealthy(f"the scheduler has not moved for {FRESH:.0f} s")
-    age = _age_of_leader(found, now)
-    if age is None or age > FRESH:
+    if min(local) > MAX_AGE_SECONDS:
+        raise Unhealthy(f"the scheduler has not moved for {MAX_AGE_SECONDS:.0f} s")
+    age = _age_of_leader(hashes, now)
+    if age is None or age > MAX_AGE_SECONDS:
         raise Unhealthy("no scheduler leads")
 
 
@@ -103,7 +107,7 @@ def scheduler_age(connection: redis.Redis) -> float | None:
 
 
 def _age_of_leader(schedulers: list[dict[bytes, bytes]], now: float) -> float | None:
-    return min((_since(one, now) for one in schedulers if one.get(b"leads") == b"1"), default=None)
+    return min((_beat_age(scheduler, now) for scheduler in schedulers if scheduler.get(b"leads") == b"1"), default=None)
 
 
 def _schedulers(connection: redis.Redis) -> list[dict[bytes, bytes]]:
@@ -113,15 +117,15 @@ def _schedulers(connection: redis.Redis) -> list[dict[bytes, bytes]]:
         for key in keys:
             pipeline.hgetall(key)
         answers = pipeline.execute(raise_on_error=False)
-    raise_if_away(answers)
-    found = [(key, answer) for key, answer in zip(keys, answers, strict=True) if isinstance(answer, dict)]
-    gone = [key for key, one in found if not one]
+    raise_transient(answers)
+    hashes = [(key, answer) for key, answer in zip(keys, answers, strict=True) if isinstance(answer, dict)]
+    gone = [key for key, scheduler in hashes if not scheduler]
     if gone:
         connection.srem(SCHEDULERS, *gone)
-    return [one for _, one in found if one and b"death" not in one]
+    return [scheduler for _, scheduler in hashes if scheduler and b"death" not in scheduler]
 
 
-def _since(scheduler: dict[bytes, bytes], now: float) -> float:
+def _beat_age(scheduler: dict[bytes, bytes], now: float) -> float:
     """Seconds, by the clock of Redis; one that was put back makes a beat old until the next one."""
     return abs(now - (float_of(scheduler.get(b"last_heartbeat")) or 0.0))
 

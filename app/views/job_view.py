@@ -11,8 +11,8 @@ from typing import Any
 
 import redis
 
-from app.catalog.catalog import name_of
-from app.redis.errors import raise_if_away
+from app.catalog.catalog import function_name
+from app.redis.errors import raise_transient
 from app.redis.hash_values import float_of, int_of, json_of, strings_of, text_of, time_of, utc_of
 from app.redis.keys import job_key, registry_key, results_key
 from app.serializer import JSON
@@ -24,7 +24,7 @@ RETRIED = b"4"
 LIMITS = {"rate": "rate_limit", "slots": "concurrency", "breaker": "breaker"}
 """Kinds of limits, with which their ids begin, and their names in options."""
 OUTCOMES = {b"1": "finished", b"2": "failed", b"3": "stopped", b"4": "retried", b"5": "failed"}
-ATTEMPTS = 100  # shown at most; RQ keeps the last ten, and up to a node of the stream more
+MAX_ATTEMPTS_SHOWN = 100  # shown at most; RQ keeps the last ten, and up to a node of the stream more
 EXCEPTION = re.compile(r"^(?P<type>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$", re.DOTALL)
 
 META = {"tags": list, "progress": dict, "schedule": str, "workflow": str, "scheduled_for": str}
@@ -41,7 +41,7 @@ def fetch(connection: redis.Redis, job_ids: Sequence[str], history: bool = False
     with connection.pipeline(transaction=False) as pipeline:
         for job_id in job_ids:
             pipeline.hgetall(job_key(job_id))
-            pipeline.xrevrange(results_key(job_id), count=ATTEMPTS if history else 1)
+            pipeline.xrevrange(results_key(job_id), count=MAX_ATTEMPTS_SHOWN if history else 1)
         answers = pipeline.execute(raise_on_error=False)
     pairs = [(job_id, *answers[2 * n : 2 * n + 2]) for n, job_id in enumerate(job_ids)]
     jobs = [_as_json(job_id, raw, result) for job_id, raw, result in pairs]
@@ -55,7 +55,7 @@ def fetch(connection: redis.Redis, job_ids: Sequence[str], history: bool = False
 
 def _as_json(job_id: str, raw: Any, result: Any) -> dict[str, Any] | None:
     """None: there is no such job. Raises redis.RedisError: Redis is away."""
-    raise_if_away([raw])
+    raise_transient([raw])
     if isinstance(raw, redis.RedisError):
         return {**as_json(job_id, {}), "error": unreadable(f"its key holds no hash: {raw}")}
     return as_json(job_id, raw, result) if raw else None
@@ -180,23 +180,23 @@ def waiting(reason: str, name: str | None = None, until: str | None = None) -> d
 def _history(job: dict[str, Any], results: list[tuple[bytes, Raw]]) -> list[dict[str, Any]]:
     """Newest first. Only our workers number attempts, and RQ does not write the number: it is counted back."""
     last = max(job["attempts"] - (job["status"] == "started"), len(results))
-    found = []
-    for number, (entry_id, said) in enumerate(results):
-        error = _error(said)
-        ended_at = float_of(said.get(b"execution_ended_at")) or int(entry_id.partition(b"-")[0]) / 1000
-        found.append(
+    match_ = []
+    for number, (entry_id, result) in enumerate(results):
+        error = _error(result)
+        ended_at = float_of(result.get(b"execution_ended_at")) or int(entry_id.partition(b"-")[0]) / 1000
+        match_.append(
             {
                 "attempt": last - number,
-                "started_at": utc_of(float_of(said.get(b"execution_started_at"))),
+                "started_at": utc_of(float_of(result.get(b"execution_started_at"))),
                 "ended_at": utc_of(ended_at),
-                "outcome": OUTCOMES.get(said.get(b"type", b""), "failed"),
-                "worker": text_of(said.get(b"worker_name")) or None,
+                "outcome": OUTCOMES.get(result.get(b"type", b""), "failed"),
+                "worker": text_of(result.get(b"worker_name")) or None,
                 "error": error and {"type": error["type"], "message": error["message"]},
             }
         )
-    if found and job["status"] == "stopped":  # RQ writes it down as a failure
-        found[0]["outcome"] = "stopped"
-    return found
+    if match_ and job["status"] == "stopped":  # RQ writes it down as a failure
+        match_[0]["outcome"] = "stopped"
+    return match_
 
 
 def function_of(raw: Raw) -> str | None:
@@ -216,7 +216,7 @@ def _call(data: bytes) -> tuple[str | None, list[Any], dict[str, Any], str | Non
         return None, [], {}, str(error)
     if not (isinstance(call, list) and len(call) == 4 and isinstance(call[2], list) and isinstance(call[3], dict)):
         return None, [], {}, "not the call of a function"
-    return name_of(str(call[0])), call[2], call[3], None
+    return function_name(str(call[0])), call[2], call[3], None
 
 
 def unreadable(why: str) -> dict[str, str | None]:
@@ -225,10 +225,10 @@ def unreadable(why: str) -> dict[str, str | None]:
 
 
 def _webhook(data: bytes | None) -> Any:
-    found = json_of(data)
-    if not (isinstance(found, dict) and isinstance(found.get("url"), str) and isinstance(found.get("events"), list)):
+    match_ = json_of(data)
+    if not (isinstance(match_, dict) and isinstance(match_.get("url"), str) and isinstance(match_.get("events"), list)):
         return None
-    return {"url": found["url"], "events": found["events"]}
+    return {"url": match_["url"], "events": match_["events"]}
 
 
 def _value(latest: Raw) -> Any:
@@ -260,7 +260,7 @@ def error_of(trace: str) -> tuple[str, str]:
     frame = next((n for n in range(len(lines) - 1, -1, -1) if lines[n].startswith('  File "')), -1)
     start = next((n for n in range(frame + 1, len(lines)) if not lines[n].startswith(" ")), 0)
     last = "\n".join(lines[start:])
-    found = EXCEPTION.match(last)
-    if found and (frame >= 0 or ": " in last):
-        return found["type"], found["message"] or ""
+    match_ = EXCEPTION.match(last)
+    if match_ and (frame >= 0 or ": " in last):
+        return match_["type"], match_["message"] or ""
     return "Error", last

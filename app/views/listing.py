@@ -7,17 +7,17 @@ import redis
 
 from app.errors import Conflict, NotFound
 from app.lifecycle.queues import paused
-from app.redis.errors import raise_if_away
+from app.redis.errors import raise_transient
 from app.redis.hash_values import float_of, int_of, text_of
 from app.redis.keys import QUEUES, WORKERS, queue_key, registry_key
 from app.views import merge
-from app.views.registries import REGISTRY_OF, Source
+from app.views.registries import REGISTRY_OF, Registry
 from app.views.selection import Selection
 
 Job = dict[str, Any]
 Queue = dict[str, Any]
 Worker = dict[str, Any]
-Bad = dict[str, str]
+UnreadableEntry = dict[str, str]
 """The name of an entry that cannot be read, and the reason."""
 WORKER_STATES = ("started", "suspended", "busy", "idle")
 
@@ -26,10 +26,10 @@ def queue_names(connection: redis.Redis) -> list[str]:
     return sorted(key.decode(errors="replace").removeprefix("rq:queue:") for key in connection.smembers(QUEUES))
 
 
-def sources_of(connection: redis.Redis, statuses: Iterable[str], queue: str | None) -> list[Source]:
+def registries_for(connection: redis.Redis, statuses: Iterable[str], queue: str | None) -> list[Registry]:
     """Where jobs with these statuses lie, in one queue or in all."""
     queues = [queue] if queue else queue_names(connection)
-    return [Source(REGISTRY_OF[status], name) for status in statuses for name in queues]
+    return [Registry(REGISTRY_OF[status], name) for status in statuses for name in queues]
 
 
 def jobs(
@@ -41,10 +41,12 @@ def jobs(
         BadRequest: a cursor that was not given out here.
     """
     statuses = [selection.status] if selection.status else REGISTRY_OF
-    return merge.page(connection, sources_of(connection, statuses, selection.queue), selection.fits, limit, cursor)
+    return merge.page(
+        connection, registries_for(connection, statuses, selection.queue), selection.matches, limit, cursor
+    )
 
 
-def queues(connection: redis.Redis, names: list[str] | None = None) -> tuple[list[Queue], list[Bad]]:
+def queues(connection: redis.Redis, names: list[str] | None = None) -> tuple[list[Queue], list[UnreadableEntry]]:
     """Each queue with the number of its jobs in each state, and whether it is paused; and those that cannot be read."""
     names = queue_names(connection) if names is None else names
     kinds = ("wip", "scheduled", "deferred", "failed", "finished", "canceled")
@@ -54,51 +56,51 @@ def queues(connection: redis.Redis, names: list[str] | None = None) -> tuple[lis
             for kind in kinds:
                 pipeline.zcard(registry_key(kind, name))
         counts = iter(pipeline.execute(raise_on_error=False))
-    held = paused(connection)
+    paused_names = paused(connection)
     known: list[Queue] = []
-    bad: list[Bad] = []
+    unreadable: list[UnreadableEntry] = []
     for name in names:
-        here = dict(zip(("queued", "started", *kinds[1:]), counts, strict=False))
-        errors = [count for count in here.values() if isinstance(count, redis.RedisError)]
-        raise_if_away(errors)
+        counts_by_state = dict(zip(("queued", "started", *kinds[1:]), counts, strict=False))
+        errors = [count for count in counts_by_state.values() if isinstance(count, redis.RedisError)]
+        raise_transient(errors)
         if errors:
-            bad.append({"name": name, "reason": str(errors[0])})
+            unreadable.append({"name": name, "reason": str(errors[0])})
         else:
-            known.append({"name": name, "counts": here, "paused": name in held})
-    return known, bad
+            known.append({"name": name, "counts": counts_by_state, "paused": name in paused_names})
+    return known, unreadable
 
 
 def queue(connection: redis.Redis, name: str) -> Queue:
     """Raises NotFound for a queue that never had a job, and is not paused; Conflict: it cannot be read."""
     if name not in queue_names(connection) and name not in paused(connection):
         raise NotFound(f"No queue {name!r}")
-    return one_queue(connection, name)
+    return read_queue(connection, name)
 
 
-def one_queue(connection: redis.Redis, name: str) -> Queue:
+def read_queue(connection: redis.Redis, name: str) -> Queue:
     """A queue that need not be there. Raises Conflict: it cannot be read."""
-    known, bad = queues(connection, [name])
-    if bad:
-        raise Conflict(f"Queue {name!r} cannot be read: {bad[0]['reason']}")
+    known, unreadable = queues(connection, [name])
+    if unreadable:
+        raise Conflict(f"Queue {name!r} cannot be read: {unreadable[0]['reason']}")
     return known[0]
 
 
-def workers(connection: redis.Redis) -> tuple[list[Worker], list[Bad]]:
+def workers(connection: redis.Redis) -> tuple[list[Worker], list[UnreadableEntry]]:
     """The workers that are registered, with what each does; and those that cannot be read."""
     keys = sorted(connection.smembers(WORKERS))
     with connection.pipeline(transaction=False) as pipeline:
         for key in keys:
             pipeline.hgetall(key)
         raws = pipeline.execute(raise_on_error=False)
-    raise_if_away(raws)
+    raise_transient(raws)
     known: list[Worker] = []
-    bad: list[Bad] = []
+    unreadable: list[UnreadableEntry] = []
     for key, raw in zip(keys, raws, strict=True):
         if isinstance(raw, dict) and raw:
             known.append(_worker(key, raw))
         elif raw:
-            bad.append({"name": _worker_name(key), "reason": str(raw)})
-    return known, bad
+            unreadable.append({"name": _worker_name(key), "reason": str(raw)})
+    return known, unreadable
 
 
 def worker(connection: redis.Redis, name: str) -> Worker:
@@ -107,7 +109,7 @@ def worker(connection: redis.Redis, name: str) -> Worker:
     try:
         raw = connection.hgetall(key) if connection.sismember(WORKERS, key) else {}
     except redis.ResponseError as error:
-        raise_if_away([error])
+        raise_transient([error])
         raise Conflict(f"Worker {name!r} cannot be read: {error}") from None
     if not raw:
         raise NotFound(f"No worker {name!r}")

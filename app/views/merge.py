@@ -16,17 +16,17 @@ import redis
 
 from app.errors import BadRequest
 from app.views import job_view
-from app.views.registries import Place, Source, parse_source
+from app.views.registries import Position, Registry, parse_position
 
-READ_AT_MOST = 2000  # jobs looked at for one page after the first of each source, however few pass the filter
+MAX_JOBS_READ = 2000  # jobs looked at for one page after the first of each source, however few pass the filter
 READ_AHEAD = 4  # jobs of each source at least
-BATCH = 200  # jobs of one source in one round trip at most
-LONGEST_CURSOR = 4_000_000  # bytes, unpacked
+MAX_BATCH_SIZE = 200  # jobs of one source in one round trip at most
+MAX_CURSOR_BYTES = 4_000_000  # bytes, unpacked
 
 Job = dict[str, Any]
 
 
-def newest(job: Job) -> str:
+def queued_at(job: Job) -> str:
     """When a job was last queued, or else created: what lists are sorted by."""
     return str(job["enqueued_at"] or job["created_at"] or "")
 
@@ -34,27 +34,31 @@ def newest(job: Job) -> str:
 class _Stream:
     """The jobs of one source that were read ahead, and how far they were taken."""
 
-    def __init__(self, source: Source, place: Place | None, size: int) -> None:
-        self.source, self.place, self.size = source, place, size
-        self.ahead: list[tuple[str, Place, Job | None]] = []
+    def __init__(self, registry: Registry, position: Position | None, size: int) -> None:
+        self.registry, self.position, self.size = registry, position, size
+        self.ahead: list[tuple[str, Position, Job | None]] = []
         """The last comes first. With each, the newest time among it and those behind it: a job that was queued long ago
         and has only just ended does not hide younger ones."""
         self.ended = False
 
-    def fill(self, ids: list[tuple[str, Place]], jobs: list[Job | None]) -> None:
+    def fill(self, ids: list[tuple[str, Position]], jobs: list[Job | None]) -> None:
         self.ended, latest = len(ids) < self.size, ""
-        self.size = max(self.size, min(2 * self.size, BATCH))
-        for (_, place), job in zip(reversed(ids), reversed(jobs), strict=True):
-            latest = max(latest, newest(job) if job else "")
-            self.ahead.append((latest, place, job))
+        self.size = max(self.size, min(2 * self.size, MAX_BATCH_SIZE))
+        for (_, position), job in zip(reversed(ids), reversed(jobs), strict=True):
+            latest = max(latest, queued_at(job) if job else "")
+            self.ahead.append((latest, position, job))
 
     def take(self) -> Job | None:
-        _, self.place, job = self.ahead.pop()
+        _, self.position, job = self.ahead.pop()
         return job
 
 
 def page(
-    connection: redis.Redis, sources: Iterable[Source], fits: Callable[[Job], bool], limit: int, cursor: str | None
+    connection: redis.Redis,
+    registries: Iterable[Registry],
+    matches: Callable[[Job], bool],
+    limit: int,
+    cursor: str | None,
 ) -> tuple[list[Job], str | None]:
     """Up to `limit` jobs that fit, and the cursor of the next page if there may be one.
 
@@ -63,60 +67,60 @@ def page(
     Raises:
         BadRequest: a cursor that was not given out here.
     """
-    places = _parse(cursor) if cursor else {}
-    wanted = sorted(set(sources), key=lambda source: source.rank)
-    size = max(READ_AHEAD, 2 * limit // len(wanted)) if len(wanted) > 1 else limit
-    streams = [_Stream(source, places.get(source), size) for source in wanted]
+    positions = _parse(cursor) if cursor else {}
+    ordered = sorted(set(registries), key=lambda registry: registry.rank)
+    size = max(READ_AHEAD, 2 * limit // len(ordered)) if len(ordered) > 1 else limit
+    streams = [_Stream(registry, positions.get(registry), size) for registry in ordered]
     _read(connection, streams)
-    found: dict[str, Job] = {}
+    page_jobs: dict[str, Job] = {}
     read = 0
-    while len(found) < limit and (left := [stream for stream in streams if stream.ahead]):
-        stream = max(left, key=lambda one: one.ahead[-1][0])
+    while len(page_jobs) < limit and (remaining := [stream for stream in streams if stream.ahead]):
+        stream = max(remaining, key=lambda stream: stream.ahead[-1][0])
         job = stream.take()
-        if job and fits(job):
-            found.setdefault(job["id"], job)  # one that has moved meanwhile may be seen twice
-        if not stream.ahead and not stream.ended and len(found) < limit:
-            if read >= READ_AT_MOST:
+        if job and matches(job):
+            page_jobs.setdefault(job["id"], job)  # one that has moved meanwhile may be seen twice
+        if not stream.ahead and not stream.ended and len(page_jobs) < limit:
+            if read >= MAX_JOBS_READ:
                 break
             _read(connection, [stream])
             read += len(stream.ahead)
-    jobs = list(found.values())
-    if len(wanted) > 1:
-        jobs.sort(key=newest, reverse=True)
+    jobs = list(page_jobs.values())
+    if len(ordered) > 1:
+        jobs.sort(key=queued_at, reverse=True)
     more = any(stream.ahead or not stream.ended for stream in streams)
-    return jobs, _cursor({**places, **{s.source: s.place for s in streams if s.place}}) if more else None
+    return jobs, _cursor({**positions, **{s.registry: s.position for s in streams if s.position}}) if more else None
 
 
 def _read(connection: redis.Redis, streams: Sequence[_Stream]) -> None:
     """The next jobs of each, in two round trips, and one more for each queue that was begun on an earlier page."""
-    answers: list[list[tuple[str, Place]]] = []
-    asked = [stream for stream in streams if not stream.source.looks_up(stream.place)]
+    answers: list[list[tuple[str, Position]]] = []
+    pipelined = [stream for stream in streams if not stream.registry.needs_lookup(stream.position)]
     with connection.pipeline(transaction=False) as pipeline:
-        for stream in asked:
-            stream.source.ask(pipeline, stream.place, stream.size)
-        told = iter(pipeline.execute(raise_on_error=False))
+        for stream in pipelined:
+            stream.registry.request(pipeline, stream.position, stream.size)
+        replies = iter(pipeline.execute(raise_on_error=False))
     for stream in streams:
-        if stream.source.looks_up(stream.place):
-            answers.append(stream.source.after(connection, stream.place, stream.size))
+        if stream.registry.needs_lookup(stream.position):
+            answers.append(stream.registry.after(connection, stream.position, stream.size))
         else:
-            answers.append(stream.source.entries(next(told)))
+            answers.append(stream.registry.parse_entries(next(replies)))
     jobs = iter(job_view.fetch(connection, [job_id for ids in answers for job_id, _ in ids]))
     for stream, ids in zip(streams, answers, strict=True):
         stream.fill(ids, [next(jobs) for _ in ids])
 
 
-def _cursor(places: dict[Source, Place]) -> str:
+def _cursor(positions: dict[Registry, Position]) -> str:
     """Opaque to callers: the place in each source of which jobs were taken."""
-    plain = orjson.dumps([[source.registry, source.queue, place] for source, place in places.items()])
+    plain = orjson.dumps([[registry.kind, registry.queue, position] for registry, position in positions.items()])
     return base64.urlsafe_b64encode(zlib.compress(plain)).decode().rstrip("=")
 
 
-def _parse(text: str) -> dict[Source, Place]:
+def _parse(text: str) -> dict[Registry, Position]:
     """Raises BadRequest for a cursor that was not given out here."""
     try:
-        packed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        found = orjson.loads(zlib.decompressobj().decompress(packed, LONGEST_CURSOR))
-        entries = [parse_source(*entry) for entry in found]
-        return {source: place for source, place in entries if place}
+        compressed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        page_jobs = orjson.loads(zlib.decompressobj().decompress(compressed, MAX_CURSOR_BYTES))
+        parse_entries = [parse_position(*entry) for entry in page_jobs]
+        return {registry: position for registry, position in parse_entries if position}
     except (ValueError, TypeError, binascii.Error, zlib.error):
         raise BadRequest("The cursor is not one of ours") from None

@@ -15,7 +15,7 @@ import redis
 from redis.client import Pipeline
 
 from app.errors import BadRequest
-from app.redis.errors import raise_if_away
+from app.redis.errors import raise_transient
 from app.redis.keys import queue_key, registry_key
 from app.redis.scripts import Script
 
@@ -31,126 +31,128 @@ REGISTRY_OF = {
     "canceled": "canceled",
 }
 ORDER = list(dict.fromkeys(REGISTRY_OF.values()))
-LONGEST = 2**50  # no list is longer
-MOVED = 100_000  # jobs that may have been queued since a cursor was given out
+MAX_LIST_LENGTH = 2**50  # no list is longer
+MAX_MOVED_JOBS = 100_000  # jobs that may have been queued since a cursor was given out
 
-Place = tuple[str, str]
+Position = tuple[str, str]
 """In a registry a score and a member, in a list how many come up to it and the last: bytes as Latin-1."""
 
 
 @dataclass(frozen=True)
-class Source:
+class Registry:
     """One list or registry of one queue."""
 
-    registry: str
+    kind: str
     queue: str
 
     @property
     def rank(self) -> tuple[int, str]:
-        return ORDER.index(self.registry), self.queue
+        return ORDER.index(self.kind), self.queue
 
-    def after(self, connection: redis.Redis, place: Place | None, count: int) -> list[tuple[str, Place]]:
+    def after(self, connection: redis.Redis, position: Position | None, count: int) -> list[tuple[str, Position]]:
         """Up to `count` ids after a place, newest first, each with its own place; none of a key of another type."""
         try:
-            if self.registry == "queued":
-                return self._from_list(connection, place, count)
-            return self.entries(self.ask(connection, place, count))
+            if self.kind == "queued":
+                return self._from_list(connection, position, count)
+            return self.parse_entries(self.request(connection, position, count))
         except redis.ResponseError as error:
-            return self.entries(error)
+            return self.parse_entries(error)
 
-    def looks_up(self, place: Place | None) -> bool:
-        """Whether a place must be found first: then `ask` is not enough, and `after` does it."""
-        return self.registry == "queued" and place is not None
+    def needs_lookup(self, position: Position | None) -> bool:
+        """Whether a place must be found first: then `request` is not enough, and `after` does it."""
+        return self.kind == "queued" and position is not None
 
-    def ask(self, connection: redis.Redis | Pipeline, place: Place | None, count: int) -> Any:
-        """As `after`, at once or as part of a pipeline; what Redis answers is for `entries`."""
-        if self.registry == "queued":
+    def request(self, connection: redis.Redis | Pipeline, position: Position | None, count: int) -> Any:
+        """As `after`, at once or as part of a pipeline; what Redis answers is for `parse_entries`."""
+        if self.kind == "queued":
             return connection.lrange(queue_key(self.queue), -count, -1)
-        score, last = place or ("", "")
-        key = registry_key(self.registry, self.queue)
+        score, last = position or ("", "")
+        key = registry_key(self.kind, self.queue)
         return PAGE(connection, key=key, score=score, last=last.encode("latin-1"), count=count)
 
-    def entries(self, answer: Any) -> list[tuple[str, Place]]:
-        """What `ask` was answered, or the error of a key of another type, which has none."""
+    def parse_entries(self, answer: Any) -> list[tuple[str, Position]]:
+        """What `request` was answered, or the error of a key of another type, which has none."""
         if isinstance(answer, redis.RedisError):
-            raise_if_away([answer])
+            raise_transient([answer])
             return []
-        if self.registry == "queued":
-            return [_entry(member, str(n)) for n, member in enumerate(reversed(answer), 1)]
-        return [_entry(member, score.decode()) for member, score in zip(answer[::2], answer[1::2], strict=True)]
+        if self.kind == "queued":
+            return [_parse_member(member, str(n)) for n, member in enumerate(reversed(answer), 1)]
+        return [_parse_member(member, score.decode()) for member, score in zip(answer[::2], answer[1::2], strict=True)]
 
-    def _from_list(self, connection: redis.Redis, place: Place | None, count: int) -> list[tuple[str, Place]]:
+    def _from_list(self, connection: redis.Redis, position: Position | None, count: int) -> list[tuple[str, Position]]:
         key, end = queue_key(self.queue), 0
-        if place:
-            shown, last = int(place[0]), place[1]
-            rank = connection.execute_command("LPOS", key, last.encode("latin-1"), "RANK", -1, "MAXLEN", shown + MOVED)
-            end = connection.llen(key) - int(rank) if rank is not None else shown
-        found = connection.lrange(key, -end - count, -end - 1)
-        return [_entry(member, str(end + n)) for n, member in enumerate(reversed(found), 1)]
+        if position:
+            offset, last = int(position[0]), position[1]
+            rank = connection.execute_command(
+                "LPOS", key, last.encode("latin-1"), "RANK", -1, "MAXLEN", offset + MAX_MOVED_JOBS
+            )
+            end = connection.llen(key) - int(rank) if rank is not None else offset
+        members = connection.lrange(key, -end - count, -end - 1)
+        return [_parse_member(member, str(end + n)) for n, member in enumerate(reversed(members), 1)]
 
     def batches(
-        self, connection: redis.Redis, place: Place | None, first: int, then: int
-    ) -> Iterator[list[tuple[str, Place]]]:
+        self, connection: redis.Redis, position: Position | None, first: int, then: int
+    ) -> Iterator[list[tuple[str, Position]]]:
         """All ids after a place: `first` so many, `then` so many at a time."""
         size = first
-        while batch := self.after(connection, place, size):
+        while batch := self.after(connection, position, size):
             yield batch
             if len(batch) < size:
                 return
-            place, size = batch[-1][1], then
+            position, size = batch[-1][1], then
 
-    def resume(self, before: Place | None, batch: Sequence[tuple[str, Place]], gone: set[str]) -> Place | None:
+    def resume(self, before: Position | None, batch: Sequence[tuple[str, Position]], gone: set[str]) -> Position | None:
         """Where to go on after a batch of which some are `gone`; `before` is where it began."""
-        if self.registry != "queued":
+        if self.kind != "queued":
             return batch[-1][1]
-        left = [place for job_id, place in batch if job_id not in gone]
+        left = [position for job_id, position in batch if job_id not in gone]
         if not left:
             return before
-        shown, last = left[-1]
-        removed = sum(job_id in gone for job_id, place in batch if int(place[0]) < int(shown))
-        return str(int(shown) - removed), last
+        offset, last = left[-1]
+        removed = sum(job_id in gone for job_id, position in batch if int(position[0]) < int(offset))
+        return str(int(offset) - removed), last
 
 
 @dataclass(frozen=True)
 class Cursor:
     """Where a list goes on: opaque to callers."""
 
-    source: Source
-    place: Place | None
+    registry: Registry
+    position: Position | None
 
     def __str__(self) -> str:
-        plain = orjson.dumps([self.source.registry, self.source.queue, self.place])
+        plain = orjson.dumps([self.registry.kind, self.registry.queue, self.position])
         return base64.urlsafe_b64encode(plain).decode().rstrip("=")
 
     @classmethod
     def parse(cls, text: str) -> "Cursor":
         """Raises BadRequest for a cursor that was not given out here."""
         try:
-            registry, queue, place = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-            return cls(*parse_source(registry, queue, place))
+            kind, queue, position = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+            return cls(*parse_position(kind, queue, position))
         except (ValueError, TypeError, binascii.Error):
             raise BadRequest("The cursor is not one of ours") from None
 
 
-def parse_source(registry: Any, queue: Any, place: Any) -> tuple[Source, Place | None]:
+def parse_position(kind: Any, queue: Any, position: Any) -> tuple[Registry, Position | None]:
     """A source and a place in it, as a cursor has them. Raises ValueError or TypeError for what is none."""
-    if registry not in ORDER or not isinstance(queue, str) or not isinstance(place, list | None):
-        raise TypeError(registry)
-    if not all(isinstance(part, str) for part in place or ()):
-        raise TypeError(place)
-    return Source(registry, queue), _place(registry, *place) if place else None
+    if kind not in ORDER or not isinstance(queue, str) or not isinstance(position, list | None):
+        raise TypeError(kind)
+    if not all(isinstance(part, str) for part in position or ()):
+        raise TypeError(position)
+    return Registry(kind, queue), _parse_position(kind, *position) if position else None
 
 
-def _entry(member: bytes, first: str) -> tuple[str, Place]:
+def _parse_member(member: bytes, first: str) -> tuple[str, Position]:
     """A job's id, and its place; the started registry has the execution's id behind a colon."""
     return member.decode(errors="replace").partition(":")[0], (first, member.decode("latin-1"))
 
 
-def _place(registry: str, first: str, last: str) -> Place:
+def _parse_position(kind: str, first: str, last: str) -> Position:
     """Raises ValueError or TypeError for what is no place."""
     last.encode("latin-1")
-    if registry == "queued":
-        if not 0 <= int(first) < LONGEST:
+    if kind == "queued":
+        if not 0 <= int(first) < MAX_LIST_LENGTH:
             raise ValueError(first)
         return str(int(first)), last
     score = float(first)
@@ -159,11 +161,11 @@ def _place(registry: str, first: str, last: str) -> Place:
     return repr(score), last
 
 
-def after(sources: Sequence[Source], cursor: str | None) -> list[tuple[Source, Place | None]]:
+def after(registries: Sequence[Registry], cursor: str | None) -> list[tuple[Registry, Position | None]]:
     """The sources from a cursor on, each with the place to begin at."""
-    ordered = sorted(set(sources), key=lambda source: source.rank)
+    ordered = sorted(set(registries), key=lambda registry: registry.rank)
     if not cursor:
-        return [(source, None) for source in ordered]
+        return [(registry, None) for registry in ordered]
     start = Cursor.parse(cursor)
-    rest = [source for source in ordered if source.rank >= start.source.rank]
-    return [(source, start.place if source == start.source else None) for source in rest]
+    rest = [registry for registry in ordered if registry.rank >= start.registry.rank]
+    return [(registry, start.position if registry == start.registry else None) for registry in rest]

@@ -27,17 +27,17 @@ class Selection(Strict):
     since: Instant | None = Field(default=None, description="Ended at or after; of a job that has not ended: created")
     until: Instant | None = Field(default=None, description="Ended before; of a job that has not ended: created")
 
-    def says_nothing(self) -> bool:
+    def is_empty(self) -> bool:
         return all(getattr(self, name) is None for name in Selection.model_fields)
 
-    def fits(self, job: dict[str, Any]) -> bool:
+    def matches(self, job: dict[str, Any]) -> bool:
         """Of a job as app.views.job_view reads it."""
         return (
             self.status in (None, job["status"])
             and self.queue in (None, job["queue"])
             and self.function in (None, job["function"])
             and (self.tag is None or self.tag in job["tags"])
-            and (self.error is None or _is_a(job["error"], self.error))
+            and (self.error is None or _has_type(job["error"], self.error))
             and ((self.since is None and self.until is None) or self._in_time(job))
             and (self.q is None or self.q.lower() in _text(job))
         )
@@ -51,8 +51,8 @@ class Selection(Strict):
         return (self.since is None or at >= self.since) and (self.until is None or at < self.until)
 
 
-def _is_a(error: dict[str, str] | None, wanted: str) -> bool:
-    return error is not None and wanted in (error["type"], error["type"].rpartition(".")[2])
+def _has_type(error: dict[str, str] | None, type_name: str) -> bool:
+    return error is not None and type_name in (error["type"], error["type"].rpartition(".")[2])
 
 
 def _text(job: dict[str, Any]) -> str:

@@ -10,13 +10,13 @@ from typing import Any
 import redis
 import structlog
 
-from app.redis.errors import raise_if_away
+from app.redis.errors import raise_transient
 from app.redis.keys import WORKERS, queue_key
 from app.views import listing
 
-REFRESH_AFTER = 2.0  # seconds until what is known is read again in the background
-LONGEST_KNOWN = 5.0  # seconds until it is read again before it is used
-LOOK_EVERY = 5.0  # seconds between two looks of the scheduler
+REFRESH_AFTER_SECONDS = 2.0  # seconds until what is known is read again in the background
+MAX_AGE_SECONDS = 5.0  # seconds until it is read again before it is used
+CHECK_INTERVAL_SECONDS = 5.0  # seconds between two looks of the scheduler
 
 JSONObject = dict[str, Any]
 
@@ -31,10 +31,10 @@ def served_queues(connection: redis.Redis) -> set[str]:
     with connection.pipeline(transaction=False) as pipeline:
         for key in connection.smembers(WORKERS):
             pipeline.hmget(key, "queues", "last_heartbeat")
-        found = pipeline.execute(raise_on_error=False)
-    raise_if_away(found)
-    found = [answer for answer in found if isinstance(answer, list)]
-    return {name for queues, beat in found if queues and beat for name in queues.decode(errors="replace").split(",")}
+        answers = pipeline.execute(raise_on_error=False)
+    raise_transient(answers)
+    answers = [answer for answer in answers if isinstance(answer, list)]
+    return {name for queues, beat in answers if queues and beat for name in queues.decode(errors="replace").split(",")}
 
 
 def warning(queue: str) -> str:
@@ -60,16 +60,16 @@ class ServedQueues:
         if not self.enabled:
             return {}
         age = time.monotonic() - self._read_at
-        if age > LONGEST_KNOWN:
+        if age > MAX_AGE_SECONDS:
             self._refresh()
-        elif age > REFRESH_AFTER and not self._lock.locked():
+        elif age > REFRESH_AFTER_SECONDS and not self._lock.locked():
             with contextlib.suppress(RuntimeError):  # there can be no more threads
                 threading.Thread(target=self._refresh, daemon=True).start()
         served = self._served
-        found = [] if served is None else [warning(name) for name in dict.fromkeys(queues) if name not in served]
-        return {"warnings": found} if found else {}
+        warnings = [] if served is None else [warning(name) for name in dict.fromkeys(queues) if name not in served]
+        return {"warnings": warnings} if warnings else {}
 
-    def of_queues(self, queues: list[JSONObject]) -> list[JSONObject]:
+    def with_warnings(self, queues: list[JSONObject]) -> list[JSONObject]:
         """Queues as JSON, each with a warning if jobs are there to be run and no worker serves it at this moment."""
         if self.enabled:
             self._refresh()
@@ -99,9 +99,9 @@ class UnservedQueues:
         self.connection = connection
         self._suspected = set[str]()
         self._logged = set[str]()
-        self._next_at = 0.0
+        self._next_check_at = 0.0
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Look, unless the last look was less than LOOK_EVERY ago: call it often.
 
         A queue is logged at the second look: workers that are just starting need a moment.
@@ -109,9 +109,9 @@ class UnservedQueues:
         Raises:
             redis.RedisError: the next look makes up for it.
         """
-        if time.monotonic() < self._next_at:
+        if time.monotonic() < self._next_check_at:
             return
-        self._next_at = time.monotonic() + LOOK_EVERY
+        self._next_check_at = time.monotonic() + CHECK_INTERVAL_SECONDS
         waiting, served = self._waiting(), served_queues(self.connection)
         unserved = waiting.keys() - served
         for name in sorted((unserved & self._suspected) - self._logged):
@@ -127,5 +127,5 @@ class UnservedQueues:
             for name in names:
                 pipeline.llen(queue_key(name))
             counts = pipeline.execute(raise_on_error=False)
-        raise_if_away(counts)
+        raise_transient(counts)
         return {name: count for name, count in zip(names, counts, strict=True) if isinstance(count, int) and count}

@@ -13,9 +13,9 @@ import structlog
 from app.redis.keys import ended_key, results_key
 from app.views import job_view
 
-LONGEST = 60  # seconds
-BLOCK = 5.0  # seconds of one read: a Redis that hangs is noticed soon after
-MOST = 500
+MAX_WAIT_SECONDS = 60  # seconds
+READ_BLOCK_SECONDS = 5.0  # seconds of one read: a Redis that hangs is noticed soon after
+MAX_WAITERS = 500
 """Clients that wait at once on one process; another one is answered at once, which a preference allows."""
 
 log = structlog.get_logger("jobline")
@@ -31,55 +31,55 @@ def wait(
     job_id: str,
     seconds: float,
     caller: str = "",
-    share: int = MOST,
+    max_per_caller: int = MAX_WAITERS,
 ) -> dict[str, Any] | None:
     """The job once it has ended, or as it was last known after `seconds`, or when Redis was lost; None: there is none.
 
-    It is as it is at once where MOST clients wait already, or `share` of this caller. `blocking` is for reads that take
-    up to BLOCK seconds.
+    Returns at once where MAX_WAITERS clients wait already, or `max_per_caller` of this caller. `blocking` is a client
+    for reads that take up to READ_BLOCK_SECONDS.
 
     Raises:
         redis.RedisError: nothing is known of the job.
     """
-    with _place(caller, share) as may_wait:
+    with _slot(caller, max_per_caller) as may_wait:
         if may_wait:
             return _wait(connection, blocking, job_id, seconds)
         return job_view.fetch(connection, [job_id], history=True)[0]
 
 
 @contextmanager
-def _place(caller: str, share: int) -> Iterator[bool]:
+def _slot(caller: str, max_per_caller: int) -> Iterator[bool]:
     with _lock:
-        free = _waiting.total() < MOST and _waiting[caller] < share
-        _waiting[caller] += free
+        is_free = _waiting.total() < MAX_WAITERS and _waiting[caller] < max_per_caller
+        _waiting[caller] += is_free
     try:
-        yield free
+        yield is_free
     finally:
         with _lock:
-            _waiting[caller] -= free
+            _waiting[caller] -= is_free
             if not _waiting[caller]:
                 del _waiting[caller]
 
 
 def _wait(connection: redis.Redis, blocking: redis.Redis, job_id: str, seconds: float) -> dict[str, Any] | None:
-    until, unspent = time.monotonic() + seconds, int(1000 * seconds)
-    places: dict[Any, Any] = {}
+    deadline, budget = time.monotonic() + seconds, int(1000 * seconds)
+    last_ids: dict[Any, Any] = {}
     for key in (results_key(job_id), ended_key(job_id)):
-        last = connection.xrevrange(key, count=1)
-        places[key] = last[0][0] if last else "0-0"
+        latest = connection.xrevrange(key, count=1)
+        last_ids[key] = latest[0][0] if latest else "0-0"
     job = job_view.fetch(connection, [job_id], history=True)[0]
     while job and job["status"] not in job_view.ENDED:
-        left = min(unspent, int(1000 * (until - time.monotonic())))
-        if left <= 0:
+        remaining = min(budget, int(1000 * (deadline - time.monotonic())))
+        if remaining <= 0:
             break
         try:
-            block = min(left, int(1000 * BLOCK))
-            found = blocking.xread(places, block=block)
+            block = min(remaining, int(1000 * READ_BLOCK_SECONDS))
+            entries_by_key = blocking.xread(last_ids, block=block)
             job = job_view.fetch(connection, [job_id], history=True)[0]
         except redis.RedisError as error:
             log.warning("redis is away", error=f"{type(error).__name__}: {error}")
             break
-        unspent -= 0 if found else block  # the time of tests stands still
-        for key, entries in found or []:
-            places[key.decode()] = entries[-1][0]
+        budget -= 0 if entries_by_key else block  # the time of tests stands still
+        for key, entries in entries_by_key or []:
+            last_ids[key.decode()] = entries[-1][0]
     return job

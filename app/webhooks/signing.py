@@ -8,7 +8,7 @@ from base64 import b64decode
 from datetime import UTC, datetime
 
 SECRET = re.compile(r"whsec_[A-Za-z0-9+/]+={0,2}")
-SHORTEST, LONGEST = 24, 64  # bytes
+MIN_SECRET_BYTES, MAX_SECRET_BYTES = 24, 64  # bytes
 
 
 def parse(text: str) -> list[str]:
@@ -19,8 +19,10 @@ def parse(text: str) -> list[str]:
     """
     secrets = text.replace(",", " ").split()
     for number, secret in enumerate(secrets, 1):
-        if not SECRET.fullmatch(secret) or not SHORTEST <= _bytes(secret) <= LONGEST:
-            raise ValueError(f"secret {number} is not whsec_ and {SHORTEST} to {LONGEST} bytes in Base64")
+        if not SECRET.fullmatch(secret) or not MIN_SECRET_BYTES <= _decoded_size(secret) <= MAX_SECRET_BYTES:
+            raise ValueError(
+                f"secret {number} is not whsec_ and {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes in Base64"
+            )
     return secrets
 
 
@@ -37,7 +39,7 @@ def headers(secrets: list[str], message_id: str, body: bytes) -> dict[str, str]:
     }
 
 
-def _bytes(secret: str) -> int:
+def _decoded_size(secret: str) -> int:
     try:
         return len(b64decode(secret.removeprefix("whsec_") + "=="))
     except ValueError:

@@ -9,23 +9,23 @@ if TYPE_CHECKING:
 MAX_WEBHOOK_LENGTH = 2000
 
 
-def parsed(url: str) -> "Url":
+def parse_http_url(url: str) -> "Url":
     """Raises ValueError: it is no http or https URL, or it has a user name."""
     from urllib3.exceptions import LocationParseError
     from urllib3.util import parse_url
 
     try:
-        place = parse_url(url)
+        parsed = parse_url(url)
     except LocationParseError:
         raise ValueError("Not a URL") from None
-    if place.scheme not in ("http", "https") or not place.host or place.auth:
+    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.auth:
         raise ValueError("Only http:// and https:// URLs without a user name are asked")
-    return place
+    return parsed
 
 
-def webhook(url: str) -> str:
+def check_webhook_url(url: str) -> str:
     """The URL itself. Raises ValueError: no webhook can be there."""
-    parsed(url)
+    parse_http_url(url)
     if len(url) > MAX_WEBHOOK_LENGTH or re.search(r"[\x00-\x20\x7f]", url):
         raise ValueError(f"the URL of a webhook has at most {MAX_WEBHOOK_LENGTH} characters, and no space among them")
     return url

@@ -28,50 +28,50 @@ ALLOWED_BY = "WEBHOOK_ALLOW_HOSTS"
 SECRET = "webhook_secret"  # noqa: S105 - the name of a field
 DELIVERY_SECRET = "delivery_secret"  # noqa: S105 - the name of a field
 """Only deliveries have this field, from the outbox: the secret of their webhook, or '' for the service's."""
-TIMEOUT = 25  # seconds for one attempt, from the look-up of the name to the status of the answer
-SILENCE = 15.0  # seconds to connect, and between two parts of the answer
-HOURS = 3600
-LADDER = (5, 300, 1800, 2 * HOURS, 5 * HOURS, 10 * HOURS, 14 * HOURS, 20 * HOURS, 24 * HOURS)
+TIMEOUT_SECONDS = 25  # seconds for one attempt, from the look-up of the name to the status of the answer
+SOCKET_TIMEOUT_SECONDS = 15.0  # seconds to connect, and between two parts of the answer
+HOUR = 3600
+RETRY_WAITS = (5, 300, 1800, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR)
 """Seconds before each retry: the schedule of the specification."""
 JITTER = 0.1  # of each wait, more or less
-LARGEST = 20_000  # bytes of a message, by the advice of the specification
-DISABLED_FOR = 30 * 24 * HOURS
-BUSY = (429, 503)
+MAX_MESSAGE_BYTES = 20_000  # bytes of a message, by the advice of the specification
+DISABLED_SECONDS = 30 * 24 * HOUR
+RETRY_AFTER_STATUSES = (429, 503)
 GONE = 410
 
 
-def chosen(said: Webhook | None, default: Webhook | None, settings: Settings, pointer: str) -> Webhook | None:
+def choose(given: Webhook | None, default: Webhook | None, settings: Settings, pointer: str) -> Webhook | None:
     """What is said of a job or a workflow, else its default. Its own secret signs, or the service's.
 
     Raises:
         Invalid: there is no secret, or what is said names an address that is not public.
     """
-    webhook = said or default
+    webhook = given or default
     if webhook and not webhook.secret and not settings.webhook_secret.get_secret_value():
-        raise _unusable(
+        raise _invalid(
             "there is no WEBHOOK_SECRET and the webhook has no secret: unsigned, nobody could tell who has sent it",
             f"{pointer}/webhook/secret",
         )
-    if said and outbound.plainly_private(said.url, settings.webhook_allow_hosts):
-        raise _unusable(
+    if given and outbound.plainly_private(given.url, settings.webhook_allow_hosts):
+        raise _invalid(
             "the host is not on the public network, and not in WEBHOOK_ALLOW_HOSTS", f"{pointer}/webhook/url"
         )
     return webhook
 
 
-def _unusable(detail: str, pointer: str) -> Invalid:
+def _invalid(detail: str, pointer: str) -> Invalid:
     return Invalid("The webhook cannot be used", [{"detail": detail, "pointer": pointer}])
 
 
-def of_service(settings: Settings, events: tuple[JobEvent, ...] | tuple[WorkflowEvent, ...]) -> Webhook | None:
+def service_webhook(settings: Settings, events: tuple[JobEvent, ...] | tuple[WorkflowEvent, ...]) -> Webhook | None:
     """Where the ends of whatever says nothing else are told."""
     return Webhook(settings.webhook_url, events) if settings.webhook_url else None
 
 
-def fields(webhook: Webhook) -> dict[str, Any]:
+def hash_fields(webhook: Webhook) -> dict[str, Any]:
     """What the hash of a job or a workflow says of it."""
-    found = {"webhook": JSON.dumps(webhook.shown())}
-    return {**found, SECRET: webhook.secret} if webhook.secret else found
+    fields = {"webhook": JSON.dumps(webhook.without_secret())}
+    return {**fields, SECRET: webhook.secret} if webhook.secret else fields
 
 
 class DeliveryFailed(Exception):
@@ -82,93 +82,98 @@ class DeliveryFailed(Exception):
         self.retry_after = retry_after
 
 
-def waits() -> list[int]:
+def retry_waits() -> list[int]:
     """The seconds before each retry of a delivery."""
-    intervals = (wait * random.uniform(1 - JITTER, 1 + JITTER) for wait in LADDER)  # noqa: S311 - not a secret
-    return Retry(len(LADDER), intervals=tuple(intervals)).waits()
+    intervals = (wait * random.uniform(1 - JITTER, 1 + JITTER) for wait in RETRY_WAITS)  # noqa: S311 - not a secret
+    return Retry(len(RETRY_WAITS), intervals=tuple(intervals)).waits()
 
 
 def message(event: str, ended: dict[str, Any]) -> dict[str, Any]:
     """What is told of a job or workflow. Beyond LARGEST, `omitted` names what is left out; the link leads to it."""
     data = dict(ended)
-    told = {"type": event, "timestamp": ended["ended_at"] or utc(datetime.now(UTC)), "data": data}
+    payload = {"type": event, "timestamp": ended["ended_at"] or utc(datetime.now(UTC)), "data": data}
     for name in ("result", "error", "args", "kwargs", "progress", "depends_on", "tags", "description"):
-        if len(JSON.dumps(told)) <= LARGEST:
+        if len(JSON.dumps(payload)) <= MAX_MESSAGE_BYTES:
             break
         if data.get(name):
-            data[name] = _short(data[name])
+            data[name] = _shorten(data[name])
             data.setdefault("omitted", []).append(name)
-    return told
+    return payload
 
 
-def _short(value: Any) -> Any:
+def _shorten(value: Any) -> Any:
     if isinstance(value, dict) and "traceback" in value:
         return {"type": value["type"][:200], "message": value["message"][:1000], "traceback": ""}
     return type(value)() if isinstance(value, list | dict) else None
 
 
-def deliver(url: str, told: dict[str, Any]) -> dict[str, Any]:
+def deliver(url: str, payload: dict[str, Any]) -> dict[str, Any]:
     """One attempt, in a worker: as jobs/webhooks.py says."""
     from urllib3.exceptions import HTTPError
 
-    job, began = get_current_job(), time.monotonic()
-    own = job.connection.hget(job.key, DELIVERY_SECRET) if job else None
-    if own is None:
+    job, started_at = get_current_job(), time.monotonic()
+    secret_field = job.connection.hget(job.key, DELIVERY_SECRET) if job else None
+    if secret_field is None:
         raise Discard("Only what follows a job is delivered: say `webhook` when you enqueue one")
-    place = outbound.parsed(url)
+    target = outbound.parsed(url)
     since = job.connection.zscore(DISABLED_WEBHOOKS, url)
-    if since is not None and since > _oldest():
-        raise Discard(_gone(place.host, datetime.fromtimestamp(since, UTC)))
-    body = JSON.dumps(told)
-    headers = {"Content-Type": "application/json", **signing.headers(_secrets(own.decode()), job.id, body)}
+    if since is not None and since > _oldest_disabled():
+        raise Discard(_gone_message(target.host, datetime.fromtimestamp(since, UTC)))
+    body = JSON.dumps(payload)
+    headers = {
+        "Content-Type": "application/json",
+        **signing.headers(_signing_secrets(secret_field.decode()), job.id, body),
+    }
     try:
-        pool, response = outbound.ask(place, SILENCE, ALLOWED_BY, "POST", body, headers)
+        pool, response = outbound.ask(target, SOCKET_TIMEOUT_SECONDS, ALLOWED_BY, "POST", body, headers)
     except (HTTPError, OSError) as error:
         raise DeliveryFailed(f"{type(error).__name__}: {error}") from None
-    status, asked = response.status, response.headers.get("Retry-After")
+    status, retry_after = response.status, response.headers.get("Retry-After")
     response.close()
     pool.close()
     if status == GONE:
         _disable(job.connection, url)
-        raise Discard(_gone(place.host, datetime.now(UTC)))
+        raise Discard(_gone_message(target.host, datetime.now(UTC)))
     if not 200 <= status < 300:
-        raise DeliveryFailed(f"{place.host} answered {status}", _bounded(asked) if status in BUSY else None)
+        raise DeliveryFailed(
+            f"{target.host} answered {status}", _bounded_wait(retry_after) if status in RETRY_AFTER_STATUSES else None
+        )
     attempt = int(job.connection.hget(job.key, "attempts") or 1)
-    return {"status": status, "attempt": attempt, "seconds": round(time.monotonic() - began, 3)}
+    return {"status": status, "attempt": attempt, "seconds": round(time.monotonic() - started_at, 3)}
 
 
-def _secrets(own: str) -> list[str]:
-    secrets = signing.parse(own) or signing.parse(get_settings().webhook_secret.get_secret_value())
+def _signing_secrets(secret_field: str) -> list[str]:
+    secrets = signing.parse(secret_field) or signing.parse(get_settings().webhook_secret.get_secret_value())
     if not secrets:
         raise DeliveryFailed("this worker has no WEBHOOK_SECRET, and the webhook has no secret of its own")
     return secrets
 
 
-def _bounded(retry_after: str | None) -> float | None:
+def _bounded_wait(retry_after: str | None) -> float | None:
     seconds = parse_retry_after(retry_after)
-    return None if seconds is None else min(max(1.0, seconds), float(LADDER[-1]))
+    return None if seconds is None else min(max(1.0, seconds), float(RETRY_WAITS[-1]))
 
 
-def _gone(host: str | None, since: datetime) -> str:
+def _gone_message(host: str | None, since: datetime) -> str:
     return f"{host} answered 410 Gone at {utc(since)}: DELETE /api/v1/webhooks/disabled enables its URL again"
 
 
 def _disable(connection: redis.Redis, url: str) -> None:
     with connection.pipeline() as pipeline:
-        pipeline.zremrangebyscore(DISABLED_WEBHOOKS, "-inf", _oldest())
+        pipeline.zremrangebyscore(DISABLED_WEBHOOKS, "-inf", _oldest_disabled())
         pipeline.zadd(DISABLED_WEBHOOKS, {url: time.time()})
-        pipeline.expire(DISABLED_WEBHOOKS, DISABLED_FOR)
+        pipeline.expire(DISABLED_WEBHOOKS, DISABLED_SECONDS)
         pipeline.execute()
 
 
-def disabled(connection: redis.Redis) -> list[dict[str, str]]:
+def list_disabled(connection: redis.Redis) -> list[dict[str, str]]:
     """The URLs that have answered 410 Gone, and since when: nothing is delivered there."""
-    found = connection.zrangebyscore(DISABLED_WEBHOOKS, _oldest(), "+inf", withscores=True)
-    return [{"url": url.decode(errors="replace"), "since": utc_of(at) or ""} for url, at in found]
+    entries = connection.zrangebyscore(DISABLED_WEBHOOKS, _oldest_disabled(), "+inf", withscores=True)
+    return [{"url": url.decode(errors="replace"), "since": utc_of(at) or ""} for url, at in entries]
 
 
-def _oldest() -> float:
-    return time.time() - DISABLED_FOR
+def _oldest_disabled() -> float:
+    return time.time() - DISABLED_SECONDS
 
 
 def enable(connection: redis.Redis, url: str) -> None:

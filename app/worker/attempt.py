@@ -7,7 +7,7 @@ from rq.job import _job_stack
 from rq.timeouts import JobTimeoutException
 
 from app.rq_adapter.rq_parts import Job
-from app.serializer import checked
+from app.serializer import dumps_checked
 from app.settings import get_settings
 from app.worker.progress_reporter import Reporter
 from app.worker.redis_session import Claimed
@@ -46,7 +46,7 @@ class Attempt:
 
     def _dumped(self, result: Any) -> bytes:
         """Raises TypeError for what has no JSON form, ResultTooLarge and TooDeep."""
-        dumped = checked(result)
+        dumped = dumps_checked(result)
         if len(dumped) > self.limit:
             raise ResultTooLarge(f"the result is {len(dumped)} bytes, RESULT_LIMIT is {self.limit}")
         return dumped

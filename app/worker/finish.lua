@@ -5,10 +5,7 @@
 -- uses: redis/job
 local RECORD_AFTER = 0.5 -- seconds; no beat makes a record of an execution that is shorter
 if not end_execution(id, queue, execution, tonumber(spent) > RECORD_AFTER) then return 0 end
-if redis.call('HSET', job_key(id), 'last_heartbeat', now) == 1 then -- it was deleted while it ran, and this made it anew
-  redis.call('DEL', job_key(id))
-  return 0
-end
+local has_dependents = redis.call('EXISTS', dependents_key(id)) == 1
 
 local function add_result(key)
   local entry = { 'type', 1, 'worker_name', worker, 'execution_id', execution, 'execution_started_at', started,
@@ -23,10 +20,11 @@ if redis.call('COPY', RESULT, results_key(id)) == 0 then -- there are results of
 end
 redis.call('DEL', RESULT)
 
+if not end_job(id, queue, 'finished', now, math.floor(tonumber(ended)), tonumber(result_ttl),
+  has_dependents or has_dependencies == '1', has_followers == '1', 'type', 1, 'return_value', value) then
+  redis.call('DEL', results_key(id))
+  return 0
+end
 redis.call('HINCRBY', worker_key(worker), 'successful_job_count', 1)
 redis.call('HINCRBYFLOAT', worker_key(worker), 'total_working_time', spent)
-local has_dependents = redis.call('EXISTS', dependents_key(id)) == 1
-end_job(id, queue, 'finished', now, math.floor(tonumber(ended)), tonumber(result_ttl),
-  has_dependents or has_dependencies == '1', has_followers == '1', 'type', 1, 'return_value', value)
-if has_dependents then queue_dependents(id, now) end
 return 1

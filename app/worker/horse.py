@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ import structlog
 
 from app import log
 from app.author import progress
-from app.catalog.catalog import name_of
+from app.catalog.catalog import function_name
 from app.lifecycle import outbox, recovery
 from app.lifecycle.quarantine import quarantine
 from app.rq_adapter.rq_parts import Follows, Job, Queue, catalog
@@ -29,7 +30,7 @@ from app.worker.attempt import Attempt
 from app.worker.next_job import Intake
 from app.worker.prefetched import Box
 from app.worker.progress_reporter import Reporter
-from app.worker.redis_session import Claimed, Claims, Finished, Nothing
+from app.worker.redis_session import Claimed, Claims, Failed, Finished, Nothing
 from app.worker.rq_fallback import RqWay
 from app.worker.shared_status import Board, Leaving
 
@@ -83,7 +84,7 @@ class Horse:
             found = self._wait(next_one) if isinstance(next_one, Nothing) else next_one
             if not isinstance(found, Claimed):
                 leaving = found
-            elif catalog().stale():  # the next horse runs it
+            elif catalog().is_stale():  # the next horse runs it
                 recovery.give_back(self.connection, [found.execution_id])
                 leaving = Leaving.RECYCLED
             else:
@@ -134,7 +135,7 @@ class Horse:
             self.performed >= self.settings.horse_jobs
             or _memory() - self.memory > self.settings.horse_growth
             or threading.active_count() - self.threads > MOST_THREADS
-            or catalog().stale()
+            or catalog().is_stale()
         ):
             return Leaving.RECYCLED
         return None
@@ -161,7 +162,7 @@ class Horse:
         now = time.time()
         self.intake.begins(now)
         self.claims.begins(claimed, now)
-        log.about = {"job_id": claimed.id, "queue": claimed.queue, "attempt": int(claimed.attempts or 0) + 1}
+        log.context = {"job_id": claimed.id, "queue": claimed.queue, "attempt": int(claimed.attempts or 0) + 1}
         job = self._plain(claimed)
         if job is None:
             self.rq_way.run(claimed, now)
@@ -171,7 +172,7 @@ class Horse:
             self.claims.releases(claimed)
         if claimed.webhook or claimed.workflow_webhook:
             self._follow_up()
-        log.about = {}
+        log.context = {}
         self.board.clear()
         self.idle_since = time.monotonic()
 
@@ -199,17 +200,30 @@ class Horse:
             return None  # RQ's own way reads older forms too, and fails the rest with its reason
 
     def _run(self, job: Job, claimed: Claimed, timeout: int, started_at: float) -> None:
-        """A plain job; what is no plain success is ended RQ's own way."""
-        log.about["function"] = name_of(job.func_name)
+        """Run a plain job, and report its end. One that returned a `Retry` is ended RQ's own way."""
+        log.context["function"] = function_name(job.func_name)
         error = self.attempt.run(job, claimed, timeout)
         ended_at = time.time()
         self.reporter.settle()
-        if error is not None or isinstance(job.outcome, rq.Retry):
+        if error is not None and not self.worker.disable_default_exception_handler:
+            self._fail(job, claimed, error, started_at, ended_at)
+        elif error is not None or isinstance(job.outcome, rq.Retry):
             self.rq_way.end(job, claimed, started_at, error)
-            return
-        ttl = int(claimed.result_ttl) if claimed.result_ttl else self.worker.default_result_ttl
-        self.claims.ended(Finished(claimed, self.attempt.result, ttl, started_at, ended_at))
-        logger.info("job finished", seconds=round(ended_at - started_at, 6))
+        else:
+            ttl = int(claimed.result_ttl) if claimed.result_ttl else self.worker.default_result_ttl
+            self.claims.ended(Finished(claimed, self.attempt.result, ttl, started_at, ended_at))
+            logger.info("job finished", seconds=round(ended_at - started_at, 6))
+
+    def _fail(self, job: Job, claimed: Claimed, error: BaseException, started_at: float, ended_at: float) -> None:
+        """Report an attempt that raised: the job is retried, or a dead letter."""
+        logger.warning("job failed", error=log.safe_repr(error))
+        try:
+            self.worker.handle_exception(job, type(error), error, error.__traceback__)
+        except Exception:
+            logger.exception("an exception handler has failed")
+        may_retry = job.__dict__.get("retries_left") != 0  # retry_by_options has looked at the exception
+        text = "".join(traceback.format_exception(error))
+        self.claims.failed(Failed(claimed, text, may_retry, job.retry_after, started_at, ended_at))
 
 
 def _memory() -> int:

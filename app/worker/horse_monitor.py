@@ -14,7 +14,7 @@ from rq.worker import WorkerStatus
 
 from app.lifecycle import recovery
 from app.lifecycle.recovery import RENEW_EVERY, Outcome, Raw
-from app.redis.client import moment
+from app.redis.client import rq_timestamp
 from app.redis.scripts import Script
 from app.rq_adapter.rq_parts import Job
 from app.settings import get_settings
@@ -154,7 +154,7 @@ class Keeper:
         known, held = BEAT(
             self.connection,
             worker=worker.name,
-            now=moment(now),
+            now=rq_timestamp(now),
             worker_kept=worker.worker_ttl + 60,
             horse_moves=int(bool(moves)),
             **job,

@@ -13,7 +13,7 @@ import structlog
 from redis.exceptions import ConnectionError, ResponseError
 
 from app.lifecycle import queues
-from app.redis.pipelined import Wire, pack
+from app.redis.pipelined import PipelinedConnection, pack
 from app.worker.redis_session import Claimed, Claims, Nothing
 
 BLOCK = 5  # seconds; an answer at least so often proves that the connection lives
@@ -26,7 +26,7 @@ log = structlog.get_logger("jobline.worker")
 class Bell:
     """One queue's."""
 
-    def __init__(self, client: redis.Redis, queue: str, wire_class: type[Wire]) -> None:
+    def __init__(self, client: redis.Redis, queue: str, wire_class: type[PipelinedConnection]) -> None:
         key = f"rq:queue:{queue}"
         self._command = pack("BLMOVE", key, key, "LEFT", "LEFT", BLOCK)
         self.queue, self._wire = queue, wire_class(client)
@@ -76,7 +76,12 @@ class Bells:
     """Those of all queues of a worker, and the line of its parent."""
 
     def __init__(
-        self, client: redis.Redis, claims: Claims, queues: list[str], parent: int, wire_class: type[Wire] = Wire
+        self,
+        client: redis.Redis,
+        claims: Claims,
+        queues: list[str],
+        parent: int,
+        wire_class: type[PipelinedConnection] = PipelinedConnection,
     ) -> None:
         self.client, self.claims, self.parent = client, claims, parent
         self.bells = [Bell(client, queue, wire_class) for queue in queues]

@@ -22,11 +22,11 @@ from rq.timeouts import UnixSignalDeathPenalty
 from rq.worker import DequeueStrategy
 
 from app import limits
-from app.catalog.catalog import name_of
+from app.catalog.catalog import function_name
 from app.lifecycle import recovery
 from app.lifecycle.recovery import Sweeper
 from app.redis.keys import LEASES, registry_key
-from app.redis.pipelined import Wire
+from app.redis.pipelined import PipelinedConnection
 from app.rq_adapter import coroutines
 from app.rq_adapter.coroutines import RING_AGAIN, Ring
 from app.rq_adapter.rq_parts import Job, Queue, catalog
@@ -69,7 +69,7 @@ class Worker(rq.Worker):
     job_class = Job
     queue_class = Queue
     horse_class = Horse
-    wire_class = Wire
+    wire_class = PipelinedConnection
     death_penalty_class = Alarm
     log_result_lifespan = False
 
@@ -252,9 +252,9 @@ class Worker(rq.Worker):
         """RQ calls this just before it decides on a retry."""
         if isinstance(job, Job):
             job.retry_by_options(exc_info[1])
-            if function := catalog().functions.get(name_of(job.func_name)):
+            if function := catalog().functions.get(function_name(job.func_name)):
                 try:
-                    limits.failed(self.connection, function)
+                    limits.count_failure(self.connection, function)
                 except redis.RedisError as error:
                     log.warning("a failure is not counted by its breaker", error=f"{type(error).__name__}: {error}")
         super().handle_exception(job, *exc_info)

@@ -16,7 +16,7 @@ import redis
 import structlog
 
 from app.author import progress
-from app.redis.pipelined import Wire, pack
+from app.redis.pipelined import PipelinedConnection, pack
 from app.redis.scripts import Script
 from app.serializer import JSON
 from app.worker.redis_session import Claimed
@@ -36,7 +36,7 @@ STOP = object()
 class Reporter:
     """One work horse's. `running` is the execution whose reports come; the thread starts with the first of them."""
 
-    def __init__(self, client: redis.Redis, wire_class: type[Wire] = Wire) -> None:
+    def __init__(self, client: redis.Redis, wire_class: type[PipelinedConnection] = PipelinedConnection) -> None:
         self.client, self._wire_class = client, wire_class
         self.running: Claimed | None = None
         self._latest: dict[str, Report] = {}  # by execution
@@ -115,7 +115,7 @@ class Reporter:
             except Exception as error:  # of a number or a text that is the job's own class, or of Redis
                 log.warning("progress is not reported", error=f"{type(error).__name__}")
 
-    def _send(self, wire: Wire, claimed: Claimed, current: Any, total: Any, message: Any) -> None:
+    def _send(self, wire: PipelinedConnection, claimed: Claimed, current: Any, total: Any, message: Any) -> None:
         """Raises redis.RedisError, and whatever the job's own objects raise."""
         report = progress.report(current, total, message)
         if report is None:
@@ -126,7 +126,7 @@ class Reporter:
         known = self._known[1] if self._known[0] == execution else b""
         for _ in range(TRIES):
             meta = _with(known, report)
-            words = PROGRESS.words(
+            words = PROGRESS.argv(
                 id=claimed.raw_id,
                 queue=claimed.queue,
                 execution=execution,
@@ -146,15 +146,15 @@ class Reporter:
 class _Line:
     """The thread's connection, made when it is needed."""
 
-    def __init__(self, client: redis.Redis, wire_class: type[Wire]) -> None:
+    def __init__(self, client: redis.Redis, wire_class: type[PipelinedConnection]) -> None:
         self.client, self._wire_class = client, wire_class
-        self._wire: Wire | None = None
+        self._wire: PipelinedConnection | None = None
         self._is_cut = False
 
-    def wire(self) -> Wire:
+    def wire(self) -> PipelinedConnection:
         """Raises redis.ConnectionError."""
         if self._wire is None:
-            self._wire = self._wire_class(self.client, patient=False)
+            self._wire = self._wire_class(self.client, retry_connect=False)
         elif self._is_cut:
             self._wire.connect()
         self._is_cut = False

@@ -6,6 +6,7 @@ what was not answered is sent again (the scripts take it once), and what a lost 
 
 import os
 import time
+import zlib
 from base64 import b64encode
 from collections import deque
 from collections.abc import Callable
@@ -19,9 +20,10 @@ import structlog
 from redis.exceptions import ResponseError
 
 from app.lifecycle import recovery
-from app.redis.client import moment
-from app.redis.pipelined import Wire
+from app.redis.client import rq_timestamp
+from app.redis.pipelined import PipelinedConnection
 from app.redis.scripts import Script
+from app.settings import get_settings
 
 KEEP = recovery.EXECUTION_LIVES
 A_CLAIM = "a claim"  # in a job's place among what is not answered
@@ -70,9 +72,10 @@ FIELDS = [field.name for field in fields(Claimed) if field.default is None]
 CLAIM = Script("worker/claim", FIELDS=FIELDS, AT={name: n for n, name in enumerate(FIELDS, 1)})
 BEGIN = Script("worker/begin")
 FINISH = Script("worker/finish")
-FINISH_AND_FOLLOW = Script("worker/finish", also=["lifecycle/outbox"])
+END_ATTEMPT = recovery.END_ATTEMPT
+FINISH_AND_FOLLOW = Script("worker/finish", extra_libraries=["lifecycle/outbox"])
 RELEASE = Script("limits/release")
-SCRIPTS = (CLAIM, BEGIN, FINISH, FINISH_AND_FOLLOW, RELEASE)
+SCRIPTS = (CLAIM, BEGIN, FINISH, FINISH_AND_FOLLOW, END_ATTEMPT, RELEASE)
 
 
 @dataclass(slots=True)
@@ -82,6 +85,19 @@ class Finished:
     claimed: Claimed
     result: bytes | None
     result_ttl: int
+    started_at: float
+    ended_at: float
+
+
+@dataclass(slots=True)
+class Failed:
+    """The end of an attempt that raised; times in seconds since 1970."""
+
+    claimed: Claimed
+    traceback: str
+    may_retry: bool
+    wait: float | None
+    """Seconds before the retry, those of the job if None."""
     started_at: float
     ended_at: float
 
@@ -105,10 +121,15 @@ class Claims:
     """Used by the horse alone. `give_up` says, while Redis is away, whether to stop trying."""
 
     def __init__(
-        self, client: redis.Redis, worker_name: str, give_up: Callable[[], bool], wire_class: type[Wire] = Wire
+        self,
+        client: redis.Redis,
+        worker_name: str,
+        give_up: Callable[[], bool],
+        wire_class: type[PipelinedConnection] = PipelinedConnection,
     ) -> None:
         self.client, self.name, self.give_up = client, worker_name, give_up
         self._mark = recovery.mark_of(worker_name)
+        self._failure_ttl = get_settings().failure_ttl
         self._unsent, self._unanswered = b"", deque[tuple[str, bytes]]()
         self._sent_again = 0  # of the unanswered: it may be that Redis had taken them
         self._asked: tuple[list[str], list[str]] | None = None  # queues and executions
@@ -151,7 +172,7 @@ class Claims:
 
     def command(self, queues: list[str], executions: list[str], only_if_idle: bool = False) -> bytes:
         """The claim of as many jobs as executions are named."""
-        words = CLAIM.words(
+        words = CLAIM.argv(
             [*queues, *executions],
             worker=self.name,
             execution_kept=KEEP,
@@ -171,9 +192,28 @@ class Claims:
         """To be sent with what comes next."""
         self._later(finished.claimed.id, self._finish(finished))
 
+    def failed(self, failed: Failed) -> None:
+        """To be sent with what comes next."""
+        claimed = failed.claimed
+        words = END_ATTEMPT.argv(
+            queue=claimed.queue,
+            id=claimed.raw_id,
+            execution=claimed.execution_id,
+            outcome="raised" if failed.may_retry else "failed",
+            now=rq_timestamp(datetime.fromtimestamp(failed.ended_at, UTC)),
+            now_seconds=failed.ended_at,
+            reason=b64encode(zlib.compress(failed.traceback.encode(errors="replace"))),
+            failure_ttl=self._failure_ttl,
+            began_at=failed.started_at,
+            wait="" if failed.wait is None else failed.wait,
+            worker=self.name,
+            spent=failed.ended_at - failed.started_at,
+        )
+        self._later(claimed.id, END_ATTEMPT.packed(words))
+
     def releases(self, claimed: Claimed) -> None:
         """The job has ended: others that its limits held up may begin. Sent as `begins` is."""
-        words = RELEASE.words(
+        words = RELEASE.argv(
             limits=claimed.limits or b"[]", queue=claimed.queue, id=claimed.raw_id, execution=claimed.execution_id
         )
         self._later(claimed.id, RELEASE.packed(words))
@@ -250,18 +290,18 @@ class Claims:
         self._sent_again = len(self._unanswered)
 
     def _begin(self, claimed: Claimed, now: float) -> bytes:
-        words = BEGIN.words(
+        words = BEGIN.argv(
             worker=self.name,
             queue=claimed.queue,
             id=claimed.raw_id,
             execution=claimed.execution_id,
-            now=moment(datetime.fromtimestamp(now, UTC)),
+            now=rq_timestamp(datetime.fromtimestamp(now, UTC)),
         )
         return BEGIN.packed(words)
 
     def _finish(self, finished: Finished) -> bytes:
         claimed = finished.claimed
-        words = FINISH.words(
+        words = FINISH.argv(
             worker=self.name,
             queue=claimed.queue,
             id=claimed.raw_id,
@@ -270,7 +310,7 @@ class Claims:
             result_ttl=finished.result_ttl,
             started=finished.started_at,
             ended=finished.ended_at,
-            now=moment(datetime.fromtimestamp(finished.ended_at, UTC)),
+            now=rq_timestamp(datetime.fromtimestamp(finished.ended_at, UTC)),
             spent=finished.ended_at - finished.started_at,
             has_dependencies=1 if claimed.dependency_ids else 0,
             has_followers=1 if claimed.has_followers else 0,

@@ -19,11 +19,11 @@ from rq.executions import Execution
 from rq.job import JobStatus
 
 from app import log
-from app.catalog.catalog import name_of
+from app.catalog.catalog import function_name
 from app.lifecycle import recovery
 from app.lifecycle.quarantine import quarantine
 from app.lifecycle.recovery import Outcome, Raw
-from app.redis.errors import may_pass
+from app.redis.errors import is_transient
 from app.redis.keys import registry_key
 from app.rq_adapter.rq_parts import Job
 from app.worker.attempt import Attempt
@@ -88,7 +88,7 @@ class RqWay:
     def _prepare(self, claimed: Claimed) -> Job:
         found = self.worker.job_class.fetch(claimed.id, connection=self.connection, serializer=self.worker.serializer)
         found.check_callbacks()
-        log.about["function"] = name_of(found.func_name)
+        log.context["function"] = function_name(found.func_name)
         self.worker.prepare_job_execution(found, len(self.worker.queues) == 1)
         self.connection.persist(found.key)
         job: Job = found
@@ -147,7 +147,7 @@ class RqWay:
             try:
                 end()
             except redis.RedisError as error:
-                if not may_pass(error):
+                if not is_transient(error):
                     raise
                 logger.warning("redis is away", error=f"{type(error).__name__}: {error}")
             if not self._patiently(lambda: self._is_held(claimed)):
@@ -179,7 +179,7 @@ class RqWay:
             try:
                 return ask()
             except redis.RedisError as error:
-                if not may_pass(error):
+                if not is_transient(error):
                     raise
                 logger.warning("redis is away", error=f"{type(error).__name__}: {error}", again_in=wait)
                 if self.give_up():

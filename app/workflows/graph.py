@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.errors import Invalid
-from app.workflows.results import Reference, found_in
+from app.workflows.results import Reference, find_references
 
 HOOKS = ("on_success", "on_failure", "on_complete")
 """Names of the jobs that follow a workflow's end."""
 
 
 @dataclass(frozen=True)
-class Need:
+class Dependency:
     """A job that must have ended before."""
 
     name: str
@@ -27,7 +27,7 @@ class Node:
     function: str
     args: list[Any] = field(default_factory=list)
     kwargs: dict[str, Any] = field(default_factory=dict)
-    after: list[Need] = field(default_factory=list)
+    after: list[Dependency] = field(default_factory=list)
     each: list[Any] | None = None
     pointer: str = "#"
 
@@ -35,28 +35,28 @@ class Node:
         """The positional arguments of each of its jobs."""
         return [self.args] if self.each is None else [[*self.args, item] for item in self.each]
 
-    def needs(self) -> list[Need]:
+    def dependencies(self) -> list[Dependency]:
         """All that must have ended before it begins: what it comes after, and whose results it takes.
 
         Those may be further up, and not have ended when what is between was canceled. A hook comes after everything.
         """
         if self.name in HOOKS:
             return []
-        known = {need.name for need in self.after}
-        taken = dict.fromkeys(reference.job for _, reference in self.references())
-        return [*self.after, *(Need(name, even_if_failed=True) for name in taken if name not in known)]
+        direct = {dependency.name for dependency in self.after}
+        referenced_jobs = dict.fromkeys(reference.job for _, reference in self.references())
+        return [*self.after, *(Dependency(name, even_if_failed=True) for name in referenced_jobs if name not in direct)]
 
     def references(self) -> list[tuple[str, Reference]]:
         """With the pointer to each. Raises Invalid."""
-        found = []
-        said = {"args": self.args, "kwargs": self.kwargs, "each": self.each or []}
-        for place, text in found_in(said):
-            pointer = "/".join((self.pointer, *map(str, place)))
+        found_references = []
+        arguments = {"args": self.args, "kwargs": self.kwargs, "each": self.each or []}
+        for path, text in find_references(arguments):
+            pointer = "/".join((self.pointer, *map(str, path)))
             try:
-                found.append((pointer, Reference.parse(text)))
+                found_references.append((pointer, Reference.parse(text)))
             except ValueError as error:
-                raise _bad([(str(error), pointer)]) from None
-        return found
+                raise _invalid([(str(error), pointer)]) from None
+        return found_references
 
 
 def check(nodes: list[Node], hooks: list[Node]) -> set[str]:
@@ -70,50 +70,50 @@ def check(nodes: list[Node], hooks: list[Node]) -> set[str]:
     for number, node in enumerate(nodes):
         if by_name[node.name] is not node or node.name in HOOKS:
             errors.append((f"the name {node.name!r} is taken", f"{node.pointer}/name"))
-        for place, need in enumerate(node.after):
-            if need.name not in by_name:
-                errors.append((f"there is no job {need.name!r}", f"#/jobs/{number}/after/{place}"))
+        for index, dependency in enumerate(node.after):
+            if dependency.name not in by_name:
+                errors.append((f"there is no job {dependency.name!r}", f"#/jobs/{number}/after/{index}"))
     if errors:
-        raise _bad(errors)
-    before = _ancestors(nodes)
-    wanted: set[str] = set()
+        raise _invalid(errors)
+    ancestors = _ancestors(nodes)
+    referenced: set[str] = set()
     for node in (*nodes, *hooks):
-        known = by_name.keys() if node in hooks else before[node.name]
+        allowed = by_name.keys() if node in hooks else ancestors[node.name]
         for pointer, reference in node.references():
-            wanted.add(reference.job)
+            referenced.add(reference.job)
             if reference.job not in by_name:
                 errors.append((f"there is no job {reference.job!r}", pointer))
-            elif reference.job not in known:
+            elif reference.job not in allowed:
                 errors.append((f"{node.name!r} does not come after {reference.job!r}", pointer))
     if errors:
-        raise _bad(errors)
-    return wanted
+        raise _invalid(errors)
+    return referenced
 
 
 def _ancestors(nodes: Iterable[Node]) -> dict[str, set[str]]:
     """All that each comes after. Raises Invalid: there is a cycle."""
-    waiting = {node.name: {need.name for need in node.after} for node in nodes}
-    needed_by: dict[str, list[str]] = {}
-    for name, needs in waiting.items():
-        for need in needs:
-            needed_by.setdefault(need, []).append(name)
-    before: dict[str, set[str]] = {name: set() for name in waiting}
-    ready = [name for name, needs in waiting.items() if not needs]
-    seen = 0
+    remaining = {node.name: {dependency.name for dependency in node.after} for node in nodes}
+    children: dict[str, list[str]] = {}
+    for name, dependencies in remaining.items():
+        for dependency in dependencies:
+            children.setdefault(dependency, []).append(name)
+    ancestors: dict[str, set[str]] = {name: set() for name in remaining}
+    ready = [name for name, dependencies in remaining.items() if not dependencies]
+    visited = 0
     while ready:
         name = ready.pop()
-        seen += 1
-        for child in needed_by.get(name, ()):
-            before[child] |= before[name] | {name}
-            waiting[child].discard(name)
-            if not waiting[child]:
+        visited += 1
+        for child in children.get(name, ()):
+            ancestors[child] |= ancestors[name] | {name}
+            remaining[child].discard(name)
+            if not remaining[child]:
                 ready.append(child)
-    if seen < len(waiting):
-        cycle = sorted(name for name, needs in waiting.items() if needs)
-        raise _bad([(f"there is a cycle: it goes through {', '.join(cycle[:10])}", "#/jobs")])
-    return before
+    if visited < len(remaining):
+        cycle = sorted(name for name, dependencies in remaining.items() if dependencies)
+        raise _invalid([(f"there is a cycle: it goes through {', '.join(cycle[:10])}", "#/jobs")])
+    return ancestors
 
 
-def _bad(errors: list[tuple[str, str]]) -> Invalid:
+def _invalid(errors: list[tuple[str, str]]) -> Invalid:
     items = [{"detail": detail, "pointer": pointer} for detail, pointer in errors]
     return Invalid("This is no workflow that can be run", items)

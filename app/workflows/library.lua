@@ -40,8 +40,8 @@ local function open(flow, node, now, gone)
     local queue, at_front, delay, status = unpack(
       redis.call('HMGET', job_key(id), 'origin', 'enqueue_at_front', 'wait', 'status')
     )
-    if status ~= 'deferred' then
-      gone[#gone + 1] = member
+    if status ~= 'deferred' then -- deleted; or canceled by itself, and perhaps requeued since
+      if not status then gone[#gone + 1] = member end
       return
     end
     leave(id, queue, status)
@@ -57,13 +57,14 @@ local function open(flow, node, now, gone)
   for _, ids in pairs(ready) do queue_jobs(ids.queue, ids, ids.place, now.text) end
 end
 
--- Cancel the jobs of a node that waits.
+-- Cancel the jobs of a node that waits; whether that ends it: one that was canceled by itself and requeued goes on.
 local function drop(flow, node, reason, now)
-  set(flow, 'state:' .. node, 'canceled', 'failed:' .. node, 'canceled', 'dropped:' .. node, '1')
+  set(flow, 'failed:' .. node, 'canceled', 'dropped:' .. node, '1')
   local canceled, keeps_result = 0, get(flow, 'keep:' .. node)
   each_member(flow, node, function(member)
     local id = flow.id .. '-' .. member
     local status, queue, failure_ttl = unpack(redis.call('HMGET', job_key(id), 'status', 'origin', 'failure_ttl'))
+    if status and status ~= 'deferred' then return end
     redis.call('HSET', flow.ended, member, 'canceled')
     if keeps_result then redis.call('HSET', flow.results, member, '') end
     canceled = canceled + 1
@@ -76,6 +77,9 @@ local function drop(flow, node, reason, now)
     end
   end)
   if not HOOKS[node] then redis.call('HINCRBY', flow.key, 'count:canceled', canceled) end
+  local is_over = redis.call('HINCRBY', flow.key, 'open:' .. node, -canceled) == 0
+  set(flow, 'state:' .. node, is_over and 'canceled' or 'open')
+  return is_over
 end
 
 -- For its webhook the outbox gets what is told of the workflow.
@@ -95,7 +99,12 @@ end
 -- The workflow has ended: the jobs that were to follow are queued, or canceled.
 local function close(flow, now)
   local status = get(flow, 'status')
-  if status == 'running' then status = tonumber(get(flow, 'failures') or 0) > 0 and 'failed' or 'finished' end
+  if status == 'running' then
+    status = 'finished'
+    for _, ended in ipairs({ 'failed', 'stopped', 'canceled' }) do
+      if tonumber(get(flow, 'count:' .. ended) or 0) > 0 then status = 'failed' end
+    end
+  end
   set(flow, 'status', status, 'ended_at', now.text)
   redis.call('SREM', WORKFLOWS_OPEN, flow.id)
   tell(flow.id, '', status)
@@ -119,11 +128,8 @@ local function settle(flow, steps, now)
     local what, node, reason = steps[n][1], steps[n][2], steps[n][3]
     n = n + 1
     local state = get(flow, 'state:' .. node)
-    local over = what == 'end' and state == 'open'
-    if what == 'drop' and state == 'waiting' then
-      drop(flow, node, reason, now)
-      over = true
-    end
+    local over = what == 'end' and (state == 'open' or state == 'waiting') -- its jobs may all be canceled while it waits
+    if what == 'drop' and state == 'waiting' then over = drop(flow, node, reason, now) end
     if over then
       local failed = get(flow, 'failed:' .. node)
       if what == 'end' then set(flow, 'state:' .. node, failed or 'finished') end
@@ -144,7 +150,6 @@ local function settle(flow, steps, now)
       local of = node_of(node)
       if redis.call('HSETNX', flow.ended, node, 'canceled') == 1 then
         redis.call('HINCRBY', flow.key, 'count:canceled', 1)
-        redis.call('HINCRBY', flow.key, 'failures', 1)
         set(flow, 'failed:' .. of, 'canceled')
         if get(flow, 'keep:' .. of) then redis.call('HSET', flow.results, node, '') end
         if redis.call('HINCRBY', flow.key, 'open:' .. of, -1) == 0 then steps[#steps + 1] = { 'end', of } end
@@ -167,7 +172,6 @@ local function advance(id, status, value)
   if get(flow, 'keep:' .. node) then redis.call('HSET', flow.results, member, value) end
   local steps = {}
   if status ~= 'finished' then
-    redis.call('HINCRBY', flow.key, 'failures', 1)
     set(flow, 'failed:' .. node, status == 'canceled' and 'canceled' or 'failed')
     local reason = 'it needs ' .. node .. ', which is ' .. status
     for _, child in ipairs(edges(flow, 'children', node)) do

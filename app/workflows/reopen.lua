@@ -3,21 +3,24 @@
 local function wait_again(flow, node)
   local canceled = 0
   each_member(flow, node, function(member)
+    if redis.call('HGET', flow.ended, member) ~= 'canceled' then return end
     local id = flow.id .. '-' .. member
     local status, queue = unpack(redis.call('HMGET', job_key(id), 'status', 'origin'))
     redis.call('HDEL', flow.ended, member)
     canceled = canceled + 1
-    if status then
+    if status == 'canceled' then
       leave(id, queue, status)
       revive(id)
       defer_job(id, queue, redis.call('TIME')[1])
     end
   end)
+  local was_over = get(flow, 'state:' .. node) ~= 'open'
   set(flow, 'state:' .. node, 'waiting')
+  redis.call('HINCRBY', flow.key, 'open:' .. node, canceled)
   redis.call('HDEL', flow.key, 'failed:' .. node, 'dropped:' .. node)
   if HOOKS[node] then return end
   redis.call('HINCRBY', flow.key, 'count:canceled', -canceled)
-  redis.call('HINCRBY', flow.key, 'left', 1)
+  if was_over then redis.call('HINCRBY', flow.key, 'left', 1) end
 end
 
 local function reopen(id)
@@ -27,14 +30,14 @@ local function reopen(id)
   if not status or HOOKS[node] then return end
   redis.call('HDEL', flow.ended, member)
   redis.call('HINCRBY', flow.key, 'count:' .. status, -1)
-  redis.call('HINCRBY', flow.key, 'failures', -1)
   redis.call('HINCRBY', flow.key, 'open:' .. node, 1)
   redis.call('HDEL', flow.key, 'failed:' .. node, 'dropped:' .. node, 'stopped', 'ended_at')
   each_member(flow, node, function(other)
     local ended = redis.call('HGET', flow.ended, other)
     if ended and ended ~= 'finished' then set(flow, 'failed:' .. node, ended == 'canceled' and 'canceled' or 'failed') end
   end)
-  if get(flow, 'state:' .. node) ~= 'open' then
+  local state = get(flow, 'state:' .. node)
+  if state ~= 'open' and state ~= 'waiting' then
     set(flow, 'state:' .. node, 'open')
     redis.call('HINCRBY', flow.key, 'left', 1)
   end

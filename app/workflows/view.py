@@ -6,136 +6,137 @@ import redis
 
 from app.errors import BadRequest, Conflict, NotFound
 from app.redis.client import batches
-from app.redis.errors import raise_if_away
+from app.redis.errors import raise_transient
 from app.redis.keys import WORKFLOWS, job_key, workflow_key
 from app.serializer import JSON, text_of
 from app.views import job_view
-from app.workflows.results import members
+from app.workflows.results import member_names
 
-BATCH = 500
-FAILURES_SHOWN = 100
-MOST_JOBS = 1_000_000  # of one workflow, that are shown
-UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
+BATCH_SIZE = 500
+MAX_FAILURES_SHOWN = 100
+MAX_JOBS = 1_000_000  # of one workflow, that are shown
+UNREADABLE_ERRORS = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 """What is raised where Redis holds something else than we have written."""
 
 
-def get(connection: redis.Redis, workflow: str) -> dict[str, Any]:
+def get(connection: redis.Redis, workflow_id: str) -> dict[str, Any]:
     """As JSON: each job's state; errors of some that failed, and the results of the last ones.
 
     Raises:
         NotFound; Conflict: it cannot be read.
     """
     try:
-        return _get(connection, workflow)
-    except (*UNREADABLE, redis.ResponseError) as error:
-        raise_if_away([error])
-        raise Conflict(f"Workflow {workflow!r} cannot be read: {_why(error)}") from None
+        return _get(connection, workflow_id)
+    except (*UNREADABLE_ERRORS, redis.ResponseError) as error:
+        raise_transient([error])
+        raise Conflict(f"Workflow {workflow_id!r} cannot be read: {_describe(error)}") from None
 
 
-def _get(connection: redis.Redis, workflow: str) -> dict[str, Any]:
-    raw, ended = connection.hgetall(workflow_key(workflow)), connection.hgetall(f"{workflow_key(workflow)}:ended")
+def _get(connection: redis.Redis, workflow_id: str) -> dict[str, Any]:
+    raw, ended = connection.hgetall(workflow_key(workflow_id)), connection.hgetall(f"{workflow_key(workflow_id)}:ended")
     if not raw:
-        raise NotFound(f"No workflow {workflow!r}")
+        raise NotFound(f"No workflow {workflow_id!r}")
     jobs = []
     for node in JSON.loads(raw[b"graph"]):
         single = node["size"] is None
-        for number, member in enumerate(members(node["name"], -1 if single else node["size"])):
-            shown = node["name"] if single else f"{node['name']}[{number}]"
+        for number, member in enumerate(member_names(node["name"], -1 if single else node["size"])):
+            shown_id = node["name"] if single else f"{node['name']}[{number}]"
             state = ended.get(member.encode(), b"").decode()
-            last = f"children:{node['name']}".encode() not in raw
+            is_last = f"children:{node['name']}".encode() not in raw
             jobs.append(
                 {
-                    "name": shown,
-                    "id": f"{workflow}-{member}",
+                    "name": shown_id,
+                    "id": f"{workflow_id}-{member}",
                     "function": node["function"],
                     "status": state,
                     "result": None,
                     "error": None,
                     "after": node["after"],
-                    "last": last,
+                    "last": is_last,
                 }
             )
-    _look(connection, jobs)
-    return {**summary(workflow, raw), "jobs": jobs}
+    _complete(connection, jobs)
+    return {**summary(workflow_id, raw), "jobs": jobs}
 
 
-def _look(connection: redis.Redis, jobs: list[dict[str, Any]]) -> None:
+def _complete(connection: redis.Redis, jobs: list[dict[str, Any]]) -> None:
     """Complete what the workflow itself does not know of its jobs."""
-    for some in batches((job for job in jobs if not job["status"]), BATCH):
+    for batch in batches((job for job in jobs if not job["status"]), BATCH_SIZE):
         with connection.pipeline(transaction=False) as pipeline:
-            for job in some:
+            for job in batch:
                 pipeline.hget(job_key(job["id"]), "status")
-            for job, status in zip(some, pipeline.execute(), strict=True):
+            for job, status in zip(batch, pipeline.execute(), strict=True):
                 job["status"] = status.decode() if status else "canceled"
-    failed = [job for job in jobs if job["status"] not in ("finished", "queued", "deferred")][:FAILURES_SHOWN]
-    whole = failed + [job for job in jobs if job.pop("last") and job["status"] == "finished"]
-    for some in batches(whole, BATCH):
-        for job, known in zip(some, job_view.fetch(connection, [job["id"] for job in some]), strict=True):
-            if known:
-                job["result"], job["error"] = known["result"], known["error"]
+    failed = [job for job in jobs if job["status"] not in ("finished", "queued", "deferred")][:MAX_FAILURES_SHOWN]
+    detailed = failed + [job for job in jobs if job.pop("last") and job["status"] == "finished"]
+    for batch in batches(detailed, BATCH_SIZE):
+        for job, details in zip(batch, job_view.fetch(connection, [job["id"] for job in batch]), strict=True):
+            if details:
+                job["result"], job["error"] = details["result"], details["error"]
 
 
-def summary(workflow: str, raw: dict[bytes, bytes]) -> dict[str, Any]:
+def summary(workflow_id: str, raw: dict[bytes, bytes]) -> dict[str, Any]:
     """As JSON, from what its hash says. Raises ValueError, KeyError: it cannot be read."""
     counts = {state: _count(raw.get(f"count:{state}".encode(), 0)) for state in job_view.ENDED}
     return {
-        "id": workflow,
+        "id": workflow_id,
         "name": raw[b"name"].decode() or None,
         "status": raw[b"status"].decode(),
         "created_at": raw[b"created_at"].decode(),
         "ended_at": raw.get(b"ended_at", b"").decode() or None,
         "counts": {"total": _count(raw[b"total"]), **counts},
         "webhook": JSON.loads(raw.get(b"webhook") or b"null"),
-        "links": {"self": f"/api/v1/workflows/{workflow}"},
+        "links": {"self": f"/api/v1/workflows/{workflow_id}"},
     }
 
 
-def list_(
+def list_workflows(
     connection: redis.Redis, limit: int, cursor: str | None, status: str | None, name: str | None
 ) -> tuple[list[dict[str, Any]], str | None, list[dict[str, str]]]:
     """A page, newest first, the cursor of the next one, and workflows that cannot be read. Raises BadRequest."""
-    place = _place(cursor)
+    offset = _parse_cursor(cursor)
     page: list[dict[str, Any]] = []
-    bad: list[dict[str, str]] = []
+    unreadable: list[dict[str, str]] = []
     while True:
-        ids = connection.zrevrange(WORKFLOWS, place, place + BATCH - 1)
+        ids = connection.zrevrange(WORKFLOWS, offset, offset + BATCH_SIZE - 1)
         if not ids:
-            return page, None, bad
+            return page, None, unreadable
         with connection.pipeline(transaction=False) as pipeline:
-            for one in ids:
-                pipeline.hgetall(workflow_key("").encode() + one)
+            for raw_id in ids:
+                pipeline.hgetall(workflow_key("").encode() + raw_id)
             raws = pipeline.execute(raise_on_error=False)
-        raise_if_away(raws)
-        for one, raw in zip(ids, raws, strict=True):
+        raise_transient(raws)
+        for raw_id, raw in zip(ids, raws, strict=True):
             if not raw:  # it has run out
-                connection.zrem(WORKFLOWS, one)
+                connection.zrem(WORKFLOWS, raw_id)
                 continue
-            place += 1
-            shown = one.decode(errors="replace")
+            offset += 1
+            shown_id = raw_id.decode(errors="replace")
             try:
-                flow = summary(shown, raw)
-            except UNREADABLE as error:
-                bad.append({"id": shown, "reason": _why(raw if isinstance(raw, redis.RedisError) else error)})
+                workflow = summary(shown_id, raw)
+            except UNREADABLE_ERRORS as error:
+                reason = _describe(raw if isinstance(raw, redis.RedisError) else error)
+                unreadable.append({"id": shown_id, "reason": reason})
                 continue
-            if (not status or flow["status"] == status) and (not name or flow["name"] == name):
-                page.append(flow)
+            if (not status or workflow["status"] == status) and (not name or workflow["name"] == name):
+                page.append(workflow)
                 if len(page) == limit:
-                    return page, str(place), bad
+                    return page, str(offset), unreadable
 
 
-def _why(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return str(error) if isinstance(error, redis.RedisError) else f"{type(error).__name__}: {text_of(error)}"
 
 
 def _count(data: bytes | str | int) -> int:
     """Raises ValueError."""
     number = int(data)
-    if not 0 <= number <= MOST_JOBS:
+    if not 0 <= number <= MAX_JOBS:
         raise ValueError("not a number of jobs")
     return number
 
 
-def _place(cursor: str | None) -> int:
+def _parse_cursor(cursor: str | None) -> int:
     if cursor is None:
         return 0
     if not (cursor.isdecimal() and len(cursor) < 12):

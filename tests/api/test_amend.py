@@ -176,8 +176,8 @@ def test_a_job_that_waits_for_a_limit_and_is_put_off_is_not_let_go_before(
     assert (take(claims, "default"), take(claims, "default")) == ([b"first"], [])
     client.patch(f"{JOBS}/second", json={"delay": 3600})
     valkey.delete("rq:wip:default")  # the first has ended
-    until(lambda: limits.look(valkey) == 3600)
+    until(lambda: limits.sweep(valkey) == 3600)
     assert status(valkey, "second") == "scheduled"
     client.patch(f"{JOBS}/second", json={"delay": 0})
-    until(lambda: limits.look(valkey) == 3600)
+    until(lambda: limits.sweep(valkey) == 3600)
     assert valkey.lrange("rq:queue:default", 0, -1) == [b"second"]

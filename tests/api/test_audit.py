@@ -99,7 +99,7 @@ def test_without_keys_the_actor_is_open_and_the_dashboard_is_written_down_too(va
 
 
 def test_it_is_filtered_and_paged(client: FlaskClient, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit_log, "BATCH", 4)
+    monkeypatch.setattr(audit_log, "BATCH_SIZE", 4)
     for number in range(12):
         headers = (OPS, CI)[number % 2]
         client.post(f"{JOBS}/{('cancel', 'requeue')[number // 2 % 2]}", json={"queue": f"q{number}"}, headers=headers)
@@ -138,7 +138,7 @@ def test_a_log_that_cannot_be_written_fails_nothing(client: FlaskClient, valkey:
 def test_what_redis_does_not_take_is_written_once_it_does(
     client: FlaskClient, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit_log, "TRY_EVERY", 0.01)
+    monkeypatch.setattr(audit_log, "RETRY_SECONDS", 0.01)
     valkey.config_set("maxmemory", "1")
     try:
         for queue in ("a", "b", "c"):

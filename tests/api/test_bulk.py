@@ -143,7 +143,7 @@ def test_a_cursor_goes_on_until_all_are_done(
     if by == "limit":
         body = {**body, "limit": 70}
     else:
-        monkeypatch.setattr(bulk, "SPEND", 0)
+        monkeypatch.setattr(bulk, "MAX_SECONDS", 0)
     requests, matched, changed, cursor = 0, 0, 0, None
     while requests == 0 or cursor:
         assert client.post(JOBS, json={"function": "demo.fail", "args": ["new"], "queue": "a"}).status_code == 202
@@ -192,8 +192,8 @@ def test_a_page_goes_on_although_its_last_job_is_gone(client: FlaskClient, valke
 def test_a_rare_job_is_found_by_pages_that_read_so_much_and_no_more(
     client: FlaskClient, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.views.merge.READ_AT_MOST", 100)
-    monkeypatch.setattr("app.views.merge.BATCH", 50)
+    monkeypatch.setattr("app.views.merge.MAX_JOBS_READ", 100)
+    monkeypatch.setattr("app.views.merge.MAX_BATCH_SIZE", 50)
     fail(valkey, "rare", args=("needle",), ago=timedelta(hours=1))
     fail(valkey, *(f"job-{n}" for n in range(300)))
     first = client.get(f"{JOBS}?status=failed&q=needle&limit=1").get_json()

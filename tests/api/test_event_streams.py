@@ -20,7 +20,7 @@ RESET = {"reason": "what has happened since is no longer known"}
 
 @pytest.fixture
 def client(valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlaskClient]:
-    monkeypatch.setattr(stream, "BLOCK", 0.02)
+    monkeypatch.setattr(stream, "READ_BLOCK_SECONDS", 0.02)
     yield create_app(Settings(event_streams=2), valkey).test_client()
     until(lambda: not [one for one in threading.enumerate() if "_read" in one.name], 5)
 
@@ -63,7 +63,7 @@ def test_a_stream_that_was_trimmed_beyond_the_place_is_told_as_a_gap(
     valkey.xtrim(EVENTS, maxlen=kept, approximate=False)
     [(kind, place, data)] = messages(client, "/events", places[0], 1)
     assert (kind, data) == ("reset", RESET)
-    assert stream.number(place) >= stream.number(places[-1]) or not kept
+    assert stream.parse_event_id(place) >= stream.parse_event_id(places[-1]) or not kept
     assert valkey.ttl(EVENTS) > 0
 
 

@@ -11,7 +11,7 @@ import redis
 from flask.testing import FlaskClient
 
 from app.api.application import create_app
-from app.author.options import Retry, rate
+from app.author.options import Retry, parse_rate
 from app.settings import Settings
 from tests.contents import contents
 
@@ -209,7 +209,7 @@ def test_waits_that_grow_beyond_all_numbers(retry: Retry) -> None:
 @pytest.mark.parametrize("text", ["1/0s", "1/00m", "0/s", "1/\u0663s", "\u0663/s"])
 def test_no_rate(client: FlaskClient, text: str) -> None:
     with pytest.raises(ValueError, match="is no rate"):
-        rate(text)
+        parse_rate(text)
     assert client.post(f"{V1}/jobs", json={**CALL, "rate_limit": text}).status_code == 422
 
 

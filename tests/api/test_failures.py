@@ -64,7 +64,7 @@ def test_failures_are_filtered(client: FlaskClient, valkey: redis.Redis, query: 
 def test_of_too_many_the_newest_are_looked_at(
     client: FlaskClient, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failures, "LOOKED_AT", 20)
+    monkeypatch.setattr(failures, "MAX_JOBS_READ", 20)
     fail(valkey, *(f"old-{n}" for n in range(30)), ago=timedelta(hours=1), error="KeyError: old")
     fail(valkey, *(f"new-{n}" for n in range(10)), queue="low")
     answer = client.get("/api/v1/failures").get_json()

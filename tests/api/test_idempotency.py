@@ -78,7 +78,7 @@ def test_a_process_that_dies_before_it_answers_has_done_it_once(
         raise SystemExit
 
     with monkeypatch.context() as death:
-        death.setattr(Receipt, "keep", dies)
+        death.setattr(Receipt, "store_answer", dies)
         with pytest.raises(SystemExit):
             post(client, body={**BODY, **said})
     [job_id] = valkey.lrange("rq:queue:default", 0, -1)

@@ -11,7 +11,7 @@ from rq import Queue
 from app.api.application import create_app
 from app.catalog.catalog import Catalog
 from app.lifecycle import empty_queues
-from app.lifecycle.empty_queues import EmptyQueues
+from app.lifecycle.empty_queues import EmptyQueueRemover
 from app.redis.keys import QUEUES
 from app.schedules.process import Scheduler
 from app.settings import Settings
@@ -126,14 +126,14 @@ def test_empty_queues_of_no_worker_disappear(fake: redis.Redis, monkeypatch: pyt
     fake.sadd("rq:workers", "rq:worker:w")
     fake.hset("rq:worker:w", mapping={"queues": "served", "last_heartbeat": "x"})
     client.post(f"{V1}/queues/paused/pause")
-    look = EmptyQueues(fake, ["default"])
+    remover = EmptyQueueRemover(fake, ["default"])
     everything = queues(fake)
-    look.look()
-    look.look()
+    remover.sweep()
+    remover.sweep()
     assert queues(fake) == everything  # not before it has been so for a while
-    monkeypatch.setattr(empty_queues, "LOOK_EVERY", 0.0)
-    look._next_at = 0.0
-    look.look()
+    monkeypatch.setattr(empty_queues, "INTERVAL_SECONDS", 0.0)
+    remover._next_sweep_at = 0.0
+    remover.sweep()
     assert queues(fake) == everything - {"empty", "other"}
     client.post(f"{V1}/jobs", json={**CALL, "queue": "empty"})
     assert "empty" in queues(fake)

@@ -26,7 +26,7 @@ def client(fake: redis.Redis) -> FlaskClient:
 
 @pytest.fixture
 def _long_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "START_GRACE", 0.0)
+    monkeypatch.setattr(health, "START_GRACE_SECONDS", 0.0)
 
 
 def beats(connection: redis.Redis, ago: float = 0, leads: int = 1) -> None:

@@ -16,7 +16,7 @@ from werkzeug.test import EnvironBuilder
 from app.access import api_keys
 from app.api.application import create_app
 from app.api.errors import MAX_LISTED_SIZE, MAX_TEXT
-from app.errors import MAX_LISTED
+from app.errors import MAX_LISTED_ERRORS
 from app.settings import Settings
 from tests.api.test_scopes import SCOPE_OF, path_of
 
@@ -68,7 +68,7 @@ def test_an_answer_stays_small_whatever_came_in(
     assert len(answer.data) < LARGEST_ANSWER
     told = answer.get_json()
     errors = told.get("errors", [])
-    assert len(errors) <= MAX_LISTED
+    assert len(errors) <= MAX_LISTED_ERRORS
     texts = [told["detail"], *(text for error in errors for text in error.values())]
     assert max(map(len, texts)) < MAX_TEXT + 100
     assert not fake.keys("rq:job:*")
@@ -76,8 +76,8 @@ def test_an_answer_stays_small_whatever_came_in(
 
 def test_the_answer_says_that_there_are_more_errors(client: FlaskClient) -> None:
     answer = client.post("/api/v1/jobs/bulk", json={"jobs": [{}] * 2000}).get_json()
-    assert len(answer["errors"]) == MAX_LISTED
-    assert answer["detail"].endswith(f"the first {MAX_LISTED} errors are listed")
+    assert len(answer["errors"]) == MAX_LISTED_ERRORS
+    assert answer["detail"].endswith(f"the first {MAX_LISTED_ERRORS} errors are listed")
     assert answer["errors"][99]["pointer"] == "#/jobs/99/function"
     few = client.post("/api/v1/jobs/bulk", json={"jobs": [{}] * 3}).get_json()
     assert (len(few["errors"]), "listed" in few["detail"]) == (3, False)

@@ -217,6 +217,6 @@ def test_readyz_knows_the_age_of_the_scheduler(client: FlaskClient, valkey: redi
     assert client.get("/readyz").get_json()["scheduler"] is None
     scheduler = Scheduler(valkey, Settings(), Catalog())
     scheduler.step()
-    scheduler._beat_at = 0.0
+    scheduler._next_heartbeat_at = 0.0
     scheduler.step()
     assert 0 <= client.get("/readyz").get_json()["scheduler"] < 5

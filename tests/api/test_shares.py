@@ -32,7 +32,7 @@ def bearer(name: str) -> dict[str, str]:
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     """Opens event streams, and closes them in the end."""
-    monkeypatch.setattr(stream, "BLOCK", 0.02)
+    monkeypatch.setattr(stream, "READ_BLOCK_SECONDS", 0.02)
     answers: list[TestResponse] = []
 
     def open_one(client: FlaskClient, name: str = "", path: str = "/events") -> TestResponse:
@@ -75,7 +75,7 @@ def test_who_is_alone_may_open_them_all(valkey: redis.Redis, opened: Open, names
 def test_a_key_has_half_of_the_clients_that_wait_and_more_are_answered_at_once(
     valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "MOST", 4)
+    monkeypatch.setattr(waiting, "MAX_WAITERS", 4)
     client = client_of(valkey, "first", "second")
     path = client.post("/api/v1/jobs", json=ADD, headers=bearer("first")).headers["Location"]
 

@@ -11,7 +11,7 @@ from app.api.application import create_app
 from app.catalog.catalog import Catalog
 from app.redis.keys import AUDIT, QUEUES, SCHEDULES, WORKERS, WORKFLOWS, WORKFLOWS_OPEN
 from app.schedules.process import Scheduler
-from app.schedules.store import ALARMS
+from app.schedules.store import DUE_SCHEDULES
 from app.settings import Settings
 
 V1 = "/api/v1"
@@ -193,13 +193,13 @@ def test_the_scheduler_goes_on(client: FlaskClient, fake: redis.Redis) -> None:
     for fill in (test_schedules, test_jobs, test_queues, test_workers, test_workflows):
         fill(client, fake)
     fake.set("rq:scheduled:registry", "text")
-    fake.zadd(ALARMS, {b"schedule-\xff": 1, "schedule-": 1, b"\xff": 1, "schedule-no-number": 1})
+    fake.zadd(DUE_SCHEDULES, {b"schedule-\xff": 1, "schedule-": 1, b"\xff": 1, "schedule-no-number": 1})
     fake.set("text", "text")
     fake.sadd("jobline:schedulers", "text")
     client.post(f"{V1}/jobs", json={**CALL, "id": "later", "delay": 60})
     scheduler = Scheduler(fake, Settings(), Catalog(), clock=lambda: time.time() + 90)
     for _ in range(12):
-        scheduler._look_at = scheduler.unserved._next_at = scheduler.leftovers._rest_until = 0.0
+        scheduler._look_at = scheduler.unserved._next_check_at = scheduler.leftovers._rest_until = 0.0
         scheduler.step()
     assert client.get(f"{V1}/jobs/later").get_json()["status"] == "queued"
     assert client.get(f"{V1}/schedules/good").get_json()["counts"]["runs"] == 1

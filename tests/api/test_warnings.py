@@ -120,8 +120,8 @@ def test_what_is_known_is_read_once_for_many_requests(
 
 
 def test_what_is_known_is_renewed_beside_the_requests(valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(served, "REFRESH_AFTER", 0.0)
-    monkeypatch.setattr(served, "LONGEST_KNOWN", 60.0)
+    monkeypatch.setattr(served, "REFRESH_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(served, "MAX_AGE_SECONDS", 60.0)
     known = ServedQueues(valkey)
     assert known.warnings(["x"]) == {"warnings": [warning("x")]}
     birth(valkey, "x")
@@ -171,13 +171,13 @@ def test_the_scheduler_logs_an_unserved_queue_once_until_it_was_served(
 ) -> None:
     logged: list[tuple[str, dict[str, Any]]] = []
     monkeypatch.setattr(served.log, "warning", lambda text, **said: logged.append((text, said)), raising=False)
-    monkeypatch.setattr(served, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(served, "CHECK_INTERVAL_SECONDS", 0.0)
     unserved = UnservedQueues(valkey)
 
     def looks() -> list[tuple[str, dict[str, Any]]]:
         logged.clear()
         for _ in range(3):
-            unserved.look()
+            unserved.check()
         return list(logged)
 
     said = [(warning("webhooks"), {"queue": "webhooks", "waiting": 1})]
@@ -196,12 +196,12 @@ def test_a_queue_is_not_logged_while_its_workers_are_just_starting(
 ) -> None:
     logged: list[str] = []
     monkeypatch.setattr(served.log, "warning", lambda text, **_: logged.append(text), raising=False)
-    monkeypatch.setattr(served, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(served, "CHECK_INTERVAL_SECONDS", 0.0)
     unserved = UnservedQueues(valkey)
     client.post(JOBS, json=ADD)
-    unserved.look()
+    unserved.check()
     birth(valkey, "default")
-    unserved.look()
+    unserved.check()
     assert logged == []
 
 

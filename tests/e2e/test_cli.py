@@ -261,8 +261,8 @@ def test_jobs_are_listed_and_requeued_by_the_same_filter(dead: redis.Redis, word
 
 
 def test_many_are_done_in_as_many_requests_as_it_takes(dead: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.lifecycle.bulk.SPEND", 0)
-    monkeypatch.setattr("app.lifecycle.bulk.BATCH", 2)
+    monkeypatch.setattr("app.lifecycle.bulk.MAX_SECONDS", 0)
+    monkeypatch.setattr("app.lifecycle.bulk.MAX_BATCH_SIZE", 2)
     done = run("jobs", "requeue", "--error", "KeyError", "--json")
     assert json.loads(done.stdout) == {"matched": 3, "requeued": 3, "skipped": 0}
     assert re.search(r"2 requeued, 0 skipped, and going on$", done.stderr, re.MULTILINE)

@@ -125,11 +125,11 @@ def by_the_client(client: Client) -> None:
 
 
 def by_a_wire(client: Client) -> None:
-    client.wires.ask(pack("PING"))
+    client.pipelined.ask(pack("PING"))
 
 
 def by_a_script(client: Client) -> None:
-    limits.look(client)
+    limits.sweep(client)
 
 
 USES = [by_the_client, by_a_wire, by_a_script]
@@ -167,7 +167,7 @@ def test_one_after_the_other_share_a_connection(
 def test_what_a_busy_moment_has_opened_is_closed_when_idle(
     client: Client, valkey: redis.Redis, use: Callable[[Client], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pools, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(pools, "IDLE_CHECK_SECONDS", 0.0)
     use(client)  # Redis does not know a script at first
     at_once(client, use, 20)
     assert open_now(valkey, client) > 2
@@ -184,14 +184,14 @@ def test_what_a_busy_moment_has_opened_is_closed_when_idle(
 def test_a_connection_in_use_is_never_closed(
     client: Client, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pools, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(pools, "IDLE_CHECK_SECONDS", 0.0)
     monkeypatch.setattr(pools, "IDLE_SECONDS", 0.0)
     errors: list[Exception] = []
 
     def use(client: Client) -> None:
         try:
             client.ping()
-            client.wires.ask(pack("PING"))
+            client.pipelined.ask(pack("PING"))
         except redis.RedisError as error:
             errors.append(error)
 
@@ -200,11 +200,13 @@ def test_a_connection_in_use_is_never_closed(
 
 
 def test_no_more_than_there_may_be_and_the_others_wait(valkey: redis.Redis, client: Client) -> None:
-    from app.redis.pipelined import Wires
+    from app.redis.pipelined import PipelinedPool
 
-    wires = Wires(redis.Redis.from_pool(client.wires._client.connection_pool), 2, 5)
+    pipelined = PipelinedPool(redis.Redis.from_pool(client.pipelined._client.connection_pool), 2, 5)
     results: list[object] = []
-    threads = [threading.Thread(target=lambda: results.append(wires.ask(pack("BLPOP", "none", 0.1)))) for _ in range(6)]
+    threads = [
+        threading.Thread(target=lambda: results.append(pipelined.ask(pack("BLPOP", "none", 0.1)))) for _ in range(6)
+    ]
     for thread in threads:
         thread.start()
     until(lambda: open_now(valkey, client) == 2)
@@ -212,18 +214,18 @@ def test_no_more_than_there_may_be_and_the_others_wait(valkey: redis.Redis, clie
         thread.join(20)
     assert results == [None] * 6
     with pytest.raises(redis.TimeoutError, match="no connection came free"):
-        Wires(redis.Redis(), 0, 0.01).ask(pack("PING"))
+        PipelinedPool(redis.Redis(), 0, 0.01).ask(pack("PING"))
 
 
 def test_a_process_that_is_forked_has_connections_of_its_own(client: Client) -> None:
-    ours = client.wires.ask(pack("CLIENT", "ID"))
+    ours = client.pipelined.ask(pack("CLIENT", "ID"))
     out, into = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.write(into, str(client.wires.ask(pack("CLIENT", "ID"))).encode())
+        os.write(into, str(client.pipelined.ask(pack("CLIENT", "ID"))).encode())
         os._exit(0)
     os.waitpid(pid, 0)
     assert int(os.read(out, 100)) != ours
-    assert client.wires.ask(pack("CLIENT", "ID")) == ours
+    assert client.pipelined.ask(pack("CLIENT", "ID")) == ours
     os.close(out)
     os.close(into)

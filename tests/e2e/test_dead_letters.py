@@ -170,7 +170,7 @@ def test_jobs_that_are_requeued_in_bulk_run_once_each(
         valkey.hset(f"rq:job:{job_id.decode()}", "status", "failed")
     valkey.rename("rq:finished:a", "rq:failed:a")
     log.unlink()
-    monkeypatch.setattr(bulk, "SPEND", 0)
+    monkeypatch.setattr(bulk, "MAX_SECONDS", 0)
     requeued: list[int] = []
 
     def go_on() -> None:

@@ -18,7 +18,7 @@ from app import limits
 from app.api.application import create_app
 from app.events.stream import Hub
 from app.lifecycle import actions, recovery
-from app.lifecycle.leftovers import Leftovers
+from app.lifecycle.leftovers import LeftoverRemover
 from app.lifecycle.quarantine import quarantine
 from app.lifecycle.recovery import Sweeper
 from app.redis.keys import EVENTS, LEASES
@@ -84,7 +84,7 @@ def lasting(valkey: redis.Redis, but: tuple[bytes, ...] = ()) -> set[str]:
 
 def walk(valkey: redis.Redis, ahead: float = 0) -> None:
     """The scheduler's, by a clock that is so many seconds ahead."""
-    for _ in Leftovers(valkey, lambda: time.time() + ahead).walk():
+    for _ in LeftoverRemover(valkey, lambda: time.time() + ahead).walk():
         pass
 
 
@@ -250,7 +250,7 @@ def test_the_place_of_a_job_that_is_deleted_before_it_begins_is_given_up(
     assert valkey.keys("jobline:limit:*:let_go")
     valkey.delete(f"rq:job:{second}")
     valkey.delete("rq:queue:default")
-    until(lambda: limits.look(valkey) and not valkey.keys("jobline:limit*"))
+    until(lambda: limits.sweep(valkey) and not valkey.keys("jobline:limit*"))
 
 
 def test_an_unreadable_job_is_kept_for_ever_if_failures_are(

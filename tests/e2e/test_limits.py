@@ -109,7 +109,7 @@ def test_a_rate_is_exact_in_every_window(project: Project, valkey: redis.Redis) 
     valkey.zadd(LEASES, {"w": 0})
     claims, taken = Claims(valkey, "w", give_up=lambda: True), list[tuple[float, float]]()
     while len(taken) < 32:
-        limits.look(valkey)
+        limits.sweep(valkey)
         asked = time.monotonic()
         if isinstance(claims.claim(["default"], claims.new_executions(8)), list):
             taken.append((asked, time.monotonic()))

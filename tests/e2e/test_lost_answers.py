@@ -16,7 +16,7 @@ from app.enqueue.unique import Lock
 from app.enqueue.write import enqueue
 from app.lifecycle import actions
 from app.redis.client import connect
-from app.redis.pipelined import Wire
+from app.redis.pipelined import PipelinedConnection
 from app.schedules import manage
 from app.settings import Settings
 from tests.e2e.test_scheduler import NOON, SECOND, Time, act
@@ -40,7 +40,7 @@ class Answers:
     @contextlib.contextmanager
     def read(self) -> Iterator[None]:
         """While it is so. What is done may give up with redis.RedisError."""
-        from_connection, from_wire = AbstractConnection.read_response, Wire.read
+        from_connection, from_wire = AbstractConnection.read_response, PipelinedConnection.read
 
         def read_or_lose(connection: AbstractConnection, *args: Any, **options: Any) -> Any:
             answer = from_connection(connection, *args, **options)
@@ -49,7 +49,7 @@ class Answers:
                 raise redis.ConnectionError
             return answer
 
-        def read_wire_or_lose(wire: Wire) -> Any:
+        def read_wire_or_lose(wire: PipelinedConnection) -> Any:
             answer = from_wire(wire)
             if self._is_lost("wire"):
                 wire.cut()
@@ -58,7 +58,7 @@ class Answers:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(AbstractConnection, "read_response", read_or_lose)
-            patch.setattr(Wire, "read", read_wire_or_lose)
+            patch.setattr(PipelinedConnection, "read", read_wire_or_lose)
             yield
 
     def _is_lost(self, where: str) -> bool:
@@ -138,6 +138,6 @@ def test_a_change_is_made_once(world: Time, action: actions.Action) -> None:
         if action == "requeue":
             actions.cancel(world.valkey, "job")
         with answers.read():
-            actions.change(world.valkey, "job", action)
+            actions.apply(world.valkey, "job", action)
         places = [world.valkey.lrange("rq:queue:default", 0, -1), world.valkey.zrange("rq:canceled:default", 0, -1)]
         assert places == {"cancel": [[], [b"job"]], "requeue": [[b"job"], []], "delete": [[], []]}[action]

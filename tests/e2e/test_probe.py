@@ -21,7 +21,7 @@ def healthy(connection: redis.Redis) -> bool:
 
 
 def test_alive_only_if_both_move(project: Project, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "FRESH", 5.0)
+    monkeypatch.setattr(health, "MAX_AGE_SECONDS", 5.0)
     with pytest.raises(health.Unhealthy, match="no worker"):
         health.check_workers(valkey)
     process = project.start(*RQ_WORKER)
@@ -72,7 +72,7 @@ def test_a_scheduler_is_alive_only_if_it_moves(
         valkey.hset(key, "last_heartbeat", time.time() - 31)  # it has been so for half a minute
         assert probe(project) == (1, "the scheduler has not moved for 30 s")
         assert create_app(Settings(), valkey).test_client().get("/readyz").get_json()["scheduler"] > 30  # just started
-        monkeypatch.setattr(health, "START_GRACE", 0)
+        monkeypatch.setattr(health, "START_GRACE_SECONDS", 0)
         assert create_app(Settings(), valkey).test_client().get("/readyz").status_code == 503
         psutil.Process(process.pid).resume()
         until(lambda: probe(project) == (0, ""))

@@ -21,7 +21,7 @@ from rq.serializers import JSONSerializer
 from app.api.application import create_app
 from app.lifecycle import actions
 from app.redis import embedded
-from app.redis.errors import CODES, may_pass, refused_for_now
+from app.redis.errors import TRANSIENT_CODES, is_transient, is_transient_reply
 from app.settings import Settings
 from tests.conftest import Project, Server, status, until
 
@@ -158,7 +158,7 @@ def test_bulk_counts_what_was_done_before_redis_refused(
     refusing: Server, monkeypatch: pytest.MonkeyPatch, action: str
 ) -> None:
     client = create_app(Settings(redis_url=refusing.url)).test_client()  # type: ignore[arg-type]
-    total, change, calls = 120, actions.change, itertools.count()
+    total, change, calls = 120, actions.apply, itertools.count()
     body = {"jobs": [{"function": "demo.add", "args": [1, 2], "queue": "low"}] * total}
     assert client.post(f"{JOBS}/bulk", json=body).status_code == 202
 
@@ -167,7 +167,7 @@ def test_bulk_counts_what_was_done_before_redis_refused(
             refusing.connection.config_set("min-replicas-to-write", "1")
         return change(*args)
 
-    monkeypatch.setattr(actions, "change", change_some)
+    monkeypatch.setattr(actions, "apply", change_some)
     first = client.post(f"{JOBS}/{action}", json={"queue": "low"})
     counts = first.get_json()
     changed = "canceled" if action == "cancel" else "deleted"
@@ -217,16 +217,18 @@ def test_the_ends_of_jobs_are_sent_until_they_are_taken(refusing: Server, tmp_pa
             worker.wait(15)
 
 
-@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("code", TRANSIENT_CODES)
 def test_each_code_may_pass_however_it_is_said(code: str) -> None:
     for reply in (f"{code} why", f"ERR Error running script (call to f_1): @user_script:3: -{code} why"):
-        assert refused_for_now(reply)
-    assert may_pass(ResponseError(f"Command # 1 (SET a b) of pipeline caused error: {code} why"))
+        assert is_transient_reply(reply)
+    assert is_transient(ResponseError(f"Command # 1 (SET a b) of pipeline caused error: {code} why"))
 
 
-@pytest.mark.parametrize("reply", ["WRONGTYPE no list", "ERR unknown command", f"ERR value {CODES[0]}", "NOPERM no"])
+@pytest.mark.parametrize(
+    "reply", ["WRONGTYPE no list", "ERR unknown command", f"ERR value {TRANSIENT_CODES[0]}", "NOPERM no"]
+)
 def test_other_errors_do_not(reply: str) -> None:
-    assert not may_pass(ResponseError(reply))
+    assert not is_transient(ResponseError(reply))
 
 
 def test_a_change_that_redis_failed_is_audited_later(refusing: Server) -> None:

@@ -18,7 +18,7 @@ from app.enqueue.write import enqueue
 from app.errors import Conflict, Invalid
 from app.lifecycle.orphans import PUT_BACK
 from app.schedules import clock, cron, every, manage, once, store
-from app.schedules.lease import LASTS
+from app.schedules.lease import LEASE_SECONDS
 from app.schedules.process import Scheduler
 from app.schedules.rule import Schedule
 from app.schedules.state import State
@@ -78,7 +78,7 @@ class Time:
 
 def act(scheduler: Scheduler) -> None:
     """Until nothing is due."""
-    scheduler._look_at = 0.0
+    scheduler._next_maintenance_at = 0.0
     while scheduler.step() == 0.0:
         pass
 
@@ -226,7 +226,7 @@ def test_a_standby_takes_over(world: Time) -> None:
     began = time.monotonic()
     until(lambda: standby.lease.hold())
     assert time.monotonic() - began < 10
-    assert LASTS < 9
+    assert LEASE_SECONDS < 9
 
 
 def test_an_interval_does_not_drift(world: Time) -> None:
@@ -266,7 +266,7 @@ def test_what_was_moved_is_not_moved_again_if_the_scheduler_died_meanwhile(
     world.pass_by(scheduler, 200, step=10)
     world.clock.now -= timedelta(hours=1)
     with monkeypatch.context() as patch:
-        patch.setattr(clock, "PUT_CLOCK_BACK", Mock(side_effect=redis.ConnectionError))
+        patch.setattr(clock, "SHIFT_DUE_TIMES", Mock(side_effect=redis.ConnectionError))
         with pytest.raises(redis.ConnectionError):
             act(scheduler)
     scheduler.lease.release()
@@ -308,12 +308,12 @@ def test_a_scheduler_that_fails_at_every_step_does_not_seem_to_move(
     act(scheduler)
     before = world.valkey.hget(scheduler.key, "last_heartbeat")
     with monkeypatch.context() as patch:
-        patch.setattr(scheduler.runner, "settle", Mock(side_effect=redis.ResponseError))
-        scheduler._beat_at = 0.0
+        patch.setattr(scheduler.runner, "close_ended_runs", Mock(side_effect=redis.ResponseError))
+        scheduler._next_heartbeat_at = 0.0
         with pytest.raises(redis.ResponseError):
             act(scheduler)
     assert world.valkey.hget(scheduler.key, "last_heartbeat") == before
-    scheduler._beat_at = 0.0
+    scheduler._next_heartbeat_at = 0.0
     act(scheduler)
     assert world.valkey.hget(scheduler.key, "last_heartbeat") != before
 
@@ -419,7 +419,7 @@ def test_jitter_puts_a_run_off_by_its_share(world: Time) -> None:
     """The scheduler sleeps until then, and does not look at it in vain."""
     schedule = world.put(interval=100, jitter=60)
     due = NOON + timedelta(seconds=100)
-    assert world.valkey.zscore(store.ALARMS, f"{store.PREFIX}s") == pytest.approx(schedule.jittered(due))
+    assert world.valkey.zscore(store.DUE_SCHEDULES, f"{store.ENTRY_PREFIX}s") == pytest.approx(schedule.jittered(due))
     late = schedule.jittered(due) - due.timestamp()
     scheduler = world.scheduler()
     world.pass_by(scheduler, 100 + int(late))
@@ -434,7 +434,7 @@ def test_nothing_is_left_of_a_schedule_that_is_deleted_but_its_runs(world: Time)
     [run] = world.runs()
     manage.delete(world.valkey, "s")
     assert world.valkey.keys("*schedule*:s") + world.valkey.keys("*schedule-s*") == []
-    assert world.valkey.zcard(store.ALARMS) == 0
+    assert world.valkey.zcard(store.DUE_SCHEDULES) == 0
     assert world.runs() == [run]
 
 
@@ -494,14 +494,14 @@ def test_a_queued_job_in_no_list_is_put_back(world: Time) -> None:
     world.valkey.hset("rq:job:kept", "enqueued_at", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
     scheduler = world.scheduler()
     orphans, now = scheduler.orphans, datetime.now(UTC)
-    assert orphans.look(now) == []
+    assert orphans.sweep(now) == []
     orphans._seen = dict.fromkeys(orphans._seen, 0.0)
-    assert orphans.look(now) == ["lost"]
+    assert orphans.sweep(now) == ["lost"]
     assert world.valkey.lrange("rq:queue:default", 0, -1) == [b"kept", b"lost"]
 
 
 @pytest.mark.parametrize(
-    ("place", "put_back"),
+    ("place", "requeued"),
     [
         ("none", True),
         ("rq:queue:default", False),
@@ -511,7 +511,7 @@ def test_a_queued_job_in_no_list_is_put_back(world: Time) -> None:
         ("started", False),
     ],
 )
-def test_a_job_is_put_back_only_if_it_is_queued_and_nowhere(world: Time, place: str, put_back: bool) -> None:
+def test_a_job_is_put_back_only_if_it_is_queued_and_nowhere(world: Time, place: str, requeued: bool) -> None:
     valkey = world.valkey
     valkey.hset("rq:job:a", mapping={"status": "started" if place == "started" else "queued", "origin": "default"})
     if place.startswith("rq:queue"):
@@ -519,9 +519,9 @@ def test_a_job_is_put_back_only_if_it_is_queued_and_nowhere(world: Time, place: 
     elif place.endswith("wip:default"):
         valkey.zadd("rq:wip:default", {"a-b:1" if place.startswith("another") else "a:1": 1})
     before = valkey.lrange("rq:queue:default", 0, -1)
-    assert PUT_BACK(valkey, id="a") == put_back
-    assert valkey.lrange("rq:queue:default", 0, -1) == ([b"a"] if put_back else before)
-    assert valkey.sismember("rq:queues", "rq:queue:default") == put_back
+    assert PUT_BACK(valkey, id="a") == requeued
+    assert valkey.lrange("rq:queue:default", 0, -1) == ([b"a"] if requeued else before)
+    assert valkey.sismember("rq:queues", "rq:queue:default") == requeued
 
 
 def test_the_process_is_on_time_and_stops_at_once(project: Project, valkey: redis.Redis) -> None:

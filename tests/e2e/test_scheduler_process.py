@@ -19,7 +19,7 @@ from rq.serializers import JSONSerializer
 
 from app.catalog.catalog import Catalog
 from app.schedules import every, manage
-from app.schedules.lease import LASTS
+from app.schedules.lease import LEASE_SECONDS
 from app.schedules.rule import Schedule
 from app.settings import Settings
 from app.views import job_view
@@ -147,7 +147,7 @@ def test_one_that_was_paused_for_longer_than_its_lease_stands_by_when_it_wakes_u
     second = scheduler()
     goes_on(valkey)
     psutil.Process(first.pid).suspend()
-    until(lambda: leads(valkey, second), LASTS + 3)
+    until(lambda: leads(valkey, second), LEASE_SECONDS + 3)
     goes_on(valkey)
     psutil.Process(first.pid).resume()
     until(lambda: leaders(valkey) == [second.pid])

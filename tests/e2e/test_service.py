@@ -87,7 +87,7 @@ def test_a_wait_ends_when_the_job_is_canceled_without_polling(client: FlaskClien
 def test_one_who_waits_beside_too_many_is_answered_at_once(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "MOST", 1)
+    monkeypatch.setattr(waiting, "MAX_WAITERS", 1)
     path = client.post("/api/v1/functions/demo.add/jobs", json={"a": 1, "b": 2}).headers["Location"]
     other = create_app(Settings()).test_client()
     first = threading.Thread(target=wait, args=(other, path, 30))

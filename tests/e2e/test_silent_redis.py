@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from app.errors import Unavailable
 from app.redis import circuit
-from app.redis.client import MOST_SHARED, connect_api
+from app.redis.client import MAX_SHARED_CONNECTIONS, connect_api
 from app.settings import Settings
 from tests.conftest import Project, Server, free_port, until
 
@@ -191,17 +191,17 @@ def test_no_more_threads_wait_than_there_are_connections(server: Server, monkeyp
             client.ping()
 
     try:
-        first = [threading.Thread(target=request) for _ in range(2 * MOST_SHARED)]
+        first = [threading.Thread(target=request) for _ in range(2 * MAX_SHARED_CONNECTIONS)]
         for thread in first:
             thread.start()
-        time.sleep(2 * circuit.PING_EVERY + circuit.SUSPECT_AFTER)
-        until(lambda: client.connection_pool.in_use == MOST_SHARED)
+        time.sleep(2 * circuit.PING_INTERVAL_SECONDS + circuit.SUSPECT_AFTER_SECONDS)
+        until(lambda: client.connection_pool.in_use == MAX_SHARED_CONNECTIONS)
         more = [threading.Thread(target=request) for _ in range(100)]
         for thread in more:
             thread.start()
         for thread in more:
             thread.join(10)
-        assert len(entered) <= 2 * MOST_SHARED
+        assert len(entered) <= 2 * MAX_SHARED_CONNECTIONS
     finally:
         go_on(server)
     for thread in first:

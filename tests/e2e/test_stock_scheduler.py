@@ -23,7 +23,7 @@ from rq.serializers import JSONSerializer
 from rq_scheduler import Scheduler as Stock
 from rq_scheduler.utils import get_next_scheduled_time
 
-from app.lifecycle.leftovers import Leftovers
+from app.lifecycle.leftovers import LeftoverRemover
 from app.redis.client import connect
 from app.schedules.rule import Schedule
 from app.settings import Settings
@@ -89,7 +89,7 @@ def test_stock_doubles_a_run_or_loses_a_schedule_when_it_is_stopped(
 def test_ours_doubles_and_loses_nothing_before_whichever_command_it_dies(
     ours: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Leftovers, "look", lambda _: None)  # it sends many commands, none of which is of a schedule
+    monkeypatch.setattr(LeftoverRemover, "sweep", lambda _: None)  # it sends many commands, none of a schedule
     ours.put(interval=10, catch_up="all")
     send, left = AbstractConnection.send_packed_command, 0
 

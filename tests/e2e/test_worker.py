@@ -259,7 +259,7 @@ def test_a_queue_whose_key_is_no_list_holds_no_other_up(project: Project, valkey
 
 SLOW_TO_GIVE_BACK = """
 import sys, time
-from app import recovery
+from app.lifecycle import recovery
 
 give_back = recovery.give_back
 

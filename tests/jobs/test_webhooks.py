@@ -140,7 +140,7 @@ def test_410_disables_the_url_until_it_is_enabled(
         with pytest.raises(Discard, match=r"410 Gone at .*: DELETE /api/v1/webhooks/disabled"):
             attempt(gone, job_id)
     assert len(receiver.received) == 1
-    assert [one["url"] for one in webhook_delivery.disabled(fake)] == [gone]
+    assert [one["url"] for one in webhook_delivery.list_disabled(fake)] == [gone]
     assert attempt(f"{receiver.base}/ok", "msg_3")["status"] == 204
     webhook_delivery.enable(fake, gone)
     with pytest.raises(Discard):
@@ -151,8 +151,8 @@ def test_410_disables_the_url_until_it_is_enabled(
 
 
 def test_silence_is_a_failure(attempt: Callable[..., Any], receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert webhook_delivery.SILENCE < webhook_delivery.TIMEOUT <= 30
-    monkeypatch.setattr(webhook_delivery, "SILENCE", 0.1)
+    assert webhook_delivery.SOCKET_TIMEOUT_SECONDS < webhook_delivery.TIMEOUT_SECONDS <= 30
+    monkeypatch.setattr(webhook_delivery, "SOCKET_TIMEOUT_SECONDS", 0.1)
     with pytest.raises(DeliveryFailed, match="ReadTimeoutError"):
         attempt(f"{receiver.base}/hang")
 

@@ -10,8 +10,8 @@ from rq.worker import WorkerStatus
 
 from app.catalog.catalog import Catalog
 from app.enqueue import new_job, write
-from app.redis.client import moment
-from app.redis.pipelined import Wire
+from app.redis.client import rq_timestamp
+from app.redis.pipelined import PipelinedConnection
 from app.settings import get_settings
 from app.worker import Worker
 from app.worker.horse_monitor import BEAT
@@ -42,7 +42,7 @@ class Hand:
         self.worker.set_state(WorkerStatus.STARTED)
         tries = count()
         client = connection if client is None else client
-        wire_class = getattr(client, "wire_class", Wire)
+        wire_class = getattr(client, "wire_class", PipelinedConnection)
         self.claims = Claims(client, name, give_up=lambda: next(tries) > 20, wire_class=wire_class)
 
     @property
@@ -97,5 +97,5 @@ def beat(
             "queue": claimed.queue, "id": claimed.raw_id, "execution": claimed.execution_id,
             "now_seconds": at.timestamp(), "execution_kept": KEEP, "spent": ran,
         }  # fmt: skip
-    answer: list[int] = BEAT(connection, worker=name, now=moment(at), worker_kept=480, horse_moves=1, **job)
+    answer: list[int] = BEAT(connection, worker=name, now=rq_timestamp(at), worker_kept=480, horse_moves=1, **job)
     return answer

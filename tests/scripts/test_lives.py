@@ -114,17 +114,17 @@ class World:
 
     def delete(self) -> None:
         job_id = self.any_job()
-        if job_id and actions.change(self.connection, job_id, "delete") == b"ok":
+        if job_id and actions.apply(self.connection, job_id, "delete") == b"ok":
             self.jobs.discard(job_id)
 
     def change(self, action: actions.Action) -> None:
         if job_id := self.any_job():
-            actions.change(self.connection, job_id, action)
+            actions.apply(self.connection, job_id, action)
 
     def time_passes(self) -> None:
         for queue in QUEUES:
             actions.move_due(self.connection, queue, datetime.now(UTC) + timedelta(hours=2))
-        limits.look(self.connection)
+        limits.sweep(self.connection)
 
     def beat(self) -> None:
         if self.begun:

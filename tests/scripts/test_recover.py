@@ -271,9 +271,15 @@ def test_the_policy(monkeypatch: pytest.MonkeyPatch, job: dict[bytes, bytes], ou
         (b'["a"]', b"1", 0),
     ],
 )  # fmt: skip
-def test_the_wait_before_a_retry(intervals: bytes | None, left: bytes, wait: int) -> None:
-    job = {b"retries_left": left} | ({b"retry_intervals": intervals} if intervals else {})
-    assert recovery._wait(job) == wait
+def test_the_wait_before_a_retry(valkey: redis.Redis, intervals: bytes | None, left: bytes, wait: int) -> None:
+    put(valkey, "job")
+    hand = Hand(valkey)
+    [job] = hand.run()
+    valkey.hset("rq:job:job", mapping={"retries_left": left, "retry_intervals": intervals or b""})
+    recovery.recover(valkey, "default", "job", job.execution_id, recovery.LOST, lambda _: Outcome.RETRIED)
+    due = valkey.zscore("rq:scheduled:default", "job")
+    assert (due is None) == (wait == 0)
+    assert due is None or 0 < due - time.time() - wait + 1 < 2
 
 
 @pytest.fixture

@@ -16,19 +16,19 @@ from app.catalog.catalog import Function
 from app.enqueue import new_job, write
 from app.enqueue.idempotency import Receipt
 from app.lifecycle import actions, change_job, outbox, queues, recovery
-from app.lifecycle.empty_queues import EmptyQueues
+from app.lifecycle.empty_queues import EmptyQueueRemover
 from app.lifecycle.leftovers import FORGET, REMOVE
 from app.lifecycle.orphans import Orphans
 from app.lifecycle.quarantine import quarantine
 from app.lifecycle.recovery import Outcome
 from app.redis import scripts
-from app.redis.client import moment
+from app.redis.client import rq_timestamp
 from app.redis.scripts import Script
 from app.rq_adapter.rq_parts import Job
-from app.schedules.clock import PUT_CLOCK_BACK
+from app.schedules.clock import SHIFT_DUE_TIMES
 from app.settings import get_settings
 from app.testing import in_process
-from app.views.registries import Source
+from app.views.registries import Registry
 from app.worker.progress_reporter import PROGRESS
 from app.worker.redis_session import FINISH, FINISH_AND_FOLLOW, Claimed, Nothing
 from app.workflows import store
@@ -149,26 +149,26 @@ def delayed_jobs_moved(client: Resent) -> None:
 def a_queued_job_put_in_front(client: Resent) -> None:
     put(client, "other")
     put(client, "job")
-    change_job.before_start(client, "job", at_front=True)
+    change_job.update_before_start(client, "job", at_front=True)
 
 
 @sends("lifecycle/change")
 def a_queued_job_put_off(client: Resent) -> None:
     put(client, "job", concurrency=Limit(1, by="queue"))
-    change_job.before_start(client, "job", at=later(), queue="other", tags=["red"], timeout=7)
+    change_job.update_before_start(client, "job", at=later(), queue="other", tags=["red"], timeout=7)
 
 
 @sends("lifecycle/change")
 def a_scheduled_job_changed(client: Resent) -> None:
     put(client, "other")
     put(client, "job", at=later(), ttl=60)
-    change_job.before_start(client, "job", at=datetime.now(UTC), queue="other", description="now")
+    change_job.update_before_start(client, "job", at=datetime.now(UTC), queue="other", description="now")
 
 
 @sends("redis/page")
 def a_list_read(client: Resent) -> None:
     failed(client)
-    assert [job_id for job_id, _ in Source("failed", "default").after(client, None, 10)] == ["job"]
+    assert [job_id for job_id, _ in Registry("failed", "default").after(client, None, 10)] == ["job"]
 
 
 @sends("lifecycle/set_field")
@@ -203,10 +203,10 @@ def a_member_whose_key_is_gone(client: Resent) -> None:
 @sends("lifecycle/remove_queues")
 def empty_queues(client: Resent) -> None:
     client.sadd("rq:queues", "rq:queue:empty")
-    look = EmptyQueues(client, [])
-    look.look()
-    look._next_at = 0.0
-    look.look()
+    remover = EmptyQueueRemover(client, [])
+    remover.sweep()
+    remover._next_sweep_at = 0.0
+    remover.sweep()
 
 
 @sends("lifecycle/remove")
@@ -217,10 +217,10 @@ def a_key_of_a_job_that_is_gone(client: Resent) -> None:
     REMOVE(client, ["rq:job:gone:dependents", "gone", "rq:job:job:dependents", "job"])
 
 
-@sends("schedules/put_clock_back")
+@sends("schedules/shift_due_times")
 def a_delayed_job_when_the_clock_was_put_back(client: Resent) -> None:
     put(client, "job", delay=7200)
-    PUT_CLOCK_BACK(client, by=3600, now=repr(time.time() - 3600))
+    SHIFT_DUE_TIMES(client, seconds=3600, now=repr(time.time() - 3600))
 
 
 @sends("lifecycle/put_back")
@@ -236,12 +236,12 @@ def an_orphan_put_back(client: Resent) -> None:
 def an_end_noted(client: Resent) -> None:
     put(client, "job", webhook=HOOK)
     [job] = Hand(client).run()
-    client.hset("rq:job:job", mapping={"status": "failed", "ended_at": moment(datetime.now(UTC))})
+    client.hset("rq:job:job", mapping={"status": "failed", "ended_at": rq_timestamp(datetime.now(UTC))})
     client.zrem("rq:wip:default", f"job:{job.execution_id}")
     client.zadd("rq:failed:default", {"job": time.time() + FAILURE_TTL})
     client.expire("rq:job:job", FAILURE_TTL)
     with client.pipeline() as pipeline:
-        outbox.note(pipeline, "job", "finished", datetime.now(UTC))
+        outbox.record_end(pipeline, "job", "finished", datetime.now(UTC))
         [(words, options)] = pipeline.command_stack
     client.execute_command(*words, **options)
 
@@ -294,32 +294,32 @@ def a_beat(client: Resent) -> None:
     hand.beat(hand.run()[0], now=time.time())
 
 
-@sends("lifecycle/recover")
+@sends("lifecycle/end_attempt")
 def a_job_returned(client: Resent) -> None:
     recovered(client, Outcome.RETURNED)
 
 
-@sends("lifecycle/recover")
+@sends("lifecycle/end_attempt")
 def a_job_run_again(client: Resent) -> None:
     recovered(client, Outcome.AGAIN)
 
 
-@sends("lifecycle/recover")
+@sends("lifecycle/end_attempt")
 def a_job_retried(client: Resent) -> None:
     recovered(client, Outcome.RETRIED, retry_waits=[0, 0])
 
 
-@sends("lifecycle/recover")
+@sends("lifecycle/end_attempt")
 def a_job_retried_later(client: Resent) -> None:
     recovered(client, Outcome.RETRIED, retry_waits=[60, 90])
 
 
-@sends("lifecycle/recover")
+@sends("lifecycle/end_attempt")
 def a_job_failed(client: Resent) -> None:
     recovered(client, Outcome.FAILED)
 
 
-@sends("lifecycle/recover")
+@sends("lifecycle/end_attempt")
 def a_job_stopped(client: Resent) -> None:
     recovered(client, Outcome.STOPPED)
 
@@ -330,7 +330,7 @@ def a_failure_counted(client: Resent) -> None:
     def fragile() -> None: ...
 
     for _ in range(3):
-        limits.failed(client, Function("demo.add", fragile))
+        limits.count_failure(client, Function("demo.add", fragile))
 
 
 @sends("limits/release")
@@ -345,7 +345,7 @@ def a_place_found_free(client: Resent) -> None:
     hand, job = limited(client)
     hand.finish(job)
     client.zadd("jobline:limits:waiting", dict.fromkeys(client.zrange("jobline:limits:waiting", 0, -1), 1))
-    limits.look(client)
+    limits.sweep(client)
 
 
 @sends("workflows/cancel")

@@ -112,7 +112,7 @@ def test_schema_and_description_come_from_hints_and_docstring(package: Path) -> 
     ],
 )
 def test_arguments_by_name(package: Path, body: dict[str, object], expected: object) -> None:
-    assert Catalog().get("one.public").by_name(body) == expected
+    assert Catalog().get("one.public").from_body(body) == expected
 
 
 @pytest.mark.parametrize(
@@ -129,5 +129,5 @@ def test_arguments_by_name(package: Path, body: dict[str, object], expected: obj
 )
 def test_bad_arguments_by_name(package: Path, body: dict[str, object], pointer: str) -> None:
     with pytest.raises(Invalid) as caught:
-        Catalog().get("one.public").by_name(body)
+        Catalog().get("one.public").from_body(body)
     assert [error["pointer"] for error in caught.value.errors or []] == [pointer]

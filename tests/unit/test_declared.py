@@ -10,7 +10,7 @@ import pytest
 import scheduler
 from app import Retry
 from app.schedules import cron, every, once
-from app.schedules.declared import RejectedSchedule, read
+from app.schedules.declared import RejectedSchedule, parse_entries
 from app.schedules.rule import Schedule
 from tests.conftest import ROOT
 
@@ -18,7 +18,7 @@ AT = "2027-01-01T00:00:00Z"
 
 
 def schedules(*entries: Any) -> list[Schedule]:
-    found = list(read(entries))
+    found = list(parse_entries(entries))
     assert [one for one in found if isinstance(one, RejectedSchedule)] == []
     return [one for one in found if isinstance(one, Schedule)]
 
@@ -81,7 +81,7 @@ def test_retries_are_said_in_the_words_of_the_decorator_or_in_the_old_ones() -> 
         (lambda: cron("@daily", "demo.add", args=[2**70]), "demo.add", "the arguments have no JSON form"),
         (lambda: cron("@daily", "demo.add", retry="x"), "demo.add", "retry: give a number of retries"),
         (lambda: cron("@daily", "demo.add", retry=Retry(3, longest=1)), "demo.add", "retry: Retry() got an unexpected"),
-        (lambda: cron("@daily", "demo.add", retry=Retry(3, on=OSError)), "demo.add", "retry: on and not_on are said"),
+        (lambda: cron("@daily", "demo.add", retry=Retry(3, on=OSError)), "demo.add", "retry: on and not_on are set"),
         (lambda: cron("@daily", "demo.add", retry={"max": 0}), "demo.add", "retry.max: Input should be greater"),
         (lambda: cron("@daily", "demo.add", queue="my queue"), "demo.add", "queue: "),
         (lambda: every("demo.add"), "demo.add", "interval: Input should be greater than or equal to 0.1"),
@@ -101,7 +101,9 @@ def test_retries_are_said_in_the_words_of_the_decorator_or_in_the_old_ones() -> 
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_set_aside_alone(make: Callable[[], Any], name: str, reason: str) -> None:
-    before, wrong, after = read([every("demo.add", 1, name="before"), make(), every("demo.add", 1, name="after")])
+    before, wrong, after = parse_entries(
+        [every("demo.add", 1, name="before"), make(), every("demo.add", 1, name="after")]
+    )
     assert isinstance(wrong, RejectedSchedule)
     assert wrong.name == name
     assert reason in wrong.reason
@@ -132,7 +134,7 @@ def test_a_name_that_is_said_goes_before_one_that_is_not() -> None:
     ],
 )
 def test_the_first_of_two_holds(entries: list[dict[str, Any]], reason: str) -> None:
-    first, second = read(entries)
+    first, second = parse_entries(entries)
     assert isinstance(first, Schedule)
     assert first.interval == 1
     assert isinstance(second, RejectedSchedule)

@@ -222,7 +222,7 @@ def look_now(connection: redis.Redis) -> float:
     waiting = "jobline:limits:waiting"
     for limit in connection.zrange(waiting, 0, -1):
         connection.zadd(waiting, {limit: 0})
-    return limits.look(connection)
+    return limits.sweep(connection)
 
 
 def queued(connection: redis.Redis) -> list[str]:
@@ -263,7 +263,7 @@ def test_those_let_go_one_after_the_other_keep_their_order(valkey: redis.Redis, 
     hands.end(names[3])
     assert queued(valkey) == names[4:7]
     actions.cancel(valkey, names[5])
-    until(lambda: limits.look(valkey) and names[7] in queued(valkey), 5)
+    until(lambda: limits.sweep(valkey) and names[7] in queued(valkey), 5)
     assert queued(valkey) == [names[4], names[6], names[7]]
 
 
@@ -298,7 +298,7 @@ def test_the_turn_of_a_job_that_is_gone_is_the_next_one_s(valkey: redis.Redis, h
     hands.end("a")
     assert queued(valkey) == ["d"]
     actions.cancel(valkey, "d")  # which was let go
-    until(lambda: limits.look(valkey) > 3000 or queued(valkey) == ["e"], 5)
+    until(lambda: limits.sweep(valkey) > 3000 or queued(valkey) == ["e"], 5)
     assert hands.take() == "e"
     hands.end("e")
     assert look_now(valkey) == 3600
@@ -308,10 +308,10 @@ def test_the_turn_of_a_job_that_is_gone_is_the_next_one_s(valkey: redis.Redis, h
 def test_the_place_of_an_execution_that_is_lost_is_found_to_be_free(valkey: redis.Redis, hands: Hands) -> None:
     enqueue(valkey, "a", "b", "c")
     assert [hands.take(), hands.take()] == ["a", None]
-    assert 0 < limits.look(valkey) <= 1
+    assert 0 < limits.sweep(valkey) <= 1
     assert queued(valkey) == []
     hands.vanish("a")
-    until(lambda: limits.look(valkey) >= 0 and queued(valkey), 5)
+    until(lambda: limits.sweep(valkey) >= 0 and queued(valkey), 5)
     assert queued(valkey) == ["b"]
 
 

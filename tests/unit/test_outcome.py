@@ -65,7 +65,7 @@ def test_a_delivery_is_retried_by_the_schedule_of_the_specification(fake: redis.
     hour = 3600
     ladder = [5, 300, 1800, 2 * hour, 5 * hour, 10 * hour, 14 * hour, 20 * hour, 24 * hour]
     assert all(0.9 * meant - 1 <= wait <= 1.1 * meant + 1 for wait, meant in zip(waits, ladder, strict=True))
-    assert {tuple(webhook_delivery.waits()) for _ in range(2)} != {tuple(waits)}
+    assert {tuple(webhook_delivery.retry_waits()) for _ in range(2)} != {tuple(waits)}
 
 
 def test_each_end_of_a_job_that_is_requeued_is_told(fake: redis.Redis) -> None:
@@ -113,7 +113,7 @@ def test_a_transaction_that_is_sent_twice_notes_one_end(fake: redis.Redis) -> No
     """As redis-py does when the answer is lost."""
     job_id = enqueued(fake)
     with fake.pipeline() as pipeline:
-        outbox.note(pipeline, job_id, "finished", datetime.now(UTC))
+        outbox.record_end(pipeline, job_id, "finished", datetime.now(UTC))
         pipeline.command_stack *= 2
         pipeline.execute()
     assert fake.xlen("jobline:outbox") == 1
@@ -159,7 +159,7 @@ def as_ended(connection: redis.Redis, job_id: str, **fields: Any) -> Any:
     """The message of an end with these fields."""
     for entry, raw in connection.xrange("jobline:outbox"):
         raw |= {name.encode(): value for name, value in fields.items()}
-        delivery = outbox._following(entry.decode(), raw)
+        delivery = outbox._follow_up_job(entry.decode(), raw)
         assert delivery
         return delivery.args[1]
     raise AssertionError(f"{job_id} is not in the outbox")
@@ -169,7 +169,7 @@ def test_a_message_that_would_be_too_large_leaves_out_and_says_what(fake: redis.
     job_id = canceled(fake, description="x" * 1000)
     for result, omitted in (("y" * 10_000, None), ("y" * 20_000, ["result"])):
         message = as_ended(fake, job_id, status=b"finished", type=b"1", return_value=b64encode(orjson.dumps(result)))
-        assert len(orjson.dumps(message)) <= webhook_delivery.LARGEST
+        assert len(orjson.dumps(message)) <= webhook_delivery.MAX_MESSAGE_BYTES
         assert message["data"].get("omitted") == omitted
         assert message["data"]["result"] == (None if omitted else result)
         assert message["data"]["links"]["self"] == f"/api/v1/jobs/{job_id}"
@@ -181,7 +181,7 @@ def test_a_message_that_would_be_too_large_leaves_out_and_says_what(fake: redis.
         "depends_on": ["i" * 128] * 1000,
     }  # fmt: skip
     message = webhook_delivery.message("job.failed", {**job, **huge})
-    assert len(orjson.dumps(message)) <= webhook_delivery.LARGEST
+    assert len(orjson.dumps(message)) <= webhook_delivery.MAX_MESSAGE_BYTES
     assert message["data"]["omitted"][0] == "result"
     assert message["data"]["error"]["message"] == "m" * 1000
     assert message["data"]["id"] == job_id

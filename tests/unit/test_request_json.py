@@ -4,7 +4,7 @@ import pytest
 
 from app.api import request_json
 from app.errors import Invalid
-from app.serializer import JSON, MAX_DEPTH, TooDeep, checked
+from app.serializer import JSON, MAX_DEPTH, TooDeep, dumps_checked
 
 
 def nested(depth: int, left: str = "[", right: str = "]", inner: str = "1") -> bytes:
@@ -61,13 +61,13 @@ def test_what_is_read_from_redis_has_the_same_limit() -> None:
     "value", [{1: "a"}, {"a": {2: 1.5, "b": -0.0}}, [float("nan"), 1e300, 2**64 - 1], "\x7f\u2028"]
 )
 def test_what_a_job_returns_is_taken(value: object) -> None:
-    assert checked(value) == JSON.dumps(value)
+    assert dumps_checked(value) == JSON.dumps(value)
 
 
 @pytest.mark.parametrize("value", [{1: "a", "1": "b"}, [{"x": {True: 1, "true": 2}}], {"a": 2**64}, {"a": object()}])
 def test_what_a_job_returns_has_one_meaning_in_json_or_is_refused(value: object) -> None:
     with pytest.raises(TypeError):
-        checked(value)
+        dumps_checked(value)
 
 
 def test_what_a_job_returns_is_not_deep() -> None:
@@ -75,4 +75,4 @@ def test_what_a_job_returns_is_not_deep() -> None:
     for _ in range(MAX_DEPTH + 1):
         value = {1: value}
     with pytest.raises(TooDeep):
-        checked(value)
+        dumps_checked(value)

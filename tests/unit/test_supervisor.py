@@ -43,7 +43,7 @@ def test_data_of_another_user_is_one_clear_line(
     def refuse(path: Path) -> None:
         raise PermissionError(1, "Operation not permitted", str(path))
 
-    monkeypatch.setattr(supervisor.private_files, "close", refuse)
+    monkeypatch.setattr(supervisor.private_files, "restrict", refuse)
     monkeypatch.setattr(supervisor, "Interrupts", object)
     monkeypatch.setattr(supervisor.log, "configure", lambda _: None)
     before = os.umask(0o022)

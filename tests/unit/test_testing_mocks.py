@@ -10,7 +10,7 @@ from unittest.mock import ANY, AsyncMock, patch
 import pytest
 
 from app.testing import Jobs, Refused, run_jobs, service
-from app.testing.functions import KitCatalog
+from app.testing.functions import PatchableCatalog
 
 SOURCE = """
 from datetime import date
@@ -47,7 +47,7 @@ def _shop(
     """A module of the author's, in a process that has looked at jobs/ already, and in one that has not."""
     write_module("kitmail", "def send(text: str) -> str:\n    return 'sent ' + text\n")
     write_module("kitshop", SOURCE)
-    monkeypatch.setattr(service, "CATALOG", KitCatalog())
+    monkeypatch.setattr(service, "CATALOG", PatchableCatalog())
     if request.param == "later":
         service.CATALOG.refresh()
 
@@ -163,7 +163,7 @@ def test_a_mock_raises_what_the_job_raises(jobs: Jobs) -> None:
 
 
 def test_a_mock_from_before_the_first_look_takes_any_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "CATALOG", KitCatalog())
+    monkeypatch.setattr(service, "CATALOG", PatchableCatalog())
     with patch("jobs.kitshop.charge", return_value="mocked") as charge, run_jobs() as jobs:
         job = jobs.enqueue("kitshop.charge", "any", "thing")
         jobs.run(raise_errors=True)

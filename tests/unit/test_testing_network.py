@@ -12,7 +12,7 @@ from standardwebhooks import Webhook
 
 from app.testing import BadSignature, Jobs, NotAllowed, run_jobs
 from app.testing.settings import WEBHOOK_SECRET
-from app.webhooks.webhook_delivery import LADDER
+from app.webhooks.webhook_delivery import RETRY_WAITS
 from tests.conftest import ROOT
 from tests.receiver import OTHER_SECRET, SECRET, Receiver
 
@@ -146,10 +146,10 @@ def test_a_receiver_that_fails_is_told_again_and_again(jobs: Jobs, no_network: N
     jobs.answer_webhooks(URL, 500)
     ended(jobs, "demo.add", 1, 2, **TOLD)
     jobs.advance(days=5)
-    assert [one.status for one in jobs.webhooks] == [500] * (len(LADDER) + 1)
+    assert [one.status for one in jobs.webhooks] == [500] * (len(RETRY_WAITS) + 1)
     times = [int(one.headers["webhook-timestamp"]) for one in jobs.webhooks]
     waits = [later - earlier for earlier, later in pairwise(times)]
-    assert waits == [pytest.approx(wait, rel=0.1, abs=1) for wait in LADDER]
+    assert waits == [pytest.approx(wait, rel=0.1, abs=1) for wait in RETRY_WAITS]
     assert len({one.headers["webhook-id"] for one in jobs.webhooks}) == 1
 
 

@@ -15,7 +15,7 @@ from app.rq_adapter.rq_parts import catalog
 from app.schedules import cron, every
 from app.settings import get_settings
 from app.testing import Jobs, Refused, run_jobs
-from app.testing.functions import KitCatalog
+from app.testing.functions import PatchableCatalog
 
 OUTSIDE = {
     "REDIS_URL": "redis://outside:1/0",
@@ -145,9 +145,9 @@ def test_the_settings_of_the_process_are_there_again(monkeypatch: pytest.MonkeyP
     for _ in range(2):
         with run_jobs():
             assert get_settings().result_ttl != 7
-            assert isinstance(catalog(), KitCatalog)
+            assert isinstance(catalog(), PatchableCatalog)
         assert get_settings() == before
-        assert not isinstance(catalog(), KitCatalog)
+        assert not isinstance(catalog(), PatchableCatalog)
     with pytest.raises(ZeroDivisionError), run_jobs():
         raise ZeroDivisionError
     assert get_settings() == before

@@ -5,7 +5,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -242,11 +241,7 @@ def test_the_failure_of_a_job_that_was_taken_counts_no_more(
     threading.Thread(target=take).start()
     stable.run()
     found = changed(before[0], contents(valkey))
-    assert set(found) <= {stable.hand.key, "rq:worker:other", "rq:job:job"}
-    was, now = found["rq:job:job"]
-    assert was
-    assert now
-    assert now.same(replace(was, value={**was.value, b"last_heartbeat": now.value[b"last_heartbeat"]}))
+    assert set(found) <= {stable.hand.key, "rq:worker:other"}
 
 
 def test_an_end_that_redis_does_not_take_is_settled_with_the_jobs_own_error(

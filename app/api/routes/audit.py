@@ -42,7 +42,7 @@ def record_request(response: Response) -> None:
             address=request.remote_addr or "",
             details=g.get("noted", {}),
         )
-        context().audit_log.record(entry, later=response.status_code == 503)
+        context().audit_log.record(entry, defer=response.status_code == 503)
 
 
 def _target(response: Response) -> str:

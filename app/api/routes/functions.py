@@ -51,7 +51,7 @@ def call(path: NamePath) -> Response:
     body = request.get_json()
     if not isinstance(body, dict):
         raise Invalid("The request does not fit its schema", [{"detail": "Input should be an object", "pointer": "#"}])
-    args, kwargs = function.by_name(body)
+    args, kwargs = function.from_body(body)
     return new_jobs.enqueue(new_job.prepare(function, context().settings, args, kwargs))
 
 
@@ -73,7 +73,7 @@ def _as_json(function: Function) -> dict[str, object]:
             "breaker": options.breaker and asdict(options.breaker),
             "unique": options.unique and {**asdict(options.unique), "lasts": options.unique.ttl},
             "tags": options.tags,
-            "webhook": options.webhook.shown() if options.webhook else None,
+            "webhook": options.webhook.without_secret() if options.webhook else None,
             "idempotent": options.idempotent,
         },
         "arguments": function.schema,

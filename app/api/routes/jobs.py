@@ -24,7 +24,7 @@ from app.api.schemas.jobs import (
     RequeueBody,
 )
 from app.enqueue import queue_limit, write
-from app.errors import MAX_LISTED, Invalid
+from app.errors import MAX_LISTED_ERRORS, Invalid
 from app.lifecycle import actions, bulk, change_job, outbox
 from app.views import listing
 
@@ -50,7 +50,7 @@ def enqueue_bulk(body: BulkBody) -> Response:
             jobs.append(new_jobs.prepare(job_body, f"#/jobs/{number}"))
         except Invalid as error:
             errors += error.errors or []
-            if len(errors) > MAX_LISTED:
+            if len(errors) > MAX_LISTED_ERRORS:
                 break
     if errors:
         raise Invalid("No job was enqueued", errors)
@@ -106,7 +106,7 @@ def amend_job(path: JobPath, body: AmendBody) -> Response:
     """Change when, where and how a job runs that has not started; a deferred one its queue and labels only."""
     changes = {name: value for name, value in body if value is not None}
     limit = queue_limit.limit_for(body.queue, context().settings)
-    change_job.before_start(context().redis, path.job_id, queue_limit=limit, **changes)
+    change_job.update_before_start(context().redis, path.job_id, queue_limit=limit, **changes)
     return json_response(redact(fetch_job(path.job_id, 0)))
 
 
@@ -141,7 +141,7 @@ def delete(path: JobPath) -> Response:
 
 def _bulk_change(action: bulk.Action, count_name: str, body: Bulk) -> Response:
     selection = body.selection()
-    tally = bulk.change(context().redis, action, selection, body.limit, body.cursor, body.dry_run)
+    tally = bulk.apply(context().redis, action, selection, body.limit, body.cursor, body.dry_run)
     counts = {"matched": tally.matched, count_name: tally.changed, "skipped": tally.skipped}
     filters = selection.model_dump(mode="json", exclude_none=True, exclude={"q"})  # which may be part of an argument
     add_audit_details(**counts, **filters, dry_run=body.dry_run)

@@ -20,7 +20,7 @@ api = blueprint("queues", "queues", "/api/v1")
 def list_queues() -> Response:
     """Every queue with its counts."""
     readable, unreadable = listing.queues(context().redis)
-    return json_response({"queues": context().served_queues.of_queues(readable), **unreadable_field(unreadable)})
+    return json_response({"queues": context().served_queues.with_warnings(readable), **unreadable_field(unreadable)})
 
 
 @api.get("/queues/<string:name>", responses={200: Queue})
@@ -35,7 +35,7 @@ def get_queue(path: NamePath) -> Response:
 def pause(path: QueuePath) -> Response:
     """Accept jobs, and run none."""
     queues.pause(context().redis, path.name)
-    return _queue_response(listing.one_queue(context().redis, path.name))
+    return _queue_response(listing.read_queue(context().redis, path.name))
 
 
 @api.post("/queues/<string:name>/resume", responses={200: Queue})
@@ -43,7 +43,7 @@ def pause(path: QueuePath) -> Response:
 def resume(path: QueuePath) -> Response:
     """Run jobs again."""
     queues.resume(context().redis, path.name)
-    return _queue_response(listing.one_queue(context().redis, path.name))
+    return _queue_response(listing.read_queue(context().redis, path.name))
 
 
 @api.post("/queues/<string:name>/empty", responses={200: Deleted})
@@ -70,4 +70,4 @@ def get_worker(path: NamePath) -> Response:
 
 
 def _queue_response(queue: dict[str, Any]) -> Response:
-    return json_response(context().served_queues.of_queues([queue])[0])
+    return json_response(context().served_queues.with_warnings([queue])[0])

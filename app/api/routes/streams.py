@@ -20,7 +20,7 @@ from app.api.schemas.events import EventsQuery
 from app.api.schemas.jobs import JobPath
 from app.api.schemas.workflows import WorkflowPath
 from app.errors import BadRequest, NotFound, TooManyRequests, Unavailable
-from app.events.stream import Event, Hub, Listener, ShareTaken, TooMany, number
+from app.events.stream import CallerLimitReached, Event, Hub, Listener, TooManyListeners, parse_event_id
 from app.serializer import JSON, utc
 from app.views import job_view
 from app.workflows import view
@@ -94,10 +94,10 @@ class JobFeed:
 
     def of(self, event: Event) -> Message:
         if event.status == "progress":
-            return Message("progress", event.place, event.progress)
+            return Message("progress", event.event_id, event.progress)
         if event.status in END_STATUSES:
-            return Message("end", event.place, self.state())
-        return Message("status", event.place, _status_change(event))
+            return Message("end", event.event_id, self.state())
+        return Message("status", event.event_id, _status_change(event))
 
     def current_state(self, place: str) -> Message:
         found = self.state()
@@ -115,10 +115,10 @@ class WorkflowFeed:
 
     def of(self, event: Event) -> Message:
         if event.status == "progress":
-            return Message("progress", event.place, {**(event.progress or {}), "id": event.job_id})
+            return Message("progress", event.event_id, {**(event.progress or {}), "id": event.job_id})
         if event.job_id == self.workflow:
-            return self.current_state(event.place)
-        return Message("job", event.place, _status_change(event))
+            return self.current_state(event.event_id)
+        return Message("job", event.event_id, _status_change(event))
 
     def current_state(self, place: str) -> Message:
         found = view.get(self.connection, self.workflow)
@@ -138,7 +138,7 @@ class AllJobsFeed:
     def of(self, event: Event) -> Message | None:
         if self.function and self._function_of(event.job_id) != self.function:
             return None
-        return Message("job", event.place, _status_change(event))
+        return Message("job", event.event_id, _status_change(event))
 
     def current_state(self, place: str) -> None:  # noqa: ARG002 - a Feed's; there is no state of all jobs
         return None
@@ -155,15 +155,15 @@ class AllJobsFeed:
 def _stream(feed: Feed) -> Response:
     """Raises BadRequest; Unavailable: too many are open; TooManyRequests: too many are open with this key."""
     last_event_id, hub = _last_event_id(), context().events
-    share = api_keys.share(hub.most, context().api_keys)
+    share = api_keys.share(hub.max_listeners, context().api_keys)
     try:
         listener, event_id = hub.listen(feed.matches, g.caller, share)
-    except ShareTaken:
-        detail = f"The key {g.caller!r} has {share} event streams open already, its share of {hub.most}"
+    except CallerLimitReached:
+        detail = f"The key {g.caller!r} has {share} event streams open already, its share of {hub.max_listeners}"
         raise TooManyRequests(detail, retry_after=Unavailable.retry_after) from None
-    except TooMany:
-        raise Unavailable(f"{hub.most} event streams are open already") from None
-    missed = hub.since(last_event_id, feed.matches) if last_event_id else None
+    except TooManyListeners:
+        raise Unavailable(f"{hub.max_listeners} event streams are open already") from None
+    missed = hub.events_after(last_event_id, feed.matches) if last_event_id else None
     if missed == [] and (now := feed.current_state(event_id)) and now.kind == "end":
         listener.close()
         return Response(status=204)  # there is nothing to come: a client that reads this does not come back
@@ -192,12 +192,12 @@ def _messages(
             if message.kind == "end":
                 return
     after, last_sent_at = (
-        missed[-1].place if missed else last_event_id if missed == [] and last_event_id else event_id,
+        missed[-1].event_id if missed else last_event_id if missed == [] and last_event_id else event_id,
         time.monotonic(),
     )
-    while not (listener.cut_off or hub.closing()):
+    while not (listener.is_cut_off or hub.closing()):
         event = listener.next(SHUTDOWN_CHECK_SECONDS)
-        if event and number(event.place) > number(after):
+        if event and parse_event_id(event.event_id) > parse_event_id(after):
             message = feed.of(event)
         elif time.monotonic() - last_sent_at > HEARTBEAT_SECONDS:
             state = feed.current_state(after)  # a stock worker tells nothing
@@ -218,7 +218,7 @@ def _last_event_id() -> str | None:
     event_id = request.headers.get("Last-Event-ID") or None
     try:
         if event_id:
-            number(event_id)
+            parse_event_id(event_id)
     except ValueError:
         raise BadRequest("The Last-Event-ID is not one of ours") from None
     return event_id

@@ -39,7 +39,7 @@ def readyz() -> Response:
     set_aside = {
         "broken": catalog.broken,
         "rejected_functions": {name: str(reason) for name, reason in catalog.rejected.items()},
-        "rejected_schedules": store.set_aside(readiness.connection),
+        "rejected_schedules": store.unrunnable(readiness.connection),
     }
     status = "degraded" if any(set_aside.values()) else "ok"
     report = {"status": status, "redis": "ok", "scheduler": age, "warnings": warnings, **set_aside}

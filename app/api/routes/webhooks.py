@@ -15,7 +15,7 @@ api = blueprint("webhooks", "webhooks", "/api/v1/webhooks")
 @requires("read")
 def list_disabled() -> Response:
     """The URLs that have answered 410 Gone in the last 30 days: nothing is delivered there."""
-    return json_response({"disabled": webhook_delivery.disabled(context().redis)})
+    return json_response({"disabled": webhook_delivery.list_disabled(context().redis)})
 
 
 @api.delete("/disabled", responses={204: None})

@@ -22,12 +22,12 @@ from app.api.schemas.workflows import (
 )
 from app.author.options import WORKFLOW_EVENTS
 from app.enqueue.new_job import NewJob
-from app.errors import MAX_LISTED, Invalid
+from app.errors import MAX_LISTED_ERRORS, Invalid
 from app.lifecycle import outbox
 from app.webhooks import webhook_delivery
 from app.workflows import store, view
-from app.workflows.graph import HOOKS, Need, Node, check
-from app.workflows.results import found_in
+from app.workflows.graph import HOOKS, Dependency, Node, check
+from app.workflows.results import find_references
 
 MAX_JOBS = 20_000
 
@@ -48,8 +48,8 @@ def submit(body: WorkflowBody) -> Response:
         raise Invalid("The workflow is too large", [{"detail": f"more than {MAX_JOBS} jobs", "pointer": "#/jobs"}])
     workflow, settings = store.new_id(), context().settings
     own_webhook = body.webhook.as_webhook() if body.webhook else None
-    webhook = webhook_delivery.chosen(
-        own_webhook, webhook_delivery.of_service(settings, WORKFLOW_EVENTS), settings, "#"
+    webhook = webhook_delivery.choose(
+        own_webhook, webhook_delivery.service_webhook(settings, WORKFLOW_EVENTS), settings, "#"
     )
     prepared = _prepare_jobs(
         workflow, webhook is not None, list(zip([*nodes, *hook_nodes], [*body.jobs, *hooks.values()], strict=True))
@@ -71,7 +71,7 @@ def submit(body: WorkflowBody) -> Response:
 @requires("read")
 def list_workflows(query: WorkflowsQuery) -> Response:
     """Workflows, newest first."""
-    return page("workflows", *view.list_(context().redis, query.limit, query.cursor, query.status, query.name))
+    return page("workflows", *view.list_workflows(context().redis, query.limit, query.cursor, query.status, query.name))
 
 
 @api.get("/<string:workflow_id>", responses={200: Workflow})
@@ -92,13 +92,15 @@ def cancel(path: WorkflowPath) -> Response:
 
 
 def _node(body: NodeBody, pointer: str) -> Node:
-    after = [Need(need) if isinstance(need, str) else Need(need.name, need.even_if_failed) for need in body.after]
+    after = [
+        Dependency(need) if isinstance(need, str) else Dependency(need.name, need.even_if_failed) for need in body.after
+    ]
     return Node(body.name, body.function, body.args, body.kwargs, after, body.each, pointer)
 
 
-def _prepare_jobs(workflow: str, announced: bool, node_bodies: list[tuple[Node, HookBody]]) -> store.Made:
+def _prepare_jobs(workflow: str, announced: bool, node_bodies: list[tuple[Node, HookBody]]) -> store.NodeJobs:
     """The jobs of each node. Raises Invalid, with all that is wrong."""
-    prepared: store.Made = []
+    prepared: store.NodeJobs = []
     errors: list[dict[str, str]] = []
     for node, body in node_bodies:
         try:
@@ -107,7 +109,7 @@ def _prepare_jobs(workflow: str, announced: bool, node_bodies: list[tuple[Node, 
             )
         except Invalid as error:
             errors += error.errors or []
-            if len(errors) > MAX_LISTED:
+            if len(errors) > MAX_LISTED_ERRORS:
                 break
     if errors:
         raise Invalid("No workflow was made", errors)
@@ -115,6 +117,6 @@ def _prepare_jobs(workflow: str, announced: bool, node_bodies: list[tuple[Node, 
 
 
 def _prepare_job(workflow: str, announced: bool, node: Node, body: HookBody, number: int, args: list[Any]) -> NewJob:
-    unknown = [place[1:] for place, _ in found_in({"args": args, "kwargs": node.kwargs})]
+    unknown = [place[1:] for place, _ in find_references({"args": args, "kwargs": node.kwargs})]
     job = new_jobs.prepare(body.model_copy(update={"args": args}), node.pointer, unknown)
-    return store.adopt(job, workflow, node, number, body.delay, announced)
+    return store.assign_to_workflow(job, workflow, node, number, body.delay, announced)

@@ -32,7 +32,7 @@ class WithAll(Bulk):
 
     @model_validator(mode="after")
     def _check_filter_or_all(self) -> "WithAll":
-        if self.says_nothing() and not self.all:
+        if self.is_empty() and not self.all:
             raise ValueError("give a filter, or all: true")
         return self
 

@@ -5,7 +5,19 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, RootModel, model_validator
 
 from app.author.options import JobEvent, WorkflowEvent
-from app.catalog.fields import CallOptions, Flag, Id, Instant, NewId, QueueName, RetryBody, Seconds, Strict, Tag, Wait
+from app.catalog.fields import (
+    CallOptions,
+    DelaySeconds,
+    Flag,
+    Id,
+    Instant,
+    NewId,
+    QueueName,
+    RetryBody,
+    Seconds,
+    Strict,
+    Tag,
+)
 from app.views.selection import Selection
 
 JobStatus = Literal[
@@ -18,7 +30,7 @@ class JobOptions(CallOptions):
     """What may be said of a job besides its call; what is not said is the function's own, or the service's default."""
 
     id: NewId | None = None
-    delay: Wait | None = None
+    delay: DelaySeconds | None = None
     at: Instant | None = None
     depends_on: Annotated[list[Id], Field(max_length=1000)] = Field(default_factory=list)
     at_front: Flag = False
@@ -68,7 +80,7 @@ class RequeueBody(Strict):
 class AmendBody(Strict):
     """What is to be changed of a job that has not started."""
 
-    delay: Wait | None = None
+    delay: DelaySeconds | None = None
     at: Instant | None = Field(None, description="A moment that is past means now")
     at_front: Literal[True] | None = Field(None, description="To the head of its queue, at once or when it is due")
     queue: QueueName | None = None
