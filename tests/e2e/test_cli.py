@@ -222,7 +222,7 @@ def test_a_job_that_waits_is_changed() -> None:
     ]
     nothing = run("jobs", "change", "mine", "--json")
     assert (nothing.exit_code, nothing.stdout) == (3, "")
-    assert "say what is to be changed" in nothing.stderr
+    assert "give at least one change" in nothing.stderr
 
 
 @pytest.fixture

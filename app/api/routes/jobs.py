@@ -124,7 +124,7 @@ def get_job(path: JobPath) -> Response:
 def amend_job(path: JobPath, body: AmendBody) -> Response:
     """Change a job that has not started.
 
-    Of a deferred job only the queue, timeout, tags and description can be changed.
+    Of a deferred job only the queue, tags and description can be changed.
     """
     changes = {name: value for name, value in body if value is not None}
     limit = queue_limit.limit_for(body.queue, context().settings)
