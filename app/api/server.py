@@ -32,6 +32,7 @@ def serve(target: str, factory: bool = False) -> None:
         factory=factory,
         interface=Interfaces.WSGI,
         http=HTTPModes.http1,
+        websockets=False,
         address=settings.host,
         port=settings.port,
         workers=settings.api_processes,
