@@ -69,6 +69,24 @@ def test_a_key_is_asked_for_where_one_is_needed(fake: fakeredis.FakeRedis) -> No
         assert spec["paths"]["/livez"]["get"]["security"] == []
 
 
+def test_every_operation_has_a_short_summary(fake: fakeredis.FakeRedis) -> None:
+    spec = create_app(Settings(), fake).test_client().get("/openapi.json").get_json()
+    own = {path: operations for path, operations in spec["paths"].items() if not path.startswith("/api/v1/functions/")}
+    summaries = [operation["summary"] for operations in own.values() for operation in operations.values()]
+    assert [text for text in summaries if not text or len(text) > 70 or text.endswith((".", ";", ":"))] == []
+    assert spec["paths"]["/api/v1/jobs/cancel"]["post"]["summary"] == "Cancel jobs that match a filter"
+    described = spec["paths"]["/api/v1/jobs/{job_id}"]["get"]
+    assert (described["summary"], described["description"].partition(" ")[0]) == ("Get a job", "`Prefer:")
+
+
+def test_an_answer_that_a_key_without_read_gets_shortened_is_described(fake: fakeredis.FakeRedis) -> None:
+    spec = create_app(Settings(), fake).test_client().get("/openapi.json").get_json()
+    answer = spec["paths"]["/api/v1/jobs/{job_id}/requeue"]["post"]["responses"]["202"]["content"]["application/json"]
+    name = answer["schema"]["$ref"].rpartition("/")[2]
+    options = [option["$ref"].rpartition("/")[2] for option in spec["components"]["schemas"][name]["anyOf"]]
+    assert options == ["JobDetail", "JobReference"]
+
+
 def test_the_docs_page_loads_nothing_from_elsewhere(fake: fakeredis.FakeRedis) -> None:
     client = create_app(Settings(), fake).test_client()
     page = client.get("/docs", follow_redirects=True)
