@@ -36,7 +36,7 @@ FIELDS: dict[str, tuple[Field, ...]] = {
             " failure_callback_name failure_callback_timeout stopped_callback_name stopped_callback_timeout"
         ),
         Field("attempts", "integer", "app/worker/begin.lua", "views, recovery", WITH_HASH, "Attempts that have begun."),
-        Field("losses", "integer", "app/lifecycle/recover.lua", "recovery", WITH_HASH,
+        Field("losses", "integer", "app/lifecycle/end_attempt.lua", "recovery", WITH_HASH,
               "How often an idempotent job was run again after its worker had died."),
         Field("delayed", "1", "enqueue, change", "views, clock", "until it is given a time instead",
               "It was given a delay, not a time: it goes on by elapsed time if the clock is put back."),
@@ -74,7 +74,6 @@ FIELDS: dict[str, tuple[Field, ...]] = {
         Field("ended_at", "time", "workflows", "views", WITH_HASH),
         Field("total", "integer", "create", "views", WITH_HASH, "Jobs, without hooks."),
         Field("left", "integer", "create, workflows", "workflows", WITH_HASH, "Nodes that have not ended."),
-        Field("failures", "integer", "workflows", "workflows", WITH_HASH, "Jobs that failed or were canceled."),
         Field("count:<status>", "integer", "workflows", "views", WITH_HASH, "Jobs that have ended so."),
         Field("result_ttl", "integer", "create", "workflows", WITH_HASH, "Seconds that it is kept once finished."),
         Field("failure_ttl", "integer", "create", "workflows", WITH_HASH, "Seconds that it is kept otherwise."),
