@@ -239,7 +239,7 @@ def _greet(settings: Settings, url: str) -> None:
     key = " -H 'Authorization: Bearer KEY'" if secured else ""
     lines = [
         "",
-        "  Jobline is ready." + ("" if secured else " It has no API keys: whoever can use this machine can use it."),
+        "  Jobline is ready." + ("" if secured else " It has no API keys: anyone on this machine can use it."),
         "",
         f"  Start page  {base}/",
         f"  API docs    {base}/docs",
