@@ -338,7 +338,7 @@ def test_who_waits_for_a_job_is_told_of_an_end_without_a_result(
 
 def test_nothing_of_its_end_is_left_of_a_job_that_is_requeued(valkey: redis.Redis) -> None:
     put(valkey, "job")
-    assert actions.change(valkey, "job", "cancel", "too late") == b"ok"
+    assert actions.apply(valkey, "job", "cancel", "too late") == b"ok"
     assert valkey.hget("rq:job:job", "reason") == b"too late"
     actions.requeue(valkey, "job")
     assert not valkey.exists(ended_key("job"))

@@ -41,7 +41,7 @@ class Stable:
 
     def run(self, limits: Limits = BURST) -> Leaving:
         self.horse = Horse(self.hand.worker, self.board, self.box, self.line[1], limits)
-        with in_process._alarm_kept():
+        with in_process._restored_alarm():
             leaving = self.horse.run()
         assert broken(self.hand.connection) == []
         return leaving
@@ -307,7 +307,7 @@ def test_only_the_errors_that_its_function_names_are_retried(
     write_module("choosy", CHOOSY)
     with override_catalog(Catalog()):
         put(valkey, "job", "demo.fail", retry_waits=[60])
-        valkey.hset("rq:job:job", "data", new_job.call_data("jobs.choosy.raises", [error], {}))
+        valkey.hset("rq:job:job", "data", new_job.encode_call("jobs.choosy.raises", [error], {}))
         stable.run()
     assert status(valkey, "job") == status_then
 
