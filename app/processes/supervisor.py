@@ -10,7 +10,6 @@ import errno
 import fcntl
 import json
 import os
-import shlex
 import signal
 import socket
 import subprocess
@@ -20,12 +19,12 @@ import urllib.request
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
 
 import psutil
 import structlog
 
 from app import log
+from app.processes import greeting
 from app.redis import embedded, private_files
 from app.settings import Settings
 
@@ -115,7 +114,7 @@ def _run(settings: Settings, data_dir: Path, interrupts: Interrupts) -> None:
             parts.append(Part(name, command, env))
             _record_processes(data_dir, parts)
         _wait_for_api(settings, parts)
-        _greet(settings, url)
+        greeting.greet(settings, url)
         while True:
             for part in parts:
                 part.watch()
@@ -227,37 +226,6 @@ def _wait_for_api(settings: Settings, parts: list[Part]) -> None:
             return
         time.sleep(0.1)
     logger.error("the API does not answer", url=settings.url)
-
-
-def _greet(settings: Settings, url: str) -> None:
-    base, named = settings.url, urlsplit(url)
-    shown = named._replace(netloc=named.netloc.rpartition("@")[2], query="").geturl()  # without its password
-    secured = bool(settings.api_keys.get_secret_value().strip())
-    if not sys.stdout.isatty():
-        logger.info("ready", url=base, redis=shown, secured=secured)
-        return
-    key = " -H 'Authorization: Bearer KEY'" if secured else ""
-    lines = [
-        "",
-        "  Jobline is ready." + ("" if secured else " It has no API keys: whoever can use this machine can use it."),
-        "",
-        f"  Start page  {base}/",
-        f"  API docs    {base}/docs",
-        f"  Dashboard   {base}/dashboard/",
-        f"  Redis       {shown}",
-    ]
-    if settings.redis_url is None:
-        file = shlex.quote(str(embedded.url_file(settings.data_dir)))
-        lines.append(f"""  Queues      RQ_REDIS_URL="$(cat {file})" .venv/bin/rq info""")
-    lines += [
-        "  Stop        Ctrl-C; jobs that wait stay for the next start",
-        "",
-        "  Run a job:",
-        f"  curl -s {base}/api/v1/functions/demo.add/jobs{key} -H 'Content-Type: application/json' \\",
-        """       -H 'Prefer: wait=10' -d '{"a": 1, "b": 2}'""",
-        "",
-    ]
-    print("\n".join(lines), flush=True)  # noqa: T201
 
 
 def _stop(parts: list[Part], grace: float, interrupts: Interrupts) -> None:

@@ -222,6 +222,7 @@ def use_jobs(client: FlaskClient, valkey: redis.Redis, receiver: Receiver) -> No
     put(client, "add", 1, webhook=own)
     send(client, "/workflows", {"jobs": [node("a", "add", 1)], "webhook": own})
     put(client, "die_twice")
+    put(client, "again", webhook=own)
     for path, function in (("/ok", "add"), ("/status/410", "add"), ("/ok", "fail")):
         put(client, function, *([1] if function == "add" else []), webhook={"url": receiver.base + path})
     until(lambda: valkey.exists(DISABLED_WEBHOOKS))
