@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from app.author.options import Unique
 from app.lifecycle.recovery import Outcome
-from app.workflows.graph import Need, Node
+from app.workflows.graph import Dependency, Node
 from tests.properties.world import LIMITS, QUEUES, World, callbacks_inline
 
 MAX_JOBS = 14
@@ -109,7 +109,7 @@ class Lives(RuleBasedStateMachine):
         made: list[Node] = []
         for number, said in enumerate(nodes):
             parents = {made[one % number].name: even for one, even in said["after"] if number}
-            needs = [Need(name, even) for name, even in parents.items()]
+            needs = [Dependency(name, even) for name, even in parents.items()]
             made.append(Node(f"n{number}", "demo.add", [1, 2], after=needs, each=said["each"]))
         ends = [Node(name, "demo.add", [1, 2]) for name in hooks]
         delays = {f"n{number}": said["delay"] for number, said in enumerate(nodes)}
@@ -137,10 +137,13 @@ class Lives(RuleBasedStateMachine):
         if held := pick(self.world.begun, number):
             self.world.finish(held)
 
-    @rule(number=NUMBER)
-    def fail(self, number: int) -> None:
+    @rule(number=NUMBER, may_retry=st.booleans(), as_rq=SOME((False, False, False, True)))
+    def fail(self, number: int, may_retry: bool, as_rq: bool) -> None:
         if held := pick(self.world.begun, number):
-            self.world.fail(held)
+            if as_rq:
+                self.world.fail_as_rq(held)
+            else:
+                self.world.fail(held, may_retry)
 
     @rule(number=NUMBER, outcome=SOME(tuple(Outcome)))
     def lose(self, number: int, outcome: Outcome) -> None:

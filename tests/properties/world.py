@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
+from unittest import mock
 
 import redis
 
@@ -20,7 +21,7 @@ from app.lifecycle.recovery import Outcome, Sweeper
 from app.redis.keys import EVENTS, LIMITS_WAITING, breaker_key, job_key, queue_key, registry_key
 from app.rq_adapter.rq_parts import Follows, Job
 from app.settings import get_settings
-from app.worker.redis_session import Claimed
+from app.worker.redis_session import Claimed, Failed
 from app.worker.rq_fallback import RqWay
 from app.workflows import store
 from app.workflows.graph import Node
@@ -154,7 +155,7 @@ class World:
     def submit(self, nodes: list[Node], hooks: list[Node], delays: dict[str, float | None], on_error: str) -> None:
         workflow = f"f{len(self.workflows)}"
 
-        def made(some: list[Node]) -> store.Made:
+        def made(some: list[Node]) -> store.NodeJobs:
             return [(node, self.members(workflow, node, delays.get(node.name))) for node in some]
 
         flow = store.NewWorkflow(workflow, None, made(nodes), made(hooks), on_error, set(), 5000, 5000)
@@ -164,7 +165,7 @@ class World:
     def members(self, workflow: str, node: Node, delay: float | None) -> list[NewJob]:
         jobs = [self.prepare(1, "none", breaker=False, queue=QUEUES[n % 2]) for n in range(len(node.calls()))]
         for number, job in enumerate(jobs):
-            store.adopt(job, workflow, node, number, delay, announced=False)
+            store.assign_to_workflow(job, workflow, node, number, delay, False)
             self.model.jobs[job.id] = ModelJob(job.id, job.queue, workflow=workflow)
         return jobs
 
@@ -198,15 +199,30 @@ class World:
         self.listen()
         assert self.model.jobs[job.id].status == "finished"
 
-    def fail(self, held: tuple[Hand, Claimed]) -> None:
-        """RQ's own way out."""
+    def fail(self, held: tuple[Hand, Claimed], may_retry: bool) -> None:
+        hand, job = held
+        now = time.time()
+        hand.claims.failed(Failed(job, "RuntimeError: no", may_retry, None, now - 2, now))
+        hand.claims.settle()
+        self.count_failure(job)
+        self.ended(held)
+        self.listen()
+        assert self.model.jobs[job.id].status in ("failed", "queued", "scheduled")
+
+    def fail_as_rq(self, held: tuple[Hand, Claimed]) -> None:
+        """As a job with callbacks fails: RQ writes its end, on another connection."""
         hand, claimed = held
         follows = Follows(claimed.workflow is not None, claimed.webhook is not None)
         job = Job.begun(claimed.id, self.connection, claimed.queue, ["jobs.demo.add", None, [1, 2], {}], follows)
         way = RqWay(hand.worker, hand.claims, None, lambda: True)  # type: ignore[arg-type]
-        error = RuntimeError("no")
-        way.end(job, claimed, time.time() - 2, error)
-        if b'"breaker"' in (claimed.limits or b""):
+        way.end(job, claimed, time.time() - 2, RuntimeError("no"))
+        self.count_failure(claimed)
+        self.ended(held)
+        self.listen()
+        assert self.model.jobs[claimed.id].status in ("failed", "queued", "scheduled")
+
+    def count_failure(self, job: Claimed) -> None:
+        if b'"breaker"' in (job.limits or b""):
             limits.COUNT_FAILURE(
                 self.connection,
                 function_name=FUNCTION,
@@ -215,9 +231,6 @@ class World:
                 cool_down=COOL_DOWN,
                 token=secrets.token_hex(8),
             )
-        self.ended(held)
-        self.listen()
-        assert self.model.jobs[claimed.id].status in ("failed", "queued", "scheduled")
 
     def ended(self, held: tuple[Hand, Claimed]) -> None:
         hand, job = held
@@ -289,7 +302,7 @@ class World:
     def cancel(self, job_id: str) -> None:
         job = self.model.jobs[job_id]
         before = job.status
-        outcome = actions.change(self.connection, job_id, "cancel")
+        outcome = actions.apply(self.connection, job_id, "cancel")
         if before in ("queued", "scheduled", "deferred"):
             assert outcome == b"ok", (before, outcome)
             self.listen()
@@ -300,7 +313,7 @@ class World:
     def requeue(self, job_id: str, queue: str) -> None:
         job = self.model.jobs[job_id]
         before = job.status
-        outcome = actions.request_requeue(self.connection, job_id, queue)
+        outcome = actions.send_requeue(self.connection, job_id, queue)
         if before in ("failed", "stopped", "canceled"):
             assert outcome == b"ok", (before, outcome)
             job.queue = queue or job.queue
@@ -311,7 +324,7 @@ class World:
 
     def delete(self, job_id: str) -> None:
         before = self.model.jobs[job_id].status
-        outcome = actions.change(self.connection, job_id, "delete")
+        outcome = actions.apply(self.connection, job_id, "delete")
         self.listen()
         if before in ("claimed", "started"):
             assert outcome == b"started", (before, outcome)
@@ -324,7 +337,7 @@ class World:
         may = job.status in ("queued", "scheduled") or (job.status == "deferred" and not timed)
         self.model.moved = job
         try:
-            change_job.before_start(self.connection, job_id, **said)
+            change_job.update_before_start(self.connection, job_id, **said)
         except Conflict:
             assert not may, (job, said)
             return
@@ -339,14 +352,8 @@ class World:
 
     def cancel_workflow(self, workflow: str) -> None:
         """Those that run are stopped by their workers, which is a step of its own."""
-        tell, actions.send_command = actions.send_command, lambda *_, **__: None
-        wait, actions.STOP_WITHIN = actions.STOP_WITHIN, 0.0
-        try:
+        with mock.patch.object(actions, "stop", return_value=True), contextlib.suppress(NotFound, Conflict):
             store.cancel(self.connection, workflow)
-        except (NotFound, Conflict):
-            pass
-        finally:
-            actions.send_command, actions.STOP_WITHIN = tell, wait
 
     def pause(self, queue: str) -> None:
         queues.pause(self.connection, queue)
@@ -393,15 +400,11 @@ class World:
         """At all limits, as if their time had come."""
         for member in self.connection.zrange(LIMITS_WAITING, 0, -1):
             self.connection.zadd(LIMITS_WAITING, {member: 0})
-        limits.look(self.connection)
+        limits.sweep(self.connection)
         self.just_looked = True
 
     def sweep_workflows(self) -> None:
-        tell, actions.send_command = actions.send_command, lambda *_, **__: None
-        try:
-            store.sweep(self.connection, 0, 1)
-        finally:
-            actions.send_command = tell
+        store.sweep(self.connection, 0, 1)
 
     def put_back(self, job_id: str, lost: bool) -> None:
         """A queued job, taken from its list as a stock worker that dies does it; nothing happens to another."""
