@@ -121,6 +121,29 @@ local function close(flow, now)
   end
 end
 
+-- A job has ended, counted once: what follows for its node and those that need it goes into `steps`.
+local function count_end(flow, member, status, value, steps)
+  local node = node_of(member)
+  if redis.call('HSETNX', flow.ended, member, status) == 0 or HOOKS[node] then return end
+  redis.call('HINCRBY', flow.key, 'count:' .. status, 1)
+  if get(flow, 'keep:' .. node) then redis.call('HSET', flow.results, member, value) end
+  local fails = status ~= 'finished'
+  if fails then set(flow, 'failed:' .. node, status == 'canceled' and 'canceled' or 'failed') end
+  if redis.call('HINCRBY', flow.key, 'open:' .. node, -1) == 0 then steps[#steps + 1] = { 'end', node } end
+  if not fails then return end
+  local reason = 'it needs ' .. node .. ', which is ' .. status
+  for _, child in ipairs(edges(flow, 'children', node)) do
+    if child[2] ~= 1 then steps[#steps + 1] = { 'drop', child[1], reason } end
+  end
+  if get(flow, 'on_error') == 'stop' and get(flow, 'stopped') ~= '1' then
+    set(flow, 'stopped', '1')
+    redis.call('SADD', WORKFLOWS_STOPPING, flow.id)
+    for _, other in ipairs(cjson.decode(get(flow, 'nodes'))) do
+      steps[#steps + 1] = { 'drop', other, 'the workflow stops, for ' .. node .. ' is ' .. status }
+    end
+  end
+end
+
 -- What becomes of nodes: { 'end', 'drop' (they can never begin) or 'open', node, reason }. Their children follow.
 local function settle(flow, steps, now)
   local n = 1
@@ -145,46 +168,19 @@ local function settle(flow, steps, now)
     elseif what == 'open' and state == 'waiting' then
       local gone = {}
       open(flow, node, now, gone)
-      for _, member in ipairs(gone) do steps[#steps + 1] = { 'gone', member } end
-    elseif what == 'gone' then -- deleted while it waited
-      local of = node_of(node)
-      if redis.call('HSETNX', flow.ended, node, 'canceled') == 1 then
-        redis.call('HINCRBY', flow.key, 'count:canceled', 1)
-        set(flow, 'failed:' .. of, 'canceled')
-        if get(flow, 'keep:' .. of) then redis.call('HSET', flow.results, node, '') end
-        if redis.call('HINCRBY', flow.key, 'open:' .. of, -1) == 0 then steps[#steps + 1] = { 'end', of } end
-      end
+      for _, member in ipairs(gone) do count_end(flow, member, 'canceled', '', steps) end -- deleted while it waited
     end
   end
 end
 
--- A job has ended. Counted once, whoever says it and however often. `value`: its result, in Base64, or ''.
+-- A job has ended, whoever tells of it and however often. `value`: its result, in Base64, or ''.
 local function advance(id, status, value)
   local flow, time = workflow_of(id), redis.call('TIME')
   local member = string.sub(id, #flow.id + 2)
-  local node = node_of(member)
-  local state = get(flow, 'state:' .. node)
-  if not state or redis.call('HSETNX', flow.ended, member, status) == 0 or HOOKS[node] then return end
-  local now = { seconds = tonumber(time[1]), text = get(flow, 'created_at') }
-  local clock = redis.call('HGET', job_key(id), 'ended_at')
-  if clock and clock ~= '' then now.text = clock end
-  redis.call('HINCRBY', flow.key, 'count:' .. status, 1)
-  if get(flow, 'keep:' .. node) then redis.call('HSET', flow.results, member, value) end
-  local steps = {}
-  if status ~= 'finished' then
-    set(flow, 'failed:' .. node, status == 'canceled' and 'canceled' or 'failed')
-    local reason = 'it needs ' .. node .. ', which is ' .. status
-    for _, child in ipairs(edges(flow, 'children', node)) do
-      if child[2] ~= 1 then steps[#steps + 1] = { 'drop', child[1], reason } end
-    end
-    if get(flow, 'on_error') == 'stop' and get(flow, 'stopped') ~= '1' then
-      set(flow, 'stopped', '1')
-      redis.call('SADD', WORKFLOWS_STOPPING, flow.id)
-      for _, other in ipairs(cjson.decode(get(flow, 'nodes'))) do
-        steps[#steps + 1] = { 'drop', other, 'the workflow stops, for ' .. node .. ' is ' .. status }
-      end
-    end
-  end
-  if redis.call('HINCRBY', flow.key, 'open:' .. node, -1) == 0 then table.insert(steps, 1, { 'end', node }) end
+  if not get(flow, 'state:' .. node_of(member)) then return end
+  local now, steps = { seconds = tonumber(time[1]), text = get(flow, 'created_at') }, {}
+  local ended_at = redis.call('HGET', job_key(id), 'ended_at')
+  if ended_at and ended_at ~= '' then now.text = ended_at end
+  count_end(flow, member, status, value, steps)
   settle(flow, steps, now)
 end
