@@ -65,7 +65,7 @@ def _as_json(job_id: str, raw: Any, result: Any) -> dict[str, Any] | None:
 
 
 def _add_waits(connection: redis.Redis, jobs: list[dict[str, Any]], lenient: set[str]) -> None:
-    """When scheduled jobs are due, and what deferred ones wait for; `lenient`: those that a failed parent lets begin."""
+    """When scheduled jobs are due, and what deferred ones wait for; `lenient`: those that may begin after a failure."""
     scheduled = [job for job in jobs if job["status"] == "scheduled"]
     deferred = [job for job in jobs if job["status"] == "deferred"]
     parents = list(dict.fromkeys(parent for job in deferred for parent in job["depends_on"]))

@@ -173,14 +173,11 @@ local function settle(flow, steps, now)
   end
 end
 
--- A job has ended, whoever tells of it and however often. `value`: its result, in Base64, or ''.
-local function advance(id, status, value)
-  local flow, time = workflow_of(id), redis.call('TIME')
-  local member = string.sub(id, #flow.id + 2)
+-- A job has ended, whoever tells of it and however often. `value`: its result, in Base64, or ''; `now`: RQ's format.
+local function advance(id, status, value, now)
+  local flow = workflow_of(id)
+  local member, steps = string.sub(id, #flow.id + 2), {}
   if not get(flow, 'state:' .. node_of(member)) then return end
-  local now, steps = { seconds = tonumber(time[1]), text = get(flow, 'created_at') }, {}
-  local ended_at = redis.call('HGET', job_key(id), 'ended_at')
-  if ended_at and ended_at ~= '' then now.text = ended_at end
   count_end(flow, member, status, value, steps)
-  settle(flow, steps, now)
+  settle(flow, steps, { seconds = tonumber(redis.call('TIME')[1]), text = now })
 end

@@ -180,6 +180,7 @@ class World:
             assert one.queue == job.queue
             assert one.queue not in self.paused
             job.status = "claimed"
+            transitions.seen["queued", "claimed"] += 1
             self.claimed.append((hand, one))
             self.model.executions[one.execution_id] = Execution(one.id, one.queue, one.limits)
 
@@ -310,7 +311,7 @@ class World:
         else:
             assert outcome == ("started" if before == "claimed" else before).encode(), (before, outcome)
 
-    def requeue(self, job_id: str, queue: str) -> None:
+    def requeue(self, job_id: str, queue: str = "") -> None:
         job = self.model.jobs[job_id]
         before = job.status
         outcome = actions.send_requeue(self.connection, job_id, queue)

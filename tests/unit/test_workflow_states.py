@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app.redis.client import rq_timestamp
 from app.redis.keys import ended_key, job_key
 from app.testing import Jobs, run_jobs
 from app.workflows import store
@@ -63,7 +64,7 @@ def parts(workflow: str) -> list[str]:
 
 
 def tell_end(jobs: Jobs, job_id: str, status: str) -> None:
-    store.ADVANCE(jobs.redis, id=job_id, status=status)
+    store.ADVANCE(jobs.redis, id=job_id, status=status, now=rq_timestamp(datetime.now(UTC)))
 
 
 SUM = {"name": "sum", "function": "demo.add", "args": [{"$result": "one"}, 1], "after": ["one"]}
@@ -334,3 +335,11 @@ def test_a_job_that_is_canceled_and_requeued_while_the_others_of_its_node_wait_r
     ended = {"finished": 3} if parent == "add" else {"finished": 1, "failed": 1, "canceled": 1}
     assert counts(jobs, workflow) == {"total": 3, **ended}
     assert shown(jobs, workflow)["status"] == ("finished" if parent == "add" else "failed")
+
+
+def test_what_is_canceled_for_a_deleted_job_ends_when_that_is_seen(jobs: Jobs) -> None:
+    workflow = submit(jobs, add("first", delay="2h"), add("child", "first"))
+    jobs.advance(hours=1)
+    jobs.client.delete(f"/api/v1/jobs/{workflow}-first")
+    store.sweep(jobs.redis, 0, 1)
+    assert jobs.get(f"{workflow}-child")["ended_at"].startswith("2027-01-01T01:00:00")
