@@ -19,7 +19,10 @@ check: lint             ## what is quick: lint, types, unit and API tests
 	.venv/bin/python -m pytest -n 3 --maxschedchunk=1 tests/unit tests/api
 
 lint: .venv/dev
-	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache --no-logo
+
+docs: .venv/run         ## write the pages of docs/ that are generated from the code
+	.venv/bin/python -m docs.generate
 
 bench: .venv/run        ## Jobline beside stock RQ and seven other queues, about an hour
 	.venv/bin/python -m benchmarks
@@ -45,4 +48,4 @@ lock:                   ## renew both lock files
 .venv/bin/jobline: | .venv/bin/python
 	@printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s/.venv/bin/python" -P "%s/app/__main__.py" "$$@"\n' "$(CURDIR)" "$(CURDIR)" "$(CURDIR)" > $@ && chmod +x $@
 
-.PHONY: run test check lint bench install lock
+.PHONY: run test check lint docs bench install lock

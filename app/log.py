@@ -5,6 +5,7 @@ Ours are written by structlog alone, for a worker writes one for each job; the l
 
 import contextlib
 import json
+import logging
 import logging.config
 import os
 import re
@@ -21,6 +22,12 @@ STDOUT_FD = 1
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Characters by which a text acts on a terminal: control codes but for the tab, line ends, changes of direction."""
 LINE_INDENT = "\n    "
+ROUTINE = (
+    "Configuration allows spawning up to",  # granian, of the number of threads that we chose
+    "Registering birth", "Registering death",  # rq-scheduler
+    ": subscribing to channel", ": unsubscribing from channel", ": cleaning registries for queue",  # RQ
+)  # fmt: skip
+"""Lines of libraries that tell an operator nothing; LOG_LEVEL=DEBUG shows them."""
 
 context: dict[str, Any] = {}
 """What every line of this process says: the job that its work horse runs."""
@@ -75,17 +82,27 @@ def dict_config(settings: Settings) -> dict[str, Any]:
         "foreign_pre_chain": shared,
         "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *shape],
     }
+    handler = {
+        "class": "logging.StreamHandler",
+        "stream": "ext://sys.stdout",
+        "formatter": "jobline",
+        "filters": [] if settings.log_level == "DEBUG" else [_is_not_routine],
+    }
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"jobline": formatter},
-        "handlers": {"out": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "jobline"}},
+        "handlers": {"out": handler},
         "root": {"handlers": ["out"], "level": settings.log_level},
         "loggers": {
             "_granian": {"level": settings.log_level, "handlers": [], "propagate": True},
             "granian.access": {"level": "WARNING", "handlers": [], "propagate": True},
         },
     }
+
+
+def _is_not_routine(record: logging.LogRecord) -> bool:
+    return not (isinstance(record.msg, str) and any(text in record.msg for text in ROUTINE))
 
 
 def _add_context(_: Any, __: str, event: Any) -> Any:

@@ -28,78 +28,98 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
 
     redis_url: SecretStr | None = None
-    """Where Redis or Valkey is; unset: the embedded server that runs on DATA_DIR."""
+    """URL of Redis or Valkey, `rediss://` for TLS. Without it the embedded server runs in DATA_DIR."""
     redis_timeout: float = Field(default=2.0, ge=0.1, le=60)
-    """How long the API waits for an answer of Redis; workers and the scheduler have their own patience."""
+    """Seconds that the API waits for an answer of Redis. No single command may take longer. Workers and the scheduler
+    wait as long as it takes."""
     host: str = "127.0.0.1"
+    """Address that the API listens on. Any address but loopback needs API_KEYS."""
     port: int = Field(default=8000, ge=1, le=65535)
+    """Port that the API listens on."""
     allowed_hosts: str = ""
-    """Comma-separated host names by which clients may reach the API, beside loopback names and HOST; `*`: any."""
+    """Names by which clients reach the API, separated by commas, beside loopback names and HOST. `*` allows any."""
     trusted_proxies: str = ""
-    """Comma-separated addresses and networks of reverse proxies whose X-Forwarded-For and -Proto are believed."""
+    """Addresses and networks of reverse proxies, separated by commas. Their X-Forwarded-For and X-Forwarded-Proto are
+    believed."""
     data_dir: Path = Path(".data")
+    """Folder of the embedded server, storage and the SQLite database. `make run` closes it to other users."""
     workers: NonNegativeInt = 1
+    """How many workers `make run` starts."""
     queues: str = "high,default,low,webhooks"
-    """Comma-separated, in order of priority: what `rq worker` takes when it is named no queue."""
+    """Queues that `rq worker` takes jobs from, in order of priority, separated by commas."""
     queue_limit: PositiveInt = 100
-    """How many queues there may be: a request is refused that would make another, unless QUEUES names it."""
+    """How many queues there may be. A request that would make another is refused (409), unless QUEUES names it."""
 
     api_keys: SecretStr = SecretStr("")
-    """`name:scope+scope:sha256` entries, separated by commas or new lines; `python -m app keys new` makes one."""
+    """Entries `name:scope+scope:sha256`, separated by commas, spaces or new lines. `python -m app keys new` makes
+    one."""
+    request_limit: str = ""
+    """How many requests one caller may make, such as `600/m`. Empty: no limit."""
+    audit: Literal["all", "changes", "off"] = "changes"
+    """What the audit log has: every request that changes something (`all`), all of them but enqueues of one job
+    (`changes`), nothing (`off`)."""
+    audit_limit: PositiveInt = 10_000
+    """How many entries of the audit log are kept, about."""
 
     storage_dir: Path | None = None
-    """The one folder that jobs read and write files in; default DATA_DIR/storage."""
+    """The one folder in which jobs read and write files. Default: DATA_DIR/storage."""
     storage_limit: PositiveInt = 10 * 1024**3
-    """Bytes of all files in storage together; a job that would exceed it fails."""
+    """Bytes of all files in storage together. A job that would exceed it fails."""
     database_url: SecretStr | None = None
-    """A SQLAlchemy URL; default: SQLite in DATA_DIR."""
+    """SQLAlchemy URL for the jobs that come with Jobline. Default: SQLite in DATA_DIR."""
     smtp_url: SecretStr | None = None
-    """smtp://user:password@host:587 (STARTTLS) or smtps://...:465; unset: mail is logged, not sent."""
+    """`smtp://user:password@host:587` (STARTTLS) or `smtps://...:465`. Without it mail is logged and not sent."""
     mail_from: str = "jobline@localhost"
+    """Sender of mail."""
     fetch_allow_hosts: str = ""
-    """Comma-separated host names that `web.fetch` may reach although their address is private."""
+    """Names of private hosts that `web.fetch` may reach, separated by commas."""
 
     webhook_url: str | None = None
-    """Where the ends of all jobs and workflows are told, unless one of them or its function says otherwise."""
+    """URL that is told the ends of all jobs and workflows that name none themselves."""
     webhook_secret: SecretStr = SecretStr("")
-    """`whsec_...`; of several, separated by spaces or commas, each signs."""
+    """`whsec_` and 24 to 64 bytes in Base64. Of several, separated by spaces or commas, each signs."""
     webhook_allow_hosts: str = ""
-    """Comma-separated host names that webhooks may reach although their address is private."""
+    """Names of private hosts that webhooks may reach, separated by commas."""
 
     result_ttl: int = Field(default=DAY, ge=-1)
+    """Seconds that a finished job is kept; -1: for ever."""
     failure_ttl: int = Field(default=30 * DAY, ge=-1)
+    """Seconds that a failed, stopped or canceled job is kept; -1: for ever."""
     job_timeout: PositiveInt = 180
+    """Seconds that a job may run, if neither the request nor the function says otherwise."""
     shutdown_grace: PositiveInt = 30
+    """Seconds that a running job gets at shutdown, before it goes back to its queue."""
     timeout_grace: PositiveInt = 5
-    """How long a job may go on after its timeout was raised in it, before it is killed."""
+    """Seconds that a job gets after its timeout was raised in it, before it is killed."""
     result_limit: PositiveInt = 1024 * 1024
+    """Bytes of a job's result as JSON. A larger one fails the job."""
     horse_jobs: PositiveInt = 100_000
-    """A work horse is replaced by a fresh one after so many jobs, or when its memory has grown by `horse_growth`."""
+    """A work horse is replaced after so many jobs."""
     horse_growth: PositiveInt = 256 * 1024 * 1024
-    body_limit: PositiveInt = 1024 * 1024
-    bulk_body_limit: PositiveInt = 16 * 1024 * 1024
-    arguments_limit: PositiveInt = 64 * 1024
-    request_limit: str = ""
-    """How many requests a caller may make, such as 600/m; empty: as many as they like."""
-    api_processes: PositiveInt = 1
-    """They share one port."""
-    event_streams: PositiveInt = 1000
-    """So many event streams may be open at once on one API process."""
-    reload: bool = False
-    """Look for changed files in jobs/ before each use; `make run` sets it."""
+    """A work horse is replaced when its memory has grown by so many bytes."""
 
-    audit: Literal["all", "changes", "off"] = "changes"
-    """What is written down: every request that changes something; all of them but enqueues of one job; nothing."""
-    audit_limit: PositiveInt = 10_000
-    """How many entries are kept, about."""
+    body_limit: PositiveInt = 1024 * 1024
+    """Bytes of a request's body."""
+    bulk_body_limit: PositiveInt = 16 * 1024 * 1024
+    """Bytes of the body of `POST /jobs/bulk` and `POST /workflows`."""
+    arguments_limit: PositiveInt = 64 * 1024
+    """Bytes of a job's arguments as JSON."""
+    api_processes: PositiveInt = 1
+    """Processes of the API. They share one port."""
+    event_streams: PositiveInt = 1000
+    """Event streams that may be open at once on one API process."""
+    reload: bool = False
+    """Look for changed files in `jobs/` before each use. `make run` sets it."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least level of log lines that are written."""
     log_format: Literal["auto", "json", "console"] = "auto"
+    """Format of log lines. `auto`: `console` on a terminal, else `json`."""
 
     @model_validator(mode="before")
     @classmethod
     def _read_secret_files(cls, values: dict[str, object]) -> dict[str, object]:
-        for name in ("redis_url", "api_keys", "database_url", "smtp_url", "webhook_secret"):
+        for name in SECRETS:
             path = os.environ.get(f"{name.upper()}_FILE")
             if path and name not in values:
                 values[name] = Path(path).read_text().strip()
@@ -167,6 +187,9 @@ class Settings(BaseSettings):
             return self.database_url.get_secret_value()
         return f"sqlite:///{(self.data_dir / 'jobline.db').resolve()}"
 
+
+SECRETS = ("redis_url", "api_keys", "database_url", "smtp_url", "webhook_secret")
+"""May come from a file that `<NAME>_FILE` names."""
 
 _override: Settings | None = None
 

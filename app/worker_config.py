@@ -3,6 +3,8 @@
 With RQ_WORKER_CLASS=app.worker.Worker and RQ_CONFIG=app.worker_config it is plain `rq worker`.
 """
 
+from rq.logutils import colorizer
+
 from app.log import dict_config
 from app.redis.client import url
 from app.settings import get_settings
@@ -10,3 +12,5 @@ from app.settings import get_settings
 REDIS_URL = url(get_settings())
 QUEUES = get_settings().queue_names
 DICT_CONFIG = dict_config(get_settings())
+
+colorizer.notty = True  # the log colours its lines itself, and would show RQ's escape codes as text

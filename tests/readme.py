@@ -1,10 +1,14 @@
-"""Reads the README and says what it names that is not there: commands, options, settings, URLs, files, modules."""
+"""Reads the README and the pages of docs/, and says what they name that is not there.
+
+Commands, options, settings, URLs, files, modules and links.
+"""
 
 import importlib
 import pkgutil
 import re
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,7 +20,7 @@ from werkzeug.routing import RequestRedirect
 
 from app.__main__ import main
 from app.api.application import create_app
-from app.settings import Settings
+from app.settings import SECRETS, Settings
 from tests.conftest import ROOT
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -24,15 +28,28 @@ SPAN = re.compile(r"`([^`]+)`|<code>(.*?)</code>")
 FILE = re.compile(r"(?!\d)[\w.-]+(/[\w.-]*)+|\w+\.(py|yml|toml|lock|txt|md)")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 JOBLINE = ("jobline", ".venv/bin/jobline", "python -m app", ".venv/bin/python -m app")
-PLACEHOLDERS = {*METHODS, "FUNCTION", "NAME", "FILE", "ID", "KEY", "SCHEDULES", "INFO", "UTC"}
+PLACEHOLDERS = {*METHODS, "FUNCTION", "NAME", "FILE", "ID", "KEY", "SCHEDULES", "UTC", "SLOWLOG"}
+PLACEHOLDERS |= {"DEBUG", "INFO", "WARNING", "ERROR", "REDIS_PASSWORD"}
 """Upper-case words of examples."""
 OTHERS_VARIABLES = {"RQ_WORKER_CLASS", "RQ_REDIS_URL", "RQ_CONFIG", "PATH", "JOBLINE_API_KEY", "_JOBLINE_COMPLETE"}
-NOT_IN_THE_REPOSITORY = {"jobs/shop.py", ".venv/bin", ".data/", ".data/redis.url", "DATA_DIR/storage"}
+NOT_IN_THE_REPOSITORY = {"jobs/shop.py", ".venv/bin", ".data/", ".data/redis.url", ".data/valkey", "DATA_DIR/storage"}
 """What `make run` or the reader makes."""
 
 
-def missing(text: str) -> list[str]:
-    """A line for each name in this Markdown that is not there."""
+def pages() -> dict[str, str]:
+    """The text of each page, by its path in the repository."""
+    top = (ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))
+    paths = [*top, *sorted((ROOT / "docs").rglob("*.md"))]
+    return {str(path.relative_to(ROOT)): path.read_text() for path in paths}
+
+
+def blocks(language: str) -> list[str]:
+    """The code in this language of all pages."""
+    return [block[2] for text in pages().values() for block in FENCE.finditer(text) if block[1] == language]
+
+
+def missing(text: str, path: str = "README.md") -> list[str]:
+    """A line for each name in this Markdown, of the page at `path`, that is not there."""
     found: list[str] = []
     for block in FENCE.finditer(text):
         for line in block[2].replace("\\\n", " ").splitlines() if block[1] in ("sh", "http", "text") else ():
@@ -41,7 +58,9 @@ def missing(text: str) -> list[str]:
     for paragraph in plain.split("\n\n"):
         for line in paragraph.splitlines() if paragraph.lstrip().startswith("|") else [paragraph]:
             found += _of_line(line)
-    found += [f"link {target}" for target in re.findall(r"\]\(([^)\s]+)\)", plain) if not _link_leads(target, plain)]
+    found += [
+        f"link {target}" for target in re.findall(r"\]\(([^)\s]+)\)", plain) if not _link_leads(target, plain, path)
+    ]
     return list(dict.fromkeys(found))
 
 
@@ -76,7 +95,7 @@ def _of_row(words: list[str], commands: list[str]) -> Iterator[str]:
     named = {text: _walk(text.split(" "))[0] for text in commands}
     if words[0].startswith("--"):
         options = {option for command in named.values() for option in _options(command)}
-        yield from (f"option {word}" for word in words if word.startswith("--") and word not in options)
+        yield from (f"option {word}" for word in words if word[2:] and word.startswith("--") and word not in options)
     elif re.fullmatch("[a-z]+", words[0]):
         for text, command in named.items():
             if isinstance(command, click.Group):
@@ -109,10 +128,12 @@ def _of_span(span: str) -> Iterator[str]:
         yield from _commands(words, main)
     elif words[0].startswith("--"):
         options = {option for command in _every(main) for option in _options(command)}
-        yield from (f"option {word}" for word in words if word.startswith("--") and word not in options)
+        yield from (f"option {word}" for word in words if word[2:] and word.startswith("--") and word not in options)
     elif _is_path(span):
         yield from _url("", span)
     elif FILE.fullmatch(span) and not any((root / span).exists() for root in (ROOT, ROOT / "app")):
+        if (ROOT / "app" / f"{span}.lua").exists():
+            return
         yield from () if span in NOT_IN_THE_REPOSITORY else (f"file {span}",)
 
 
@@ -162,13 +183,12 @@ def _benchmarks(words: list[str]) -> Iterator[str]:
 
 
 def _settings(span: str) -> Iterator[str]:
-    secret = {name.upper() for name in ("redis_url", "api_keys", "database_url", "smtp_url", "webhook_secret")}
     variables = {variable for command in _every(main) for one in command.params if (variable := one.envvar)}
-    known = {name.upper() for name in Settings.model_fields} | {f"{name}_FILE" for name in secret}
+    known = {name.upper() for name in Settings.model_fields} | {f"{name.upper()}_FILE" for name in SECRETS}
     known |= set(
         re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text() + (ROOT / "deploy/tls.yml").read_text())
     )
-    for word in re.findall(r"(?<![\w$.<>*:-])_?[A-Z][A-Z0-9_]+(?![\w(>*-])", span):
+    for word in re.findall(r"(?<![\w$.<>*:-])_?[A-Z][A-Z0-9_]+(?![\w(>*-]|\.md)", span):
         if word not in known | variables | OTHERS_VARIABLES | PLACEHOLDERS and not word.startswith("COMP_"):
             yield f"setting {word}"
 
@@ -182,7 +202,7 @@ def _modules(span: str) -> Iterator[str]:
         except (ImportError, AttributeError):
             yield f"module {name}"
     for name in re.findall(r"-m (\w+)", span):
-        if not any((ROOT / found).exists() for found in (name, f"{name}.py")):
+        if not any((ROOT / found).exists() for found in (name, f"{name}.py")) and not find_spec(name):
             yield f"module {name}"
 
 
@@ -219,8 +239,12 @@ def _matches(routes: Any, path: str, method: str) -> bool:
     return True
 
 
-def _link_leads(target: str, text: str) -> bool:
-    if target.startswith("#"):
-        titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-        return target[1:] in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
-    return "://" in target or (ROOT / target).exists()
+def _link_leads(target: str, text: str, path: str) -> bool:
+    if "://" in target:
+        return True
+    file, _, anchor = target.partition("#")
+    page = ((ROOT / path).parent / file).resolve() if file else ROOT / path
+    if not anchor or not page.exists():
+        return page.exists()
+    titles = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()) if file else text, re.MULTILINE)
+    return anchor in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}

@@ -5,12 +5,13 @@ from typing import Any
 import redis
 from flask import Flask, Request, Response, redirect
 from flask.json.provider import JSONProvider
-from flask_openapi3 import Info, OpenAPI
+from flask_openapi3 import Info, License, OpenAPI, Server
 from flask_openapi3_swagger.plugins import RegisterPlugin as SwaggerUI
 
+from app import request_json
 from app.access import api_keys, proxies
 from app.access.origin import OriginCheck
-from app.api import dashboard, errors, request_json, throttle
+from app.api import dashboard, errors, throttle
 from app.api.auth import authorize, check_scope, requires
 from app.api.context import SECURITY_HEADERS, Context, JsonResponse, context, current_request
 from app.api.openapi import SECURITY
@@ -47,7 +48,13 @@ def create_app(
     settings = settings or get_settings()
     app = OpenAPI(
         "app",
-        info=Info(title="Jobline", version="1", description="Python functions, run as jobs over HTTP."),
+        info=Info(
+            title="Jobline",
+            version="1",
+            description="Python functions, run as jobs over HTTP.",
+            license=License(name="MIT", identifier="MIT"),
+        ),
+        servers=[Server(url="/", description="The server that this document comes from")],
         security_schemes=SECURITY,  # type: ignore[arg-type]
         validation_error_callback=errors.render_validation_error,
         doc_ui=False,

@@ -18,6 +18,7 @@ from app.enqueue.new_job import NewJob
 from app.pointers import DocumentPath
 from app.redis.client import rq_timestamp
 from app.serializer import JSON
+from app.states import ENDED
 from app.views import job_view
 from app.webhooks import webhook_delivery
 
@@ -63,7 +64,7 @@ def enqueue(job: NewJob) -> Response:
     if is_new and not wait_seconds and job.has_known_state:
         return idempotency.respond(_new_job_view(job), 202)
     state = fetch_job(job_id, wait_seconds if is_new or may_read() else 0)
-    status = 200 if not is_new or state["status"] in job_view.ENDED else 202
+    status = 200 if not is_new or state["status"] in ENDED else 202
     state = state if is_new else redact(state)
     if status == 202:
         state |= unserved_warnings([job])

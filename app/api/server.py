@@ -1,4 +1,4 @@
-"""The API's server, `python -m app.server`: granian, API_PROCESSES processes on one port.
+"""The API's server, `python -m app.api.server`: granian, API_PROCESSES processes on one port.
 
 A request has a thread while it lasts: threads are made as they are needed, and end when they are idle. Event streams
 (EVENT_STREAMS) and waiting clients (app/views/waiting.py) have their limits, so that others always find one.
@@ -32,6 +32,7 @@ def serve(target: str, factory: bool = False) -> None:
         factory=factory,
         interface=Interfaces.WSGI,
         http=HTTPModes.http1,
+        websockets=False,
         address=settings.host,
         port=settings.port,
         workers=settings.api_processes,

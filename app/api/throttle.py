@@ -11,6 +11,7 @@ from flask import Response, g, request
 from app.api.context import context
 from app.author.options import parse_rate
 from app.errors import TooManyRequests
+from app.redis.keys import requests_key
 
 
 def count_request() -> None:
@@ -21,7 +22,7 @@ def count_request() -> None:
     limit, window = parse_rate(request_limit)
     window_number, elapsed = divmod(time.time(), window)
     caller = request.remote_addr if g.caller == "open" else g.caller
-    key = f"jobline:requests:{caller}:{int(window_number)}"
+    key = requests_key(caller or "", int(window_number))
     with context().redis.pipeline() as pipeline:
         pipeline.incr(key)
         pipeline.expire(key, int(window) + 1)

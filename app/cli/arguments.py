@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from app.api import request_json
+from app import request_json
 from app.errors import Invalid
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]

@@ -6,7 +6,7 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from app.cli.output import console, one_line, print_message
-from app.views.job_view import ENDED
+from app.states import ENDED
 
 
 class Display:

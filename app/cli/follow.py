@@ -15,7 +15,7 @@ from app.cli.client import EXIT_UNREACHABLE, ApiResponse, ApiUnavailable, Comman
 from app.cli.command import Api
 from app.cli.display import Display
 from app.cli.sse import Event, Parser
-from app.views.job_view import ENDED
+from app.states import ENDED
 
 EXIT_TIMEOUT = 124  # exit code, as timeout(1) has it
 MAX_WAIT_SECONDS = 50  # seconds of one request: proxies tend to cut those that last a minute

@@ -10,8 +10,7 @@ from app.cli import arguments, complete, follow, job_views
 from app.cli.client import ApiResponse
 from app.cli.command import EXIT_CODES, Api, Resource
 from app.cli.output import print_details, print_message
-from app.views.job_view import ENDED
-from app.views.selection import STATES
+from app.states import ENDED, STATES
 
 JOB = click.argument("job_id", shell_complete=complete.jobs)
 

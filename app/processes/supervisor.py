@@ -236,16 +236,23 @@ def _greet(settings: Settings, url: str) -> None:
     if not sys.stdout.isatty():
         logger.info("ready", url=base, redis=shown, secured=secured)
         return
-    file = shlex.quote(str(embedded.url_file(settings.data_dir)))
-    queues = f'   (RQ_REDIS_URL="$(cat {file})" .venv/bin/rq info)' if settings.redis_url is None else ""
     key = " -H 'Authorization: Bearer KEY'" if secured else ""
     lines = [
         "",
-        f"  Jobline     {base}/" + ("" if secured else "   (no API keys: open, on loopback only)"),
+        "  Jobline is ready." + ("" if secured else " It has no API keys: whoever can use this machine can use it."),
+        "",
+        f"  Start page  {base}/",
         f"  API docs    {base}/docs",
         f"  Dashboard   {base}/dashboard/",
-        f"  Redis       {shown}{queues}",
+        f"  Redis       {shown}",
+    ]
+    if settings.redis_url is None:
+        file = shlex.quote(str(embedded.url_file(settings.data_dir)))
+        lines.append(f"""  Queues      RQ_REDIS_URL="$(cat {file})" .venv/bin/rq info""")
+    lines += [
+        "  Stop        Ctrl-C; jobs that wait stay for the next start",
         "",
+        "  Run a job:",
         f"  curl -s {base}/api/v1/functions/demo.add/jobs{key} -H 'Content-Type: application/json' \\",
         """       -H 'Prefer: wait=10' -d '{"a": 1, "b": 2}'""",
         "",

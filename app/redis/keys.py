@@ -170,6 +170,12 @@ def idempotency_key(caller: str, digest: str) -> str:
     return f"jobline:idempotency:{caller}:{digest}"
 
 
+@_key("string", "the window of REQUEST_LIMIT")
+def requests_key(caller: str, window: int) -> str:
+    """How many requests a caller has made in a window."""
+    return f"jobline:requests:{caller}:{window}"
+
+
 @_key("hash", ALWAYS)
 def schedule_key(name: str) -> str:
     """A schedule: its rule and its state."""

@@ -32,6 +32,7 @@ from app.redis.scripts import Script
 from app.rq_adapter import coroutines, retry_after
 from app.serializer import JSON, dumps_checked
 from app.settings import get_settings
+from app.states import ENDED
 from app.views import job_view
 from app.workflows.results import with_results
 
@@ -218,7 +219,7 @@ class Job(rq.job.Job):
             return  # `retry` of RQ 2.12 does so before the transaction that schedules the job, which sets it again
         super().set_status(status, pipeline)
         stream.publish(pipeline if pipeline is not None else self.connection, [self.id], self.origin, str(status.value))
-        if any(self.follows) and status in job_view.ENDED:
+        if any(self.follows) and status in ENDED:
             self._note_end(status, pipeline)
 
     def cleanup(self, ttl: int | None = None, pipeline: Any = None, remove_from_queue: bool = True) -> None:

@@ -26,7 +26,7 @@ from app.schedules.rule import NAME
 from app.schedules.state import State
 from app.schedules.store import BATCH_SIZE, DUE_SCHEDULES, ENTRY_PREFIX
 from app.settings import Settings
-from app.views import job_view
+from app.states import ENDED
 
 OPEN_RUNS_SCAN_COUNT = 1000  # runs checked per pass, about
 
@@ -74,7 +74,7 @@ class Runner:
         schedule_of = {job_id.decode(): name.decode() for job_id, name in open_runs.items()}
         ended: dict[str, dict[str, str]] = {}
         for job_id, status in self._statuses(list(schedule_of)).items():
-            if status in job_view.ENDED:
+            if status in ENDED:
                 ended.setdefault(schedule_of[job_id], {})[job_id] = status
         for batch in batches(ended, BATCH_SIZE):
             self._transact(batch, partial(self._close, ended={name: ended[name] for name in batch}))
@@ -104,7 +104,7 @@ class Runner:
         runs: list[NewJob] = []
         for state in states.values():
             if state.due and state.schedule.jittered(state.due) <= now.timestamp():
-                busy = bool(state.last_runs) and statuses[state.last_runs[0].job_id] not in job_view.ENDED
+                busy = bool(state.last_runs) and statuses[state.last_runs[0].job_id] not in ENDED
                 runs += self._due_runs(state, now, busy)
         store.write(pipeline, list(states.values()), runs)
 

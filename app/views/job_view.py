@@ -17,7 +17,6 @@ from app.redis.hash_values import float_of, int_of, json_of, strings_of, text_of
 from app.redis.keys import job_key, registry_key, results_key
 from app.serializer import JSON
 
-ENDED = ("finished", "failed", "stopped", "canceled")
 SUCCESSFUL = b"1"  # rq.results.Result.Type (RQ 2.12)
 FAILED = b"2"
 RETRIED = b"4"

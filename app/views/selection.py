@@ -1,16 +1,14 @@
 """Which jobs are meant: the filter of the list of jobs, and of all that is done to many at once."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any
 
 import orjson
 from pydantic import BeforeValidator, Field
 
 from app.catalog.fields import Instant, Strict
-from app.views.job_view import ENDED
+from app.states import ENDED, Status
 
-Status = Literal["queued", "started", "scheduled", "deferred", "failed", "stopped", "finished", "canceled"]
-STATES: tuple[str, ...] = get_args(Status)
 Text = Annotated[str | None, BeforeValidator(lambda value: None if value == "" else value)]
 """An empty one says nothing."""
 

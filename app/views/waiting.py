@@ -11,6 +11,7 @@ import redis
 import structlog
 
 from app.redis.keys import ended_key, results_key
+from app.states import ENDED
 from app.views import job_view
 
 MAX_WAIT_SECONDS = 60  # seconds
@@ -68,7 +69,7 @@ def _wait(connection: redis.Redis, blocking: redis.Redis, job_id: str, seconds: 
         latest = connection.xrevrange(key, count=1)
         last_ids[key] = latest[0][0] if latest else "0-0"
     job = job_view.fetch(connection, [job_id], history=True)[0]
-    while job and job["status"] not in job_view.ENDED:
+    while job and job["status"] not in ENDED:
         remaining = min(budget, int(1000 * (deadline - time.monotonic())))
         if remaining <= 0:
             break

@@ -132,10 +132,20 @@ class RqWay:
             logger.exception("an exception handler has failed")
         text = "".join(traceback.format_exception(error))
         taken = self._write(job, claimed, lambda: worker.handle_job_failure(job=job, queue=queue, exc_string=text))
-        if not taken:
+        if taken:
+            self._patiently(lambda: self._queue_dependents(job, queue))
+        else:
             job_may_retry = job.__dict__.get("retries_left") != 0  # retry_by_options has looked at the exception
             self._recover(claimed, text, lambda raw: _as_a_failure(raw, job_may_retry))
         return True
+
+    def _queue_dependents(self, job: Job, queue: rq.Queue) -> None:
+        """RQ does so after the transaction that ends a failed job, and swallows what goes wrong there.
+
+        Not those of a job that is retried: RQ (2.12) would take it for one that has ended.
+        """
+        if self.connection.hget(job.key, "status") == JobStatus.FAILED.value.encode():
+            queue.enqueue_dependents(job)
 
     def _write(self, job: Job, claimed: Claimed, end: Callable[[], object]) -> bool:
         """Write its end until Redis has taken it: RQ does so in several steps, and swallows some of their failures.
@@ -151,8 +161,6 @@ class RqWay:
                     raise
                 logger.warning("redis is away", error=f"{type(error).__name__}: {error}")
             if not self._patiently(lambda: self._is_held(claimed)):
-                if tries > 1:  # what RQ does after that step may have failed
-                    self._patiently(lambda: self._queue(claimed.queue).enqueue_dependents(job))
                 return True
             job.__dict__.clear()
             job.__dict__.update(before)

@@ -22,7 +22,7 @@ from app.redis.client import batches, rq_timestamp
 from app.redis.errors import raise_transient
 from app.redis.keys import WORKFLOWS_OPEN, WORKFLOWS_STOPPING, job_key, results_key, workflow_key
 from app.redis.scripts import Script
-from app.views import job_view
+from app.states import ENDED
 from app.webhooks import webhook_delivery
 from app.workflows import view
 from app.workflows.graph import HOOKS, Node
@@ -191,7 +191,7 @@ def _record_ends(connection: redis.Redis, workflow_id: str, members: list[str]) 
         answers = pipeline.execute()
     for member, status, results in zip(members, answers[::2], answers[1::2], strict=True):
         state = status.decode() if status else "canceled"
-        if state in job_view.ENDED:
+        if state in ENDED:
             value = results[0][1].get(b"return_value", b"") if results and state == "finished" else b""
             ADVANCE(
                 connection, id=f"{workflow_id}-{member}", status=state, now=rq_timestamp(datetime.now(UTC)), value=value

@@ -9,6 +9,7 @@ from app.redis.client import batches
 from app.redis.errors import raise_transient
 from app.redis.keys import WORKFLOWS, job_key, workflow_key
 from app.serializer import JSON, text_of
+from app.states import ENDED
 from app.views import job_view
 from app.workflows.results import member_names
 
@@ -77,7 +78,7 @@ def _complete(connection: redis.Redis, jobs: list[dict[str, Any]]) -> None:
 
 def summary(workflow_id: str, raw: dict[bytes, bytes]) -> dict[str, Any]:
     """As JSON, from what its hash says. Raises ValueError, KeyError: it cannot be read."""
-    counts = {state: _count(raw.get(f"count:{state}".encode(), 0)) for state in job_view.ENDED}
+    counts = {state: _count(raw.get(f"count:{state}".encode(), 0)) for state in ENDED}
     return {
         "id": workflow_id,
         "name": raw[b"name"].decode() or None,

@@ -24,6 +24,12 @@ def test_the_document_is_valid_and_types_every_function(fake: fakeredis.FakeRedi
     assert requeue["requestBody"]["required"] is False
 
 
+def test_the_document_names_its_license_and_its_server(fake: fakeredis.FakeRedis) -> None:
+    spec = create_app(Settings(), fake).test_client().get("/openapi.json").get_json()
+    assert spec["info"]["license"] == {"name": "MIT", "identifier": "MIT"}
+    assert [server["url"] for server in spec["servers"]] == ["/"]
+
+
 def test_two_applications_of_one_process_have_the_same_document(fake: fakeredis.FakeRedis) -> None:
     clients = [create_app(Settings(), fake).test_client() for _ in range(2)]
     documents = [client.get("/openapi.json").get_json() for client in clients]

@@ -67,6 +67,13 @@ def test_a_scheduler_that_stands_by_does_not_count(
     assert client.get("/readyz").status_code == 503
 
 
+@pytest.mark.usefixtures("_long_started")
+def test_a_scheduler_that_has_left_does_not_count(client: FlaskClient, fake: redis.Redis) -> None:
+    beats(fake)
+    fake.hset(SCHEDULER, "death", "2027-01-01T00:00:00Z")
+    assert client.get("/readyz").status_code == 503
+
+
 @pytest.mark.parametrize(("ago", "status"), [(14, 200), (16, 503), (-3600, 503)])
 @pytest.mark.usefixtures("_long_started")
 def test_not_ready_when_the_scheduler_has_not_moved(

@@ -23,7 +23,7 @@ from app.settings import get_settings
 from tests.conftest import RQ_WORKER, Project, Server, free_port, until
 
 Start = Callable[..., subprocess.Popen[bytes]]
-SCHEDULER, WORKER = 4, 6  # what README says: a worker has one more for each of its queues
+SCHEDULER, WORKER = 4, 6  # what docs/deployment.md says: a worker has one more for each of its queues
 CLIENTS = 3
 
 

@@ -350,7 +350,7 @@ def test_a_listener_hears_all_where_the_stream_of_events_runs_out_as_it_comes(va
 
 
 def test_urls_that_are_disabled_are_forgotten_in_the_end(valkey: redis.Redis) -> None:
-    from app.webhooks.webhook_delivery import DISABLED_FOR, _disable
+    from app.webhooks.webhook_delivery import DISABLED_SECONDS, _disable
 
     _disable(valkey, "https://example.com/")
-    assert DISABLED_FOR - 10 < valkey.ttl("jobline:webhooks:disabled") <= DISABLED_FOR
+    assert DISABLED_SECONDS - 10 < valkey.ttl("jobline:webhooks:disabled") <= DISABLED_SECONDS

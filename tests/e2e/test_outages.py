@@ -12,6 +12,7 @@ import redis
 import rq
 from rq.serializers import JSONSerializer
 
+from app.states import ENDED
 from app.views import job_view
 from tests.conftest import RQ_WORKER, Project, Server, status, until
 
@@ -102,7 +103,7 @@ class Outage:
 
     def job(self) -> dict[str, Any]:
         """The job at its end."""
-        until(lambda: status(self.server.connection, "job") in job_view.ENDED)
+        until(lambda: status(self.server.connection, "job") in ENDED)
         job = job_view.fetch(self.server.connection, ["job"])[0]
         assert job
         until(lambda: self.server.connection.zcard("rq:wip:default") == 0)

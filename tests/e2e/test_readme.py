@@ -1,4 +1,4 @@
-"""Every command of the README runs, as it is written there."""
+"""Every command and example of the README and docs/ runs, as it is written there."""
 
 import json
 import os
@@ -19,31 +19,36 @@ from app.settings import Settings
 from app.testing import run_jobs
 from app.webhooks import signing
 from tests.conftest import ROOT, Project, free_port, status, until
+from tests.readme import blocks, pages
 from tests.receiver import SECRET
 
-README = (ROOT / "README.md").read_text()
+FLOW_CONTROL = pages()["docs/guides/flow-control.md"]
+
 COMMANDS = [
     command.strip()
-    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for block in blocks("sh")
     for command in block.replace("\\\n", " ").splitlines()
-    if command.strip()
+    if command.strip() and not command.startswith("#")
 ]
-EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", README, re.DOTALL)]
-SOURCES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+EXAMPLES = [json.loads(block) for block in blocks("json")]
+SOURCES = blocks("python")
+RUN = ["make run", "make test", "curl -s", ".venv/bin/jobline jobs", "rq worker", ".venv/bin/python -m app keys"]
+"""How the commands begin that a test here runs."""
+ELSEWHERE = ["REDIS_PASSWORD=", "docker compose"]
+"""tests/e2e/test_deployment.py and tests/e2e/test_proxy.py"""
+CHECKS = ["make check", "make lint", "make docs", "make lock", "git clone"]
+"""Of whoever changes Jobline; .ci/run runs the checks."""
 
 
 def test_these_are_all_the_commands() -> None:
-    """A new one in the README needs a test here."""
-    assert [command.split()[0:2] for command in COMMANDS] == [
-        ["make", "run"],
-        ["make", "test"],
-        ["curl", "-s"],
-        [".venv/bin/jobline", "jobs"],
-        ["rq", "worker"],
-        ['REDIS_PASSWORD="$(openssl', "rand"],  # tests/e2e/test_deployment.py
-        ["docker", "compose"],  # tests/e2e/test_proxy.py
-        [".venv/bin/python", "-m"],
-    ]
+    """A new one needs a test here."""
+    assert [one for one in COMMANDS if not one.startswith((*RUN, *ELSEWHERE, *CHECKS))] == []
+
+
+def command(start: str) -> str:
+    """The one that begins so, on whatever pages it is."""
+    [found] = {" ".join(one.split()) for one in COMMANDS if one.startswith(start)}
+    return found
 
 
 def source_with(text: str) -> str:
@@ -62,13 +67,13 @@ def test_make_run_the_curl_and_the_command_line(tmp_path: Path) -> None:
     env = {"PATH": "/usr/bin:/bin:/usr/local/bin", "PORT": str(port), "DATA_DIR": str(tmp_path), "LOG_FORMAT": "json"}
     with (tmp_path / "log").open("w") as log:
         running = subprocess.Popen(
-            COMMANDS[0].split(), cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True
+            command("make run").split(), cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True
         )
     try:
         until(lambda: '"event":"ready"' in (tmp_path / "log").read_text(), 60)
-        answer = shell(COMMANDS[2].replace(":8000", f":{port}"), tmp_path)
+        answer = shell(command("curl -s").replace(":8000", f":{port}"), tmp_path)
         assert json.loads(answer.stdout)["result"] == 3
-        answer = shell(f"{COMMANDS[3]} --json", ROOT, JOBLINE_URL=f"http://127.0.0.1:{port}")
+        answer = shell(f"{command('.venv/bin/jobline')} --json", ROOT, JOBLINE_URL=f"http://127.0.0.1:{port}")
         assert json.loads(answer.stdout)["result"] == 3
     finally:
         family = psutil.Process(running.pid).children(recursive=True)
@@ -79,19 +84,19 @@ def test_make_run_the_curl_and_the_command_line(tmp_path: Path) -> None:
 
 
 def test_make_test_runs_the_suite() -> None:
-    assert "pytest" in shell(f"{COMMANDS[1]} --dry-run", ROOT).stdout
+    assert "pytest" in shell(f"{command('make test')} --dry-run", ROOT).stdout
 
 
 def test_rq_worker(project: Project, valkey: redis.Redis, valkey_url: str) -> None:
     client = create_app(Settings(), valkey).test_client()
     jobs = [{"function": "demo.add", "args": [1, 2], "queue": name} for name in Settings().queue_names]
     ids = client.post("/api/v1/jobs/bulk", json={"jobs": jobs}).get_json()["ids"]
-    shell(f"{COMMANDS[4]} --burst", project.folder, REDIS_URL=valkey_url)
+    shell(f"{command('rq worker')} --burst", project.folder, REDIS_URL=valkey_url)
     assert [status(valkey, job_id) for job_id in ids] == ["finished"] * 4, "webhooks too"
 
 
 def test_keys_new_prints_a_key_and_its_entry(tmp_path: Path) -> None:
-    key, entry = shell(COMMANDS[7], ROOT, DATA_DIR=str(tmp_path)).stdout.split()
+    key, entry = shell(command(".venv/bin/python -m app keys"), ROOT, DATA_DIR=str(tmp_path)).stdout.split()
     assert key.startswith("jl_")
     assert re.fullmatch(r"ci:enqueue\+read:[0-9a-f]{64}", entry)
     assert key not in entry
@@ -150,7 +155,7 @@ def test_the_example_of_flow_control_is_taken_with_the_function_and_with_the_job
     functions.refresh().functions["shop.bill"] = Function("shop.bill", found["bill"])
     client = create_app(connection=valkey, catalog=functions).test_client()
     call = {"function": "shop.bill", "args": [1, {"id": 7}]}
-    [said] = re.findall(r"All but the breaker may.*?: (`.*?`)\.\n", README, re.DOTALL)
+    [said] = re.findall(r"A request can set all but the breaker.*?: (`.*?`)\.\n", FLOW_CONTROL, re.DOTALL)
     with_job = json.loads(f"{{{said.replace('`', '')}}}")
     statuses = [client.post("/api/v1/jobs", json=body).status_code for body in (call, {**call, **with_job})]
     assert statuses == [202, 409]

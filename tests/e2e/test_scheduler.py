@@ -403,6 +403,21 @@ def test_the_run_that_waited_for_the_last_does_not_run_while_the_schedule_is_pau
     assert world.due() == []
 
 
+def test_the_run_that_waited_does_not_run_beside_one_that_was_triggered(world: Time) -> None:
+    world.put(interval=100, overlap="buffer_one")
+    scheduler = world.scheduler()
+    world.pass_by(scheduler, 205)
+    triggered = manage.trigger(world.valkey, "s", world.catalog, Settings(), world.clock.now)
+    [first, second] = world.runs()
+    assert second["id"] == triggered
+    finish(world.valkey, first)
+    world.pass_by(scheduler, 5)
+    assert [run["id"] for run in world.runs()] == [triggered]
+    finish(world.valkey, second)
+    world.pass_by(scheduler, 5)
+    assert world.due() == [200]
+
+
 def test_runs_that_are_missed_add_up(world: Time) -> None:
     world.put(interval=10)
     scheduler = world.scheduler()

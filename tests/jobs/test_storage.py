@@ -25,6 +25,15 @@ def test_a_path_that_names_no_file_in_it_is_refused_before_anything_is_made(miss
     assert not missing.exists()
 
 
+def test_a_folder_beside_it_whose_name_begins_alike_is_refused(storage: Path) -> None:
+    beside = storage.with_name(f"{storage.name}-other")
+    beside.mkdir()
+    (storage / "link").symlink_to(beside)
+    for path in (f"../{beside.name}/file", "link/file"):
+        with pytest.raises(files.OutsideStorage):
+            files.path(path)
+
+
 @pytest.mark.parametrize("path", ["a/b", "a/b/c"])
 def test_a_path_below_a_file_is_refused(storage: Path, path: str) -> None:
     (storage / "a").write_text("a file")

@@ -2,12 +2,15 @@
 
 import time
 from base64 import b64decode
+from collections.abc import Callable
 from datetime import datetime
 
 import pytest
 import redis
 
 from app.author.options import JOB_EVENTS, Webhook
+from app.lifecycle import actions
+from app.redis.keys import ended_key
 from app.worker.redis_session import KEEP
 from tests.contents import changed, contents
 from tests.invariants import broken
@@ -320,3 +323,26 @@ def test_a_job_that_another_worker_had_begun_is_this_workers_now(valkey: redis.R
     hand = Hand(valkey)
     hand.run()
     assert valkey.hmget("rq:job:job", "worker_name", "attempts") == [b"w", b"2"]
+
+
+@pytest.mark.parametrize(("end", "said"), [(actions.cancel, b"canceled"), (actions.delete, b"deleted")])
+def test_who_waits_for_a_job_is_told_of_an_end_without_a_result(
+    valkey: redis.Redis, end: Callable[[redis.Redis, str], None], said: bytes
+) -> None:
+    put(valkey, "job", delay=60)
+    end(valkey, "job")
+    assert [entry for _, entry in valkey.xrange(ended_key("job"))] == [{b"status": said}]
+    assert 58 <= valkey.ttl(ended_key("job")) <= 60
+    assert broken(valkey) == []
+
+
+def test_nothing_of_its_end_is_left_of_a_job_that_is_requeued(valkey: redis.Redis) -> None:
+    put(valkey, "job")
+    assert actions.apply(valkey, "job", "cancel", "too late") == b"ok"
+    assert valkey.hget("rq:job:job", "reason") == b"too late"
+    actions.requeue(valkey, "job")
+    assert not valkey.exists(ended_key("job"))
+    said = fields(valkey, "rq:job:job")
+    assert (said["status"], said["started_at"], said["ended_at"], said["worker_name"]) == ("queued", "", "", "")
+    assert not {"reason", "exc_info"} & said.keys()
+    assert broken(valkey) == []

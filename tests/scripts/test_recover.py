@@ -143,6 +143,17 @@ def test_it_is_retried_later(valkey: redis.Redis) -> None:
     assert valkey.ttl("rq:results:job") > 0
 
 
+@pytest.mark.parametrize(("failure_ttl", "left"), [(-1, -1), (600, 600)])
+@pytest.mark.parametrize("outcome", [Outcome.AGAIN, Outcome.RETRIED])
+def test_the_record_of_a_lost_attempt_is_kept_as_failures_are(
+    valkey: redis.Redis, outcome: Outcome, failure_ttl: int, left: int
+) -> None:
+    valkey.xadd("rq:results:job", {"type": 4})
+    valkey.expire("rq:results:job", 60)
+    lost(valkey, outcome, retry_waits=[60], failure_ttl=failure_ttl)
+    assert left - 2 <= valkey.ttl("rq:results:job") <= left
+
+
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.STOPPED])
 def test_it_is_a_dead_letter(valkey: redis.Redis, outcome: Outcome) -> None:
     began = time.time()
@@ -363,6 +374,24 @@ def test_an_execution_of_no_live_worker_is_lost_when_its_lease_is_over(valkey: r
     assert [status(valkey, job_id) for job_id in ("early", "late", "alive")] == ["failed", "started", "started"]
     ours.beat(alive)
     assert float(valkey.zscore("rq:wip:default", f"alive:{alive.execution_id}")) > now + 60
+
+
+def test_an_execution_of_a_stock_worker_that_may_live_is_lost_only_after_its_time(
+    valkey: redis.Redis, sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no lease; a clock that has jumped makes its time look over."""
+    put(valkey, "job")
+    [job] = Hand(valkey, "stock").run()
+    valkey.zrem("jobline:leases", "stock")
+    member = f"job:{job.execution_id}"
+    for _ in range(recovery.LOOKS + 2):
+        valkey.zadd("rq:wip:default", {member: time.time() - 1})
+        sweeper.sweep()
+    monkeypatch.setattr(recovery, "EXECUTION_LIVES", 0.0)
+    assert status(valkey, "job") == "started"
+    sweeper.sweep()
+    recovery.wait_for_children()
+    assert status(valkey, "job") == "failed"
 
 
 def test_a_child_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

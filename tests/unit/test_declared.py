@@ -142,7 +142,8 @@ def test_the_first_of_two_holds(entries: list[dict[str, Any]], reason: str) -> N
 
 
 def test_those_of_the_readme_and_of_the_project_are_schedules() -> None:
-    [source] = re.findall(r"^SCHEDULES = \[.*?^\]", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    page = (ROOT / "docs/guides/schedules.md").read_text()
+    [source] = re.findall(r"^SCHEDULES = \[.*?^\]", page, re.MULTILINE | re.DOTALL)
     found: dict[str, Any] = {"cron": cron, "every": every, "once": once}
     exec(source, found)
     assert len(schedules(*found["SCHEDULES"])) == 3

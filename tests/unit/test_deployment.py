@@ -178,7 +178,7 @@ def test_the_api_believes_the_proxy_and_nobody_else() -> None:
 
 
 def test_the_api_may_have_all_its_threads() -> None:
-    threads = Settings().event_streams + waiting.MOST + server.SHORT_REQUEST_THREADS
+    threads = Settings().event_streams + waiting.MAX_WAITERS + server.SHORT_REQUEST_THREADS
     assert COMPOSE["services"]["api"]["pids_limit"] > 4 * threads
 
 

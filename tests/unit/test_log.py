@@ -55,6 +55,19 @@ def test_no_text_of_a_job_acts_on_the_terminal_or_looks_like_a_line_of_the_log(
     assert any(r"\u202etxt" in line and "\tend" in line for line in lines)
 
 
+@pytest.mark.usefixtures("_root_logger_kept")
+@pytest.mark.parametrize(("level", "shown"), [("INFO", ["started"]), ("DEBUG", ["routine", "started"])])
+def test_routine_lines_of_libraries_are_shown_for_debugging_only(level: Any, shown: list[str]) -> None:
+    config, out = log.dict_config(Settings(log_format="json", log_level=level)), io.StringIO()
+    config["handlers"]["out"]["stream"] = out
+    logging.config.dictConfig(config)
+    for text in log.ROUTINE:
+        logging.getLogger("rq.worker").warning(f"{text} %s", "routine")
+    logging.getLogger("rq.worker").warning("started")
+    events = [json.loads(line)["event"] for line in out.getvalue().splitlines()]
+    assert events == [f"{text} routine" for text in log.ROUTINE if "routine" in shown] + ["started"]
+
+
 class Unshowable:
     def __repr__(self) -> str:
         raise RuntimeError("no")

@@ -1,15 +1,21 @@
-"""Every command, option, setting, URL, file and module that the README names is there."""
+"""Every command, option, setting, URL, file, module and link that the README and docs/ name is there."""
 
 import pytest
 
-from tests.conftest import ROOT
-from tests.readme import missing
-
-README = (ROOT / "README.md").read_text()
+from tests.readme import missing, pages
 
 
-def test_what_the_readme_names_is_there() -> None:
-    assert missing(README) == []
+@pytest.mark.parametrize("path", pages())
+def test_what_a_page_names_is_there(path: str) -> None:
+    assert missing(pages()[path], path) == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len(pages()["README.md"].splitlines()) <= 200
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    assert [path for path in pages() if path != "README.md" and f"]({path})" not in pages()["README.md"]] == []
 
 
 @pytest.mark.parametrize(
@@ -46,6 +52,7 @@ def test_what_the_readme_names_is_there() -> None:
         ("`python -m nope`", "module nope"),
         ("[here](#nope)", "link #nope"),
         ("[here](docs/nope.md)", "link docs/nope.md"),
+        ("[here](docs/security.md#nope)", "link docs/security.md#nope"),
     ],
 )
 def test_a_name_that_is_made_up_is_noticed(text: str, said: str) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.api import request_json
+from app import request_json
 from app.errors import Invalid
 from app.serializer import JSON, MAX_DEPTH, TooDeep, dumps_checked
 

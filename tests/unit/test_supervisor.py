@@ -23,9 +23,20 @@ def test_the_address_of_valkey_is_shown_with_a_command_in_place_of_its_password(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = greeting(Settings(data_dir=Path("my data")), capsys, monkeypatch)
-    assert "redis://127.0.0.1:6400/0 " in text
+    assert "redis://127.0.0.1:6400/0\n" in text
     assert """RQ_REDIS_URL="$(cat 'my data/redis.url')" .venv/bin/rq info""" in text
     assert "hunter2" not in text
+
+
+def test_a_newcomer_reads_where_everything_is_and_how_to_stop_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = greeting(Settings(port=8123), capsys, monkeypatch)
+    for path in ("/", "/docs", "/dashboard/", "/api/v1/functions/demo.add/jobs"):
+        assert f" http://127.0.0.1:8123{path}" in text
+    assert "Ctrl-C" in text
+    assert "no API keys" in text
+    assert len(text.splitlines()) < 16
 
 
 def test_of_a_server_that_is_not_ours_only_the_address_is_shown(

@@ -85,6 +85,13 @@ def test_a_workflow_is_kept_for_its_time_after_its_end_and_without_limit_before(
     assert jobs.redis.keys(f"*{workflow}*") == []
 
 
+def test_a_list_forgets_workflows_that_have_run_out_and_shows_the_others(jobs: Jobs) -> None:
+    first, gone, last = (submit(jobs, add("one", delay="1h")) for _ in range(3))
+    jobs.redis.delete(*parts(gone))
+    assert {flow["id"] for flow in jobs.client.get(URL).get_json()["workflows"]} == {first, last}
+    assert jobs.redis.zscore("jobline:workflows", gone) is None
+
+
 def test_what_is_canceled_with_its_parent_is_kept_as_a_failure_and_told_for_a_minute(jobs: Jobs) -> None:
     workflow = submit(jobs, fail("bad"), add("child", "bad"))
     jobs.run()
@@ -146,6 +153,15 @@ def test_a_failed_parent_cancels_at_once_and_its_grandchildren_too(jobs: Jobs) -
     assert counts(jobs, workflow) == {"total": 5, "finished": 2, "failed": 1, "canceled": 2}
 
 
+def test_a_result_from_further_up_makes_a_job_wait_and_does_not_cancel_it(jobs: Jobs) -> None:
+    """What is between allows a failure: it is not known whether the result is needed for it."""
+    taker = add("taker", even_if_failed("between"), args=[{"$result": "bad"}, 1])
+    workflow = submit(jobs, fail("bad"), add("between", "bad"), taker)
+    jobs.run()
+    assert states(jobs, workflow) == {"bad": "failed", "between": "canceled", "taker": "failed"}
+    assert "int" in jobs.get(f"{workflow}-taker")["error"]["message"]  # it was called, with null
+
+
 def test_one_failure_of_many_cancels_what_needs_them_at_once(jobs: Jobs) -> None:
     workflow = submit(jobs, add("many", each=[1, 2]), add("child", "many"), add("anyway", even_if_failed("many")))
     tell_end(jobs, f"{workflow}-many-0", "failed")
@@ -166,6 +182,15 @@ def test_a_job_that_was_deleted_is_canceled_and_fails_the_workflow(jobs: Jobs) -
     assert counts(jobs, workflow) == {"total": 4, "finished": 2, "canceled": 2}
     assert shown(jobs, workflow)["status"] == "failed"
     assert lifetimes(jobs, parts(workflow)[0]) == [MONTH]
+
+
+def test_a_job_that_has_gone_is_canceled_at_the_next_look(jobs: Jobs) -> None:
+    workflow = submit(jobs, add("gone", delay="1h"), add("child", "gone"))
+    jobs.redis.delete(job_key(f"{workflow}-gone"))
+    jobs.advance(seconds=30)
+    assert states(jobs, workflow) == {"gone": "canceled", "child": "canceled"}
+    assert counts(jobs, workflow) == {"total": 2, "canceled": 2}
+    assert shown(jobs, workflow)["status"] == "failed"
 
 
 def test_a_deleted_job_among_others_of_its_node_lets_them_run(jobs: Jobs) -> None:
@@ -343,3 +368,16 @@ def test_what_is_canceled_for_a_deleted_job_ends_when_that_is_seen(jobs: Jobs) -
     jobs.client.delete(f"/api/v1/jobs/{workflow}-first")
     store.sweep(jobs.redis, 0, 1)
     assert jobs.get(f"{workflow}-child")["ended_at"].startswith("2027-01-01T01:00:00")
+
+
+def test_a_requeued_job_ends_the_stop(jobs: Jobs) -> None:
+    """Though no look had come between, by which all that was to stop has stopped."""
+    workflow = submit(jobs, fail("bad"), add("other", queue="high"), on_error="stop")
+    jobs.redis.lrem("rq:queue:default", 0, f"{workflow}-bad")
+    jobs.redis.hset(job_key(f"{workflow}-bad"), mapping={"status": "failed"})
+    tell_end(jobs, f"{workflow}-bad", "failed")
+    assert jobs.redis.smembers("jobline:workflows:stopping") == {workflow.encode()}
+    assert jobs.client.post(f"/api/v1/jobs/{workflow}-bad/requeue", json={}).status_code == 202
+    store.sweep(jobs.redis, 0)
+    assert states(jobs, workflow) == {"bad": "queued", "other": "queued"}
+    assert not jobs.redis.exists("jobline:workflows:stopping")

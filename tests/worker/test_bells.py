@@ -137,6 +137,19 @@ def test_a_paused_queue_is_not_heard_and_the_others_are(valkey: redis.Redis, idl
     assert names(idle.hears(2 * module.PAUSE_LOOK + 2)) == [b"held"]
 
 
+def test_a_queue_that_is_no_list_is_not_heard_for_a_while_and_the_others_are(
+    valkey: redis.Redis, line: tuple[socket.socket, socket.socket]
+) -> None:
+    valkey.set("rq:queue:high", "text")
+    idle = Idle(valkey, line[1].fileno())
+    until(lambda: idle.bells.wait(0.1, list(QUEUES)) is Nothing.EMPTY and idle.bells.bells[0].deaf)
+    began = time.monotonic()
+    assert idle.bells.wait(0.3, list(QUEUES)) is Nothing.EMPTY
+    assert time.monotonic() - began >= 0.3
+    put(valkey, "job", queue="low")
+    assert names(idle.hears()) == [b"job"]
+
+
 def test_a_word_of_the_parent_ends_the_wait(
     valkey: redis.Redis, idle: Idle, line: tuple[socket.socket, socket.socket]
 ) -> None:

@@ -4,15 +4,19 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import redis
+from rq.job import Dependency
 from rq.suspension import suspend
 
 from app.author.options import Limit
+from app.catalog.catalog import Catalog
+from app.enqueue import new_job
 from app.lifecycle import actions, recovery
+from app.rq_adapter.rq_parts import override_catalog
 from app.settings import get_settings
 from app.testing import in_process
 from app.views import job_view
@@ -37,7 +41,7 @@ class Stable:
 
     def run(self, limits: Limits = BURST) -> Leaving:
         self.horse = Horse(self.hand.worker, self.board, self.box, self.line[1], limits)
-        with in_process._alarm_kept():
+        with in_process._restored_alarm():
             leaving = self.horse.run()
         assert broken(self.hand.connection) == []
         return leaving
@@ -206,6 +210,15 @@ def test_its_place_is_free_when_it_has_ended(valkey: redis.Redis, stable: Stable
     assert valkey.keys("jobline:limit:*:held") == []
 
 
+def test_the_place_of_a_job_that_cannot_be_read_is_free(valkey: redis.Redis, stable: Stable) -> None:
+    put(valkey, "bad", concurrency=Limit(1))
+    valkey.hset("rq:job:bad", "timeout", "no number")
+    put(valkey, "next", concurrency=Limit(1))
+    stable.run()
+    assert statuses(valkey, "bad", "next") == ["failed", "finished"]
+    assert valkey.keys("jobline:limit:*:held") == []
+
+
 def test_a_job_that_is_deleted_while_it_runs_leaves_nothing(valkey: redis.Redis, stable: Stable) -> None:
     put(valkey, "job", "demo.sleep", 0.3)
 
@@ -272,3 +285,53 @@ def test_a_failure_is_retried_as_its_options_say(
     assert [attempt["outcome"] for attempt in job["history"]] == ["failed"][: status_then == "failed"] + retried
     assert job["attempts"] == len(job["history"])
     assert job["retries_left"] == 0
+
+
+CHOOSY = """
+from app import Discard, Retry, job
+
+
+@job(retry=Retry(1, intervals=[60], on=(OSError,), not_on=(FileNotFoundError,)))
+def raises(name: str) -> None:
+    raise {"Discard": Discard, "OSError": OSError, "FileNotFoundError": FileNotFoundError, "KeyError": KeyError}[name]
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "status_then"),
+    [("OSError", "scheduled"), ("KeyError", "failed"), ("FileNotFoundError", "failed"), ("Discard", "failed")],
+)
+def test_only_the_errors_that_its_function_names_are_retried(
+    valkey: redis.Redis, stable: Stable, write_module: Callable[[str, str], None], error: str, status_then: str
+) -> None:
+    write_module("choosy", CHOOSY)
+    with override_catalog(Catalog()):
+        put(valkey, "job", "demo.fail", retry_waits=[60])
+        valkey.hset("rq:job:job", "data", new_job.encode_call("jobs.choosy.raises", [error], {}))
+        stable.run()
+    assert status(valkey, "job") == status_then
+
+
+@pytest.mark.parametrize(("said", "child"), [({}, "queued"), ({"retry_waits": [60]}, "deferred")])
+@pytest.mark.parametrize("broken_at", ["its failure", "its dependents"])
+def test_what_waits_for_a_failure_is_queued_though_a_line_breaks_at_the_end(
+    valkey: redis.Redis, stable: Stable, said: dict[str, Any], child: str, broken_at: str
+) -> None:
+    """RQ queues it after the transaction of the failure, and swallows what goes wrong there."""
+    put(valkey, "job", "demo.fail", **said)
+    queue = stable.hand.worker.queues[0]
+    queue.enqueue("jobs.demo.add", 1, 2, job_id="child", depends_on=Dependency(["job"], allow_failure=True))
+    owner, name = (
+        (stable.hand.worker, "handle_job_failure") if broken_at == "its failure" else (queue, "enqueue_dependents")
+    )
+    whole, breaks = getattr(owner, name), iter([True])
+
+    def break_once(*args: Any, **words: Any) -> Any:
+        if next(breaks, False):
+            raise redis.ConnectionError
+        return whole(*args, **words)
+
+    setattr(owner, name, break_once)
+    stable.run(Limits(burst=True, jobs=1))
+    assert status(valkey, "job") == ("scheduled" if said else "failed")
+    assert status(valkey, "child") == child

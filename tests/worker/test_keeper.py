@@ -458,3 +458,12 @@ def test_a_sweep_goes_on_while_the_horse_works(
 
     assert Over(hand, wake, life).watch() == OK
     recovery.wait_for_children()
+
+
+def test_a_worker_that_leaves_has_no_lease(valkey: redis.Redis, hand: Hand) -> None:
+    """Else it would be given up, and taken for lost, some seconds after."""
+    other = Hand(valkey, "other")
+    hand.worker.register_death()
+    assert valkey.zrange("jobline:leases", 0, -1) == [b"other"]
+    other.worker.register_death()
+    assert not valkey.exists("jobline:leases")

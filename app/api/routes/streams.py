@@ -22,12 +22,13 @@ from app.api.schemas.workflows import WorkflowPath
 from app.errors import BadRequest, NotFound, TooManyRequests, Unavailable
 from app.events.stream import CallerLimitReached, Event, Hub, Listener, TooManyListeners, parse_event_id
 from app.serializer import JSON, utc
+from app.states import ENDED
 from app.views import job_view
 from app.workflows import view
 
 HEARTBEAT_SECONDS = 15.0  # seconds
 SHUTDOWN_CHECK_SECONDS = 1.0  # seconds between two looks whether the process is about to end
-END_STATUSES = (*job_view.ENDED, "deleted")
+END_STATUSES = (*ENDED, "deleted")
 MAX_CACHED_FUNCTIONS = 10_000
 
 api = blueprint("events", "events", "/api/v1")
