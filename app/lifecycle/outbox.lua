@@ -3,13 +3,13 @@
 -- uses: redis/job workflows/library
 on_end = function(id, ...)
   local job = job_key(id)
-  local workflow, webhook, status = unpack(redis.call('HMGET', job, 'workflow', 'webhook', 'status'))
+  local workflow, webhook, status, ended_at = unpack(redis.call('HMGET', job, 'workflow', 'webhook', 'status', 'ended_at'))
   if not workflow and not webhook then return end
   local result = { 'job_id', id, ... }
   if workflow then
     local known = {}
     for n = 1, #result, 2 do known[result[n]] = result[n + 1] end
-    advance(id, known.status or status, known.return_value or '')
+    advance(id, known.status or status, known.return_value or '', known.ended_at or ended_at)
   end
   if webhook then
     local entry = redis.call('HGETALL', job)

@@ -72,6 +72,7 @@ local function put_off(id, queue, limit, now, was_let_go)
   local job, waiting, at = job_key(id), part(limit, 'waiting'), now + FALL_BACK
   if limit[1] == 'breaker' then
     at = now + (redis.call('PTTL', breaker_key(limit[2], 'open')) + 1) / 1000 -- the breaker is still open in that millisecond
+    stop_waiting(id) -- for another of its limits
     redis.call('HSET', job, 'waits_for', 'breaker:function:' .. limit[2])
     schedule_job(id, queue, at)
     return

@@ -215,6 +215,8 @@ class Job(rq.job.Job):
 
     def set_status(self, status: JobStatus, pipeline: Any = None) -> None:
         """RQ's own way ends a job in the transaction that sets its status."""
+        if pipeline is None and status == JobStatus.SCHEDULED:
+            return  # `retry` of RQ 2.12 does so before the transaction that schedules the job, which sets it again
         super().set_status(status, pipeline)
         stream.publish(pipeline if pipeline is not None else self.connection, [self.id], self.origin, str(status.value))
         if any(self.follows) and status in ENDED:

@@ -83,7 +83,10 @@ def fetch(connection: redis.Redis, job_ids: Sequence[str], history: bool = False
         for job, (_, _, results) in zip(jobs, pairs, strict=True):
             if job:
                 job["history"] = _history(job, results if isinstance(results, list) else [])
-    _add_due_times(connection, [job for job in jobs if job and job["status"] == "scheduled"])
+    lenient = {
+        job_id for job_id, raw, _ in pairs if isinstance(raw, dict) and raw.get(b"allow_dependency_failures") == b"1"
+    }
+    _add_waits(connection, [job for job in jobs if job], lenient)
     return jobs
 
 
@@ -95,17 +98,42 @@ def _as_json(job_id: str, raw: Any, result: Any) -> dict[str, Any] | None:
     return as_json(job_id, raw, result) if raw else None
 
 
-def _add_due_times(connection: redis.Redis, jobs: list[dict[str, Any]]) -> None:
-    if not jobs:
+def _add_waits(connection: redis.Redis, jobs: list[dict[str, Any]], lenient: set[str]) -> None:
+    """When scheduled jobs are due, and what deferred ones wait for; `lenient`: those that may begin after a failure."""
+    scheduled = [job for job in jobs if job["status"] == "scheduled"]
+    deferred = [job for job in jobs if job["status"] == "deferred"]
+    parents = list(dict.fromkeys(parent for job in deferred for parent in job["depends_on"]))
+    if not scheduled and not parents:
         return
     with connection.pipeline(transaction=False) as pipeline:
-        for job in jobs:
+        for job in scheduled:
             pipeline.zscore(registry_key("scheduled", job["queue"]), job["id"])
-        for job, score in zip(jobs, pipeline.execute(raise_on_error=False), strict=True):
-            if isinstance(score, float) and (due := utc_of(score)):
-                job["scheduled_for"] = due
-                if job["waiting_for"] and job["waiting_for"]["reason"] != "concurrency":
-                    job["waiting_for"]["until"] = job["scheduled_for"]
+        for parent in parents:
+            pipeline.hget(job_key(parent), "status")
+        answers = pipeline.execute(raise_on_error=False)
+    for job, score in zip(scheduled, answers, strict=False):
+        if isinstance(score, float) and (due := utc_of(score)):
+            job["scheduled_for"] = due
+            if job["waiting_for"] and job["waiting_for"]["reason"] != "concurrency":
+                job["waiting_for"]["until"] = job["scheduled_for"]
+    states = [text_of(status) if isinstance(status, bytes) else None for status in answers[len(scheduled) :]]
+    statuses = dict(zip(parents, states, strict=True))
+    for job in deferred:
+        if job["depends_on"]:
+            job["waiting_for"] = _parent_waited_for(job, statuses, job["id"] in lenient)
+
+
+def _parent_waited_for(
+    job: dict[str, Any], statuses: dict[str, str | None], is_lenient: bool
+) -> dict[str, str | None] | None:
+    """A parent that was deleted counts as finished, as in RQ 2.12, but its end queues nothing: another one's may."""
+    dead = ("stopped", "canceled") if is_lenient else ("failed", "stopped", "canceled")
+    waited_for = [parent for parent in job["depends_on"] if statuses[parent] not in (None, "finished", "failed")]
+    never = [parent for parent in job["depends_on"] if statuses[parent] in dead]
+    gone = [parent for parent in job["depends_on"] if statuses[parent] is None]
+    if never or (gone and not waited_for):
+        return waiting("dead_dependency", (never or gone)[0])
+    return waiting("dependency", waited_for[0]) if waited_for else None
 
 
 def as_json(job_id: str, raw: Raw, result: Any = ()) -> dict[str, Any]:
@@ -125,7 +153,7 @@ def as_json(job_id: str, raw: Raw, result: Any = ()) -> dict[str, Any]:
         "description": text_of(raw.get(b"description")),
         "created_at": time_of(raw.get(b"created_at")),
         "enqueued_at": time_of(raw.get(b"enqueued_at")),
-        "waiting_for": _waiting_for(raw, latest) if status == "scheduled" else None,
+        "waiting_for": _waiting_for(status, raw, latest, meta),
         "started_at": time_of(raw.get(b"started_at")),
         "ended_at": time_of(raw.get(b"ended_at")),
         # stock workers do not count attempts
@@ -157,8 +185,12 @@ def shape(fields: JobFields, meta: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _waiting_for(raw: Raw, latest: Raw) -> dict[str, str | None]:
-    """Why a job is scheduled: it waits for a limit (app/limits/library.lua), its retry, or the end of its delay."""
+def _waiting_for(status: str, raw: Raw, latest: Raw, meta: Any) -> dict[str, str | None] | None:
+    """Why it is scheduled: for a limit (app/limits/library.lua), a retry or a delay; or deferred: for its workflow."""
+    if status == "deferred" and isinstance(meta, dict) and isinstance(meta.get("workflow"), str):
+        return waiting("dependency", meta["workflow"])
+    if status != "scheduled":
+        return None
     kind, _, name = (text_of(raw.get(b"waits_for")) or "").partition(":")
     if kind in LIMITS:
         return waiting(LIMITS[kind], name.removesuffix(":"))
@@ -168,7 +200,7 @@ def _waiting_for(raw: Raw, latest: Raw) -> dict[str, str | None]:
 
 
 def waiting(reason: str, name: str | None = None, until: str | None = None) -> dict[str, str | None]:
-    """What a scheduled job waits for, in the HTTP contract."""
+    """What a scheduled or deferred job waits for, in the HTTP contract."""
     return {"reason": reason, "name": name, "until": until}
 
 

@@ -1,4 +1,4 @@
 -- Record the end of a workflow's job that no script has reported. `value`: its result (Base64), or ''.
--- args: id status value?
+-- args: id status now value?
 -- uses: workflows/library
-advance(id, status, value)
+advance(id, status, value, now)

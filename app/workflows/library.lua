@@ -1,16 +1,16 @@
--- A library: workflows. The hash jobline:workflow:ID contains, besides the workflow's options: left (nodes that have not
--- ended), count:STATUS (ended jobs), and for each node: state (waiting, open, finished, failed or canceled), size (number of
--- jobs; -1: a single job, not a list), open (jobs that have not ended), needs (unmet dependencies), children and parents
--- ([[name, 1 if even after a failure]...]), keep (its results are needed). ID:ended contains the status of each ended job,
--- ID:results the results, both by member: NODE or NODE-NUMBER. A job's id is ID-MEMBER. Jobs that run after the workflow's
--- end (HOOKS) are nodes that are not counted.
+-- Workflows, for the scripts that begin with this library. The hash jobline:workflow:ID has, besides what is said of the
+-- workflow: left (nodes that have not ended), count:STATUS (jobs that have), and of each node: state (waiting, open,
+-- finished, failed or canceled), size (jobs; -1: it is one job and no list), open (jobs that have not ended), needs (nodes
+-- that it waits for still), children and parents ([[name, 1 if even after a failure]...]), keep (its results are needed).
+-- ID:ended has the state of each job that has ended, ID:results the results, by NODE or NODE-NUMBER.
+-- The job's id is ID-NODE or ID-NODE-NUMBER. Jobs that follow the workflow's end (HOOKS) are nodes that nobody counts.
 -- uses: redis/job
 local HOOKS = { on_success = true, on_failure = true, on_complete = true }
 
-local function workflow_record(id)
+local function workflow_record(name)
   return {
-    id = id, key = workflow_key(id), ended = workflow_part_key(id, 'ended'),
-    results = workflow_part_key(id, 'results'),
+    id = name, key = workflow_key(name), ended = workflow_part_key(name, 'ended'),
+    results = workflow_part_key(name, 'results'),
   }
 end
 
@@ -31,7 +31,7 @@ end
 
 local function node_of(member) return string.match(member, '^[^-]+') end
 
--- Queue or schedule the jobs of a node; members whose jobs no longer exist are added to `gone`.
+-- Queue or schedule the jobs of a node; members whose jobs are no longer there go into `gone`.
 local function open(workflow, node, now, gone)
   set(workflow, 'state:' .. node, 'open')
   local ready = {}
@@ -48,13 +48,13 @@ local function open(workflow, node, now, gone)
     if delay then
       schedule_job(id, queue, due_after(tonumber(delay)))
     else
-      local position = end_of(at_front)
-      local name = position .. ' ' .. queue
-      ready[name] = ready[name] or { queue = queue, position = position }
+      local place = end_of(at_front)
+      local name = place .. ' ' .. queue
+      ready[name] = ready[name] or { queue = queue, place = place }
       table.insert(ready[name], id)
     end
   end)
-  for _, ids in pairs(ready) do queue_jobs(ids.queue, ids, ids.position, now.text) end
+  for _, ids in pairs(ready) do queue_jobs(ids.queue, ids, ids.place, now.text) end
 end
 
 -- Cancel the jobs of a node that waits; whether that ends it: one that was canceled by itself and requeued goes on.
@@ -82,7 +82,7 @@ local function drop(workflow, node, reason, now)
   return is_over
 end
 
--- Add the ended workflow to the outbox, if it has a webhook.
+-- For its webhook the outbox gets what is told of the workflow.
 local function announce(workflow)
   if not get(workflow, 'webhook') then return end
   local entry = { 'workflow', workflow.id }
@@ -96,7 +96,7 @@ local function announce(workflow)
   redis.call('XADD', OUTBOX, '*', unpack(entry))
 end
 
--- End the workflow, and queue or cancel its hooks.
+-- The workflow has ended: the jobs that were to follow are queued, or canceled.
 local function close(workflow, now)
   local status = get(workflow, 'status')
   if status == 'running' then
@@ -117,12 +117,34 @@ local function close(workflow, now)
   end
   local kept_for = tonumber(get(workflow, status == 'finished' and 'result_ttl' or 'failure_ttl'))
   if kept_for >= 0 then
-    kept_for = math.max(kept_for, 60)
-    for _, key in ipairs({ workflow.key, workflow.ended, workflow.results }) do redis.call('EXPIRE', key, kept_for) end
+    for _, key in ipairs({ workflow.key, workflow.ended, workflow.results }) do redis.call('EXPIRE', key, math.max(kept_for, 60)) end
   end
 end
 
--- Apply steps to nodes and their children: { 'end', 'drop' (it can never start) or 'open', node, reason }.
+-- A job has ended, counted once: what follows for its node and those that need it goes into `steps`.
+local function count_end(workflow, member, status, value, steps)
+  local node = node_of(member)
+  if redis.call('HSETNX', workflow.ended, member, status) == 0 or HOOKS[node] then return end
+  redis.call('HINCRBY', workflow.key, 'count:' .. status, 1)
+  if get(workflow, 'keep:' .. node) then redis.call('HSET', workflow.results, member, value) end
+  local fails = status ~= 'finished'
+  if fails then set(workflow, 'failed:' .. node, status == 'canceled' and 'canceled' or 'failed') end
+  if redis.call('HINCRBY', workflow.key, 'open:' .. node, -1) == 0 then steps[#steps + 1] = { 'end', node } end
+  if not fails then return end
+  local reason = 'it needs ' .. node .. ', which is ' .. status
+  for _, child in ipairs(edges(workflow, 'children', node)) do
+    if child[2] ~= 1 then steps[#steps + 1] = { 'drop', child[1], reason } end
+  end
+  if get(workflow, 'on_error') == 'stop' and get(workflow, 'stopped') ~= '1' then
+    set(workflow, 'stopped', '1')
+    redis.call('SADD', WORKFLOWS_STOPPING, workflow.id)
+    for _, other in ipairs(cjson.decode(get(workflow, 'nodes'))) do
+      steps[#steps + 1] = { 'drop', other, 'the workflow stops, for ' .. node .. ' is ' .. status }
+    end
+  end
+end
+
+-- What becomes of nodes: { 'end', 'drop' (they can never begin) or 'open', node, reason }. Their children follow.
 local function settle(workflow, steps, now)
   local n = 1
   while steps[n] do
@@ -138,8 +160,7 @@ local function settle(workflow, steps, now)
       for _, child in ipairs(edges(workflow, 'children', node)) do
         if failed and child[2] ~= 1 then
           steps[#steps + 1] = { 'drop', child[1], what == 'drop' and reason or ('it needs ' .. node .. ', which is ' .. failed) }
-        elseif get(workflow, 'state:' .. child[1]) == 'waiting'
-          and redis.call('HINCRBY', workflow.key, 'needs:' .. child[1], -1) == 0 then
+        elseif get(workflow, 'state:' .. child[1]) == 'waiting' and redis.call('HINCRBY', workflow.key, 'needs:' .. child[1], -1) == 0 then
           steps[#steps + 1] = { 'open', child[1] }
         end
       end
@@ -147,46 +168,16 @@ local function settle(workflow, steps, now)
     elseif what == 'open' and state == 'waiting' then
       local gone = {}
       open(workflow, node, now, gone)
-      for _, member in ipairs(gone) do steps[#steps + 1] = { 'gone', member } end
-    elseif what == 'gone' then -- deleted while it waited
-      local of = node_of(node)
-      if redis.call('HSETNX', workflow.ended, node, 'canceled') == 1 then
-        redis.call('HINCRBY', workflow.key, 'count:canceled', 1)
-        set(workflow, 'failed:' .. of, 'canceled')
-        if get(workflow, 'keep:' .. of) then redis.call('HSET', workflow.results, node, '') end
-        if redis.call('HINCRBY', workflow.key, 'open:' .. of, -1) == 0 then steps[#steps + 1] = { 'end', of } end
-      end
+      for _, member in ipairs(gone) do count_end(workflow, member, 'canceled', '', steps) end -- deleted while it waited
     end
   end
 end
 
--- Record the end of a job. Idempotent. `value`: its result (Base64), or ''.
-local function advance(id, status, value)
-  local workflow, time = workflow_of(id), redis.call('TIME')
-  local member = string.sub(id, #workflow.id + 2)
-  local node = node_of(member)
-  local state = get(workflow, 'state:' .. node)
-  if not state or redis.call('HSETNX', workflow.ended, member, status) == 0 or HOOKS[node] then return end
-  local now = { seconds = tonumber(time[1]), text = get(workflow, 'created_at') }
-  local clock = redis.call('HGET', job_key(id), 'ended_at')
-  if clock and clock ~= '' then now.text = clock end
-  redis.call('HINCRBY', workflow.key, 'count:' .. status, 1)
-  if get(workflow, 'keep:' .. node) then redis.call('HSET', workflow.results, member, value) end
-  local steps = {}
-  if status ~= 'finished' then
-    set(workflow, 'failed:' .. node, status == 'canceled' and 'canceled' or 'failed')
-    local reason = 'it needs ' .. node .. ', which is ' .. status
-    for _, child in ipairs(edges(workflow, 'children', node)) do
-      if child[2] ~= 1 then steps[#steps + 1] = { 'drop', child[1], reason } end
-    end
-    if get(workflow, 'on_error') == 'stop' and get(workflow, 'stopped') ~= '1' then
-      set(workflow, 'stopped', '1')
-      redis.call('SADD', WORKFLOWS_STOPPING, workflow.id)
-      for _, other in ipairs(cjson.decode(get(workflow, 'nodes'))) do
-        steps[#steps + 1] = { 'drop', other, 'the workflow stops, for ' .. node .. ' is ' .. status }
-      end
-    end
-  end
-  if redis.call('HINCRBY', workflow.key, 'open:' .. node, -1) == 0 then table.insert(steps, 1, { 'end', node }) end
-  settle(workflow, steps, now)
+-- A job has ended, whoever tells of it and however often. `value`: its result, in Base64, or ''; `now`: RQ's format.
+local function advance(id, status, value, now)
+  local workflow = workflow_of(id)
+  local member, steps = string.sub(id, #workflow.id + 2), {}
+  if not get(workflow, 'state:' .. node_of(member)) then return end
+  count_end(workflow, member, status, value, steps)
+  settle(workflow, steps, { seconds = tonumber(redis.call('TIME')[1]), text = now })
 end

@@ -192,4 +192,6 @@ def _record_ends(connection: redis.Redis, workflow_id: str, members: list[str]) 
         state = status.decode() if status else "canceled"
         if state in ENDED:
             value = results[0][1].get(b"return_value", b"") if results and state == "finished" else b""
-            ADVANCE(connection, id=f"{workflow_id}-{member}", status=state, value=value)
+            ADVANCE(
+                connection, id=f"{workflow_id}-{member}", status=state, now=rq_timestamp(datetime.now(UTC)), value=value
+            )

@@ -269,7 +269,7 @@ def use_rq(client: FlaskClient, valkey: redis.Redis) -> None:
         claims.begins(claimed, time.time())
         claims.settle()
         claims._connection.close()
-        recovery.Sweeper(valkey)._bury("dead")
+        recovery.Sweeper(valkey)._remove_worker("dead")
     recovery.wait_for_children()
     assert status(valkey, lost) == "failed"
 

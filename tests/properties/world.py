@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
+from unittest import mock
 
 import redis
 
@@ -20,7 +21,7 @@ from app.lifecycle.recovery import Outcome, Sweeper
 from app.redis.keys import EVENTS, LIMITS_WAITING, breaker_key, job_key, queue_key, registry_key
 from app.rq_adapter.rq_parts import Follows, Job
 from app.settings import get_settings
-from app.worker.redis_session import Claimed
+from app.worker.redis_session import Claimed, Failed
 from app.worker.rq_fallback import RqFallback
 from app.workflows import store
 from app.workflows.graph import Node
@@ -164,7 +165,7 @@ class World:
     def members(self, workflow: str, node: Node, delay: float | None) -> list[NewJob]:
         jobs = [self.prepare(1, "none", breaker=False, queue=QUEUES[n % 2]) for n in range(len(node.calls()))]
         for number, job in enumerate(jobs):
-            store.assign_to_workflow(job, workflow, node, number, delay, has_webhook=False)
+            store.assign_to_workflow(job, workflow, node, number, delay, False)
             self.model.jobs[job.id] = ModelJob(job.id, job.queue, workflow=workflow)
         return jobs
 
@@ -179,6 +180,7 @@ class World:
             assert one.queue == job.queue
             assert one.queue not in self.paused
             job.status = "claimed"
+            transitions.seen["queued", "claimed"] += 1
             self.claimed.append((hand, one))
             self.model.executions[one.execution_id] = Execution(one.id, one.queue, one.limits)
 
@@ -198,15 +200,30 @@ class World:
         self.listen()
         assert self.model.jobs[job.id].status == "finished"
 
-    def fail(self, held: tuple[Hand, Claimed]) -> None:
-        """RQ's own way out."""
+    def fail(self, held: tuple[Hand, Claimed], may_retry: bool) -> None:
+        hand, job = held
+        now = time.time()
+        hand.session.failed(Failed(job, "RuntimeError: no", may_retry, None, now - 2, now))
+        hand.session.settle()
+        self.count_failure(job)
+        self.ended(held)
+        self.listen()
+        assert self.model.jobs[job.id].status in ("failed", "queued", "scheduled")
+
+    def fail_as_rq(self, held: tuple[Hand, Claimed]) -> None:
+        """As a job with callbacks fails: RQ writes its end, on another connection."""
         hand, claimed = held
         follows = Follows(claimed.workflow is not None, claimed.webhook is not None)
         job = Job.begun(claimed.id, self.connection, claimed.queue, ["jobs.demo.add", None, [1, 2], {}], follows)
-        way = RqFallback(hand.worker, hand.claims, None, lambda: True)  # type: ignore[arg-type]
-        error = RuntimeError("no")
-        way.end(job, claimed, time.time() - 2, error)
-        if b'"breaker"' in (claimed.limits or b""):
+        way = RqFallback(hand.worker, hand.session, None, lambda: True)  # type: ignore[arg-type]
+        way.end(job, claimed, time.time() - 2, RuntimeError("no"))
+        self.count_failure(claimed)
+        self.ended(held)
+        self.listen()
+        assert self.model.jobs[claimed.id].status in ("failed", "queued", "scheduled")
+
+    def count_failure(self, job: Claimed) -> None:
+        if b'"breaker"' in (job.limits or b""):
             limits.COUNT_FAILURE(
                 self.connection,
                 function_name=FUNCTION,
@@ -215,9 +232,6 @@ class World:
                 cool_down=COOL_DOWN,
                 token=secrets.token_hex(8),
             )
-        self.ended(held)
-        self.listen()
-        assert self.model.jobs[claimed.id].status in ("failed", "queued", "scheduled")
 
     def ended(self, held: tuple[Hand, Claimed]) -> None:
         hand, job = held
@@ -270,7 +284,7 @@ class World:
 
     def give_back(self, hand: Hand) -> None:
         held = [one for one in self.claimed if one[0] is hand]
-        hand.claims.give_back([job.execution_id for _, job in held])
+        hand.session.give_back([job.execution_id for _, job in held])
         for one in held:
             self.settled(one)
 
@@ -297,7 +311,7 @@ class World:
         else:
             assert outcome == ("started" if before == "claimed" else before).encode(), (before, outcome)
 
-    def requeue(self, job_id: str, queue: str) -> None:
+    def requeue(self, job_id: str, queue: str = "") -> None:
         job = self.model.jobs[job_id]
         before = job.status
         outcome = actions.send_requeue(self.connection, job_id, queue)
@@ -339,14 +353,8 @@ class World:
 
     def cancel_workflow(self, workflow: str) -> None:
         """Those that run are stopped by their workers, which is a step of its own."""
-        tell, actions.send_command = actions.send_command, lambda *_, **__: None
-        wait, actions.STOP_TIMEOUT_SECONDS = actions.STOP_TIMEOUT_SECONDS, 0.0
-        try:
+        with mock.patch.object(actions, "stop", return_value=True), contextlib.suppress(NotFound, Conflict):
             store.cancel(self.connection, workflow)
-        except (NotFound, Conflict):
-            pass
-        finally:
-            actions.send_command, actions.STOP_TIMEOUT_SECONDS = tell, wait
 
     def pause(self, queue: str) -> None:
         queues.pause(self.connection, queue)
@@ -397,11 +405,7 @@ class World:
         self.just_looked = True
 
     def sweep_workflows(self) -> None:
-        tell, actions.send_command = actions.send_command, lambda *_, **__: None
-        try:
-            store.sweep(self.connection, 0, 1)
-        finally:
-            actions.send_command = tell
+        store.sweep(self.connection, 0, 1)
 
     def put_back(self, job_id: str, lost: bool) -> None:
         """A queued job, taken from its list as a stock worker that dies does it; nothing happens to another."""
@@ -416,7 +420,7 @@ class World:
 
     def close(self) -> None:
         for hand in self.hands:
-            hand.claims._connection.close()
+            hand.session._connection.close()
 
     def drain(self) -> None:
         """Until nothing is left to do; nothing may stand still."""

@@ -121,19 +121,21 @@ class Webhook(BaseModel):
 
 
 class WaitingFor(BaseModel):
-    """Why a job is `scheduled`."""
+    """Why a job is `scheduled` or `deferred`."""
 
-    reason: Literal["delay", "retry", "rate_limit", "concurrency", "breaker"] = Field(
-        description="A delay, the wait before the next attempt, a limit, or an open breaker"
+    reason: Literal["delay", "retry", "rate_limit", "concurrency", "breaker", "dependency", "dead_dependency"] = Field(
+        description="It was delayed, waits for its next attempt, is held back by a limit or an open breaker, or waits "
+        "for another job; `dead_dependency`: for one that failed, was stopped, canceled or deleted, so that it waits "
+        "until that one is requeued, or it is canceled or requeued itself"
     )
     name: str | None = Field(
-        description="Name of the limit or breaker: `function:NAME` or `queue:NAME`, then `:` and the value of its key; "
-        "null for delay and retry",
+        description="Of the limit or breaker: `function:NAME` or `queue:NAME`, then `:` and the value of its key; "
+        "the id of the job, or of the workflow, that it waits for; null for delay and retry",
         examples=["function:billing.charge:42"],
     )
     until: str | None = Field(
-        description="When it is queued: the due time of a delay or retry, the end of an open breaker, an estimate "
-        "for a rate limit; null for concurrency, which depends on when other jobs end"
+        description="When it is queued again: the due time of a delay or a retry, the end of an open breaker, an "
+        "estimate for a rate limit; null for concurrency and dependencies, which depend on when other jobs end"
     )
 
 
@@ -150,7 +152,7 @@ class Job(BaseModel):
     created_at: str | None
     enqueued_at: str | None
     scheduled_for: str | None
-    waiting_for: WaitingFor | None = Field(description="Why the job is scheduled; null in any other status")
+    waiting_for: WaitingFor | None = Field(description="Why it is scheduled or deferred; null in any other state")
     started_at: str | None
     ended_at: str | None
     attempts: int
