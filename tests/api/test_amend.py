@@ -84,6 +84,14 @@ def test_at_front_is_the_head_of_the_queue_and_nothing_else_moves(client: FlaskC
     assert valkey.lrange("rq:queue:default", 0, -1) == [b"third", b"first", b"second"]
 
 
+def test_a_delay_counts_as_elapsed_time_and_a_moment_does_not(client: FlaskClient, valkey: redis.Redis) -> None:
+    """The scheduler moves what is delayed when the clock is put back."""
+    put(client)
+    for body, delayed in (({"delay": 500}, True), ({"at": AT}, False), ({"delay": 500}, True), ({"delay": 0}, False)):
+        assert client.patch(f"{JOBS}/job", json=body).status_code == 200
+        assert valkey.hexists("rq:job:job", "delayed") == delayed
+
+
 @pytest.mark.parametrize("status", ["started", "finished", "failed", "canceled"])
 def test_a_job_that_has_started_is_not_changed(client: FlaskClient, valkey: redis.Redis, status: str) -> None:
     fail(valkey, "job")

@@ -44,7 +44,7 @@ def claims(valkey: redis.Redis) -> Iterator[RedisSession]:
     valkey.hset("rq:worker:w", mapping={"birth": "", "state": "started", "queues": "default"})
     found = RedisSession(valkey, "w", give_up=lambda: True)
     yield found
-    found._wire.close()
+    found._connection.close()
 
 
 def enqueued(client: FlaskClient, **said: Any) -> str:

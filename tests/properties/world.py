@@ -279,7 +279,7 @@ class World:
         for held in [held for held in (*self.claimed, *self.begun) if held[0] is dead]:
             self.settled(held)
         self.count += 1
-        dead.claims._connection.close()
+        dead.session._connection.close()
         self.hands[number] = Hand(self.connection, f"w{number}-{self.count}", QUEUES)
 
     def give_back(self, hand: Hand) -> None:

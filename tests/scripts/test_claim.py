@@ -6,7 +6,8 @@ import pytest
 import redis
 from rq.suspension import suspend
 
-from app.author.options import Limit
+from app.author.options import Limit, Unique
+from app.errors import Conflict
 from app.lifecycle import queues, recovery
 from app.worker.redis_session import EXECUTION_TTL_SECONDS, Nothing
 from tests.contents import changed, contents
@@ -209,4 +210,22 @@ def test_many_that_are_put_off_do_not_hold_redis_up(valkey: redis.Redis) -> None
     assert hand.ask() is Nothing.AGAIN
     assert (valkey.zcard("rq:scheduled:default"), waiting(valkey)) == (200, ["201", "202", "203", "plain"])
     assert ids(hand.ask()) == ["plain"]
+    assert broken(valkey) == []
+
+
+def test_a_job_that_was_claimed_does_not_give_way_to_another_though_it_has_not_begun(valkey: redis.Redis) -> None:
+    rule = Unique(on_conflict="replace")
+    put(valkey, "first", unique=rule)
+    put(valkey, "second", unique=rule)
+    assert waiting(valkey) == ["second"]
+    hand = Hand(valkey)
+    [job] = hand.claim()
+    before = contents(valkey)
+    with pytest.raises(Conflict, match="Job second is started: it cannot be replaced"):
+        put(valkey, "third", unique=rule)
+    assert changed(before, contents(valkey)) == {}
+    hand.begin(job)
+    hand.finish(job)
+    put(valkey, "third", unique=rule)
+    assert waiting(valkey) == ["third"]
     assert broken(valkey) == []

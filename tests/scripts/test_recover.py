@@ -134,6 +134,18 @@ def test_it_is_retried_at_once(valkey: redis.Redis, at_front: str | None, order:
     assert 58 <= valkey.ttl("rq:job:job") <= 60
 
 
+def test_its_attempts_are_numbered_also_while_one_runs(valkey: redis.Redis) -> None:
+    put(valkey, "job", retry_waits=[0, 0, 0])
+    hand = Hand(valkey)
+    for numbers in ([], [1], [2, 1]):
+        [job] = hand.run()
+        found = job_view.fetch(valkey, ["job"], history=True)[0]
+        assert found
+        assert (found["status"], found["attempts"]) == ("started", len(numbers) + 1)
+        assert [attempt["attempt"] for attempt in found["history"]] == numbers
+        recover(valkey, job, Outcome.RETRIED)
+
+
 def test_it_is_retried_later(valkey: redis.Redis) -> None:
     lost(valkey, Outcome.RETRIED, retry_waits=[60, 90])
     assert abs(float(valkey.zscore("rq:scheduled:default", "job")) - time.time() - 60) <= 2

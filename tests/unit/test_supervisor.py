@@ -1,9 +1,12 @@
-"""What the person at the terminal is told when everything has started."""
+"""What the person at the terminal is told when everything has started, and what a killed run left behind."""
 
+import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from app.processes import greeting, supervisor
@@ -63,3 +66,25 @@ def test_data_of_another_user_is_one_clear_line(
     finally:
         os.umask(before)
     assert capsys.readouterr().err == f"jobline: [Errno 1] Operation not permitted: '{tmp_path}/valkey'\n"
+
+
+@pytest.mark.parametrize(("born", "ends"), [(0.0, True), (-60.0, False)])
+def test_what_a_killed_run_left_is_ended_and_another_process_with_its_pid_is_not(
+    tmp_path: Path, born: float, ends: bool
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        try:
+            entry = {"pid": process.pid, "born": psutil.Process(process.pid).create_time() + born}
+            gone = {"pid": 2**22 + 1, "born": 0.0}
+            (tmp_path / "processes.json").write_text(json.dumps([entry, gone]))
+            supervisor._stop_leftovers(tmp_path)
+            assert (process.poll() is not None) == ends
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("text", [None, "", "no JSON"])
+def test_nothing_is_ended_where_nothing_is_known(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "processes.json").write_text(text)
+    supervisor._stop_leftovers(tmp_path)

@@ -299,14 +299,23 @@ def raises(name: str) -> None:
 """
 
 
+@pytest.mark.parametrize("taken", [True, False], ids=["taken", "not taken"])
 @pytest.mark.parametrize(
     ("error", "status_then"),
     [("OSError", "scheduled"), ("KeyError", "failed"), ("FileNotFoundError", "failed"), ("Discard", "failed")],
 )
 def test_only_the_errors_that_its_function_names_are_retried(
-    valkey: redis.Redis, stable: Stable, write_module: Callable[[str, str], None], error: str, status_then: str
+    valkey: redis.Redis,
+    stable: Stable,
+    write_module: Callable[[str, str], None],
+    error: str,
+    status_then: str,
+    taken: bool,
 ) -> None:
+    """Also where Redis does not take the end that RQ writes."""
     write_module("choosy", CHOOSY)
+    if not taken:
+        stable.hand.worker.handle_job_failure = lambda *_, **__: None  # type: ignore[method-assign]
     with override_catalog(Catalog()):
         put(valkey, "job", "demo.fail", retry_waits=[60])
         valkey.hset("rq:job:job", "data", new_job.encode_call("jobs.choosy.raises", [error], {}))
