@@ -34,7 +34,7 @@ def prepare(body: JobBody, pointer: str = "#", unknown: Collection[DocumentPath]
 
     `unknown` are the paths of arguments that are known only when the job runs.
     """
-    function = context().catalog.wanted(body.function, f"{pointer}/function")
+    function = context().catalog.get_requested(body.function, f"{pointer}/function")
     function.check(body.args, body.kwargs, pointer, unknown)
     return new_job.prepare(
         function,
@@ -87,23 +87,22 @@ def _stored_answer(job: NewJob, stored: Answer) -> Answer:
 def _new_job_view(job: NewJob) -> dict[str, Any]:
     """The response for a job that was just created, without reading it from Redis."""
     created_at, webhook = rq_timestamp(job.created_at), job.extra_fields.get("webhook")
-    state = job_view.shape(
-        job.id,
-        function_name(job.function),
-        job.args,
-        job.kwargs,
-        job.meta,
-        queue=job.queue,
-        status=job.status,
-        description=job.description,
-        created_at=created_at,
-        enqueued_at=created_at if job.status == "queued" else None,
-        timeout=job.timeout,
-        retries_left=len(job.retry_waits or ()),
-        depends_on=job.depends_on,
-        webhook=JSON.loads(webhook) if webhook else None,
-    )
-    return {**state, "history": [], **unserved_warnings([job])}
+    fields: job_view.JobFields = {
+        "id": job.id,
+        "function": function_name(job.function),
+        "args": job.args,
+        "kwargs": job.kwargs,
+        "queue": job.queue,
+        "status": job.status,
+        "description": job.description,
+        "created_at": created_at,
+        "enqueued_at": created_at if job.status == "queued" else None,
+        "timeout": job.timeout,
+        "retries_left": len(job.retry_waits or ()),
+        "depends_on": job.depends_on,
+        "webhook": JSON.loads(webhook) if webhook else None,
+    }
+    return {**job_view.shape(fields, job.meta), "history": [], **unserved_warnings([job])}
 
 
 def unserved_warnings(jobs: Iterable[NewJob], delivers: bool = False) -> dict[str, list[str]]:

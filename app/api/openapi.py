@@ -122,6 +122,7 @@ def document(app: OpenAPI, catalog: Catalog, requires_key: bool) -> dict[str, An
                 blueprint_routes.describe(app)
     spec: dict[str, Any] = copy.deepcopy(app.api_doc)
     components = spec.setdefault("components", {}).setdefault("schemas", {})
+    components.pop("ValidationErrorModel", None)  # flask-openapi3's own, which no answer of ours has
     components["Problem"] = _hoist_definitions(Problem.model_json_schema(ref_template=REF + "{model}"), components)
     spec["security"] = [{"bearer": []}, {"basic": []}] if requires_key else [{}, {"bearer": []}, {"basic": []}]
     for path, operations in spec["paths"].items():

@@ -30,6 +30,14 @@ def test_the_document_names_its_license_and_its_server(fake: fakeredis.FakeRedis
     assert [server["url"] for server in spec["servers"]] == ["/"]
 
 
+def test_every_operation_has_a_summary_and_every_schema_is_used(fake: fakeredis.FakeRedis) -> None:
+    document = create_app(Settings(), fake).test_client().get("/openapi.json")
+    spec, text = document.get_json(), document.get_data(as_text=True)
+    operations = [operation for path in spec["paths"].values() for operation in path.values()]
+    assert [operation["operationId"] for operation in operations if not operation.get("summary")] == []
+    assert [name for name in spec["components"]["schemas"] if f'"#/components/schemas/{name}"' not in text] == []
+
+
 def test_two_applications_of_one_process_have_the_same_document(fake: fakeredis.FakeRedis) -> None:
     clients = [create_app(Settings(), fake).test_client() for _ in range(2)]
     documents = [client.get("/openapi.json").get_json() for client in clients]

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from app.author.options import Unique
 from app.lifecycle.recovery import Outcome
-from app.workflows.graph import Need, Node
+from app.workflows.graph import Dependency, Node
 from tests.properties.world import LIMITS, QUEUES, World, callbacks_inline
 
 MAX_JOBS = 14
@@ -109,7 +109,7 @@ class Lives(RuleBasedStateMachine):
         made: list[Node] = []
         for number, said in enumerate(nodes):
             parents = {made[one % number].name: even for one, even in said["after"] if number}
-            needs = [Need(name, even) for name, even in parents.items()]
+            needs = [Dependency(name, even) for name, even in parents.items()]
             made.append(Node(f"n{number}", "demo.add", [1, 2], after=needs, each=said["each"]))
         ends = [Node(name, "demo.add", [1, 2]) for name in hooks]
         delays = {f"n{number}": said["delay"] for number, said in enumerate(nodes)}

@@ -21,7 +21,7 @@ from app.redis.keys import EVENTS, LIMITS_WAITING, breaker_key, job_key, queue_k
 from app.rq_adapter.rq_parts import Follows, Job
 from app.settings import get_settings
 from app.worker.redis_session import Claimed
-from app.worker.rq_fallback import RqWay
+from app.worker.rq_fallback import RqFallback
 from app.workflows import store
 from app.workflows.graph import Node
 from tests.properties import checks, transitions
@@ -154,7 +154,7 @@ class World:
     def submit(self, nodes: list[Node], hooks: list[Node], delays: dict[str, float | None], on_error: str) -> None:
         workflow = f"f{len(self.workflows)}"
 
-        def made(some: list[Node]) -> store.Made:
+        def made(some: list[Node]) -> store.NodeJobs:
             return [(node, self.members(workflow, node, delays.get(node.name))) for node in some]
 
         flow = store.NewWorkflow(workflow, None, made(nodes), made(hooks), on_error, set(), 5000, 5000)
@@ -164,7 +164,7 @@ class World:
     def members(self, workflow: str, node: Node, delay: float | None) -> list[NewJob]:
         jobs = [self.prepare(1, "none", breaker=False, queue=QUEUES[n % 2]) for n in range(len(node.calls()))]
         for number, job in enumerate(jobs):
-            store.adopt(job, workflow, node, number, delay, announced=False)
+            store.assign_to_workflow(job, workflow, node, number, delay, has_webhook=False)
             self.model.jobs[job.id] = ModelJob(job.id, job.queue, workflow=workflow)
         return jobs
 
@@ -203,7 +203,7 @@ class World:
         hand, claimed = held
         follows = Follows(claimed.workflow is not None, claimed.webhook is not None)
         job = Job.begun(claimed.id, self.connection, claimed.queue, ["jobs.demo.add", None, [1, 2], {}], follows)
-        way = RqWay(hand.worker, hand.claims, None, lambda: True)  # type: ignore[arg-type]
+        way = RqFallback(hand.worker, hand.claims, None, lambda: True)  # type: ignore[arg-type]
         error = RuntimeError("no")
         way.end(job, claimed, time.time() - 2, error)
         if b'"breaker"' in (claimed.limits or b""):
@@ -256,7 +256,7 @@ class World:
     def lose_worker(self, number: int) -> None:
         """The worker is dead for so long that a sweeper buries it; another takes its place."""
         dead, sweeper = self.hands[number], Sweeper(self.connection)
-        for _ in range(recovery.LOOKS + 2):
+        for _ in range(recovery.LOOKS_BEFORE_LOST + 2):
             for hand in self.hands:
                 if hand is not dead:
                     hand.beat()
@@ -265,7 +265,7 @@ class World:
         for held in [held for held in (*self.claimed, *self.begun) if held[0] is dead]:
             self.settled(held)
         self.count += 1
-        dead.claims._wire.close()
+        dead.claims._connection.close()
         self.hands[number] = Hand(self.connection, f"w{number}-{self.count}", QUEUES)
 
     def give_back(self, hand: Hand) -> None:
@@ -289,7 +289,7 @@ class World:
     def cancel(self, job_id: str) -> None:
         job = self.model.jobs[job_id]
         before = job.status
-        outcome = actions.change(self.connection, job_id, "cancel")
+        outcome = actions.apply(self.connection, job_id, "cancel")
         if before in ("queued", "scheduled", "deferred"):
             assert outcome == b"ok", (before, outcome)
             self.listen()
@@ -300,7 +300,7 @@ class World:
     def requeue(self, job_id: str, queue: str) -> None:
         job = self.model.jobs[job_id]
         before = job.status
-        outcome = actions.request_requeue(self.connection, job_id, queue)
+        outcome = actions.send_requeue(self.connection, job_id, queue)
         if before in ("failed", "stopped", "canceled"):
             assert outcome == b"ok", (before, outcome)
             job.queue = queue or job.queue
@@ -311,7 +311,7 @@ class World:
 
     def delete(self, job_id: str) -> None:
         before = self.model.jobs[job_id].status
-        outcome = actions.change(self.connection, job_id, "delete")
+        outcome = actions.apply(self.connection, job_id, "delete")
         self.listen()
         if before in ("claimed", "started"):
             assert outcome == b"started", (before, outcome)
@@ -324,7 +324,7 @@ class World:
         may = job.status in ("queued", "scheduled") or (job.status == "deferred" and not timed)
         self.model.moved = job
         try:
-            change_job.before_start(self.connection, job_id, **said)
+            change_job.update_before_start(self.connection, job_id, **said)
         except Conflict:
             assert not may, (job, said)
             return
@@ -340,13 +340,13 @@ class World:
     def cancel_workflow(self, workflow: str) -> None:
         """Those that run are stopped by their workers, which is a step of its own."""
         tell, actions.send_command = actions.send_command, lambda *_, **__: None
-        wait, actions.STOP_WITHIN = actions.STOP_WITHIN, 0.0
+        wait, actions.STOP_TIMEOUT_SECONDS = actions.STOP_TIMEOUT_SECONDS, 0.0
         try:
             store.cancel(self.connection, workflow)
         except (NotFound, Conflict):
             pass
         finally:
-            actions.send_command, actions.STOP_WITHIN = tell, wait
+            actions.send_command, actions.STOP_TIMEOUT_SECONDS = tell, wait
 
     def pause(self, queue: str) -> None:
         queues.pause(self.connection, queue)
@@ -393,7 +393,7 @@ class World:
         """At all limits, as if their time had come."""
         for member in self.connection.zrange(LIMITS_WAITING, 0, -1):
             self.connection.zadd(LIMITS_WAITING, {member: 0})
-        limits.look(self.connection)
+        limits.sweep(self.connection)
         self.just_looked = True
 
     def sweep_workflows(self) -> None:
@@ -416,7 +416,7 @@ class World:
 
     def close(self) -> None:
         for hand in self.hands:
-            hand.claims._wire.close()
+            hand.claims._connection.close()
 
     def drain(self) -> None:
         """Until nothing is left to do; nothing may stand still."""

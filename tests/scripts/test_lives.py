@@ -102,7 +102,7 @@ class World:
         if self.claimed:
             hand = self.claimed[0][0]
             hers = [one for one in self.claimed if one[0] is hand]
-            hand.claims.give_back([job.execution_id for _, job in hers])
+            hand.session.give_back([job.execution_id for _, job in hers])
             self.claimed = [one for one in self.claimed if one[0] is not hand]
             self.over += hers
 
