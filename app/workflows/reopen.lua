@@ -1,9 +1,11 @@
 -- A library: a job of a workflow that had ended runs again, and what was canceled for its sake waits again.
 -- uses: workflows/library
 local function wait_again(flow, node)
-  local canceled = 0
+  local canceled, open = 0, 0
   each_member(flow, node, function(member)
-    if redis.call('HGET', flow.ended, member) ~= 'canceled' then return end
+    local ended = redis.call('HGET', flow.ended, member)
+    if not ended or ended == 'canceled' then open = open + 1 end
+    if ended ~= 'canceled' then return end
     local id = flow.id .. '-' .. member
     local status, queue = unpack(redis.call('HMGET', job_key(id), 'status', 'origin'))
     redis.call('HDEL', flow.ended, member)
@@ -15,8 +17,7 @@ local function wait_again(flow, node)
     end
   end)
   local was_over = get(flow, 'state:' .. node) ~= 'open'
-  set(flow, 'state:' .. node, 'waiting')
-  redis.call('HINCRBY', flow.key, 'open:' .. node, canceled)
+  set(flow, 'state:' .. node, 'waiting', 'open:' .. node, open)
   redis.call('HDEL', flow.key, 'failed:' .. node, 'dropped:' .. node)
   if HOOKS[node] then return end
   redis.call('HINCRBY', flow.key, 'count:canceled', -canceled)
@@ -30,12 +31,14 @@ local function reopen(id)
   if not status or HOOKS[node] then return end
   redis.call('HDEL', flow.ended, member)
   redis.call('HINCRBY', flow.key, 'count:' .. status, -1)
-  redis.call('HINCRBY', flow.key, 'open:' .. node, 1)
   redis.call('HDEL', flow.key, 'failed:' .. node, 'dropped:' .. node, 'stopped', 'ended_at')
+  local open = 0
   each_member(flow, node, function(other)
     local ended = redis.call('HGET', flow.ended, other)
+    if not ended then open = open + 1 end
     if ended and ended ~= 'finished' then set(flow, 'failed:' .. node, ended == 'canceled' and 'canceled' or 'failed') end
   end)
+  set(flow, 'open:' .. node, open)
   local state = get(flow, 'state:' .. node)
   if state ~= 'open' and state ~= 'waiting' then
     set(flow, 'state:' .. node, 'open')
