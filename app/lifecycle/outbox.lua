@@ -1,5 +1,5 @@
--- A library: what hangs on the end of a job, in the step that ends it. Its workflow goes on; for its webhook the outbox
--- gets a copy of its hash, with the fields that are given: what is known of the result.
+-- A library: on the end of a job, advance its workflow and, for its webhook, add a copy of its hash and the given fields of
+-- its result to the outbox.
 -- uses: redis/job workflows/library
 on_end = function(id, ...)
   local job = job_key(id)

@@ -15,7 +15,7 @@ from app.redis.keys import EVENTS
 from app.settings import Settings
 from tests.conftest import until
 
-RESET = {"reason": "what has happened since is no longer known"}
+RESET = {"reason": "the events since the Last-Event-ID are no longer stored"}
 
 
 @pytest.fixture
@@ -100,6 +100,27 @@ def test_places_are_ordered_as_numbers_and_not_as_texts(client: FlaskClient, val
 @pytest.mark.parametrize("place", ["x", "5-x", "-1-"])
 def test_a_place_that_is_none_is_refused(client: FlaskClient, valkey: redis.Redis, place: str) -> None:
     assert client.get("/api/v1/events", headers={"Last-Event-ID": place}).status_code == 400
+
+
+def test_who_listens_goes_on_when_the_stream_was_deleted(client: FlaskClient, valkey: redis.Redis) -> None:
+    answer = client.get("/api/v1/events")
+    texts = iter(answer.response)
+    next(texts)
+    valkey.delete(EVENTS)
+    until(lambda: valkey.exists(EVENTS))
+    assert valkey.ttl(EVENTS) > 0
+    job = client.post("/api/v1/jobs", json={"function": "demo.add", "args": [1, 2]}).get_json()["id"]
+    assert job in str(next(texts), "utf-8")
+    answer.close()
+
+
+def test_an_answer_that_nothing_is_to_come_takes_no_place(client: FlaskClient, valkey: redis.Redis) -> None:
+    job = client.post("/api/v1/jobs", json={"function": "demo.add", "args": [1, 2]}).get_json()["id"]
+    client.post(f"/api/v1/jobs/{job}/cancel")
+    [place] = happen(valkey, "another")
+    for _ in range(3):  # there are places for two
+        answer = client.get(f"/api/v1/jobs/{job}/events", headers={"Last-Event-ID": place})
+        assert (answer.status_code, answer.data) == (204, b"")
 
 
 def test_a_stream_that_is_closed_makes_room_for_another(client: FlaskClient) -> None:

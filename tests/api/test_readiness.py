@@ -1,5 +1,7 @@
 """/readyz tells the truth: Redis takes writes, a scheduler moves, and which queues no worker serves."""
 
+import contextlib
+import socket
 import time
 
 import pytest
@@ -110,3 +112,24 @@ def test_not_ready_while_redis_takes_no_writes(server: Server) -> None:
 def test_what_the_probe_writes_expires(client: FlaskClient, fake: redis.Redis) -> None:
     client.get("/readyz")
     assert [key for key in fake.keys() if fake.ttl(key) < 0] == []
+
+
+@pytest.mark.parametrize(
+    ("ours", "leader", "why"),
+    [
+        (0.0, 0.0, None),
+        (40.0, 0.0, "the scheduler has not moved"),
+        (0.0, 40.0, "no scheduler leads"),
+        (0.0, None, "no scheduler leads"),
+        (None, 0.0, "no scheduler of this host"),
+    ],
+)
+def test_the_probe_of_a_scheduler(fake: redis.Redis, ours: float | None, leader: float | None, why: str | None) -> None:
+    """`ours` stands by on this host, `leader` leads on another; seconds since each has moved, None: there is none."""
+    for host, leads, ago in ((socket.gethostname(), 0, ours), ("another", 1, leader)):
+        if ago is not None:
+            said = {"hostname": host, "leads": leads, "last_heartbeat": time.time() - ago}
+            fake.hset(f"rq:scheduler:{host}", mapping=said)
+            fake.sadd(SCHEDULERS, f"rq:scheduler:{host}")
+    with pytest.raises(health.Unhealthy, match=why) if why else contextlib.nullcontext():
+        health.check_scheduler(fake)

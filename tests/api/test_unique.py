@@ -87,6 +87,14 @@ def test_one_request_may_not_hold_it_twice(client: FlaskClient, valkey: redis.Re
     assert valkey.llen("rq:queue:default") == 1
 
 
+def test_of_one_request_the_last_job_replaces_the_others(client: FlaskClient, valkey: redis.Redis) -> None:
+    job = {"function": "demo.add", "args": [1, 2], "unique": {"on_conflict": "replace"}}
+    ids = client.post(f"{URL}/bulk", json={"jobs": [{**job, "id": name} for name in ("a", "b", "c")]}).json["ids"]
+    assert valkey.lrange("rq:queue:default", 0, -1) == [b"c"]
+    assert valkey.keys("rq:job:*") == [b"rq:job:c"]
+    assert ids[-1] == "c"
+
+
 def test_of_many_callers_at_once_one_makes_the_job(client: FlaskClient, valkey: redis.Redis) -> None:
     application = client.application
     answers: list[int] = []

@@ -222,7 +222,7 @@ def test_a_job_that_waits_is_changed() -> None:
     ]
     nothing = run("jobs", "change", "mine", "--json")
     assert (nothing.exit_code, nothing.stdout) == (3, "")
-    assert "say what is to be changed" in nothing.stderr
+    assert "give at least one change" in nothing.stderr
 
 
 @pytest.fixture
@@ -539,7 +539,7 @@ def test_what_happens_while_the_connection_is_broken_is_told_of_later(api: str, 
         valkey.delete("jobline:events")
         line.mend()
         assert listening.stderr
-        assert listening.stderr.readline() == "what has happened since is no longer known\n"
+        assert listening.stderr.readline() == "the events since the Last-Event-ID are no longer stored\n"
         until(lambda: listened_to(valkey))
         answer("jobs", "requeue", "one")
         assert json.loads(listening.stdout.readline())["id"] == "one"

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import Mock
@@ -17,6 +18,7 @@ from app.enqueue.new_job import prepare
 from app.enqueue.write import enqueue
 from app.errors import Conflict, Invalid
 from app.lifecycle.orphans import PUT_BACK
+from app.redis.keys import breaker_key
 from app.schedules import clock, cron, every, manage, once, store
 from app.schedules.lease import LEASE_SECONDS
 from app.schedules.process import Scheduler
@@ -537,6 +539,63 @@ def test_a_job_is_put_back_only_if_it_is_queued_and_nowhere(world: Time, place: 
     assert PUT_BACK(valkey, id="a") == requeued
     assert valkey.lrange("rq:queue:default", 0, -1) == ([b"a"] if requeued else before)
     assert valkey.sismember("rq:queues", "rq:queue:default") == requeued
+
+
+def test_an_interval_goes_on_in_step_after_a_pause(world: Time) -> None:
+    world.put(interval=100)
+    world.pass_by(world.scheduler(), 130, step=10)
+    manage.pause(world.valkey, "s")
+    world.clock.now += 125 * SECOND
+    manage.resume(world.valkey, "s", world.clock.now)
+    assert world.state().due == NOON + 300 * SECOND
+
+
+def test_a_schedule_that_was_set_aside_and_can_run_goes_on(world: Time) -> None:
+    world.put(interval=100)
+    store.change(world.valkey, "s", lambda state: state.set_aside("its function is gone"))
+    assert store.unrunnable(world.valkey) == {"s": "its function is gone"}
+    assert world.valkey.zcard(KEY) == 0
+    act(world.scheduler())
+    assert (world.state().broken, world.state().due) == ("", NOON + 100 * SECOND)
+    assert world.valkey.zcard(KEY) == 1
+    assert store.unrunnable(world.valkey) == {}
+
+
+BREAKERS = """
+from app import Breaker, job
+
+
+@job(breaker=Breaker(3, window=60, cool_down=30))
+def breaks() -> None: ...
+"""
+
+
+@pytest.mark.parametrize(("left", "then"), [(3630, 30), (12, 12)])
+def test_a_breaker_stays_open_no_longer_when_the_clock_is_put_back(
+    world: Time, write_module: Callable[[str, str], None], left: int, then: int
+) -> None:
+    write_module("breakers", BREAKERS)
+    scheduler, key = world.scheduler(), breaker_key("breakers.breaks", "open")
+    act(scheduler)
+    world.valkey.set(key, 1, ex=left)
+    world.clock.now -= timedelta(hours=1)
+    act(scheduler)
+    assert then - 5 < world.valkey.ttl(key) <= then
+
+
+def test_a_scheduler_that_leaves_makes_room_for_another(world: Time) -> None:
+    first, second = world.scheduler(), world.scheduler()
+    act(first)
+    assert 50 < world.valkey.ttl(first.key) <= 60
+    assert not second.lease.hold()
+    first._shut_down()
+    second.lease._next_at = 0.0
+    assert second.lease.hold()
+    assert world.valkey.hexists(first.key, "death")
+    first._shut_down()
+    second.lease._next_at = 0.0
+    assert second.lease.hold()
+    assert world.valkey.get(second.lease.key) == second.lease.token
 
 
 def test_the_process_is_on_time_and_stops_at_once(project: Project, valkey: redis.Redis) -> None:

@@ -1,5 +1,6 @@
 """One attempt to deliver, against a real HTTP server that fails, hangs, redirects and lies."""
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -85,6 +86,18 @@ def test_the_id_stays_and_the_timestamp_is_of_the_attempt(attempt: Callable[...,
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     assert first.headers["webhook-timestamp"] < second.headers["webhook-timestamp"]
     assert second.verified() == TOLD
+
+
+@pytest.mark.parametrize(("days", "told"), [(29, 0), (31, 1)])
+def test_a_url_that_is_gone_is_tried_again_after_its_time(
+    attempt: Callable[..., Any], receiver: Receiver, fake: redis.Redis, days: int, told: int
+) -> None:
+    url = f"{receiver.base}/ok"
+    since = (datetime.now(UTC) - timedelta(days=days)).timestamp()
+    fake.zadd("jobline:webhooks:disabled", {url: since})
+    with contextlib.nullcontext() if told else pytest.raises(Discard, match="410 Gone"):
+        attempt(url)
+    assert len(receiver.received) == told
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
@@ -224,12 +237,12 @@ def test_a_name_that_leads_to_a_private_address_is_refused_at_every_attempt(
 
 
 def test_only_what_follows_a_job_is_delivered(receiver: Receiver, fake: redis.Redis) -> None:
-    with pytest.raises(Discard, match="Only what follows a job"):
+    with pytest.raises(Discard, match="Only Jobline enqueues deliveries"):
         deliver(f"{receiver.base}/ok", TOLD)
     enqueue(fake, [NewJob(webhook_delivery.DELIVER, [receiver.base, TOLD], {}, "webhooks", 25, 500, 500, id="by-hand")])
     _job_stack.push(Job.fetch("by-hand", connection=fake))
     try:
-        with pytest.raises(Discard, match="Only what follows a job"):
+        with pytest.raises(Discard, match="Only Jobline enqueues deliveries"):
             deliver(f"{receiver.base}/ok", TOLD)
     finally:
         _job_stack.pop()

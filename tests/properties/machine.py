@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from app.author.options import Unique
 from app.lifecycle.recovery import Outcome
 from app.workflows.graph import Dependency, Node
-from tests.properties.world import LIMITS, QUEUES, World, callbacks_inline
+from tests.properties.workers import QUEUES
+from tests.properties.world import LIMITS, World, callbacks_inline
 
 MAX_JOBS = 14
 STEPS_PER_LIFE, STEPS_PER_RUN = 60, 6000

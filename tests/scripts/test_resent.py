@@ -49,7 +49,7 @@ CLAIM = "worker/claim"
 class Resent(redis.Redis):
     """Sends one script twice, and notes what Redis held before, after the first and after the second."""
 
-    wire_class = in_process._Wire
+    connection_class = in_process._FakeConnection
     shas: frozenset[str] = frozenset()
     sent: list[tuple[Contents, Contents, Contents]]
 

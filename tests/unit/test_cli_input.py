@@ -6,9 +6,10 @@ import click
 import pytest
 
 from app.cli import arguments, output
-from app.cli.client import ApiResponse, Client
+from app.cli.client import ApiResponse, Client, CommandFailed
 from app.cli.command import Api
 from app.cli.job_views import print_job
+from tests.receiver import Receiver
 
 EVIL = "a\x1b[2J\r\x9b31m\u202e\x07b"
 
@@ -64,3 +65,13 @@ def test_json_that_is_printed_says_what_came(capsys: pytest.CaptureFixture[str])
     text = '{"a":"\x9b \U000e0001é"}'
     Api(Client("http://localhost", None), as_json=True).show(ApiResponse(text, None), print)
     assert output.json.loads(capsys.readouterr().out) == output.json.loads(text)
+
+
+def test_no_redirect_is_followed(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever answers at the URL could have the key sent to where it likes."""
+    monkeypatch.setenv("JOBLINE_API_KEY", "jl_key")
+    client = Client(f"{receiver.base}/to/{receiver.base}/ok", None)
+    for ask in (lambda: client.call("POST", "jobs", body={}), lambda: list(client.stream("events"))):
+        with pytest.raises(CommandFailed, match="is not the API of Jobline"):
+            ask()
+    assert [one.path.split("/")[1] for one in receiver.received] == ["to", "to"]

@@ -17,7 +17,7 @@ from app.lifecycle import actions, change_job
 from app.redis.keys import LEASES
 from app.settings import Settings
 from app.testing import Jobs, run_jobs
-from app.worker.redis_session import Claimed, Claims
+from app.worker.redis_session import Claimed, RedisSession
 from tests.conftest import status, until
 
 START = datetime(2027, 1, 1, tzinfo=UTC)
@@ -181,7 +181,7 @@ class Hands:
 
     def __init__(self, connection: redis.Redis) -> None:
         connection.zadd(LEASES, {"w": 0})
-        self.connection, self.claims = connection, Claims(connection, "w", give_up=lambda: True)
+        self.connection, self.claims = connection, RedisSession(connection, "w", give_up=lambda: True)
         self.held: dict[str, Claimed] = {}
 
     def take(self) -> str | None:

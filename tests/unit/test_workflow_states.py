@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app.lifecycle.quarantine import quarantine
 from app.redis.client import rq_timestamp
 from app.redis.keys import ended_key, job_key
 from app.testing import Jobs, run_jobs
@@ -381,3 +382,26 @@ def test_a_requeued_job_ends_the_stop(jobs: Jobs) -> None:
     store.sweep(jobs.redis, 0)
     assert states(jobs, workflow) == {"bad": "queued", "other": "queued"}
     assert not jobs.redis.exists("jobline:workflows:stopping")
+
+
+def test_a_requeued_job_does_not_make_up_for_others_of_its_node(jobs: Jobs) -> None:
+    workflow = submit(jobs, fail("bad", each=["x", "y"], args=[]), add("child", "bad"))
+    jobs.run()
+    assert counts(jobs, workflow) == {"total": 3, "failed": 2, "canceled": 1}
+    for number, then in enumerate(("canceled", "finished")):
+        assert jobs.client.post(f"/api/v1/jobs/{workflow}-bad-{number}/requeue", json={}).status_code == 202
+        jobs.redis.lrem("rq:queue:default", 0, f"{workflow}-bad-{number}")
+        tell_end(jobs, f"{workflow}-bad-{number}", "finished")
+        jobs.run()
+        assert states(jobs, workflow)["child"] == then
+    assert shown(jobs, workflow)["status"] == "finished"
+
+
+def test_a_job_that_cannot_be_read_fails_its_workflow(jobs: Jobs) -> None:
+    workflow = submit(jobs, add("bad"), add("child", "bad"))
+    job_id = f"{workflow}-bad"
+    jobs.redis.lrem("rq:queue:default", 0, job_id)
+    assert quarantine(jobs.redis, job_id.encode(), "default", ValueError("no timeout")) == job_id
+    assert states(jobs, workflow) == {"bad": "failed", "child": "canceled"}
+    assert counts(jobs, workflow) == {"total": 2, "failed": 1, "canceled": 1}
+    assert shown(jobs, workflow)["status"] == "failed"
