@@ -1,4 +1,4 @@
-"""The schedules, as plain data, and the process that runs them: `python scheduler.py`."""
+"""The declared schedules, as plain data, and the process that runs them: `python scheduler.py`."""
 
 from app.log import configure
 from app.redis.client import connect

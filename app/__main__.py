@@ -1,11 +1,11 @@
-"""`python -m app`: everything, for development; `... keys new NAME`; `... probe worker`; and the API's command line."""
+"""The command line: `python -m app` runs everything; subcommands manage API keys, check health and call the API."""
 
 import os
 import signal
 import sys
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    # Ctrl-C while the rest loads: a KeyboardInterrupt would show a traceback, or be dropped by the import system
+    # Ctrl-C during imports: a KeyboardInterrupt would print a traceback, or be swallowed by the import system
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ READ_ONLY_COMMANDS = ("events", "failures", "audit")
 
 
 class Main(click.Group):
-    """With a group of commands for each resource of the API, and commands that only look; loaded when it is used."""
+    """Adds a group for each resource of the API, and read-only commands. Their modules are imported on use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*super().list_commands(ctx), *RESOURCE_GROUPS, *READ_ONLY_COMMANDS]
@@ -32,8 +32,8 @@ class Main(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in (*RESOURCE_GROUPS, *READ_ONLY_COMMANDS):
             module = import_module(f"app.cli.{cmd_name}")
-            found: click.Command = getattr(module, "group" if cmd_name in RESOURCE_GROUPS else cmd_name)
-            return found
+            command: click.Command = getattr(module, "group" if cmd_name in RESOURCE_GROUPS else cmd_name)
+            return command
         return super().get_command(ctx, cmd_name)
 
 
@@ -56,7 +56,7 @@ def keys() -> None:
 @click.argument("name")
 @click.option("--scopes", default="read,enqueue", show_default=True, help="Of read, enqueue and admin.")
 def new(name: str, scopes: str) -> None:
-    """Make a key: it is shown once, on the first line; the second is the entry for API_KEYS."""
+    """Create a key. Line 1 is the key, which is shown only once; line 2 is the entry for API_KEYS."""
     try:
         key, entry = api_keys.new(name, scopes.split(","))
     except ValueError as error:
@@ -67,26 +67,26 @@ def new(name: str, scopes: str) -> None:
 
 @main.group()
 def probe() -> None:
-    """Health checks, for whoever runs the containers: exit code 0 if alive."""
+    """Health checks for container orchestrators: exit code 0 if healthy."""
 
 
 @probe.command()
 def worker() -> None:
-    """Whether the workers of this host live: each one's parent and work horse have moved lately."""
+    """Check the workers of this host: parent and work horse of each have a recent heartbeat."""
     from app.views import health
 
-    _exit_by(health.check_workers)
+    _run_probe(health.check_workers)
 
 
 @probe.command()
 def scheduler() -> None:
-    """Whether the scheduler of this host lives, and one leads."""
+    """Check that the scheduler of this host is alive, and that some scheduler leads."""
     from app.views import health
 
-    _exit_by(health.check_scheduler)
+    _run_probe(health.check_scheduler)
 
 
-def _exit_by(check: Callable[[Redis], None]) -> None:
+def _run_probe(check: Callable[[Redis], None]) -> None:
     from app.views import health
 
     try:
@@ -100,7 +100,7 @@ if __name__ == "__main__":
         main(prog_name="jobline", complete_var="_JOBLINE_COMPLETE")
     except ValidationError as error:
         lines = (
-            f"{'.'.join(map(str, found['loc'])).upper() or 'settings'}: {found['msg']}"
-            for found in error.errors(include_input=False)
+            f"{'.'.join(map(str, item['loc'])).upper() or 'settings'}: {item['msg']}"
+            for item in error.errors(include_input=False)
         )
         sys.exit("\n".join(lines))

@@ -1,13 +1,13 @@
-"""What can go wrong for a caller: one tree, rendered in one place (app/api/errors.py)."""
+"""The tree of errors that callers of the API see, rendered in one place (app/api/errors.py)."""
 
 from typing import ClassVar
 
 MAX_LISTED_ERRORS = 100
-"""Errors in one answer; whoever collects them may stop beyond."""
+"""Errors per response: code that collects errors may stop there."""
 
 
 class JoblineError(Exception):
-    """A failure with an HTTP status and a title that never varies; `detail` says what happened this time."""
+    """An error with a fixed HTTP status and title. `detail` describes the occurrence."""
 
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
@@ -17,7 +17,7 @@ class JoblineError(Exception):
         self.detail = detail
         self.errors = errors
         self.concealed: JoblineError | None = None
-        """What callers are told who may not read jobs, where `detail` or `errors` say something of one."""
+        """The error for callers who may not read jobs, if `detail` or `errors` disclose something about one."""
 
 
 class BadRequest(JoblineError):
@@ -41,11 +41,11 @@ class Conflict(JoblineError):
 
 
 class WrongState(Conflict):
-    """A job is in another state than what was asked for needs."""
+    """The request needs a job in another state."""
 
-    def __init__(self, what: str, state: str, rule: str) -> None:
-        super().__init__(f"{what} is {state}: {rule}")
-        self.concealed = Conflict(f"{what} is in another state: {rule}")
+    def __init__(self, subject: str, state: str, rule: str) -> None:
+        super().__init__(f"{subject} is {state}: {rule}")
+        self.concealed = Conflict(f"{subject} is in another state: {rule}")
 
 
 class TooLarge(JoblineError):

@@ -1,6 +1,7 @@
-"""One shape for every line of log, ours and the libraries': JSON without a terminal, readable and coloured on one.
+"""Logging in one format for Jobline and libraries: JSON, or coloured text on a terminal.
 
-Ours are written by structlog alone, for a worker writes one for each job; the libraries' go through logging.
+Jobline's events are written by structlog directly, because a worker writes one for each job. Those of libraries go
+through the logging module.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ from app.settings import Settings
 
 STDOUT_FD = 1
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""Characters by which a text acts on a terminal: control codes but for the tab, line ends, changes of direction."""
+"""Characters that affect a terminal: control codes except the tab, line separators, changes of text direction."""
 LINE_INDENT = "\n    "
 ROUTINE = (
     "Configuration allows spawning up to",  # granian, of the number of threads that we chose
@@ -30,11 +31,11 @@ ROUTINE = (
 """Lines of libraries that tell an operator nothing; LOG_LEVEL=DEBUG shows them."""
 
 context: dict[str, Any] = {}
-"""What every line of this process says: the job that its work horse runs."""
+"""Fields added to every event of this process: the job that its work horse runs."""
 
 
 class Output:
-    """Where a logger of structlog writes: each line at once, and a line that cannot be written breaks nothing."""
+    """Output of structlog: writes each line unbuffered, and ignores errors of writing."""
 
     def __init__(self, name: str = "") -> None:
         self.name = name
@@ -51,9 +52,9 @@ def configure(settings: Settings) -> None:
 
 
 def dict_config(settings: Settings) -> dict[str, Any]:
-    """For logging.config.dictConfig: what RQ takes as DICT_CONFIG. Sets up structlog too."""
+    """Configure structlog, and return the configuration of logging: RQ takes it as DICT_CONFIG."""
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stdout.isatty())
-    # What a library adds with `extra` is left out: RQ puts a failed job's arguments there, and they may be secret.
+    # Fields that a library adds with `extra` are left out: RQ puts a failed job's arguments there.
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         _add_context,
@@ -110,7 +111,7 @@ def _add_context(_: Any, __: str, event: Any) -> Any:
 
 
 def _printable(_: Any, __: str, event: Any) -> Any:
-    """No text of a job's can move the cursor of a terminal, or begin a line as if it were one of the log."""
+    """Escape control characters, so that text of a job can neither control the terminal nor forge a log line."""
     return {name: _escaped(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
@@ -122,12 +123,12 @@ def _print_traceback(output: TextIO, exc_info: Any) -> None:
 
 def _escaped(text: str) -> str:
     return CONTROL_CHARACTERS.sub(
-        lambda found: LINE_INDENT if found[0] == "\n" else found[0].encode("unicode_escape").decode(), text
+        lambda match: LINE_INDENT if match[0] == "\n" else match[0].encode("unicode_escape").decode(), text
     )
 
 
 def safe_repr(value: object) -> str:
-    """For what a job has made: its class may have a __repr__ that fails."""
+    """Return the repr of a job's value, whose __repr__ may fail."""
     try:
         return repr(value)
     except Exception as error:
@@ -137,19 +138,19 @@ def safe_repr(value: object) -> str:
 def _as_json(_: Any, __: str, event: Any) -> str:
     try:
         return orjson.dumps(event, default=safe_repr, option=orjson.OPT_NON_STR_KEYS).decode()
-    except TypeError:  # a number or a text that orjson refuses
+    except TypeError:  # a number or text that orjson rejects
         return json.dumps({str(name): safe_repr(value) for name, value in event.items()})
 
 
 def _never_raising(render: Any) -> Any:
-    """A processor after which a line that cannot be rendered is a line that says so."""
+    """Wrap a renderer: an event that it cannot render becomes a line that says so."""
 
     def processor(logger: Any, name: str, event: Any) -> Any:
         shown = dict(event)
         try:
             return render(logger, name, event)
         except Exception as error:
-            return f"{shown.get('event')} (what else it says cannot be shown: {type(error).__name__})"
+            return f"{shown.get('event')} (its fields cannot be rendered: {type(error).__name__})"
 
     return processor
 

@@ -1,16 +1,16 @@
-"""Where in a document a value is: pydantic's places as JSON pointers (RFC 6901, section 6: as a URI fragment)."""
+"""JSON pointers (RFC 6901, section 6: as a URI fragment), and the paths in pydantic's errors they are made from."""
 
 from typing import Any
 
 from pydantic_core import ErrorDetails, ValidationError
 
-MAX_DETAILED_ERRORS = 10_000  # errors; pydantic takes 10 us to describe one, and describes all or none
+MAX_DETAILED_ERRORS = 10_000  # pydantic takes 10 us to describe one, and describes all or none
 
 DocumentPath = tuple[int | str, ...]
 
 
 def error_details(error: ValidationError) -> list[ErrorDetails]:
-    """What is wrong with a value; beyond MAX_DETAILED_ERRORS a single error that says how much is."""
+    """Return the errors of a validation; more than MAX_DETAILED_ERRORS as a single error with their number."""
     count = error.error_count()
     if count > MAX_DETAILED_ERRORS:
         return [ErrorDetails(type="too_many", loc=(), msg=f"{count} values do not fit", input=None)]
@@ -18,12 +18,12 @@ def error_details(error: ValidationError) -> list[ErrorDetails]:
 
 
 def join_pointer(pointer: str, *parts: object) -> str:
-    """`pointer`, and below it these parts."""
+    """Extend a pointer by path parts, escaped."""
     return pointer + "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts)
 
 
 def path_in(document: Any, error: ErrorDetails) -> DocumentPath:
-    """An error's place, without what is not in the document: pydantic names the members of a union there too."""
+    """Return an error's path in the document. Parts that pydantic adds for the members of a union are left out."""
     path: list[int | str] = []
     for part in error["loc"]:
         exists = part in document if isinstance(document, dict) else _has(document, part)

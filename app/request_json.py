@@ -1,4 +1,4 @@
-"""JSON of requests: RFC 8259, with what its section 4 and 6 leave open decided, so that no two readers disagree."""
+"""Strict JSON for requests: RFC 8259, without duplicate names (section 4) or integers beyond 64 bits (section 6)."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ MAX_INTEGER_CHARS = len(str(MIN_INTEGER))
 
 
 def loads(data: bytes) -> Any:
-    """A request's body.
+    """Parse the body of a request.
 
     Raises:
         ValueError: it is not JSON.
@@ -25,7 +25,7 @@ def loads(data: bytes) -> Any:
         check_names_and_integers(data)
     except ValueError as error:
         problem = {"detail": str(error), "pointer": "#"}
-        raise Invalid("The body cannot be taken", [problem]) from None
+        raise Invalid("The body is not acceptable JSON", [problem]) from None
     return value
 
 
@@ -50,4 +50,4 @@ def _integer_of_64_bits(digits: str) -> int:
 
 
 _STRICT_DECODER = json.JSONDecoder(object_pairs_hook=_object_with_unique_names, parse_int=_integer_of_64_bits)
-"""Only for its checks: orjson takes the last of two names, and makes a float of a large integer."""
+"""Used only for its checks: orjson keeps the last of two equal names, and turns large integers into floats."""

@@ -1,7 +1,7 @@
-"""JSON for everything that goes through Redis: what RQ's own `json` serializer reads, written by orjson.
+"""The JSON serializer of everything stored in Redis. RQ's own `json` serializer can read its output.
 
-Dates, UUIDs, dataclasses, Decimals, sets, enums and pydantic models serialise; a pickle is never read. Nothing that is
-read is nested more than MAX_DEPTH deep.
+It serializes dates, UUIDs, dataclasses, Decimals, sets, enums and pydantic models. It never reads a pickle, nor JSON
+nested more than MAX_DEPTH deep.
 """
 
 from collections.abc import Iterable
@@ -13,13 +13,13 @@ from pydantic_core import to_jsonable_python
 
 OPTIONS = orjson.OPT_NON_STR_KEYS
 MAX_DEPTH = 64
-"""How deep arrays and objects may be nested. orjson writes 254 levels, and an answer of the API adds some."""
+"""Maximum nesting of arrays and objects. orjson writes 254 levels, and responses of the API add some."""
 PICKLE = b"\x80"
-"""What a pickle begins with (its opcode PROTO, since protocol 2), and JSON never does."""
+"""First byte of a pickle (opcode PROTO, since protocol 2). No JSON begins with it."""
 
 
 class Pickled(ValueError):
-    """RQ's default serializer wrote this. A pickle runs code when it is read, so it is not."""
+    """Data written by RQ's default serializer. It is not read, because unpickling can run code."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -33,12 +33,12 @@ class JSON:
 
     @staticmethod
     def dumps(value: Any) -> bytes:
-        """Raises TypeError for a value that has no JSON form."""
+        """Raises TypeError for a value without a JSON form."""
         return orjson.dumps(value, default=_to_jsonable, option=OPTIONS)
 
     @staticmethod
     def loads(data: bytes) -> Any:
-        """Raises ValueError for bytes that are not JSON: Pickled and TooDeep are such errors."""
+        """Raises ValueError for bytes that are not JSON; Pickled and TooDeep are subclasses."""
         try:
             value = orjson.loads(data)
         except ValueError:
@@ -50,10 +50,15 @@ class JSON:
 
 
 def dumps_checked(value: Any) -> bytes:
-    """JSON of what a job's author gives. Raises TypeError: it has no JSON form, or that has a name twice; TooDeep."""
+    """Serialize a value from a job.
+
+    Raises:
+        TypeError: it has no JSON form, or two keys have the same name in JSON.
+        TooDeep
+    """
     try:
         data = orjson.dumps(value, default=_to_jsonable)
-    except TypeError:  # keys that are no text, among other reasons: {1: "a", "1": "b"} has a name twice
+    except TypeError:  # perhaps keys that are not strings: {1: "a", "1": "b"} has two of the same name
         data = JSON.dumps(value)
         if len(data) != len(orjson.dumps(orjson.loads(data))):
             raise TypeError("two keys of a dict have the same name in JSON") from None
@@ -67,7 +72,7 @@ class TooDeep(ValueError):
 
 
 def check_depth(data: bytes, value: Any) -> None:
-    """Raises TooDeep for a `value` that is nested more than MAX_DEPTH deep; `data` is its JSON."""
+    """Raise TooDeep if `value`, whose JSON is `data`, is nested more than MAX_DEPTH deep."""
     if not may_be_deep(data):
         return
     values = [value]
@@ -79,7 +84,7 @@ def check_depth(data: bytes, value: Any) -> None:
 
 
 def may_be_deep(data: bytes) -> bool:
-    """Whether JSON has enough brackets for it."""
+    """Return whether JSON has enough brackets to exceed MAX_DEPTH."""
     return data.count(b"[") + data.count(b"{") > MAX_DEPTH
 
 
@@ -88,21 +93,21 @@ def _children(parent: dict[str, Any] | list[Any]) -> Iterable[Any]:
 
 
 def utc(moment: datetime) -> str:
-    """RFC 3339, as answers and meta have it; `moment` is UTC."""
+    """Format a UTC time by RFC 3339, as in responses and meta."""
     return moment.isoformat().replace("+00:00", "Z")
 
 
 def text_of(value: object) -> str:
-    """A string, or what an object says of itself, in characters that JSON can hold."""
+    """Return `str(value)` without characters that JSON cannot represent. Never raises."""
     try:
         text = str(value)
-    except Exception:  # an author's object may fail to show itself
+    except Exception:  # an author's object whose __str__ fails
         text = f"<{type(value).__name__}>"
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def without_unserializable(value: Any) -> Any:
-    """A JSON document without those parts that JSON cannot hold, such as a default value beyond 64 bits."""
+    """Return a document without the parts that have no JSON form, such as an integer beyond 64 bits."""
     return value if _has_json_form(value) else _pruned(value)
 
 

@@ -1,7 +1,7 @@
-"""Every setting of Jobline, in one place: from the environment, `.env`, or a file named by `<NAME>_FILE`.
+"""All settings of Jobline, from the environment, `.env`, or for secrets a file named by `<NAME>_FILE`.
 
-Read once, at each process's entry point, by `get_settings()`. All bad values are reported
-together; secrets never show in a repr.
+Each process reads them once, at its entry point, by `get_settings()`. All invalid values are reported together. Secrets
+never appear in a repr.
 """
 
 import os
@@ -127,10 +127,10 @@ class Settings(BaseSettings):
 
     @field_validator("request_limit")
     @classmethod
-    def _check_rate(cls, said: str) -> str:
-        if said:
-            parse_rate(said)
-        return said
+    def _check_rate(cls, limit: str) -> str:
+        if limit:
+            parse_rate(limit)
+        return limit
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -158,7 +158,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _refuse_to_send_unsigned(self) -> "Settings":
         if self.webhook_url and not self.webhook_secret.get_secret_value().strip():
-            raise ValueError("WEBHOOK_URL is set and there is no WEBHOOK_SECRET: nobody could tell who has sent it")
+            raise ValueError("WEBHOOK_URL is set and there is no WEBHOOK_SECRET: webhooks would be unsigned")
         return self
 
     @model_validator(mode="after")
@@ -169,7 +169,7 @@ class Settings(BaseSettings):
 
     @property
     def url(self) -> str:
-        """Where the API answers on this machine."""
+        """URL of the API on this machine."""
         host = self.host if self.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - only compared
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
@@ -196,17 +196,17 @@ _override: Settings | None = None
 
 @cache
 def get_settings() -> Settings:
-    """This process's settings.
+    """Return the settings of this process.
 
     Raises:
-        pydantic.ValidationError: naming every bad value.
+        pydantic.ValidationError: names every invalid value.
     """
     return _override or Settings()
 
 
 @contextmanager
 def override_settings(settings: Settings) -> Iterator[None]:
-    """Have `get_settings` return these, in all threads, whatever the environment says. For tests."""
+    """Make `get_settings` return these, in all threads, regardless of the environment. For tests."""
     global _override
     outer, _override = _override, settings
     get_settings.cache_clear()

@@ -11,6 +11,7 @@ import random
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from benchmarks import (
     graphs,
     lab,
     latency,
+    lives,
     load,
     memory,
     recovery,
@@ -42,6 +44,7 @@ BENCHMARKS: dict[str, Any] = {
     "recovery": recovery,
     "chaos": chaos,
     "graphs": graphs,
+    "lives": lives,
     "ticks": ticks,
     "schedules": schedules,
     "servers": servers,
@@ -57,8 +60,11 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started is stopped
     now = datetime.now(UTC)
     path = ENVIRONMENTS / "smoke.json" if options.smoke else RESULTS / f"{now:%Y-%m-%dT%H%M%S}.json"
+    sizes = lab.SMOKE if options.smoke else lab.Sizes()
+    if options.steps:
+        sizes = replace(sizes, lives_steps=options.steps)
     try:
-        with lab.opened(lab.SMOKE if options.smoke else lab.Sizes(), options.seed, options.appendonly) as found:
+        with lab.opened(sizes, options.seed, options.appendonly) as found:
             machine = _machine(found, options.peers)
             results = report.Report(path, {"date": now.isoformat(timespec="seconds"), **machine})
             try:
@@ -81,7 +87,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("what", nargs="*", help=", ".join(BENCHMARKS))
     parser.add_argument("--peers", default=",".join(NAMES), help="only these, separated by commas")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="for chaos, graphs and ticks")
+    parser.add_argument(
+        "--seed", type=int, default=random.randrange(1_000_000), help="for chaos, graphs, lives and ticks"
+    )
+    parser.add_argument("--steps", type=int, help="how many lives makes: 100,000 if not given")
     parser.add_argument("--appendonly", action="store_true", help="the embedded server keeps an append-only file")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes: does every row work?")
     options = parser.parse_args()

@@ -39,9 +39,10 @@ class Sizes:
     bulk_seconds: int = 5
     graphs: int = 10_000
     graphs_seconds: float = 600
+    lives_steps: int = 100_000
 
 
-SMOKE = Sizes(0.4, 20, 2_000, 200, 50, 1, 25, 1_000, 300, 20, 25, 20, 30, 1, 1, 100, 30)
+SMOKE = Sizes(0.4, 20, 2_000, 200, 50, 1, 25, 1_000, 300, 20, 25, 20, 30, 1, 1, 100, 30, 300)
 """Enough to see that a row works; its figures mean nothing."""
 
 

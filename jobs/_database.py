@@ -1,4 +1,4 @@
-"""The database of imports, exports and reports. No module of the catalogue: its name starts with an underscore.
+"""The database of imports, exports and reports. Not in the catalogue: the module name starts with an underscore.
 
 SQLAlchemy is imported where it is used: the API process imports every module of jobs/ only to read signatures.
 """
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Table
 
 KEY = "row_key"
-"""The primary key of a table made here."""
+"""The primary key of a table created here."""
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,49}")
 
 
-def identifier(name: str, what: str) -> str:
-    """The name itself, if it is a plain one. Raises Discard."""
+def identifier(name: str, kind: str) -> str:
+    """Return the name if it is a plain identifier. Raises Discard."""
     if not IDENTIFIER.fullmatch(name):
-        raise Discard(f"{what} {name!r} is not a name: ASCII letters, digits and _, no digit first, at most 50")
+        raise Discard(f"{kind} {name!r} is not a name: ASCII letters, digits and _, no digit first, at most 50")
     return name
 
 
 @contextmanager
 def connected() -> Iterator["Engine"]:
-    """The engine of DATABASE_URL, for one job: a pool must not be shared by the processes of a worker."""
+    """Yield an engine of DATABASE_URL for one job: processes of a worker must not share a pool."""
     from sqlalchemy import create_engine, make_url
 
     settings = get_settings()
@@ -45,7 +45,7 @@ def connected() -> Iterator["Engine"]:
 
 
 def existing_table(connection: "Connection", name: str) -> "Table":
-    """The table as the database has it. Raises Discard."""
+    """Return a table with its columns in the database. Raises Discard if it does not exist."""
     from sqlalchemy import MetaData, Table
     from sqlalchemy.exc import NoSuchTableError
 
@@ -55,8 +55,8 @@ def existing_table(connection: "Connection", name: str) -> "Table":
         raise Discard(f"The database has no table {name!r}") from None
 
 
-def made_table(engine: "Engine", name: str, columns: list[str]) -> "Table":
-    """The table, made if there is none. Raises Discard if there is one with other columns."""
+def create_table(engine: "Engine", name: str, columns: list[str]) -> "Table":
+    """Return a table, and create it if it does not exist. Raises Discard if it exists with other columns."""
     from sqlalchemy import Column, MetaData, String, Table, Text, inspect
 
     table = Table(

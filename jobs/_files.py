@@ -1,4 +1,4 @@
-"""Helpers for files in storage. No module of the catalogue: its name starts with an underscore."""
+"""Helpers for files in storage. Not in the catalogue: the module name starts with an underscore."""
 
 import secrets
 from collections.abc import Iterator
@@ -10,35 +10,35 @@ from app.author import storage
 
 
 def source(relative: str) -> Path:
-    """An existing file under storage. Raises Discard."""
+    """Return the path of an existing file in storage. Raises Discard."""
     try:
-        found = storage.path(relative)
+        file = storage.path(relative)
     except storage.OutsideStorage as error:
         raise Discard(str(error)) from None
-    if not found.is_file():
+    if not file.is_file():
         raise Discard(f"No file {relative!r} in storage")
-    return found
+    return file
 
 
 def target(relative: str) -> Path:
-    """Where a file may be written under storage, its folders made. Raises Discard."""
+    """Return the path of a file to write in storage, and create its folders. Raises Discard."""
     try:
-        found = storage.create(relative)
+        file = storage.create(relative)
     except storage.OutsideStorage as error:
         raise Discard(str(error)) from None
     except (FileExistsError, NotADirectoryError):
-        raise Discard(f"{relative!r} lies below a file, not in a folder") from None
-    if found.is_dir():
+        raise Discard(f"{relative!r} is below a file, not in a folder") from None
+    if file.is_dir():
         raise Discard(f"{relative!r} is a folder")
-    return found
+    return file
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to: it takes that name once complete, and is removed after an error.
+    """Yield a temporary file beside `path`: it is renamed to `path` once complete, or removed after an error.
 
     Raises:
-        Discard: the files in storage exceed STORAGE_LIMIT, before or with this one.
+        Discard: the files in storage exceed STORAGE_LIMIT, with or without this one.
     """
     partial = path.with_name(f".{secrets.token_hex(8)}.part")
     try:

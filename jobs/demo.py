@@ -13,7 +13,7 @@ def add(a: int, b: int) -> int:
 
 @job(timeout=3600)
 def sleep(seconds: float) -> float:
-    """Sleep, and say for how long."""
+    """Sleep, and return the seconds."""
     time.sleep(seconds)
     return seconds
 

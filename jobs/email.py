@@ -1,4 +1,4 @@
-"""Mail over SMTP."""
+"""Send mail over SMTP."""
 
 import mimetypes
 from email.message import EmailMessage
@@ -24,15 +24,15 @@ def send_message(
 ) -> dict[str, Any]:
     """Send one message from MAIL_FROM through SMTP_URL; without SMTP_URL it is only logged.
 
-    `attachment` is the path of a file in storage, at most 20 MiB. TLS is used where the server offers it, its
-    certificate verified, and demanded before a password is sent. A refused connection, a timeout and a 4xx reply are
-    retried; a retry after the connection broke at the very end can deliver a second copy.
+    `attachment` is the path of a file in storage, at most 20 MiB. TLS is used if the server offers it, with a verified
+    certificate, and is required before a password is sent. A refused connection, a timeout and a 4xx reply are retried.
+    A retry after the connection broke at the very end can deliver a second copy.
 
     Returns:
         {"sent": bool, "to": [address], "message_id": str}
 
     Raises:
-        Discard: for a 5xx reply, a refused recipient, an untrusted certificate, a line break in a header, no such file.
+        Discard: a 5xx reply, a refused recipient, an untrusted certificate, a line break in a header, or no such file.
     """
     recipients = [to] if isinstance(to, str) else list(to)
     message = _message(recipients, subject, text, html, attachment)

@@ -1,4 +1,4 @@
-"""The database into files."""
+"""Export database tables to files."""
 
 import csv
 from typing import Any
@@ -8,8 +8,8 @@ from app.author import progress
 from jobs._database import KEY, connected, existing_table
 from jobs._files import replacing, target
 
-BATCH = 1000
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+ROWS_PER_FETCH = 1000
+FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
 
 
 @job(timeout=6 * 3600, retry=Retry(max=3, initial=10))
@@ -20,17 +20,17 @@ def dump_csv(
     where: dict[str, str] | None = None,
     spreadsheet_safe: bool = False,
 ) -> dict[str, Any]:
-    """Write a table, of any size, to a CSV file of storage (UTF-8, header first), which appears once complete.
+    """Write a table of any size to a CSV file in storage (UTF-8, header first). It appears once complete.
 
-    `columns` are the ones to write, in that order; default all but `row_key`. `where` keeps the rows whose columns
-    equal these values. With `spreadsheet_safe`, a field that a spreadsheet would take for a formula (it starts with
-    = + - @, a tab or a carriage return) gets a ' before it. Progress is in rows.
+    `columns` are the columns to write, in order; default: all but `row_key`. `where` picks the rows whose columns equal
+    these values. With `spreadsheet_safe`, a field that a spreadsheet would read as a formula (it starts with = + - @,
+    a tab or a carriage return) is prefixed with '. Progress is in rows.
 
     Returns:
         {"path": str, "rows": int, "bytes": int}
 
     Raises:
-        Discard: for no such table or column, or a path that leaves the storage.
+        Discard: no such table or column, or the path leaves the storage folder.
     """
     from sqlalchemy import String, cast, func, select
 
@@ -47,7 +47,7 @@ def dump_csv(
         with replacing(file) as partial, partial.open("w", encoding="utf-8", newline="") as text:
             writer = csv.writer(text)
             writer.writerow(_safe(names) if spreadsheet_safe else names)
-            for part in connection.execution_options(yield_per=BATCH).execute(query).partitions():
+            for part in connection.execution_options(yield_per=ROWS_PER_FETCH).execute(query).partitions():
                 writer.writerows(map(_safe, part) if spreadsheet_safe else part)
                 count += len(part)
                 progress.update(count, total, "writing")
@@ -55,4 +55,4 @@ def dump_csv(
 
 
 def _safe(row: Any) -> list[Any]:
-    return [f"'{field}" if isinstance(field, str) and field.startswith(FORMULA) else field for field in row]
+    return [f"'{field}" if isinstance(field, str) and field.startswith(FORMULA_PREFIXES) else field for field in row]

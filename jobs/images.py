@@ -1,4 +1,4 @@
-"""Pictures."""
+"""Process images."""
 
 import hashlib
 import warnings
@@ -27,17 +27,17 @@ def process(
     quality: Annotated[int, Field(ge=1, le=95)] = 80,
     thumbnails: Annotated[tuple[Side, ...], Field(max_length=10)] = (128, 256),
 ) -> dict[str, Any]:
-    """Turn upright, scale down to `width` pixels (never up), compress and strip a picture of storage, under images/.
+    """Turn an image of storage upright, scale it down to `width` pixels (never up), compress it into images/.
 
-    Each thumbnail fits in a square of so many pixels. JPEG, or WebP where the picture has transparency; of an animation
-    the first frame. What the camera wrote (place, time, owner) is dropped; the colour profile is kept. The same file
-    gives the same names again, and replaces them.
+    Each thumbnail fits in a square of that many pixels. The format is JPEG, or WebP for an image with transparency; of
+    an animation the first frame is used. Metadata (location, time, owner) is removed, the colour profile kept. The same
+    file results in the same names, and replaces them.
 
     Returns:
         {"image": picture, "thumbnails": [picture]}, each {"path": str, "width": int, "height": int, "bytes": int}
 
     Raises:
-        Discard: for no such file, no picture, a damaged one, or one of more than 50 million pixels.
+        Discard: no such file, not an image, a damaged one, or one of more than 50 million pixels.
     """
     file = source(path)
     picture = _read(file)
@@ -52,7 +52,7 @@ def process(
 
 
 def _read(file: Path) -> "Image":
-    """Upright, in RGB or RGBA, with nothing but its colour profile. Raises Discard."""
+    """Read an image upright, in RGB or RGBA, with no metadata but its colour profile. Raises Discard."""
     from PIL import Image, ImageOps
 
     try:
@@ -67,7 +67,7 @@ def _read(file: Path) -> "Image":
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise Discard(f"{file.name} has too many pixels") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise Discard(f"{file.name} is no picture that can be read: {error}") from None
+        raise Discard(f"{file.name} cannot be read as an image: {error}") from None
     picture.info = {"icc_profile": profile} if profile else {}
     return picture
 

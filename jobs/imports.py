@@ -1,4 +1,4 @@
-"""Files into the database."""
+"""Import files into the database."""
 
 import csv
 import hashlib
@@ -13,7 +13,7 @@ from pydantic import Field
 
 from app import Discard, Retry, job
 from app.author import progress
-from jobs._database import KEY, connected, identifier, made_table
+from jobs._database import KEY, connected, create_table, identifier
 from jobs._files import source
 
 if TYPE_CHECKING:
@@ -27,18 +27,18 @@ Row = dict[str, str]
 
 @job(timeout=6 * 3600, retry=Retry(max=3, initial=10))
 def load_csv(path: str, table: str, batch: Annotated[int, Field(ge=1, le=5000)] = 1000) -> dict[str, int]:
-    """Load a CSV file of storage (UTF-8, comma, header first), of any size, into a table of text columns.
+    """Load a CSV file of any size from storage (UTF-8, comma, header first) into a table of text columns.
 
-    The table is made from the header when there is none. Each batch of rows is one transaction. Running it again, also
-    after a crash, adds nothing twice: the key of a row, in `row_key`, is the hash of its content and how often that
-    content came before in the file. So a row that another file brought before is skipped too. Rows that cannot be
-    loaded go to `<table>_rejected`, with the line where they end and the reason. Progress is in bytes of the file.
+    The table is created from the header if it does not exist. Each batch of rows is one transaction. Running the job
+    again, also after a crash, inserts no row twice: the key of a row, in `row_key`, is a hash of its content and the
+    number of times it occurred before in the file. A row that was loaded from another file is skipped too. Rows that
+    cannot be loaded go to `<table>_rejected`, with the line where they end and the reason. Progress is in bytes.
 
     Returns:
-        {"rows": read, "inserted": new, "skipped": already there, "rejected": not loadable}
+        {"rows": read, "inserted": new, "skipped": already present, "rejected": not loadable}
 
     Raises:
-        Discard: for no such file, a table or column name that is not a plain identifier, a table with other columns.
+        Discard: no such file, a table or column name that is not a plain identifier, or a table with other columns.
     """
     identifier(table, "Table")
     file = source(path)
@@ -46,8 +46,8 @@ def load_csv(path: str, table: str, batch: Annotated[int, Field(ge=1, le=5000)] 
     with connected() as engine, file.open("rb") as binary:
         reader = csv.reader(io.TextIOWrapper(binary, "utf-8-sig", errors="surrogateescape", newline=""))
         header = _header(reader)
-        good_table = made_table(engine, table, [KEY, *header])
-        bad_table = made_table(engine, f"{table}_rejected", REJECTED)
+        good_table = create_table(engine, table, [KEY, *header])
+        bad_table = create_table(engine, f"{table}_rejected", REJECTED)
         rows = _rows(reader, header, path)
         while chunk := list(islice(rows, batch)):
             good = [row for row, accepted in chunk if accepted]
@@ -76,8 +76,8 @@ def _header(reader: Any) -> list[str]:
 
 
 def _rows(reader: Any, header: list[str], path: str) -> Iterator[tuple[Row, bool]]:
-    """Each row for its table, and whether it is the table of good ones."""
-    earlier = sqlite3.connect("")  # how often each content came: a temporary file, as the memory may not hold them
+    """Yield each row, and whether it can be loaded: else it is a row of the table of rejected ones."""
+    earlier = sqlite3.connect("")  # counts each content in a temporary file: the memory may be too small
     earlier.execute("CREATE TABLE seen (digest BLOB PRIMARY KEY, times INTEGER) WITHOUT ROWID")
     count = "INSERT INTO seen VALUES (?, 1) ON CONFLICT DO UPDATE SET times = times + 1 RETURNING times"
     while True:
@@ -91,7 +91,7 @@ def _rows(reader: Any, header: list[str], path: str) -> Iterator[tuple[Row, bool
             reason = str(error)
         if reason:
             yield _rejected(path, reader.line_num, reason, fields), False
-        elif fields:  # an empty line is no row
+        elif fields:  # skip empty lines
             digest = hashlib.sha256(json.dumps(fields).encode()).digest()
             times = earlier.execute(count, (digest,)).fetchone()[0]
             yield {KEY: f"{digest.hex()}-{times}", **dict(zip(header, fields, strict=True))}, True
@@ -99,7 +99,7 @@ def _rows(reader: Any, header: list[str], path: str) -> Iterator[tuple[Row, bool
 
 
 def _reason(fields: list[str], header: list[str]) -> str | None:
-    """Why a row cannot be loaded."""
+    """Return why a row cannot be loaded; None if it can."""
     content = "".join(fields)
     if not content.isascii() and any("\udc80" <= letter <= "\udcff" for letter in content):
         return "not UTF-8"
@@ -120,15 +120,15 @@ def _rejected(path: str, line: int, reason: str, fields: list[str]) -> Row:
 
 
 def _insert_new(connection: "Connection", table: "Table", rows: list[Row]) -> int:
-    """Insert the rows whose key is not there; how many that were."""
+    """Insert the rows whose key does not exist yet. Returns their number."""
     from sqlalchemy import Insert, select
     from sqlalchemy.dialects import postgresql, sqlite
 
     key = table.c[KEY]
-    there = set(connection.scalars(select(key).where(key.in_([row[KEY] for row in rows])))) if rows else set()
-    new = [row for row in rows if row[KEY] not in there]
+    existing = set(connection.scalars(select(key).where(key.in_([row[KEY] for row in rows])))) if rows else set()
+    new = [row for row in rows if row[KEY] not in existing]
     insert: Insert = table.insert()
-    if connection.dialect.name == "sqlite":  # another load at the same time may bring the same rows
+    if connection.dialect.name == "sqlite":  # a concurrent job may insert the same rows
         insert = sqlite.insert(table).on_conflict_do_nothing()
     elif connection.dialect.name == "postgresql":
         insert = postgresql.insert(table).on_conflict_do_nothing()

@@ -1,4 +1,4 @@
-"""Keeping the storage tidy."""
+"""Clean up storage."""
 
 import os
 import stat
@@ -18,16 +18,16 @@ from app.author import progress, storage
 def clean(
     folder: str, older_than: Annotated[float, Field(ge=0)], pattern: str = "*", dry_run: bool = False
 ) -> dict[str, Any]:
-    """Delete the files under a folder of storage ("." is all of it) that were last changed over so many seconds ago.
+    """Delete the files in a folder of storage ("." is all of it) that have not changed for `older_than` seconds.
 
-    `pattern` is matched with the file's name, as `*.pdf`. Links are neither followed nor deleted. Folders that this
-    empties go too, but not `folder` itself. With `dry_run` nothing is deleted, and the counts are what would be.
+    `pattern` is matched with the file's name, as in `*.pdf`. Links are neither followed nor deleted. Folders that
+    become empty are deleted too, except `folder` itself. With `dry_run` nothing is deleted, only counted.
 
     Returns:
         {"files": int, "bytes": int, "folders": int, "dry_run": bool}
 
     Raises:
-        Discard: for no such folder in storage.
+        Discard: there is no such folder in storage.
     """
     try:
         root = storage.path(folder)
@@ -38,23 +38,23 @@ def clean(
     before = time.time() - older_than
     emptied: set[str] = set()
     files = size = 0
-    # Everything is named relative to an open folder: one swapped for a link meanwhile leads nowhere else.
+    # All names are relative to an open folder: replacing one by a link meanwhile has no effect.
     for here, folders, names, handle in os.fwalk(root, topdown=False, follow_symlinks=False):
         gone = {name for name in folders if str(Path(here, name)) in emptied}
         if not dry_run:
             for name in gone:
-                with suppress(OSError):  # someone wrote to it meanwhile
+                with suppress(OSError):  # not empty any more
                     os.rmdir(name, dir_fd=handle)
         for name in names:
             if not fnmatchcase(name, pattern):
                 continue
             with suppress(FileNotFoundError):
-                found = os.stat(name, dir_fd=handle, follow_symlinks=False)
-                if stat.S_ISREG(found.st_mode) and found.st_mtime <= before:
+                status = os.stat(name, dir_fd=handle, follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode) and status.st_mtime <= before:
                     if not dry_run:
                         os.unlink(name, dir_fd=handle)
                     gone.add(name)
-                    files, size = files + 1, size + found.st_size
+                    files, size = files + 1, size + status.st_size
                     progress.update(files, message="cleaning")
         if gone and gone == {*folders, *names} and Path(here) != root:
             emptied.add(here)

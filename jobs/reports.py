@@ -1,4 +1,4 @@
-"""Reports as PDF."""
+"""PDF reports."""
 
 import html
 from collections import defaultdict
@@ -15,27 +15,28 @@ from jobs._database import connected, existing_table
 from jobs._files import replacing, target
 from jobs.email import send_message
 
-CHARTED = 12
-LONGEST_NAME = 200
-LARGEST = Decimal(10) ** 15
-MOST_DECIMALS = 20
+MAX_CHARTED_PRODUCTS = 12
+MAX_NAME_CHARACTERS = 200
+MAX_NUMBER = Decimal(10) ** 15
+MAX_DECIMALS = 20
 
 Totals = dict[str, tuple[Decimal, Decimal]]
-"""By product: the quantity and the amount."""
+"""Quantity and amount by product."""
 
 
 @job(timeout=1800, retry=Retry(max=5, initial=2, on=(OSError,)))
 def sales(start: date, end: date, to: EmailStr | None = None) -> dict[str, Any]:
-    """Report the sales from `start` to `end`, both included, as a PDF in storage, and mail it if `to` is given.
+    """Write a PDF report of the sales from `start` to `end` (inclusive) to storage, and mail it if `to` is given.
 
-    They come from the table `sales`, as `imports.load_csv` makes it: date (YYYY-MM-DD), product, quantity, price (of
-    one). Rows whose quantity or price is no number are counted and left out. The PDF's fonts have Latin letters only.
+    The sales are read from the table `sales`, as created by `imports.load_csv`: date (YYYY-MM-DD), product, quantity,
+    price (per unit). Rows whose quantity or price is not a number are counted and left out. The PDF's fonts have Latin
+    letters only.
 
     Returns:
         {"path": str, "rows": int, "unreadable": int, "products": int, "total": "12.50", "mail": as send_message | null}
 
     Raises:
-        Discard: when `end` is before `start`, for no such table or column, or when the mail is refused.
+        Discard: `end` is before `start`, there is no such table or column, or the mail is refused.
     """
     if end < start:
         raise Discard(f"The period ends on {end}, before it starts on {start}")
@@ -80,7 +81,7 @@ def _read(start: date, end: date) -> tuple[Totals, int, int]:
 
 def _number(text: str) -> Decimal:
     number = Decimal(text)
-    if not number.is_finite() or abs(number) > LARGEST or round(number, MOST_DECIMALS) != number:
+    if not number.is_finite() or abs(number) > MAX_NUMBER or round(number, MAX_DECIMALS) != number:
         raise InvalidOperation
     return number
 
@@ -97,7 +98,7 @@ def _write(file: Path, title: str, totals: Totals, unreadable: int) -> None:
         total = sum((amount for _, amount in totals.values()), Decimal())
         lines: list[list[Any]] = [["Product", "Quantity", "Amount"]]
         for product, (quantity, amount) in totals.items():
-            name = Paragraph(html.escape(product[:LONGEST_NAME]), styles["BodyText"])
+            name = Paragraph(html.escape(product[:MAX_NAME_CHARACTERS]), styles["BodyText"])
             lines.append([name, f"{quantity:,f}", f"{amount:,.2f}"])
         lines.append(["Total", "", f"{total:,.2f}"])
         table = Table(lines, colWidths=[250, 90, 110], repeatRows=1)
@@ -113,11 +114,11 @@ def _write(file: Path, title: str, totals: Totals, unreadable: int) -> None:
 
 
 def _chart(totals: Totals) -> Any:
-    """The products with the largest amounts."""
+    """Draw a bar chart of the products with the largest amounts."""
     from reportlab.graphics.charts.barcharts import VerticalBarChart
     from reportlab.graphics.shapes import Drawing
 
-    first = list(totals.items())[:CHARTED]
+    first = list(totals.items())[:MAX_CHARTED_PRODUCTS]
     amounts = [float(amount) for _, (_, amount) in first]
     chart = VerticalBarChart()
     chart.x, chart.y, chart.width, chart.height = 60, 70, 380, 150

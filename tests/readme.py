@@ -95,7 +95,7 @@ def _of_row(words: list[str], commands: list[str]) -> Iterator[str]:
     named = {text: _walk(text.split(" "))[0] for text in commands}
     if words[0].startswith("--"):
         options = {option for command in named.values() for option in _options(command)}
-        yield from (f"option {word}" for word in words if word[2:] and word.startswith("--") and word not in options)
+        yield from (f"option {word}" for word in words if re.match("--[a-z]", word) and word not in options)
     elif re.fullmatch("[a-z]+", words[0]):
         for text, command in named.items():
             if isinstance(command, click.Group):
@@ -128,7 +128,7 @@ def _of_span(span: str) -> Iterator[str]:
         yield from _commands(words, main)
     elif words[0].startswith("--"):
         options = {option for command in _every(main) for option in _options(command)}
-        yield from (f"option {word}" for word in words if word[2:] and word.startswith("--") and word not in options)
+        yield from (f"option {word}" for word in words if re.match("--[a-z]", word) and word not in options)
     elif _is_path(span):
         yield from _url("", span)
     elif FILE.fullmatch(span) and not any((root / span).exists() for root in (ROOT, ROOT / "app")):

@@ -1,1 +1,1 @@
-"""Who may come in: API keys, origins of requests, trusted proxies."""
+"""Access control: API keys, the origin of requests, trusted proxies."""

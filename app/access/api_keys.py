@@ -1,4 +1,4 @@
-"""API keys: who may do what. Only SHA-256 hashes are kept; a key has 256 random bits, so it needs no slower hash."""
+"""API keys and their scopes. Only SHA-256 hashes are stored: a key has 256 random bits, so it needs no slower hash."""
 
 import hashlib
 import hmac
@@ -20,25 +20,25 @@ class ApiKey:
         return f"{self.name}:{'+'.join(sorted(self.scopes))}:{self.digest}"
 
     def allows(self, scope: str) -> bool:
-        """admin includes the other scopes."""
+        """Whether the key has this scope; admin includes the others."""
         return scope in self.scopes or "admin" in self.scopes
 
 
 def new(name: str, scopes: list[str]) -> tuple[str, ApiKey]:
-    """A fresh key, shown once, and the entry to keep.
+    """Generate a key. Returns the key itself and its entry for API_KEYS.
 
     Raises:
-        ValueError: for an unknown scope or an unfit name.
+        ValueError: a scope is unknown, or the name is invalid.
     """
     key = f"jl_{secrets.token_urlsafe(32)}"
     return key, parse(f"{name}:{'+'.join(scopes)}:{_digest(key)}")[0]
 
 
 def parse(entries: str) -> list[ApiKey]:
-    """The entries of API_KEYS, separated by commas or white space.
+    """Parse API_KEYS: entries separated by commas or white space.
 
     Raises:
-        ValueError: naming the entry's place, never its content.
+        ValueError: an entry is invalid. It names the number of the entry, never its content.
     """
     keys = []
     for number, entry in enumerate(entries.replace(",", " ").split(), 1):
@@ -52,12 +52,12 @@ def parse(entries: str) -> list[ApiKey]:
 
 
 def share(limit: int, keys: list[ApiKey]) -> int:
-    """How many of `most` places one key may hold at once: half of them if there are several keys."""
+    """How much of a limit one key may use: half of it if there are several keys."""
     return max(1, limit // 2) if len({key.name for key in keys}) > 1 else limit
 
 
 def find(keys: list[ApiKey], key: str) -> ApiKey | None:
-    """The entry of a key, compared in constant time."""
+    """The entry of this key, compared in constant time."""
     digest, match = _digest(key), None
     for entry in keys:
         if hmac.compare_digest(entry.digest, digest):

@@ -1,6 +1,6 @@
-"""The real address and scheme of a client behind reverse proxies: X-Forwarded-* is believed from TRUSTED_PROXIES only.
+"""The real address and scheme of clients behind reverse proxies, from X-Forwarded-* headers of TRUSTED_PROXIES.
 
-Any client can send these headers. They count only when the connection comes from a trusted proxy, and of a list of
+Any client can send these headers. They count only if the connection comes from a trusted proxy, and from a list of
 addresses only the part that trusted proxies have added.
 """
 
@@ -14,16 +14,16 @@ Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 def parse(text: str) -> list[Network]:
-    """Comma-separated addresses and networks.
+    """Parse comma-separated addresses and networks.
 
     Raises:
-        ValueError: naming the one that is neither.
+        ValueError: naming the invalid part.
     """
     return [ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip()]
 
 
 class ForwardedClient:
-    """WSGI middleware: sets REMOTE_ADDR and wsgi.url_scheme to what trusted proxies say of their client."""
+    """WSGI middleware that sets REMOTE_ADDR and wsgi.url_scheme from the headers of trusted proxies."""
 
     def __init__(self, application: Application, trusted: Sequence[Network]) -> None:
         self.application, self.trusted = application, trusted
@@ -37,7 +37,7 @@ class ForwardedClient:
         return self.application(environ, start_response)
 
     def _client(self, peer: Address, forwarded_for: str) -> Address:
-        """The last address that is no trusted proxy. Each proxy appends its client's, so they are read backwards."""
+        """The last address that is no trusted proxy. Each proxy appends the address of its client."""
         client = peer
         for part in reversed(forwarded_for.split(",")):
             address = _address(part)

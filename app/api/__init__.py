@@ -1,1 +1,1 @@
-"""HTTP: parse, authenticate, call one function, answer. Knows Flask, knows no Redis keys."""
+"""The HTTP API. Its routes parse a request, call one function and answer. Knows Flask, but no Redis keys."""

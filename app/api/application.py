@@ -1,4 +1,4 @@
-"""The web application: the wiring, and nothing else."""
+"""The web application: creates the Flask app and wires its parts together."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from app.api.openapi import SECURITY
 from app.api.routes import audit, failures, functions, jobs, queues, schedules, streams, system, webhooks, workflows
 from app.audit.audit_log import Log
 from app.catalog.catalog import Catalog
-from app.errors import BadRequest, Invalid
+from app.errors import BadRequest
 from app.events.stream import Hub
 from app.redis.client import Client, connect_api, connect_blocking, connect_probe
 from app.serializer import JSON
@@ -41,9 +41,9 @@ def create_app(
     catalog: Catalog | None = None,
     has_workers: bool = True,
 ) -> Flask:
-    """The application on these settings; `connection` and `catalog` are for tests.
+    """Create the application. `connection` and `catalog` replace the default ones in tests.
 
-    `has_workers=False`: the caller runs the jobs of all queues itself, and is not warned that nobody does.
+    `has_workers=False`: the caller runs all jobs itself, so there are no warnings about queues without workers.
     """
     settings = settings or get_settings()
     app = OpenAPI(
@@ -85,7 +85,7 @@ def create_app(
     app.register_blueprint(system.pages)
     app.register_blueprint(SwaggerUI.register(doc_url="/openapi.json"), url_prefix="/docs")
     app.add_url_rule("/docs", "docs", lambda: redirect("/docs/swagger"))
-    for page in ("docs", "swagger.swagger"):  # here a browser asks for the key that its scripts then send
+    for page in ("docs", "swagger.swagger"):  # the browser asks for the key here; its scripts then send it
         requires("read")(app.view_functions[page])
     dashboard.mount(app, app.extensions["jobline"].redis, authorize)
     app.after_request(_finish_response)
@@ -95,19 +95,19 @@ def create_app(
 
 
 def _connections(settings: Settings) -> tuple[redis.Redis, redis.Redis, redis.Redis]:
-    """For short commands, for reads that block, and for the readiness probe."""
+    """Connections for short commands, for blocking reads, and for the readiness probe."""
     return connect_api(settings), connect_blocking(settings, waiting.READ_BLOCK_SECONDS), connect_probe(settings)
 
 
 def _check_circuit() -> None:
-    """A request that needs Redis is refused while Redis is known to be silent. Raises Unavailable."""
+    """Refuse requests that need Redis while the circuit breaker of its connection is open. Raises Unavailable."""
     client = context().redis
     if isinstance(client, Client) and client.circuit and current_request().path.startswith(("/api/", "/dashboard/")):
         client.circuit.check()
 
 
 def _check_body() -> None:
-    """A body is whole, within its limit, and JSON where one is read, or the request ends here: 413, 415 or 400."""
+    """Refuse bodies that are incomplete (400), too large (413) or not JSON (400, 415)."""
     request = current_request()
     if request.endpoint and request.method in ("POST", "PUT", "PATCH", "DELETE") and request.path.startswith("/api/"):
         settings: Settings = context().settings
@@ -115,19 +115,17 @@ def _check_body() -> None:
         request.max_content_length = settings.bulk_body_limit if bulk else settings.body_limit
         body = request.get_data(cache=True)
         if _is_truncated(request, body):
-            raise BadRequest("The connection ended before the whole body came: nothing was done")
+            raise BadRequest("The connection ended before the whole body arrived. Nothing was done")
         if body and request.method != "DELETE" and isinstance(request.get_json(), str):
-            # flask-openapi3 would take it for a document, and have it read by rules that are not ours
-            raise Invalid(
-                "The request does not fit its schema", [{"detail": "Input should be an object", "pointer": "#"}]
-            )
+            # flask-openapi3 would parse the string as a JSON document, without the checks of request_json
+            raise errors.not_an_object()
 
 
 def _is_truncated(request: Request, body: bytes) -> bool:
-    """Whether fewer bytes came than were declared.
+    """Whether the connection ended before the whole body arrived.
 
-    For a chunked body the server reports no error, and hands over the part that came. Cut JSON does not parse, so only
-    an empty part could be mistaken for a request without a body.
+    For a chunked body the server reports no error and passes on the part that arrived. Truncated JSON does not parse,
+    so only an empty part could be mistaken for a request without a body.
     """
     if request.content_length is not None:
         return len(body) < request.content_length

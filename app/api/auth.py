@@ -1,6 +1,6 @@
-"""Who is calling, and may they: Bearer, or Basic with the key as password. Without configured keys everyone may.
+"""Authentication by API key (Bearer, or Basic with the key as password) and authorization by scope.
 
-The scope of a route is checked before anything else of a request is looked at, its body included.
+Without configured keys every request is allowed. The scope of a route is checked before the body is read.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ View = TypeVar("View", bound=Callable[..., object])
 
 
 def requires(*scopes: str) -> Callable[[View], View]:
-    """Mark a route with the scopes that its callers need, the one that it is about first."""
+    """Decorate a route with the scopes that its callers need. The first is the scope of its action."""
 
     def mark(view: View) -> View:
         view.scopes = scopes  # type: ignore[attr-defined]
@@ -28,7 +28,7 @@ def requires(*scopes: str) -> Callable[[View], View]:
 
 
 def check_scope() -> None:
-    """Before each request: authorize it for the scope of its route, if the route needs one. Raises as `authorize`."""
+    """Authorize the current request for the scopes of its route. Raises as `authorize`."""
     request = current_request()
     if request.method != "OPTIONS":
         scopes = getattr(current_app.view_functions.get(request.endpoint or ""), "scopes", ())
@@ -37,13 +37,15 @@ def check_scope() -> None:
 
 
 def authorize(*scopes: str) -> None:
-    """Let the request's caller pass who has these scopes.
+    """Check that the caller of the current request has all of these scopes.
 
-    Afterwards `g.scope` is the first of them, `g.caller` the name of the key, or "open" where there are no keys, and
-    `g.may_read` whether the caller has the scope `read` besides.
+    Sets `g.scope` to the first scope, `g.caller` to the name of the key ("open" without configured keys), and
+    `g.may_read` to whether the caller has the scope `read`.
 
     Raises:
-        Unauthorized, Forbidden, TooManyRequests
+        Unauthorized: the API key is missing or wrong.
+        Forbidden: the key lacks a scope.
+        TooManyRequests: the caller exceeds REQUEST_LIMIT.
     """
     keys = context().api_keys
     if not keys:
@@ -52,7 +54,7 @@ def authorize(*scopes: str) -> None:
         return
     api_key = api_keys.find(keys, _presented_key(current_request().authorization))
     if api_key is None:
-        raise Unauthorized("Give an API key: Authorization: Bearer KEY, or Basic with the key as password")
+        raise Unauthorized("An API key is required: Authorization: Bearer KEY, or Basic with the key as password")
     g.caller, g.scope, g.may_read = api_key.name, scopes[0], api_key.allows("read")
     count_request()
     for scope in scopes:
@@ -61,7 +63,7 @@ def authorize(*scopes: str) -> None:
 
 
 def has_read_scope() -> bool:
-    """Whether the caller has the scope `read`, on a route that needs none."""
+    """Whether the caller has the scope `read`; for routes that require no scope."""
     keys = context().api_keys
     api_key = api_keys.find(keys, _presented_key(current_request().authorization)) if keys else None
     return not keys or (api_key is not None and api_key.allows("read"))

@@ -1,4 +1,4 @@
-"""What the routes work with: one per application, under `extensions["jobline"]`."""
+"""What all routes share: the application's services (`extensions["jobline"]`) and the building of responses."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Context:
     settings: Settings
     redis: Redis
     blocking_redis: Redis
-    """For blocking reads: its socket outlasts them."""
+    """For blocking reads: its socket timeout is longer than they block."""
     readiness: Readiness
     catalog: Catalog
     api_keys: list[ApiKey]
@@ -37,7 +37,7 @@ def context() -> Context:
 
 
 def current_request() -> Request:
-    """The request itself: whatever is read of Flask's `request` looks for it again."""
+    """The current request itself. Each access through Flask's `request` proxy would look it up again."""
     return cast(Request, request._get_current_object())  # type: ignore[attr-defined]
 
 
@@ -46,7 +46,7 @@ SECURITY_HEADERS = (("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no
 
 
 class JsonResponse(Response):
-    """Complete as it stands: werkzeug's search for what to mend in it takes a tenth of a request's time."""
+    """A response with complete headers. It skips werkzeug's header fixing, a tenth of a request's time."""
 
     def get_wsgi_response(self, environ: Any) -> tuple[Iterable[bytes], str, list[tuple[str, str]]]:
         if self.status_code == 304 or environ["REQUEST_METHOD"] == "HEAD":
@@ -62,17 +62,17 @@ def json_response(body: Any, status: int = 200, **headers: str) -> Response:
 
 
 def add_audit_details(**details: Any) -> None:
-    """For the audit log: counts, and what was meant; no argument of a job, no secret."""
-    g.noted = details
+    """Set the `details` of the request's audit entry: counts and filters, but no job arguments and no secrets."""
+    g.audit_details = details
 
 
 def unreadable_field(entries: Sequence[Any]) -> dict[str, Sequence[Any]]:
-    """Part of a list: entries that cannot be read, which hide no other."""
+    """The field `unreadable` of a list response, if there are such entries."""
     return {"unreadable": entries} if entries else {}
 
 
 def page(name: str, items: list[Any], cursor: str | None, unreadable: Sequence[Any] = ()) -> Response:
-    """One page of a list, and where the next one is (RFC 8288); `bad`: entries that cannot be read, and why."""
+    """One page of a list, with a Link header to the next page (RFC 8288)."""
     response = json_response({name: items, "next_cursor": cursor, **unreadable_field(unreadable)})
     if cursor:
         next_url = f"{request.path}?{urlencode({**request.args.to_dict(), 'cursor': cursor})}"

@@ -1,12 +1,12 @@
-"""rq-dashboard 0.9 below /dashboard/, made safe. Owns: what is changed in that package, in one process and per app.
+"""rq-dashboard 0.9 under /dashboard/, made safe. Owns all changes to that package, which are per process and per app.
 
-What always holds:
-- nothing is unpickled: its Job, Queue and Worker read and write JSON, whatever the caller names;
-- whatever a page shows of a job is text, never markup, and only scripts that carry the request's nonce run;
-- every request is authorized first: scope "read" for GET and HEAD, "admin" for anything else;
-- state changes only by a POST, which comes from the dashboard's own pages (app/access/origin.py sees to that);
-- there is one instance, 0, on the given connection; its URL is not known here;
-- what cannot be read is shown as such, what does not exist is 404.
+Invariants:
+- nothing is unpickled: its Job, Queue and Worker read and write JSON, whatever serializer the caller passes;
+- pages show the data of jobs as text, never as markup, and only scripts with the request's nonce run;
+- every request is authorized first: scope "read" for GET and HEAD, "admin" for all other methods;
+- state changes only by a POST from the dashboard's own pages (enforced by app/access/origin.py);
+- there is one instance, 0, on the given connection; its URL is unknown here;
+- unreadable entries are shown as such, and missing ones are 404.
 """
 
 import re
@@ -33,7 +33,7 @@ from app.redis.keys import WORKERS
 from app.serializer import JSON
 
 UNREADABLE = "(unreadable)"
-CONNECTION_ERRORS = (redis.ConnectionError, redis.TimeoutError)  # never taken for a job that cannot be read
+CONNECTION_ERRORS = (redis.ConnectionError, redis.TimeoutError)  # not a sign of an unreadable job
 REGISTRIES = ("queued", "started", "finished", "failed", "deferred", "scheduled", "canceled")
 MAX_PARAMETERS = {"page": 1_000_000, "per_page": 1_000}
 BLUEPRINT_NAME = web.blueprint.name
@@ -43,7 +43,7 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",  # "no-referrer" would blank the Origin of the buttons' POST
 }
-CONTENT_SECURITY_POLICY = (  # unsafe-eval: underscore compiles the pages' templates in the browser
+CONTENT_SECURITY_POLICY = (  # unsafe-eval: Underscore.js compiles the pages' templates in the browser
     "default-src 'none'; script-src 'nonce-{nonce}' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; font-src 'self'; connect-src 'self'; object-src 'none'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
@@ -51,14 +51,14 @@ CONTENT_SECURITY_POLICY = (  # unsafe-eval: underscore compiles the pages' templ
 
 
 class _TextId(str):
-    """The dashboard decodes ids that RQ 2.12 gives as text."""
+    """An id that is text (as in RQ 2.12) and can still be decoded, as the dashboard does."""
 
     def decode(self, *_: str) -> str:
         return str(self)
 
 
 def _with_fallback(fallback: Callable[["Job"], Any], read: Callable[["Job"], Any]) -> Any:
-    """`read` without its arguments, and what stands in its place when that fails."""
+    """`read` without further arguments; `fallback` if it fails for another reason than the connection."""
 
     @wraps(read)
     def tolerant(self: "Job", *_: Any, **__: Any) -> Any:
@@ -66,7 +66,7 @@ def _with_fallback(fallback: Callable[["Job"], Any], read: Callable[["Job"], Any
             return read(self)
         except CONNECTION_ERRORS:
             raise
-        except Exception:  # whatever Redis holds
+        except Exception:  # Redis may hold anything
             return fallback(self)
 
     return tolerant
@@ -90,7 +90,7 @@ class Job(rq.job.Job):
             super().refresh()
         except (NoSuchJobError, *CONNECTION_ERRORS):
             raise
-        except Exception:  # whatever Redis holds
+        except Exception:  # Redis may hold anything
             self.unreadable, self.description = True, UNREADABLE
 
     latest_result = _with_fallback(_unreadable_result, rq.job.Job.latest_result)
@@ -102,7 +102,7 @@ class Job(rq.job.Job):
     )
 
     def delete(self, *_: Any, **__: Any) -> None:
-        """As the API does: a running job stays."""
+        """Delete as the API does: not while the job runs."""
         if self.unreadable:
             raise Conflict(f"Job {self.id} cannot be read")
         try:
@@ -124,7 +124,7 @@ class Queue(rq.Queue):
         return [cls(key.removeprefix(prefix), connection=connection) for key in keys if key.startswith(prefix)]
 
     def fetch_job(self, job_id: str) -> Job | None:
-        """RQ's own takes a job that is gone out of the queue: looking changes nothing here."""
+        """Unlike RQ's own, this does not remove a missing job from the queue."""
         try:
             job: Any = Job.fetch(job_id, connection=self.connection)
         except NoSuchJobError:
@@ -149,7 +149,7 @@ class Worker(rq.Worker):
         super().__init__(*args, **kwargs | {"serializer": JSON})
 
     def _set_connection(self, connection: redis.Redis) -> redis.Redis:
-        """RQ's own raises the time limit of the connection, which is not the dashboard's."""
+        """Unlike RQ's own, this does not raise the timeout of the shared connection."""
         return connection
 
     @classmethod
@@ -164,7 +164,7 @@ class Worker(rq.Worker):
             return super().find_by_key(*args, **kwargs)
         except CONNECTION_ERRORS:
             raise
-        except Exception:  # whatever Redis holds
+        except Exception:  # Redis may hold anything
             return None
 
     def get_current_job(self) -> Any:
@@ -175,7 +175,7 @@ class Worker(rq.Worker):
 
 
 def requeue_job(job_id: str, connection: redis.Redis) -> None:
-    """As the API does. Of all jobs of a queue, those that cannot be requeued are left where they are."""
+    """Requeue as the API does. In "requeue all", jobs that cannot be requeued are skipped."""
     try:
         actions.requeue(connection, job_id)
     except (errors.JoblineError, redis.ResponseError):
@@ -184,11 +184,11 @@ def requeue_job(job_id: str, connection: redis.Redis) -> None:
 
 
 def _template_source(name: str) -> str | None:
-    """A template of the dashboard: values are escaped, scripts carry the nonce."""
+    """The source of a dashboard template, changed to escape values and to add the nonce to scripts."""
     if not name.startswith("rq_dashboard/"):
         return None
     source = (TEMPLATES / name).read_text()
-    source = re.sub(r"\$\('<div/>'\)\.text\(([\w.]+)\)\.html\(\)", r"\1", source)  # else escaped twice
+    source = re.sub(r"\$\('<div/>'\)\.text\(([\w.]+)\)\.html\(\)", r"\1", source)  # would be escaped twice
     source = source.replace("<%=", "<%-").replace("<script ", '<script nonce="{{ g.dashboard_nonce }}" ')
     source = source.replace("'{{ queue.name }}'", "{{ queue.name|tojson }}")  # in a .js file Jinja escapes nothing
     return source.replace("url_for('static', filename='favicon.ico')", "url_for('rq_dashboard.favicon')")
@@ -199,13 +199,13 @@ def _check_request() -> None:
     if request.method in ("GET", "HEAD") and endpoint == "requeue_all":
         raise MethodNotAllowed(valid_methods=["POST"])
     if args.get("instance_number", 0) != 0:
-        raise NotFound("There is one instance, 0")
+        raise NotFound("The only instance is 0")
     if args.get("registry_name", "queued") not in REGISTRIES or args.get("order", "asc") not in ("asc", "dsc"):
         raise NotFound("No such registry or order")
     for name, maximum in MAX_PARAMETERS.items():
         number = str(args.get(name, 1))
         if not re.fullmatch(r"[0-9]{1,9}", number) or not 1 <= int(number) <= maximum:
-            raise BadRequest(f"{name} is a number from 1 to {maximum}")
+            raise BadRequest(f"{name} must be a number from 1 to {maximum}")
     if endpoint == "empty_queue" and args["registry_name"] == "started":
         raise Conflict("A running job cannot be deleted: cancel it first")
 
@@ -228,7 +228,7 @@ def _missing_job_is_404(view: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def mount(app: Flask, connection: redis.Redis, authorize: Callable[[str], None]) -> None:
-    """`authorize(scope)` raises if the caller of the current request lacks the scope "read" or "admin"."""
+    """Mount the dashboard. `authorize(scope)` raises if the caller of the current request lacks this scope."""
 
     def prepare_request() -> None:
         g.dashboard_nonce = secrets.token_urlsafe(16)

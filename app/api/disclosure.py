@@ -1,8 +1,8 @@
-"""What an answer may say of a job: all of it to callers with the scope `read`, to others no more than its id.
+"""What a response may disclose about a job: everything to callers with the scope `read`, to others only its id.
 
-A caller without `read` knows what it has sent, so the answer to the request that makes a job shows it whole. Of every
-other job (one that is changed, one that a `unique` rule finds, the run of a schedule) such a caller learns the id, and
-from the status whether its request was accepted. Errors obey the same rule: see `JoblineError.concealed`.
+The response to a request that creates a job shows it whole, since the caller knows what it has sent. About any other
+job (changed, returned by a `unique` rule, or run by a schedule), a caller without `read` learns only its id, and from
+the status code whether the request was accepted. Errors follow the same rule: see `JoblineError.concealed`.
 """
 
 from typing import Any
@@ -13,17 +13,17 @@ from app.errors import JoblineError
 
 
 def may_read() -> bool:
-    """Whether the caller of this request may know jobs that others have made; False before it is authorized."""
+    """Whether the caller may read jobs that others have created; False before it is authorized."""
     return bool(g.get("may_read", False))
 
 
 def redact(resource: dict[str, Any]) -> dict[str, Any]:
-    """A job or a workflow that this request has not made, as far as its caller may know it."""
+    """A job or workflow that this request did not create; only its id and links, without the scope `read`."""
     if may_read():
         return resource
     return {"id": resource["id"], **({"links": resource["links"]} if "links" in resource else {})}
 
 
 def redact_error(error: JoblineError) -> JoblineError:
-    """An error as far as the caller may know it."""
+    """An error, without details of other jobs if the caller lacks the scope `read`."""
     return error.concealed if error.concealed and not may_read() else error

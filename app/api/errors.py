@@ -1,6 +1,6 @@
-"""Every failure has one shape, RFC 9457 `application/problem+json`, and is rendered here.
+"""Rendering of all errors as RFC 9457 `application/problem+json`.
 
-An answer stays small whatever came in: so many errors are listed, and a text that quotes the request is cut.
+Responses stay small whatever was sent: the number of listed errors is limited, and long texts are truncated.
 """
 
 import logging
@@ -50,7 +50,7 @@ def problem_response(status: int, title: str, detail: str, errors: list[dict[str
 
 
 def _limit_errors(errors: list[dict[str, str]]) -> list[dict[str, str]]:
-    """The first errors, as many as fit."""
+    """The first errors, up to MAX_LISTED_ERRORS and MAX_LISTED_SIZE."""
     listed: list[dict[str, str]] = []
     size = 0
     for error in errors[:MAX_LISTED_ERRORS]:
@@ -67,13 +67,18 @@ def _truncate(text: str) -> str:
 
 
 def render_validation_error(error: ValidationError) -> Response:
-    """What a request that does not fit its schema is told."""
+    """422 for a request that does not match its schema."""
     body = request.get_json(silent=True)
     errors = [
         {"detail": item["msg"], "pointer": join_pointer("#", *(item["loc"] if body is None else path_in(body, item)))}
         for item in error_details(error)
     ]
-    return render(Invalid("The request does not fit its schema", errors))
+    return render(Invalid("The request does not match its schema", errors))
+
+
+def not_an_object() -> Invalid:
+    """The error for a body that is JSON, but not an object."""
+    return Invalid("The request does not match its schema", [{"detail": "Input should be an object", "pointer": "#"}])
 
 
 def _from_werkzeug(error: HTTPException) -> Response:
@@ -88,13 +93,13 @@ def _from_werkzeug(error: HTTPException) -> Response:
 
 def _from_redis(error: RedisError) -> Response:
     if "WRONGTYPE" in str(error):
-        return render(Conflict("What Redis holds there is nothing that Jobline or RQ has written: it cannot be read"))
+        return render(Conflict("Redis holds a value of an unexpected type here: Jobline cannot read it"))
     if not is_transient(error):
         return _internal_error(error)
-    log.warning("redis is away: %s", type(error).__name__)
-    return render(Unavailable("Redis does not answer, or takes no writes"))
+    log.warning("Redis is unavailable: %s", type(error).__name__)
+    return render(Unavailable("Redis does not answer, or accepts no writes"))
 
 
 def _internal_error(error: Exception) -> Response:
-    log.error("unforeseen error", exc_info=error)
-    return problem_response(500, "Internal error", "Something went wrong on our side; it has been logged")
+    log.error("unexpected error", exc_info=error)
+    return problem_response(500, "Internal error", "An unexpected error occurred. It has been logged")

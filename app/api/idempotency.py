@@ -1,4 +1,4 @@
-"""Requests that act once: the Idempotency-Key header, on every POST that makes jobs."""
+"""The Idempotency-Key header, on every POST that creates jobs: a repeated request gets its first response."""
 
 from typing import Any
 
@@ -12,22 +12,22 @@ MAX_KEY_LENGTH = 255
 
 
 def receipt() -> Receipt | None:
-    """What the request's key is kept as; None if it has no key. Raises BadRequest: the key is none."""
+    """The receipt for the request's Idempotency-Key; None without one. Raises BadRequest: its length is wrong."""
     request = current_request()
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
     if not 0 < len(key) <= MAX_KEY_LENGTH:
-        raise BadRequest(f"An Idempotency-Key has 1 to {MAX_KEY_LENGTH} characters")
+        raise BadRequest(f"An Idempotency-Key must have 1 to {MAX_KEY_LENGTH} characters")
     return Receipt.of(g.caller, key, f"{request.method} {request.full_path}\n".encode() + request.get_data())
 
 
 def replay(stored: Answer) -> Response:
-    """The answer that was given first."""
+    """The stored response to an earlier request with this key."""
     return respond(stored["body"], stored["status"], Idempotent_Replayed="true")
 
 
 def respond(body: Any, status: int, **headers: str) -> Response:
-    """A job's answer says where the job is."""
+    """A JSON response with the Location of its resource."""
     where = body.get("links", {}).get("self")
     return json_response(body, status, **headers, **({"Location": where} if where else {}))

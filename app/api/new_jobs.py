@@ -1,4 +1,4 @@
-"""Making jobs from request bodies: check a body, enqueue the job, and answer with it."""
+"""New jobs from request bodies: validate, enqueue, and respond. Shared by the routes that create jobs."""
 
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -26,12 +26,15 @@ CONVERTED_FIELDS = {
     *("function", "args", "kwargs", "delay", "at", "retry", "rate_limit", "concurrency", "unique", "webhook"),
     *("name", "after", "each"),
 }
-"""Fields of a body that are not options of a job as they stand."""
+"""Fields of a body that are converted, or are no options of a job."""
 
 
 def prepare(body: JobBody, pointer: str = "#", unknown: Collection[DocumentPath] = ()) -> NewJob:
-    """The job that a body asks for, its function known and its arguments checked."""
-    function = context().catalog.wanted(body.function, f"{pointer}/function")
+    """The job that a body describes. Raises Invalid: its function is unknown, or its arguments do not match.
+
+    `unknown` are the paths of arguments that are known only when the job runs.
+    """
+    function = context().catalog.get_requested(body.function, f"{pointer}/function")
     function.check(body.args, body.kwargs, pointer, unknown)
     return new_job.prepare(
         function,
@@ -52,10 +55,10 @@ def prepare(body: JobBody, pointer: str = "#", unknown: Collection[DocumentPath]
 
 
 def enqueue(job: NewJob) -> Response:
-    """Enqueue one job: 202; 200 with its end, if the caller waits, or with a unique job that was there before."""
+    """Enqueue a job. 202; 200 if it has ended while the caller waited, or if a `unique` rule returned another job."""
     receipt, wait_seconds = idempotency.receipt(), preferred_wait_seconds()
     if receipt and job.has_known_state:
-        receipt.answer = {"body": _new_job_view(job), "status": 202}  # as it is when it has its place
+        receipt.answer = {"body": _new_job_view(job), "status": 202}
     result = write.enqueue(context().redis, [job], receipt)
     if result.replayed:
         return idempotency.replay(_stored_answer(job, result.replayed))
@@ -74,37 +77,36 @@ def enqueue(job: NewJob) -> Response:
 
 
 def _stored_answer(job: NewJob, stored: Answer) -> Answer:
-    """The answer that is kept of a request; if it was lost, that of now. A unique job may be somebody else's."""
+    """The stored response; if it was lost, one from the current job, which may be another's if it is `unique`."""
     if "body" in stored:
         return stored
-    state = fetch_job(stored["ids"][0], 0)
+    state = fetch_job(stored["ids"][0])
     return {"body": redact(state) if job.lock else state, "status": 202}
 
 
 def _new_job_view(job: NewJob) -> dict[str, Any]:
-    """A job that was just made."""
+    """The response for a job that was just created, without reading it from Redis."""
     created_at, webhook = rq_timestamp(job.created_at), job.extra_fields.get("webhook")
-    state = job_view.shape(
-        job.id,
-        function_name(job.function),
-        job.args,
-        job.kwargs,
-        job.meta,
-        queue=job.queue,
-        status=job.status,
-        description=job.description,
-        created_at=created_at,
-        enqueued_at=created_at if job.status == "queued" else None,
-        timeout=job.timeout,
-        retries_left=len(job.retry_waits or ()),
-        depends_on=job.depends_on,
-        webhook=JSON.loads(webhook) if webhook else None,
-    )
-    return {**state, "history": [], **unserved_warnings([job])}
+    fields: job_view.JobFields = {
+        "id": job.id,
+        "function": function_name(job.function),
+        "args": job.args,
+        "kwargs": job.kwargs,
+        "queue": job.queue,
+        "status": job.status,
+        "description": job.description,
+        "created_at": created_at,
+        "enqueued_at": created_at if job.status == "queued" else None,
+        "timeout": job.timeout,
+        "retries_left": len(job.retry_waits or ()),
+        "depends_on": job.depends_on,
+        "webhook": JSON.loads(webhook) if webhook else None,
+    }
+    return {**job_view.shape(fields, job.meta), "history": [], **unserved_warnings([job])}
 
 
 def unserved_warnings(jobs: Iterable[NewJob], delivers: bool = False) -> dict[str, list[str]]:
-    """`warnings` of new jobs: queues that no worker serves, theirs or that of the deliveries of webhooks."""
+    """The field `warnings` for new jobs: those of their queues, or of the webhook queue, that no worker serves."""
     queues = dict[str, None]()
     for job in jobs:
         queues[job.queue] = None

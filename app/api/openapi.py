@@ -1,6 +1,7 @@
-"""The OpenAPI 3.1 document: the routes, as flask-openapi3 collects them, and each function's own typed body."""
+"""The OpenAPI 3.1 document: all routes as flask-openapi3 collects them, and a typed operation for each function."""
 
 import copy
+import inspect
 import re
 import threading
 from collections.abc import Callable
@@ -15,17 +16,17 @@ from app.catalog.catalog import Catalog, Function
 
 TAGS = {
     "workflows": Tag(name="workflows", description="Graphs of jobs"),
-    "events": Tag(name="events", description="What happens, as it happens"),
+    "events": Tag(name="events", description="Event streams of jobs and workflows"),
     "jobs": Tag(name="jobs", description="Calls of functions"),
-    "functions": Tag(name="functions", description="What can be called"),
-    "schedules": Tag(name="schedules", description="Rules that make jobs in time"),
-    "queues": Tag(name="queues", description="Where jobs wait, and who takes them"),
-    "webhooks": Tag(name="webhooks", description="Where the ends of jobs are told"),
-    "system": Tag(name="system", description="Health"),
+    "functions": Tag(name="functions", description="Functions that can be called"),
+    "schedules": Tag(name="schedules", description="Rules that enqueue jobs at set times"),
+    "queues": Tag(name="queues", description="Queues, and the workers that serve them"),
+    "webhooks": Tag(name="webhooks", description="Webhook URLs that are disabled"),
+    "system": Tag(name="system", description="Health and the audit log"),
 }
 SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer"},
-    "basic": {"type": "http", "scheme": "basic", "description": "The key is the password"},
+    "basic": {"type": "http", "scheme": "basic", "description": "The API key is the password; any user name"},
 }
 EVENT_STREAM = {
     "description": "Server-sent events",
@@ -33,15 +34,15 @@ EVENT_STREAM = {
 }
 STATUSES = {
     400: "The request is malformed",
-    401: "No valid key",
-    403: "The key lacks the scope",
-    404: "There is no such thing",
-    409: "It is not in a state for that",
-    413: "Too large",
-    415: "Not JSON",
-    422: "The request does not fit its schema",
-    429: "More requests than REQUEST_LIMIT, or event streams than the key's share: try again after Retry-After",
-    503: "Redis is away: try again after Retry-After",
+    401: "The API key is missing or wrong",
+    403: "The API key lacks the scope, or the request comes from a page of another origin",
+    404: "Not found",
+    409: "The current state does not allow this",
+    413: "The body is too large",
+    415: "The body is not JSON",
+    422: "The request is invalid: `errors` points to each wrong value",
+    429: "Too many requests or event streams: try again after Retry-After seconds",
+    503: "Redis is unavailable, or there are too many event streams: try again after Retry-After seconds",
 }
 PROBLEMS: dict[int | str, Any] = {
     status: {
@@ -51,17 +52,17 @@ PROBLEMS: dict[int | str, Any] = {
     for status, description in STATUSES.items()
 }
 HEADER_PARAMETERS = "x-headers"
-"""Parameters of a route; flask-openapi3 would replace `parameters` by those in the path."""
+"""Extension under which a route names its headers: flask-openapi3 replaces `parameters` by those in the path."""
 _PREFER = {
     "name": "Prefer",
     "in": "header",
-    "description": "wait=N: wait up to N seconds, 60 at most, for the job's end (RFC 7240)",
+    "description": "`wait=N`: wait up to N seconds, at most 60, for the end of the job (RFC 7240)",
     "schema": {"type": "string"},
 }
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "The same request with the same key acts once (draft-ietf-httpapi-idempotency-key-header)",
+    "description": "Repeats of a request return its first response (draft-ietf-httpapi-idempotency-key-header)",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
 PREFER = {HEADER_PARAMETERS: [_PREFER]}
@@ -71,7 +72,7 @@ REF = "#/components/schemas/"
 
 
 class Blueprint(APIBlueprint):
-    """Routes that are described when the document is first asked for: their schemas take a third of a start."""
+    """A blueprint whose schemas are made when the document is first requested: they take a third of a start."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -79,15 +80,17 @@ class Blueprint(APIBlueprint):
         self._lock = threading.Lock()
 
     def _collect_openapi_info(self, rule: str, func: Callable[..., Any], **options: Any) -> ParametersTuple:
-        """As flask-openapi3 4.3 calls it for each route; only the types of its parameters are needed to serve it."""
+        """Called by flask-openapi3 4.3 for each route. Serving needs only the types of its parameters."""
         self._undescribed.append((rule, func, options))
         return parse_parameters(func, doc_ui=False)
 
     def describe(self, app: OpenAPI) -> None:
-        """Add the routes to the document of `app`, as `register_api` would have."""
+        """Add the routes to the document of `app`, as `register_api` does."""
         with self._lock:
             for rule, func, options in self._undescribed:
-                super()._collect_openapi_info(rule, func, **options)
+                summary, _, description = (inspect.getdoc(func) or "").partition("\n")
+                texts = {"summary": summary, "description": description.strip()} if description else {}
+                super()._collect_openapi_info(rule, func, **{**options, **texts})
             self._undescribed.clear()
         app.paths.update(self.paths)
         app.components_schemas.update(self.components_schemas)
@@ -95,7 +98,7 @@ class Blueprint(APIBlueprint):
 
 
 def blueprint(name: str, tag: str, url_prefix: str) -> Blueprint:
-    """Of one resource; `under` is where its paths begin."""
+    """The blueprint of one resource."""
     return Blueprint(
         name,
         __name__,
@@ -107,22 +110,24 @@ def blueprint(name: str, tag: str, url_prefix: str) -> Blueprint:
 
 
 def _operation_id(*, bp_name: str, name: str, **_: str) -> str:
-    """As `jobs_list_jobs`: what a generated client calls its functions."""
+    """Such as `jobs_list_jobs`: generated clients name their functions by it."""
     return f"{bp_name}_{name}"
 
 
 def document(app: OpenAPI, catalog: Catalog, requires_key: bool) -> dict[str, Any]:
-    """The document as it stands now, with the functions of this moment. `secured`: a key is needed."""
+    """The document with the current functions of the catalogue."""
     if not app.spec_json:
         for blueprint_routes in app.blueprints.values():
             if isinstance(blueprint_routes, Blueprint):
                 blueprint_routes.describe(app)
     spec: dict[str, Any] = copy.deepcopy(app.api_doc)
     components = spec.setdefault("components", {}).setdefault("schemas", {})
+    components.pop("ValidationErrorModel", None)  # flask-openapi3's own, which no answer of ours has
     components["Problem"] = _hoist_definitions(Problem.model_json_schema(ref_template=REF + "{model}"), components)
     spec["security"] = [{"bearer": []}, {"basic": []}] if requires_key else [{}, {"bearer": []}, {"basic": []}]
     for path, operations in spec["paths"].items():
         for operation in operations.values():
+            operation["summary"] = operation.get("summary", "").rstrip(".")
             if isinstance(operation, dict) and "422" in operation.get("responses", {}):
                 operation["responses"]["422"] = PROBLEMS[422]
             if headers := operation.pop(HEADER_PARAMETERS, []):
@@ -153,7 +158,7 @@ def _operation(function: Function, template: dict[str, Any], components: dict[st
 
 
 def _hoist_definitions(schema: dict[str, Any], components: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A JSON Schema with its $defs moved to the document's components."""
+    """A JSON Schema whose $defs are moved to `components`, with `prefix` before their names."""
     schema_copy = _rewrite_references(schema, prefix)
     for name, definition in schema_copy.pop("$defs", {}).items():
         components[prefix + name] = definition
@@ -161,7 +166,7 @@ def _hoist_definitions(schema: dict[str, Any], components: dict[str, Any], prefi
 
 
 def _rewrite_references(value: Any, prefix: str) -> Any:
-    """With its references (of `$ref`, and of a discriminator's mapping) as they are after the move."""
+    """A copy in which all references to $defs (also in discriminator mappings) point to the components."""
     if isinstance(value, dict):
         return {key: _rewrite_references(item, prefix) for key, item in value.items()}
     if isinstance(value, list):

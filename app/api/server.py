@@ -1,7 +1,7 @@
-"""The API's server, `python -m app.api.server`: granian, API_PROCESSES processes on one port.
+"""The API server, `python -m app.api.server`: granian with API_PROCESSES processes on one port.
 
-A request has a thread while it lasts: threads are made as they are needed, and end when they are idle. Event streams
-(EVENT_STREAMS) and waiting clients (app/views/waiting.py) have their limits, so that others always find one.
+Each request occupies a thread. Threads are started on demand and end when idle. Event streams (EVENT_STREAMS) and
+waiting clients (app/views/waiting.py) are limited, so that a thread is always free for other requests.
 """
 
 import gc
@@ -20,11 +20,11 @@ from app.settings import get_settings
 from app.views import waiting
 
 SHORT_REQUEST_THREADS = 64  # threads for requests that neither wait nor stream
-KILL_TIMEOUT_SECONDS = 5  # seconds for requests to end
+KILL_TIMEOUT_SECONDS = 5  # for requests to end
 
 
 def serve(target: str, factory: bool = False) -> None:
-    """The WSGI application that `target` names, or makes; until SIGTERM or SIGINT."""
+    """Serve the WSGI application `target` (or the one that this factory makes) until SIGTERM or SIGINT."""
     settings = get_settings()
     threads = settings.event_streams + waiting.MAX_WAITERS + SHORT_REQUEST_THREADS
     Granian(
@@ -46,19 +46,19 @@ def serve(target: str, factory: bool = False) -> None:
 
 
 def application() -> Flask:
-    """Of one process; its event streams end when the process is told to."""
+    """The application of one server process. Its event streams end when the process is told to stop."""
     configure(get_settings())
     app = create_app()
     app.extensions["jobline"].events.closing = _shutdown_event().is_set
     app.extensions["jobline"].catalog.refresh()
     gc.collect()
-    gc.freeze()  # what is there by now stays: looking through it again would hold up every request for a while
+    gc.freeze()  # objects made so far live on: collecting them again would delay requests
     gc.set_threshold(10_000)
     return app
 
 
 def _shutdown_event() -> threading.Event:
-    """Set at the first signal that this process gets; granian, which handles them, tells nobody."""
+    """An event that the first signal to this process sets. granian handles the signals without a hook for others."""
     signaled, (receiver, sender) = threading.Event(), socket.socketpair()
     sender.setblocking(False)
     signal.set_wakeup_fd(sender.detach())

@@ -1,6 +1,6 @@
-"""How many requests a caller may make: REQUEST_LIMIT, for each key, or each address where there are no keys.
+"""Rate limit of requests: REQUEST_LIMIT for each API key, or for each address if there are no keys.
 
-Counted in fixed windows, over all API processes. The headers are those of draft-ietf-httpapi-ratelimit-headers-10.
+Requests are counted in fixed windows over all API processes. Headers follow draft-ietf-httpapi-ratelimit-headers-10.
 """
 
 import math
@@ -15,7 +15,7 @@ from app.redis.keys import requests_key
 
 
 def count_request() -> None:
-    """Count the request of a caller who is known. Raises TooManyRequests."""
+    """Count the request of an authenticated caller. Raises TooManyRequests."""
     request_limit = context().settings.request_limit
     if not request_limit:
         return
@@ -33,7 +33,7 @@ def count_request() -> None:
         "RateLimit": f'"requests";r={remaining};t={resets_in}',
     }
     if count > limit:
-        raise TooManyRequests(f"More than {request_limit} requests", retry_after=resets_in)
+        raise TooManyRequests(f"The limit of {request_limit} requests is exceeded", retry_after=resets_in)
 
 
 def add_rate_limit_headers(response: Response) -> None:

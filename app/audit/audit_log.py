@@ -1,7 +1,7 @@
-"""The audit log: who changed what, on a Redis stream that keeps the last AUDIT_LIMIT entries, about.
+"""The audit log: who changed what, in a Redis stream with about AUDIT_LIMIT entries.
 
-No argument of a job and no key is ever in it. It fails no request: an entry that Redis does not take is logged, kept by
-this process, and written once Redis takes it.
+It never contains arguments of jobs or API keys, and never makes a request fail: an entry that cannot be written is
+logged, kept in memory, and written when Redis accepts it.
 """
 
 import re
@@ -20,10 +20,10 @@ from app.redis.errors import is_transient
 from app.redis.keys import AUDIT, STREAM_ID
 from app.serializer import JSON, utc
 
-MAX_ENTRIES_READ = 2000  # entries looked at for one page
+MAX_ENTRIES_READ = 2000  # for one page
 BATCH_SIZE = 200
-MAX_PENDING = 10_000  # entries that a process keeps while Redis takes none
-RETRY_SECONDS = 1.0  # seconds
+MAX_PENDING = 10_000  # entries kept in memory while Redis accepts none
+RETRY_SECONDS = 1.0
 
 log = structlog.get_logger("jobline.audit")
 
@@ -33,32 +33,32 @@ class Entry:
     """One request."""
 
     actor: str
-    """The name of the API key, or "open" where there are no keys."""
+    """The name of the API key; "open" if no keys are configured."""
     action: str
-    """As "jobs.requeue"."""
+    """For example "jobs.requeue"."""
     method: str
     route: str
     target: str
-    """The id or name in the path, or of what was made; "" if there is none."""
+    """The id or name in the path, or of the created object; "" if there is none."""
     status: int
     address: str
     details: dict[str, Any] = field(default_factory=dict)
-    """Counts, and which jobs were meant."""
+    """Counts, and the filter of a bulk action."""
 
 
 class Log:
-    """Where one process writes its entries, in their order."""
+    """Writes the entries of one process in order."""
 
     def __init__(self, connection: redis.Redis, max_entries: int) -> None:
         self.connection, self.max_entries = connection, max_entries
         self._pending: deque[dict[str, Any]] = deque(maxlen=MAX_PENDING)
         self._lock = threading.Lock()
-        """Held by the thread that writes late entries."""
+        """Held by the thread that writes pending entries."""
 
     def record(self, entry: Entry, defer: bool = False) -> None:
-        """Write an entry, now or later. Never raises for what Redis says.
+        """Write an entry, immediately or later. Never raises a Redis error.
 
-        `defer`: Redis has just failed this request, whose caller has waited long enough.
+        `defer`: do not try immediately, because Redis has just failed and the caller has waited long enough.
         """
         fields, reason = {**asdict(entry), "details": JSON.dumps(entry.details)}, "Redis was away"
         if not (self._pending or defer):
@@ -80,7 +80,7 @@ class Log:
         self.connection.xadd(AUDIT, fields, maxlen=self.max_entries, approximate=True)
 
     def _write_pending(self) -> None:
-        """Write late entries in their order, until none is left."""
+        """Write pending entries in order until none is left."""
         while True:
             while self._pending:
                 try:
@@ -89,7 +89,7 @@ class Log:
                 except redis.RedisError:
                     time.sleep(RETRY_SECONDS)
             self._lock.release()
-            if not self._pending or not self._lock.acquire(blocking=False):  # one may have come meanwhile
+            if not self._pending or not self._lock.acquire(blocking=False):  # an entry may have been added meanwhile
                 return
 
 
@@ -101,13 +101,13 @@ def page(
     action: str | None = None,
     since: datetime | None = None,
 ) -> tuple[list[dict[str, Any]], str | None, list[dict[str, str]]]:
-    """Entries, newest first, the cursor of the next page if there may be one, and entries that cannot be read.
+    """Entries, newest first, the cursor of the next page if there may be one, and unreadable entries.
 
     Raises:
-        BadRequest: a cursor that was not given out here.
+        BadRequest: the cursor is invalid.
     """
     if cursor is not None and not STREAM_ID.fullmatch(cursor):
-        raise BadRequest("The cursor is not one of ours")
+        raise BadRequest("The cursor is invalid")
     oldest = str(max(0, int(since.timestamp() * 1000))) if since else "-"
     page_entries: list[dict[str, Any]] = []
     unreadable: list[dict[str, str]] = []
@@ -133,7 +133,7 @@ def page(
 
 
 def _as_json(entry_id: str, fields: dict[bytes, bytes]) -> dict[str, Any]:
-    """Raises KeyError, ValueError: it cannot be read."""
+    """An entry as JSON. Raises KeyError, ValueError: it cannot be read."""
     texts = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in fields.items()}
     at = datetime.fromtimestamp(int(entry_id.partition("-")[0]) / 1000, UTC)
     return {
@@ -148,5 +148,5 @@ def _as_json(entry_id: str, fields: dict[bytes, bytes]) -> dict[str, Any]:
 def _parse_status(text: str) -> int:
     """Raises ValueError."""
     if not re.fullmatch(r"[1-5][0-9]{2}", text):
-        raise ValueError("not the status of a response")
+        raise ValueError("not an HTTP status")
     return int(text)

@@ -1,4 +1,4 @@
-"""Durations: seconds, text such as "1h30m", or a timedelta. The one parser, for requests and for authors."""
+"""Durations: seconds, text such as "1h30m", or a timedelta. The only parser, for requests and for authors."""
 
 import re
 from datetime import timedelta
@@ -9,10 +9,10 @@ DURATION_PATTERN = re.compile(r"(?:[0-9]{1,12}[dhms])+")
 
 
 def parse_duration(value: object) -> object:
-    """A duration in seconds; anything that is neither text, a timedelta nor a bool as it is.
+    """Convert text or a timedelta to seconds. Other values are returned unchanged, for pydantic to validate.
 
     Raises:
-        ValueError: the text is no duration, or it is a bool.
+        ValueError: the text is not a duration, or the value is a bool.
     """
     if isinstance(value, timedelta):
         return value.total_seconds()
@@ -26,5 +26,5 @@ def parse_duration(value: object) -> object:
 
 
 def as_seconds(value: Duration) -> float:
-    """Raises ValueError, TypeError."""
+    """Convert a duration to seconds. Raises ValueError, TypeError."""
     return float(parse_duration(value))  # type: ignore[arg-type]

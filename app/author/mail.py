@@ -1,4 +1,4 @@
-"""Mail over SMTP: one message, to the server that SMTP_URL names."""
+"""Send mail over SMTP, through the server of SMTP_URL."""
 
 import logging
 from typing import TYPE_CHECKING
@@ -14,17 +14,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TIMEOUT_SECONDS = 30  # seconds
+TIMEOUT_SECONDS = 30
 
 
 def send(message: "EmailMessage", to: list[str]) -> bool:
-    """Send a message to these recipients, whatever its headers say; False: there is no SMTP_URL, it was only logged.
+    """Send a message to the recipients `to`, whatever its headers say.
 
-    TLS is used where the server offers it, its certificate verified, and demanded before a password is sent.
+    TLS is used if the server offers it, with a verified certificate. It is required before a password is sent.
+
+    Returns:
+        Whether it was sent. Without SMTP_URL it is only logged.
 
     Raises:
-        Discard: for a 5xx reply, a refused recipient, an untrusted certificate, what this server cannot send.
-        OSError: for a refused connection, a timeout or a 4xx reply: another attempt may succeed.
+        Discard: a 5xx reply, a refused recipient, an untrusted certificate, or a message this server cannot send.
+        OSError: a refused connection, a timeout or a 4xx reply. Another attempt may succeed.
     """
     if network.stand_in:
         network.stand_in.mail(message, to)
@@ -48,15 +51,17 @@ def send(message: "EmailMessage", to: list[str]) -> bool:
             raise
         raise Discard(f"The mail server refused: {error.smtp_code} {_plain(error.smtp_error)}") from None
     except (smtplib.SMTPNotSupportedError, ssl.SSLCertVerificationError, UnicodeError) as error:
-        reason = "not ASCII" if isinstance(error, UnicodeError) else str(error)  # a UnicodeError may quote the password
+        reason = (
+            "not ASCII" if isinstance(error, UnicodeError) else str(error)
+        )  # str(UnicodeError) may contain the password
         raise Discard(f"Cannot be sent by this mail server: {reason}") from None
-    if refused:  # the others have it: a retry would send it to them again
+    if refused:  # the others have received it: a retry would send it to them again
         raise Discard(f"Sent, except to: {_replies(refused)}")
     return True
 
 
 def _connect(url: str) -> "smtplib.SMTP":
-    """Logged in. No error may quote the URL: it holds the password."""
+    """Connect and log in. No error may quote the URL: it contains the password."""
     import smtplib
     import ssl
 

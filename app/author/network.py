@@ -1,6 +1,6 @@
-"""A replacement for the network, for tests: it takes the requests and mail that would leave this process.
+"""A replacement for the network in tests: it receives the requests and mail that would leave this process.
 
-`outbound.ask` and `mail.send` are the ways out, and both look here first. Production never sets `stand_in`.
+`outbound.ask` and `mail.send`, the only ways out, both check `stand_in` first. Production never sets it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 class Network(Protocol):
-    """Takes what would leave the process."""
+    """Receives requests and mail that would leave this process."""
 
     def request(
         self, target: "Url", allowed_by: str, method: str, body: bytes | None, headers: Mapping[str, str]
     ) -> "tuple[HTTPConnectionPool, BaseHTTPResponse] | None":
-        """Answer a request as `outbound.ask` does, or raise; None lets it out."""
+        """Answer a request as `outbound.ask` does, or raise. None lets it through to the network."""
 
     def mail(self, message: "EmailMessage", to: list[str]) -> None:
-        """Take a message for these recipients."""
+        """Receive a message for the recipients `to`."""
 
 
 stand_in: Network | None = None
@@ -31,7 +31,7 @@ stand_in: Network | None = None
 
 @contextmanager
 def replaced_by(network: Network) -> Iterator[None]:
-    """Have `network` take everything that would leave this process, in all its threads."""
+    """Make `network` receive everything that would leave this process, in all threads."""
     global stand_in
     outer, stand_in = stand_in, network
     try:

@@ -1,7 +1,7 @@
-"""What an author says about a function: the `@job` decorator, its options, and how a job is retried.
+"""The `@job` decorator and its options.
 
-Nothing here raises while a module of `jobs/` is imported: the options are checked when the catalogue finds the
-function (app/catalog/function_options.py), so that a wrong one sets aside its function alone.
+Nothing here raises while a module of `jobs/` is imported. The catalogue validates the options when it discovers the
+function (app/catalog/function_options.py), so that an invalid one affects only its function.
 """
 
 import functools
@@ -19,14 +19,14 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 
 class Misuse:
-    """What `Retry(...)`, `Limit(...)` and the like give for arguments that are not theirs; `problem` says why."""
+    """The result of a call such as `Retry(...)` or `Limit(...)` with wrong arguments. `problem` is the reason."""
 
     def __init__(self, problem: str) -> None:
         self.problem = problem
 
 
 class _Deferred(type):
-    """Makes a class that never raises for wrong arguments: it gives a Misuse instead."""
+    """Metaclass: calling the class with wrong arguments returns a Misuse instead of raising."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -36,16 +36,22 @@ class _Deferred(type):
 
 
 class Discard(Exception):
-    """Raised by a function: fail for good, with no retry."""
+    """Raise it in a job to fail for good, without a retry."""
 
 
 @dataclass(frozen=True)
 class Retry(metaclass=_Deferred):
-    """Try again `max` times, waiting `initial * factor**n` seconds, at most `max_delay`, or exactly `intervals`.
+    """Retry a failed job.
 
-    Waits are seconds, text such as "1h30m", or timedeltas; the last interval holds for all retries that follow it.
-    `jitter` is the share of each wait that is random (0: none, 1: from nothing to all of it). With `on`, only these
-    exceptions are retried; never those in `not_on`.
+    Args:
+        max: the number of retries.
+        initial, factor, max_delay: the wait before retry n (from 0) is `initial * factor**n`, at most `max_delay`.
+        jitter: the share of each wait that is random, from 0 (none) to 1 (all of it).
+        intervals: explicit waits instead of these; the last one applies to all further retries.
+        on: exceptions that are retried.
+        not_on: exceptions that are never retried.
+
+    Waits are seconds, text such as "1h30m", or timedeltas.
     """
 
     max: int
@@ -58,13 +64,13 @@ class Retry(metaclass=_Deferred):
     not_on: type[BaseException] | tuple[type[BaseException], ...] = (Discard,)
 
     def waits(self) -> list[int]:
-        """The whole seconds to wait before each retry, as RQ stores them: rounded up, for no attempt may be early."""
+        """Return the wait before each retry in whole seconds, as RQ stores them. Rounded up: no retry may be early."""
         if self.intervals is not None:
             return [math.ceil(as_seconds(wait)) for wait in self.intervals]
-        wait, longest = as_seconds(self.initial), as_seconds(self.max_delay)
+        wait, max_delay = as_seconds(self.initial), as_seconds(self.max_delay)
         waits = []
         for _ in range(self.max):
-            wait = min(wait, longest)  # before it grows: a power of the factor may exceed what a float holds
+            wait = min(wait, max_delay)  # first: a power of the factor can overflow a float
             waits.append(math.ceil(wait * (1 - self.jitter * random.random())))  # noqa: S311 - not a secret
             wait *= self.factor
         return waits
@@ -78,7 +84,7 @@ RATE_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def parse_rate(text: str) -> tuple[int, float]:
-    """ "100/m" or "5/10s" as how many, and in how many seconds. Raises ValueError."""
+    """Parse a rate such as "100/m" or "5/10s". Returns the number and the period in seconds. Raises ValueError."""
     match = RATE.fullmatch(text)
     if not match:
         raise ValueError(f'{text!r} is no rate such as "100/m" or "5/10s"')
@@ -87,9 +93,12 @@ def parse_rate(text: str) -> tuple[int, float]:
 
 @dataclass(frozen=True)
 class Limit(metaclass=_Deferred):
-    """How many jobs begin in a time (`rate_limit="100/m"`) or run at once (`concurrency=2`), over all workers.
+    """Limit how many jobs start per period (`rate_limit`) or run at the same time (`concurrency`), over all workers.
 
-    Counted for the function, or for its queue (`by`); with a `key` such as "{user_id}", for each value of it.
+    Args:
+        most: a rate such as "100/m", or a number of jobs.
+        by: whether to count the jobs of the function, or of its queue.
+        key: count separately for each value of this key, such as "{user_id}".
     """
 
     most: int | str
@@ -99,9 +108,9 @@ class Limit(metaclass=_Deferred):
 
 @dataclass(frozen=True)
 class Breaker(metaclass=_Deferred):
-    """After `failures` failed attempts within `window`, no job of the function begins for as long as `cool_down`.
+    """Start no job of the function for `cool_down` after `failures` failed attempts within `window`.
 
-    Both are seconds, text such as "1h30m", or timedeltas.
+    Both times are seconds, text such as "1h30m", or timedeltas.
     """
 
     failures: int
@@ -111,12 +120,15 @@ class Breaker(metaclass=_Deferred):
 
 @dataclass(frozen=True)
 class Unique(metaclass=_Deferred):
-    """No second job of the function with the same arguments, while there is one that has not ended.
+    """Accept no second job of the function with the same arguments while the first is pending.
 
-    `by` names the arguments that count, or is a key such as "{user.id}"; None: all of them. `during` is the time in
-    which a job counts: while it waits, or also while it runs. After `ttl` (seconds, text such as "1h30m", or a
-    timedelta) a second one is taken all the same; None: after 30 days. `on_conflict` is what the caller gets: the job
-    that is there, or an error; or that job gives way, if it has not begun.
+    Args:
+        by: the names of the arguments to compare, or a key such as "{user.id}"; None: all arguments.
+        during: whether a job counts only while it waits ("queued"), or also while it runs.
+        ttl: after this time another job is accepted in any case: seconds, text such as "1h30m", or a timedelta;
+            None: 30 days.
+        on_conflict: "return" the first job to the caller, "reject" the request, or "replace" the first job if it has
+            not started.
     """
 
     by: tuple[str, ...] | str | None = None
@@ -129,25 +141,24 @@ JobEvent = Literal["job.finished", "job.failed", "job.stopped", "job.canceled"]
 WorkflowEvent = Literal["workflow.finished", "workflow.failed", "workflow.canceled"]
 JOB_EVENTS: tuple[JobEvent, ...] = get_args(JobEvent)
 WORKFLOW_EVENTS: tuple[WorkflowEvent, ...] = get_args(WorkflowEvent)
-LONGEST_URL = 2000
 
 
 @dataclass(frozen=True)
 class Webhook(metaclass=_Deferred):
-    """Where ends are told, and which of them; signed with `secret`, else with WEBHOOK_SECRET."""
+    """Report these `events` of a job to `url`, signed with `secret`, else with WEBHOOK_SECRET."""
 
     url: str
     events: tuple[JobEvent | WorkflowEvent, ...] = JOB_EVENTS
     secret: str = field(default="", repr=False)
 
     def without_secret(self) -> dict[str, object]:
-        """Without the secret."""
+        """Return what may be shown: everything but the secret."""
         return {"url": self.url, "events": list(self.events)}
 
 
 @dataclass(frozen=True)
 class Options:
-    """Defaults for the jobs of one function, checked; seconds. None: the service's own default."""
+    """Validated defaults for the jobs of a function. Times are seconds. None: the default of the service."""
 
     queue: str = "default"
     timeout: int | None = None
@@ -162,16 +173,16 @@ class Options:
     unique: Unique | None = None
     webhook: Webhook | None = None
     idempotent: bool = False
-    """It may be run again from the start: so it is when a worker dies while it runs."""
+    """The job may run again from the start. It does so when its worker dies."""
 
 
 @dataclass(frozen=True)
 class JobDeclaration:
-    """What `@job` attaches to a function: its arguments as they were given, unchecked, and where that was."""
+    """What `@job` attaches to a function: the options as given, not validated, and the location of the call."""
 
     options: dict[str, object] = field(repr=False)
     positional: tuple[object, ...] = field(repr=False)
-    """Positional arguments: there are none to give."""
+    """Positional arguments, which are an error."""
     module: str = ""
     file: str = ""
     line: int = 0
@@ -199,8 +210,8 @@ def job(
 def job(*function: Any, **options: Any) -> Any:
     """Attach options to a function, and return the function itself: `@job`, or `@job(queue="low", timeout="10m")`.
 
-    Durations are seconds, text such as "1h30m", or timedeltas; `retry=3` is `Retry(max=3)`. What is wrong raises
-    nothing: the catalogue sets the function aside, and says why.
+    Durations are seconds, text such as "1h30m", or timedeltas; `retry=3` is `Retry(max=3)`. Invalid options do not
+    raise: the catalogue sets the function aside and reports the reason.
     """
     frame = sys._getframe(1)
     location = str(frame.f_globals.get("__name__", "")), frame.f_code.co_filename, frame.f_lineno
@@ -212,7 +223,7 @@ def job(*function: Any, **options: Any) -> Any:
 def _attach(function: Any, declared: JobDeclaration) -> Any:
     try:
         function.jobline_options = declared
-    except (AttributeError, TypeError):  # a method or a builtin: no job, as the catalogue will say of what wraps it
+    except (AttributeError, TypeError):  # a method or a builtin: the catalogue rejects the partial
         if callable(function):
             function = functools.partial(function)
             function.jobline_options = declared
@@ -220,9 +231,9 @@ def _attach(function: Any, declared: JobDeclaration) -> Any:
 
 
 def declaration_of(function: object) -> JobDeclaration | None:
-    """What `@job` has attached to a function."""
+    """Return what `@job` has attached to a function, if anything."""
     try:
         declaration = vars(function).get("jobline_options")
-    except Exception:  # an author's object: it may answer to anything in its own way
+    except Exception:  # an author's object can raise anything
         return None
     return declaration if isinstance(declaration, JobDeclaration) else None

@@ -1,4 +1,4 @@
-"""One HTTP request that cannot reach inside the network: every address is checked, and the checked one is asked."""
+"""HTTP requests that cannot reach private networks: the address is checked, and the checked address is connected to."""
 
 import ipaddress
 import socket
@@ -26,11 +26,11 @@ NOT_PUBLIC = [
         "168.63.129.16/32",  # Azure's platform services, which answer on every machine there
     )
 ]  # fmt: skip
-"""The IANA registries of special-purpose addresses: what Python calls global differs between its versions."""
+"""The IANA special-purpose address registries. `is_global` alone differs between versions of Python."""
 
 
 def parsed(url: str) -> "Url":
-    """Raises Discard for what is no URL of the web."""
+    """Parse an http or https URL. Raises Discard if it is not one."""
     try:
         return urls.parse_http_url(url)
     except ValueError as error:
@@ -45,17 +45,22 @@ def ask(
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> tuple["HTTPConnectionPool", "BaseHTTPResponse"]:
-    """Ask the address that was checked: its name is not looked up a second time. No redirect is followed.
+    """Send a request to the address that was checked: its name is not resolved again. Redirects are not followed.
 
-    `timeout` is seconds to connect, and between two parts of the answer; `allowed_by` is the setting that names hosts
-    which may be private. The body of the answer is not read; whoever asks closes both.
+    Args:
+        target: from `parsed`.
+        timeout: seconds to connect, and between two parts of the response.
+        allowed_by: the setting that lists the hosts which may be private, such as FETCH_ALLOW_HOSTS.
+
+    Returns:
+        The pool and the response, its body unread. The caller closes both.
 
     Raises:
-        Discard: an address of the host is not public, and the host is not allowed by name.
-        OSError, urllib3.exceptions.HTTPError: there is no answer.
+        Discard: an address of the host is not public, and the host is not in `allowed_by`.
+        OSError, urllib3.exceptions.HTTPError: no response.
     """
-    if network.stand_in and (taken := network.stand_in.request(target, allowed_by, method, body, headers or {})):
-        return taken
+    if network.stand_in and (answer := network.stand_in.request(target, allowed_by, method, body, headers or {})):
+        return answer
     import ssl
 
     from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
@@ -91,7 +96,7 @@ def ask(
 
 
 def plainly_private(url: str, allowed: str) -> bool:
-    """Whether a URL names a private address or localhost, and `allowed` does not; nothing is looked up."""
+    """Return whether a URL names a private address or localhost not listed in `allowed`. Resolves no name."""
     host = parsed(url).host or ""
     if _is_allowed(host, allowed):
         return False
@@ -106,12 +111,12 @@ def _is_allowed(host: str, allowed: str) -> bool:
 
 
 def _addresses(host: str, port: int, allowed_by: str) -> list[str]:
-    """The addresses of a host. Raises Discard if one of them is not public and the host is not allowed by name."""
+    """Resolve a host. Raises Discard if one of its addresses is not public, and the host is not in `allowed_by`."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        resolved = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError:
-        raise Discard(f"{host} is no host name") from None
-    addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+        raise Discard(f"{host} is not a host name") from None
+    addresses = list(dict.fromkeys(str(address[0]) for *_, address in resolved))
     if not _is_allowed(host, getattr(get_settings(), allowed_by.lower())) and not all(map(_is_public, addresses)):
         raise Discard(f"{host} is not on the public network, and not in {allowed_by}")
     return addresses

@@ -1,7 +1,7 @@
-"""How far a running job is: `progress.update(...)` and `progress.track(rows)`.
+"""Progress of a running job: `progress.update(...)` and `progress.track(rows)`.
 
-Outside a worker both do nothing, so that a function is called and tested as a plain one. In a worker the latest report
-is sent twice a second at most, by a thread (app/worker/progress_reporter.py): it neither fails nor holds up the job.
+Outside a worker both do nothing, so a job can be called and tested as a plain function. In a worker a thread sends the
+latest report, at most twice a second (app/worker/progress_reporter.py). It never fails or delays the job.
 """
 
 import math
@@ -11,28 +11,28 @@ from typing import Any, TypeVar
 Row = TypeVar("Row")
 Sink = Callable[[Any, Any, Any], None]
 
-MAX_MESSAGE_CHARACTERS = 4096  # characters
-MAX_EXACT_INTEGER = 2**53  # a larger whole number is no longer exact in every reader of JSON
+MAX_MESSAGE_CHARACTERS = 4096
+MAX_EXACT_INTEGER = 2**53  # larger integers are not exact in every JSON reader
 
 latest: tuple[str, dict[str, Any]] = "", {}
-"""The job whose progress this process has sent last, and the report."""
+"""The job id and the report that this process has sent last."""
 _sink: Sink | None = None
 
 
 def report_to(sink: Sink | None) -> None:
-    """Set where reports go: `sink` gets the arguments of `update`, and must neither raise nor wait."""
+    """Set the receiver of reports. `sink` is called with the arguments of `update`; it must not raise or block."""
     global _sink
     _sink = sink
 
 
 def update(current: float, total: float | None = None, message: str | None = None) -> None:
-    """Say how far the job is: `current` of `total`, and what it is doing."""
+    """Report progress: `current` of `total`, and a message."""
     if _sink is not None:
         _sink(current, total, message)
 
 
 def track(rows: Iterable[Row], total: int | None = None, message: str | None = None) -> Iterator[Row]:
-    """Go through rows, reporting after each; `total` defaults to their length where they have one."""
+    """Iterate over rows, reporting progress after each. `total` defaults to their length, if they have one."""
     if total is None and hasattr(rows, "__len__"):
         total = len(rows)  # type: ignore[arg-type]
     for number, row in enumerate(rows, 1):
@@ -41,9 +41,9 @@ def track(rows: Iterable[Row], total: int | None = None, message: str | None = N
 
 
 def report(current: Any, total: Any, message: Any) -> dict[str, Any] | None:
-    """What is kept of the arguments of `update`; None if `current` is no finite number.
+    """Make the stored report from the arguments of `update`; None if `current` is not a finite number.
 
-    A `total` that is none becomes null. `percent` is from 0 to 100, and null unless the total is more than 0.
+    An invalid `total` becomes null. `percent` is from 0 to 100, and null unless `total` is above 0.
     """
     current_number, total_number = _number(current), _number(total)
     if current_number is None:

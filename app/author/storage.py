@@ -1,4 +1,4 @@
-"""The one folder that jobs read and write files in: closed to other users, and no larger than STORAGE_LIMIT."""
+"""The storage folder, where jobs read and write files: closed to other users, and limited by STORAGE_LIMIT."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from app.settings import get_settings
 
 
 class OutsideStorage(ValueError):
-    """A path that leaves the storage folder, or names no file in it."""
+    """A path that is outside the storage folder, or is the folder itself."""
 
 
 class StorageFull(OSError):
@@ -15,10 +15,10 @@ class StorageFull(OSError):
 
 
 def path(relative: str) -> Path:
-    """The file at a path under the storage folder, links resolved.
+    """Resolve a path relative to the storage folder, following links.
 
     Raises:
-        OutsideStorage: if it is not under that folder.
+        OutsideStorage: it is outside the folder.
     """
     root = get_settings().storage_root
     file = (root / relative).resolve()
@@ -28,33 +28,33 @@ def path(relative: str) -> Path:
 
 
 def create(relative: str) -> Path:
-    """The path of a file that may be written, with the folders above it made.
+    """Resolve the path of a file to write, and create the folders above it.
 
     Raises:
-        OutsideStorage: if it is not under that folder, or is that folder.
+        OutsideStorage: it is outside the folder, or is the folder itself.
     """
     root, file = get_settings().storage_root, path(relative)
     if file == root:
-        raise OutsideStorage(f"{relative!r} names the storage folder, and no file in it")
+        raise OutsideStorage(f"{relative!r} is the storage folder, not a file in it")
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return file
 
 
 def check_limit() -> None:
-    """Raises StorageFull: all files in storage, those that are being written too, exceed STORAGE_LIMIT."""
+    """Raise StorageFull if all files in storage, including unfinished ones, exceed STORAGE_LIMIT."""
     limit, used = get_settings().storage_limit, _size(get_settings().storage_root)
     if used > limit:
         raise StorageFull(f"the files in storage are {used} bytes, STORAGE_LIMIT is {limit}")
 
 
 def _size(folder: Path) -> int:
-    """Bytes of all files below a folder. Links are not followed."""
+    """Return the total bytes of all files below a folder. Links are not followed."""
     sizes = 0
     for directory, _, names in os.walk(folder):
         for name in names:
             try:
-                sizes += os.lstat(os.path.join(directory, name)).st_size  # noqa: PTH118 - pathlib takes thrice the time
+                sizes += os.lstat(os.path.join(directory, name)).st_size  # noqa: PTH118 - pathlib takes three times as long
             except FileNotFoundError:
                 continue  # removed meanwhile
     return sizes

@@ -1,1 +1,1 @@
-"""Which functions there are, and whether arguments fit. Knows jobs/, no Redis and no Flask."""
+"""The catalogue of functions that can run as jobs, and the validation of their arguments. No Redis, no Flask."""

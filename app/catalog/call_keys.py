@@ -1,4 +1,4 @@
-"""Keys made from the arguments of a call: what limits count by, and what makes a job unique."""
+"""Keys made from the arguments of a call: limits are counted by key, and unique jobs are identified by key."""
 
 import re
 from typing import Any
@@ -10,18 +10,18 @@ PLACEHOLDER = re.compile(r"\{(\w+(?:\.\w+)*)\}")
 MAX_KEY_LENGTH = 200
 
 
-def fill_key(key: str, named: dict[str, Any], pointer: str) -> str:
-    """A key such as "{user_id}" or "{user.id}" with the values of a call. Raises Invalid."""
+def fill_key(template: str, arguments: dict[str, Any], pointer: str) -> str:
+    """Fill a key template such as "{user_id}" or "{user.id}" with the arguments of a call. Raises Invalid."""
 
     def value(match: re.Match[str]) -> str:
-        current: Any = named
+        current: Any = arguments
         for name in match[1].split("."):
             if not isinstance(current, dict) or name not in current:
-                raise _bad_key(f"{match[1]!r} is no argument", pointer)
+                raise _bad_key(f"{match[1]!r} is not an argument", pointer)
             current = current[name]
         return current if isinstance(current, str) else _text(current)
 
-    text = PLACEHOLDER.sub(value, key)
+    text = PLACEHOLDER.sub(value, template)
     if len(text) > MAX_KEY_LENGTH:
         raise _bad_key(f"it has {len(text)} characters with these arguments, the limit is {MAX_KEY_LENGTH}", pointer)
     return text
@@ -30,7 +30,7 @@ def fill_key(key: str, named: dict[str, Any], pointer: str) -> str:
 def _text(value: object) -> str:
     try:
         return JSON.dumps(value).decode()
-    except TypeError:  # a default value that has no JSON form
+    except TypeError:  # a default value without a JSON form
         return text_of(value)
 
 

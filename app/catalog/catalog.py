@@ -1,8 +1,8 @@
-"""Which functions can be run as jobs.
+"""The functions that can run as jobs.
 
-A function is public and defined in a module of `jobs/`; its name is `module.function`. A module that fails to
-import takes no other down: it is kept in `broken` with the reason. A function that cannot be a job, for its options
-or its annotations, takes no other down either: it is kept in `rejected`.
+These are the public functions defined in the modules of `jobs/`, named `module.function`. A module that fails to import
+does not affect others: it is listed in `broken` with the reason. Nor does a function whose options or annotations are
+invalid: it is listed in `rejected`.
 """
 
 import importlib
@@ -20,18 +20,18 @@ from app.serializer import text_of
 __all__ = ["Arguments", "Catalog", "Function", "Rejected", "function_name"]
 
 INTERNAL_FUNCTIONS = ("webhooks.deliver",)
-"""Functions that only the service itself enqueues."""
+"""Functions that only Jobline itself enqueues."""
 
 log = logging.getLogger(__name__)
 
 
 def function_name(path: str | None) -> str:
-    """A function's name, from what RQ imports."""
+    """Return a function's name, given the path that RQ imports."""
     return (path or "").removeprefix(f"{PACKAGE}.")
 
 
 class Catalog:
-    """The functions of `jobs/`, found anew when a file changed if `reload` is on."""
+    """The functions of `jobs/`. With `reload`, they are discovered again when a file has changed."""
 
     def __init__(self, reload: bool = False) -> None:
         self.reload = reload
@@ -42,9 +42,9 @@ class Catalog:
         self._file_times: dict[Path, int] | None = None
 
     def refresh(self) -> "Catalog":
-        """Discover at first use, and again after a change in `jobs/`; returns itself.
+        """Discover the functions at first use, and again after a change in `jobs/`. Returns itself.
 
-        The first look takes modules as they are imported already: only a changed file imports them anew.
+        The first discovery uses modules that are already imported. Only a changed file has them imported again.
         """
         if self._file_times is None or self.reload:
             with self._lock:
@@ -57,7 +57,7 @@ class Catalog:
         return self
 
     def is_stale(self) -> bool:
-        """Whether `refresh` would find something else."""
+        """Return whether a file has changed since the last `refresh`."""
         return self.reload and self._file_times is not None and _files() != self._file_times
 
     @property
@@ -68,7 +68,7 @@ class Catalog:
     def get(self, name: str) -> Function:
         """A function that callers may enqueue. Raises NotFound."""
         if name in INTERNAL_FUNCTIONS:
-            raise NotFound(f"Function {name!r} is the service's own: no caller enqueues it")
+            raise NotFound(f"Function {name!r} is the service's own: callers cannot enqueue it")
         return self._find(name)
 
     def _find(self, name: str) -> Function:
@@ -81,15 +81,15 @@ class Catalog:
             raise NotFound(f"No function {name!r}{reason}")
         return function
 
-    def wanted(self, name: str, pointer: str) -> Function:
-        """One that a request names. Raises Invalid, with the pointer to the name."""
+    def get_requested(self, name: str, pointer: str) -> Function:
+        """Return a function that a request names. Raises Invalid, with the pointer to the name."""
         try:
             return self.get(name)
         except NotFound as error:
             raise Invalid(error.detail, [{"detail": error.detail, "pointer": pointer}]) from None
 
     def by_path(self, path: str) -> Function:
-        """The function that RQ would import as `path`, for a worker. Raises NotFound for one outside the catalogue."""
+        """Return the function that RQ would import as `path`, internal ones included. Raises NotFound."""
         return self._find(function_name(path))
 
     def _discover(self) -> None:
@@ -104,7 +104,7 @@ class Catalog:
                 usable, unusable = functions_in(importlib.import_module(f"{PACKAGE}.{info.name}"))
                 functions.update((function.name, function) for function in usable)
                 rejected.update((rejection.name, rejection) for rejection in unusable)
-            except (Exception, SystemExit) as error:  # noqa: BLE001, RUF100 - author's code: anything can go wrong in it
+            except (Exception, SystemExit) as error:  # noqa: BLE001, RUF100 - author's code can raise anything
                 broken[text_of(info.name)] = f"{type(error).__name__}: {text_of(error)}"
                 log.exception("module %s of %s/ does not import", info.name, PACKAGE)
         for rejection in rejected.values():
@@ -113,11 +113,11 @@ class Catalog:
 
 
 def _forget_modules() -> None:
-    """Have all of them imported anew: one may hold on to what it imported from another."""
+    """Make the next import load all modules again: each may hold objects imported from another."""
     package = sys.modules[PACKAGE]
     for name in [name for name in sys.modules if name.startswith(f"{PACKAGE}.")]:
         module, attribute = sys.modules.pop(name), name.removeprefix(f"{PACKAGE}.")
-        if vars(package).get(attribute) is module:  # `from jobs import name` would find it there
+        if vars(package).get(attribute) is module:  # else `from jobs import name` would return it
             delattr(package, attribute)
 
 

@@ -1,6 +1,6 @@
-"""Which functions of a module can be jobs, and why others that look like it cannot.
+"""Find the functions of a module that can be jobs, and the reasons why others cannot.
 
-What an author has written is only looked at with care: an error in it sets aside one function, and no other.
+Author's code can raise anything, so every access is guarded: an error rejects one function and affects no other.
 """
 
 import inspect
@@ -21,7 +21,7 @@ from app.serializer import text_of
 
 @dataclass(frozen=True)
 class Rejected:
-    """A function that is set aside; `file` is relative to the project."""
+    """A function that cannot be a job. `file` is relative to the project."""
 
     name: str
     file: str
@@ -33,7 +33,7 @@ class Rejected:
 
 
 def functions_in(module: ModuleType) -> tuple[list[Function], list[Rejected]]:
-    """The jobs of a module: its public plain functions, but for those that cannot be jobs."""
+    """Return the jobs of a module (its public plain functions), and those functions that cannot be jobs."""
     usable: list[Function] = []
     rejected: list[Rejected] = []
     public = [name for name in vars(module) if isinstance(name, str) and not name.startswith("_")]
@@ -56,10 +56,10 @@ def functions_in(module: ModuleType) -> tuple[list[Function], list[Rejected]]:
 
 def _problems(function: Function) -> Iterator[str]:
     try:
-        function.options  # noqa: B018 - it is kept
+        function.options  # noqa: B018 - computes and caches it
     except BadOptions as error:
         yield text_of(error)
-    except Exception as error:  # an author's value: anything can go wrong in it
+    except Exception as error:  # an author's value can raise anything
         yield _describe(error)
     try:
         function.prepare()
@@ -81,7 +81,7 @@ def _wrong_annotations(call: Any) -> list[str]:
 
 
 def _annotation_problem(name: str, annotation: object, call: Any) -> str:
-    """Why an annotation cannot be evaluated; empty if it can."""
+    """Return why an annotation cannot be evaluated; empty if it can."""
     alone = SimpleNamespace(__annotations__={name: annotation})
     try:
         typing.get_type_hints(alone, call.__globals__, {})
@@ -95,13 +95,13 @@ def _annotation_problem(name: str, annotation: object, call: Any) -> str:
 
 
 def _schema_problem(name: str, call: Any) -> str:
-    """Why no argument can be made for a parameter; empty if one can."""
+    """Return why a parameter has no JSON schema; empty if it has one."""
     try:
         Function("", call).prepare_parameter(name)
     except PydanticSchemaGenerationError:
         hint = typing.get_type_hints(call)[name]
         shown = f"{hint.__module__}.{hint.__qualname__}" if isinstance(hint, type) else text_of(hint)
-        advice = "if the function is no job, begin its name with an underscore"
+        advice = "if the function is not a job, begin its name with an underscore"
         return f"parameter {name}: no argument can be made from JSON for {shown}; {advice}"
     except PydanticUserError as error:
         if error.code == "typed-dict-version":
@@ -120,10 +120,10 @@ def _not_a_function(value: object) -> str:
 
 
 def _location(module: ModuleType, call: FunctionType) -> tuple[str, int]:
-    """File and line of its definition, below its decorators."""
+    """Return file and line of the definition of a function inside its decorators."""
     try:
         code = inspect.unwrap(call).__code__
-    except (AttributeError, ValueError):  # what it wraps is no function, or itself
+    except (AttributeError, ValueError):  # it wraps itself, or something that is not a function
         code = call.__code__
     return _relative(module, code.co_filename), code.co_firstlineno
 

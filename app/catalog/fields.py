@@ -1,4 +1,4 @@
-"""The kinds of values in requests and in schedules: durations, instants, names; checked by pydantic."""
+"""Field types of requests, schedules and `@job` options, validated by pydantic: durations, instants, names, limits."""
 
 import re
 from datetime import UTC, datetime
@@ -22,10 +22,10 @@ from app.author.options import (
 from app.catalog import call_keys
 from app.webhooks import signing, urls
 
-RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d")  # its beginning: a bare number is no time
+RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d")  # only the date: the rest is left to pydantic
 MAX_DURATION_SECONDS = 10 * 365 * UNIT_SECONDS["d"]
 MIN_INSTANT, MAX_INSTANT = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
-"""Instants are within these: in any time zone, and some decades later, they can still be computed with."""
+"""Bounds of instants. They leave room for arithmetic within the range of datetime."""
 
 
 def _require_text(value: object) -> object:
@@ -43,7 +43,7 @@ def _to_utc(value: datetime) -> datetime:
 
 
 def _no_bool(value: object) -> object:
-    """Python takes True for 1."""
+    """Reject True and False, which pydantic would accept as 1 and 0."""
     if isinstance(value, bool):
         raise ValueError("Input should be a number")  # noqa: TRY004 - what pydantic reports
     return value
@@ -58,7 +58,7 @@ def _webhook_secret(value: SecretStr) -> SecretStr:
 DurationText = Annotated[str, Field(pattern=f"^{DURATION_PATTERN.pattern}$", description="A duration such as 1h30m")]
 """Alternative to a number of seconds. In OpenAPI only: `parse_duration` converts it before validation."""
 _Seconds = Annotated[int, Field(ge=1, le=MAX_DURATION_SECONDS, description="Seconds")]
-_TtlSeconds = Annotated[int, Field(ge=-1, le=MAX_DURATION_SECONDS, description="Seconds; -1: for ever")]
+_TtlSeconds = Annotated[int, Field(ge=-1, le=MAX_DURATION_SECONDS, description="Seconds; -1: no expiry")]
 _DelaySeconds = Annotated[float, Field(ge=0, le=MAX_DURATION_SECONDS, allow_inf_nan=False, description="Seconds")]
 _PositiveSeconds = Annotated[
     float, Field(ge=0.001, le=MAX_DURATION_SECONDS, allow_inf_nan=False, description="Seconds")
@@ -75,7 +75,7 @@ PositiveSeconds = Annotated[
 Instant = Annotated[datetime, BeforeValidator(_require_text), AfterValidator(_to_utc)]
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 RESERVED_ID_PREFIXES = ("msg_", "schedule-")
-"""Beginnings of ids that the service gives: to deliveries of webhooks, and to what shows a schedule to rq-scheduler."""
+"""Prefixes of ids that Jobline generates: of webhook deliveries, and of the placeholder jobs of schedules."""
 
 
 def _not_reserved(value: str) -> str:
@@ -105,11 +105,11 @@ KeyTemplate = Annotated[str, Field(max_length=call_keys.MAX_KEY_LENGTH, examples
 
 
 DEPRECATED: dict[str, Any] = {"deprecated": True}
-"""How the document shows an old name of a field, which is accepted as before."""
+"""OpenAPI extra of a field that is an old name, still accepted."""
 
 
 def _merge_old_names(body: BaseModel, **old_name_of: str) -> None:
-    """Give each field the value that came under its old name. Raises ValueError: they differ."""
+    """Set each field to the value given under its old name. Raises ValueError if both are given and differ."""
     given = body.model_fields_set
     for name, old_name in old_name_of.items():
         old = getattr(body, old_name)
@@ -138,7 +138,7 @@ class ConcurrencyBody(_LimitBody):
 
 
 def as_limit(given: str | int | RateBody | ConcurrencyBody | None) -> Limit | None:
-    """A limit from either of its forms."""
+    """Return a limit, given in its short or its full form."""
     return given.as_limit() if isinstance(given, _LimitBody) else Limit(given) if given else None
 
 
@@ -155,15 +155,15 @@ During = Literal["queued", "queued_or_running"]
 
 
 class UniqueBody(Strict):
-    """No second such job while there is one: the function and these arguments are what is the same."""
+    """Accept no second job of the function with the same arguments while the first is pending."""
 
     by: Annotated[list[str], Field(min_length=1, max_length=32)] | KeyTemplate | None = Field(
-        None, description='Names of arguments, or a key such as "{user.id}"; all arguments if it is not given'
+        None, description='Names of arguments to compare, or a key such as "{user.id}"; default: all arguments'
     )
-    during: During = Field("queued_or_running", description="A job counts while it waits, or also while it runs")
-    ttl: PositiveSeconds | None = Field(
-        None, description="Then a second one is taken all the same; null: after 30 days"
+    during: During = Field(
+        "queued_or_running", description="Whether a job counts only while it waits, or also while it runs"
     )
+    ttl: PositiveSeconds | None = Field(None, description="After this time another job is accepted; null: 30 days")
     on_conflict: Literal["return", "reject", "replace"] = "return"
     old_during: During | None = Field(None, alias="while", description="Use `during`", json_schema_extra=DEPRECATED)
     old_ttl: PositiveSeconds | None = Field(None, alias="for", description="Use `ttl`", json_schema_extra=DEPRECATED)
@@ -181,19 +181,19 @@ class UniqueBody(Strict):
 class Backoff(Strict):
     initial: DelaySeconds = 1
     factor: BackoffFactor = 2
-    max_delay: Annotated[DelaySeconds, Field(description="No wait is longer")] = 3600
+    max_delay: Annotated[DelaySeconds, Field(description="The longest wait")] = 3600
     jitter: Fraction = 0.5
     max: Annotated[DelaySeconds | None, Field(description="Use `max_delay`", json_schema_extra=DEPRECATED)] = None
 
     @model_validator(mode="after")
     def _accept_old_names(self) -> "Backoff":
         _merge_old_names(self, max_delay="max")
-        self.max = self.max_delay  # answers go on to show it
+        self.max = self.max_delay  # responses still show the old name
         return self
 
 
 class RetryBody(Strict):
-    """`max` tries more: after exponentially growing waits, or after exactly these `intervals`."""
+    """Retry up to `max` times: after exponentially growing waits, or after exactly these `intervals`."""
 
     max: RetryCount
     backoff: Backoff | None = None
@@ -222,7 +222,7 @@ class _Webhook(Strict):
     ]
     events: list[JobEvent] | list[WorkflowEvent]
     secret: Annotated[SecretStr, Field(max_length=1000), AfterValidator(_webhook_secret)] | None = Field(
-        None, description="`whsec_...`; of several, separated by spaces, each signs. It is never shown again."
+        None, description="`whsec_...`, or several separated by spaces, each of which signs. It is never returned."
     )
 
     def as_webhook(self) -> Webhook:
@@ -230,19 +230,19 @@ class _Webhook(Strict):
 
 
 class WebhookBody(_Webhook):
-    """Where the end of the job is told: Standard Webhooks, signed with `secret`, else with the service's own."""
+    """Where to report the end of the job, by Standard Webhooks; signed with `secret`, else with WEBHOOK_SECRET."""
 
     events: Annotated[list[JobEvent], Field(min_length=1, max_length=len(JOB_EVENTS))] = list(JOB_EVENTS)
 
 
 class WorkflowWebhookBody(_Webhook):
-    """Where the end of the workflow is told, as the end of a job is."""
+    """Where to report the end of the workflow, in the same way as for a job."""
 
     events: Annotated[list[WorkflowEvent], Field(min_length=1, max_length=len(WORKFLOW_EVENTS))] = list(WORKFLOW_EVENTS)
 
 
 class CallOptions(Strict):
-    """Options of a job that a request may give and an author declares with `@job`, by the same rules."""
+    """Options that both a request and `@job` may set, by the same rules."""
 
     queue: QueueName | None = None
     timeout: Seconds | None = None
@@ -250,8 +250,10 @@ class CallOptions(Strict):
     result_ttl: TtlSeconds | None = None
     failure_ttl: TtlSeconds | None = None
     retry: RetryBody | None = None
-    rate_limit: Rate | RateBody | None = Field(None, description="How many such jobs begin in a time")
-    concurrency: PositiveCount | ConcurrencyBody | None = Field(None, description="How many such jobs run at once")
+    rate_limit: Rate | RateBody | None = Field(None, description="How many such jobs start per period")
+    concurrency: PositiveCount | ConcurrencyBody | None = Field(
+        None, description="How many such jobs run at the same time"
+    )
     unique: UniqueBody | None = None
     webhook: WebhookBody | None = None
     tags: Annotated[list[Tag], Field(max_length=32)] = Field(default_factory=list)

@@ -1,4 +1,4 @@
-"""One function of the catalogue: what it says of itself, and whether arguments fit it."""
+"""A function of the catalogue: its description, options and schemas, and the validation of its arguments."""
 
 import inspect
 from collections.abc import Callable, Collection
@@ -24,7 +24,7 @@ Arguments = tuple[list[Any], dict[str, Any]]
 
 
 class JsonSchema(GenerateJsonSchema):
-    """An unannotated or unusual type is any JSON, rather than an error."""
+    """Generates JSON Schema. A type without one is any JSON, rather than an error."""
 
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}
 
@@ -32,16 +32,16 @@ class JsonSchema(GenerateJsonSchema):
         return {}
 
     def default_schema(self, schema: Any) -> dict[str, Any]:
-        """A default that has no JSON form is left out."""
+        """Leave out a default value that has no JSON form."""
         try:
             return super().default_schema(schema)
-        except Exception:  # an author's object: it may fail to show itself
+        except Exception:  # an author's object can raise anything
             return self.generate_inner(schema["schema"])
 
 
 @dataclass(frozen=True)
 class Function:
-    """One function of the catalogue."""
+    """A function of the catalogue."""
 
     name: str
     call: Callable[..., Any]
@@ -52,7 +52,7 @@ class Function:
 
     @property
     def path(self) -> str:
-        """What RQ imports: `jobs.module.function`."""
+        """The path that RQ imports: `jobs.module.function`."""
         return f"{PACKAGE}.{self.name}"
 
     @property
@@ -61,7 +61,7 @@ class Function:
 
     @cached_property
     def options(self) -> Options:
-        """Raises BadOptions: not for a function of the catalogue."""
+        """Raises BadOptions, but never for a function that is in the catalogue."""
         return options_of(self.call)
 
     @cached_property
@@ -74,7 +74,7 @@ class Function:
 
     @cached_property
     def schema(self) -> dict[str, Any]:
-        """JSON Schema of the arguments, as an object by parameter name."""
+        """JSON Schema of the arguments, as an object keyed by parameter name."""
         schema = JsonSchema().generate(generate_arguments_schema(self.call, schema_type="arguments-v3"))
         if not any(p.kind is p.VAR_KEYWORD for p in self.parameters):
             schema["additionalProperties"] = False
@@ -82,7 +82,7 @@ class Function:
         return serializable
 
     def prepare_parameter(self, parameter: str) -> None:
-        """As `prepare`, for one parameter: to find the one that is wrong."""
+        """Do what `prepare` does for a single parameter, to find which one is invalid."""
 
         def skip_others(_: int, name: str, __: Any) -> Literal["skip"] | None:
             return None if name == parameter else "skip"
@@ -92,36 +92,36 @@ class Function:
 
     @cached_property
     def result_schema(self) -> dict[str, Any]:
-        """JSON Schema of the result; any JSON for a type that has none."""
+        """JSON Schema of the result; `{}` (any JSON) for a type without one."""
         try:
             hint = inspect.signature(self.call, eval_str=True).return_annotation
             if hint is inspect.Signature.empty:
                 return {}
             schema = TypeAdapter(hint).json_schema(mode="serialization", schema_generator=JsonSchema)
             result_schema: dict[str, Any] = without_unserializable(schema)
-        except Exception:  # an author's type: anything can go wrong in it, and no result is checked by it
+        except Exception:  # an author's type can raise anything; results are not validated by it
             return {}
         return result_schema
 
     def prepare(self) -> None:
-        """Work out how arguments are checked. Raises whatever an author's annotations lead to."""
-        self.schema, self._validator  # noqa: B018 - they are kept
+        """Compute and cache schema and validator. Raises whatever an author's annotations raise."""
+        self.schema, self._validator  # noqa: B018 - cached properties
 
     def coerce(self, args: list[Any], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Arguments from JSON as the types that the function names.
+        """Convert arguments from JSON to the annotated types.
 
         Raises:
             pydantic_core.ValidationError: each error's loc is a position or a name.
-            Exception: whatever a validator of the author's own raises.
+            Exception: whatever a validator of the author raises.
         """
         return self._validator.validate_python(ArgsKwargs(tuple(args), kwargs))
 
     def check(
         self, args: list[Any], kwargs: dict[str, Any], pointer: str = "#", unknown: Collection[DocumentPath] = ()
     ) -> None:
-        """Raises Invalid with pointers below `pointer`/args and `pointer`/kwargs.
+        """Validate arguments. Raises Invalid, with pointers below `pointer`/args and `pointer`/kwargs.
 
-        What lies in, or around, the `unknown` places is known only when the job begins, and is checked then.
+        Values at, below or above the `unknown` paths are not known before the job starts, and are not validated here.
         """
         try:
             self.coerce(args, kwargs)
@@ -131,11 +131,11 @@ class Function:
             )
             if invalid.errors:
                 raise invalid from None
-        except Exception as error:  # of an author's validator
+        except Exception as error:  # raised by an author's validator
             raise self._validator_failed(error, join_pointer(pointer, "args")) from error
 
     def from_body(self, body: dict[str, Any]) -> Arguments:
-        """An object of arguments by parameter name as positional and keyword arguments, checked.
+        """Convert an object keyed by parameter name to positional and keyword arguments, and validate them.
 
         Raises:
             Invalid: with pointers into the object.
@@ -147,12 +147,12 @@ class Function:
             raise self._invalid(
                 error, args, kwargs, lambda path: join_pointer("#", *self._by_parameter(path))
             ) from None
-        except Exception as error:  # of an author's validator
+        except Exception as error:  # raised by an author's validator
             raise self._validator_failed(error, "#") from error
         return args, kwargs
 
-    def named(self, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """All arguments of a call, by their names; defaults included. Raises Invalid: it does not fit."""
+    def bind(self, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return all arguments of a call by parameter name, defaults included. Raises Invalid if they do not fit."""
         try:
             bound = inspect.Signature(self.parameters).bind(*args, **kwargs)
         except TypeError as error:
@@ -179,7 +179,7 @@ class Function:
         return Invalid(f"The arguments of {self.name} cannot be checked", [{"detail": detail, "pointer": pointer}])
 
     def _by_parameter(self, path: DocumentPath) -> DocumentPath:
-        """A path that begins with the name of a parameter, not its position."""
+        """Return a path that begins with the name of a parameter instead of its position."""
         if path and isinstance(path[0], int):
             return (*self._parameter_at(path[0]), *path[1:])
         return path

@@ -1,4 +1,4 @@
-"""The options of a function: what `@job` was given, checked by the rules of the API (app/catalog/fields.py)."""
+"""Validation of the options given to `@job`, by the same rules as in the API (app/catalog/fields.py)."""
 
 import difflib
 import inspect
@@ -20,11 +20,11 @@ OPTION_NAMES = tuple(field.name for field in fields(Options))
 
 
 class BadOptions(ValueError):
-    """Says what is wrong with each option, in words for the author. Never quotes a webhook: it may hold a secret."""
+    """Invalid options, with a message for the author about each. Never quotes a webhook: it may contain a secret."""
 
 
 class _Body(CallOptions):
-    """Options of `@job` in the shapes of the API; those that have two there are always objects here."""
+    """Options of `@job` as the API accepts them. Limits are always objects here, never in their short form."""
 
     rate_limit: RateBody | None = None
     concurrency: ConcurrencyBody | None = None
@@ -34,7 +34,7 @@ class _Body(CallOptions):
 
 @dataclass(frozen=True)
 class _OptionForm:
-    """How an option is written: an object of `cls`, or a plain value in place of its field `short`."""
+    """The accepted forms of an option: an object of `cls`, or a plain value for its field `short`."""
 
     cls: type
     hint: str
@@ -54,17 +54,17 @@ PATTERN_MESSAGES = {
     "queue": "a queue's name has 1 to 64 characters: ASCII letters, digits, _, . and -",
     "rate_limit": 'a rate is like "100/m" or "5/10s": a number, and a time in s, m, h or d',
 }
-"""Messages in place of a pattern."""
+"""Messages that replace pydantic's for a pattern."""
 
 
 def options_of(function: Callable[..., object]) -> Options:
-    """Raises BadOptions."""
+    """Return the validated options of a function. Raises BadOptions."""
     declared = declaration_of(function)
     return _validate(declared, function) if declared else DEFAULTS
 
 
-def checked_retry(value: object) -> Retry:
-    """A Retry that a function returns. Raises BadOptions."""
+def validated_retry(value: object) -> Retry:
+    """Validate a Retry that a function returns. Raises BadOptions."""
     retry = _validate(JobDeclaration({"retry": value}, ()), None).retry
     assert retry
     return retry
@@ -93,9 +93,9 @@ def _validate(declared: JobDeclaration, function: Callable[..., object] | None) 
 
 
 def as_body(name: str, value: object) -> Any:
-    """An option as JSON would have it, not yet checked. Raises ValueError."""
+    """Convert an option to the form that the API accepts, not yet validated. Raises ValueError."""
     if isinstance(value, Misuse):
-        raise ValueError(value.problem)  # noqa: TRY004 - what is wrong with a value, of whatever type
+        raise ValueError(value.problem)  # noqa: TRY004 - an invalid value, of any type
     form = FORMS.get(name)
     if form is None:
         return value
@@ -126,9 +126,9 @@ def _retry_body(retry: Retry) -> dict[str, Any]:
 
 
 def exceptions_of(name: str, value: Any) -> tuple[type[BaseException], ...]:
-    """Exception classes, from one or several. Raises ValueError."""
+    """Return one or several exception classes as a tuple. Raises ValueError."""
     classes = tuple(value) if isinstance(value, list | tuple | set | frozenset) else (value,)
-    if not all(isinstance(one, type) and issubclass(one, BaseException) for one in classes):
+    if not all(isinstance(cls, type) and issubclass(cls, BaseException) for cls in classes):
         raise ValueError(f"{name} names classes of exceptions, as in {name}=(ConnectionError,)")
     return classes
 
@@ -170,11 +170,11 @@ def _message(error: ErrorDetails, body_values: dict[str, Any], given: dict[str, 
 
 
 def _key_problems(options: Options, function: Callable[..., object]) -> Iterator[str]:
-    """What limits count by, and what makes a job unique, is made of the function's parameters."""
+    """Yield the key templates of limits and of uniqueness that name unknown parameters."""
     try:
         known = inspect.signature(function).parameters
     except (TypeError, ValueError):
-        return  # the catalogue says so
+        return  # reported by the catalogue
     by = options.unique.by if options.unique else None
     for name, limit in (("rate_limit", options.rate_limit), ("concurrency", options.concurrency)):
         if limit and limit.key:
@@ -183,15 +183,16 @@ def _key_problems(options: Options, function: Callable[..., object]) -> Iterator
         yield f'unique.by={by!r}: names are given as a tuple, by=("{by}",); a key is like "{{{by}}}"'
     if isinstance(by, str):
         yield from _key_template_problems("unique.by", by, known)
-    for one in by if isinstance(by, tuple) else ():
-        if one not in known:
-            yield f"unique.by: {one!r} is no parameter of the function"
+    for parameter in by if isinstance(by, tuple) else ():
+        if parameter not in known:
+            yield f"unique.by: {parameter!r} is no parameter of the function"
 
 
 def _key_template_problems(name: str, key: str, known: Any) -> Iterator[str]:
-    for one in call_keys.PLACEHOLDER.findall(key):
-        if one.partition(".")[0] not in known:
-            yield f"{name}={_short_repr(key)}: {one.partition('.')[0]!r} is no parameter of the function"
+    for placeholder in call_keys.PLACEHOLDER.findall(key):
+        parameter = placeholder.partition(".")[0]
+        if parameter not in known:
+            yield f"{name}={_short_repr(key)}: {parameter!r} is no parameter of the function"
     if {"{", "}"} & set(call_keys.PLACEHOLDER.sub("", key)):
         yield f'{name}={_short_repr(key)}: a key is like "{{user_id}}" or "{{user.id}}"'
 
@@ -199,6 +200,6 @@ def _key_template_problems(name: str, key: str, known: Any) -> Iterator[str]:
 def _short_repr(value: object) -> str:
     try:
         text = repr(value)
-    except Exception:  # an author's object may fail to show itself
+    except Exception:  # an author's object whose __repr__ fails
         text = f"<{type(value).__name__}>"
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}..."

@@ -1,1 +1,1 @@
-"""The command line: the HTTP API for people and scripts. A module a resource, loaded when it is used."""
+"""The command line: a client of the HTTP API, for people and scripts. One module per resource, imported when used."""

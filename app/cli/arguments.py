@@ -1,4 +1,4 @@
-"""Arguments as they are typed: `name=text` and `name:=json`, as HTTPie has it, or whole JSON documents."""
+"""Parsing of arguments: `name=text` and `name:=json` as in HTTPie, or whole JSON documents."""
 
 import math
 import sys
@@ -15,19 +15,30 @@ Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 
 def combine_options(*decorators: Decorator) -> Decorator:
-    """Several as one, in this order."""
+    """Combine click decorators into one, applied in this order."""
     return lambda command: reduce(lambda wrapped, decorator: decorator(wrapped), reversed(decorators), command)
 
 
 CALL_OPTIONS = combine_options(
     click.argument("pairs", nargs=-1, metavar="[NAME=TEXT | NAME:=JSON]..."),
-    click.option("--args", metavar="JSON", help="Positional arguments, an array; -: from stdin."),
-    click.option("--kwargs", metavar="JSON", help="Arguments by name, an object; -: from stdin."),
+    click.option("--args", metavar="JSON", help="Positional arguments as a JSON array; - reads stdin."),
+    click.option("--kwargs", metavar="JSON", help="Arguments by name as a JSON object; - reads stdin."),
+)
+OTHER_OPTIONS = click.option(
+    "--option", "-o", "other_options", multiple=True, help="Any other field of the request: NAME=TEXT or NAME:=JSON."
 )
 
 
+def page_options(limit: int) -> Decorator:
+    """The options of a list that comes in pages; `limit` is the default number of entries."""
+    return combine_options(
+        click.option("--limit", type=click.IntRange(1, 500), default=limit, show_default=True, help="Page size."),
+        click.option("--cursor", help="Cursor of the page, as printed after the previous page."),
+    )
+
+
 def parse_pairs(pairs: Iterable[str], subject: str = "an argument") -> dict[str, Any]:
-    """Raises click.UsageError."""
+    """Values by name from `NAME=TEXT` and `NAME:=JSON`. Raises click.UsageError."""
     values: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
@@ -42,7 +53,7 @@ def parse_pairs(pairs: Iterable[str], subject: str = "an argument") -> dict[str,
 
 
 def parse_json(text: str, subject: str) -> Any:
-    """JSON, by the rules of the API. Raises click.UsageError."""
+    """Parse JSON by the same rules as the API. Raises click.UsageError."""
     try:
         return request_json.loads(text.encode("utf-8", "surrogateescape"))
     except Invalid as error:
@@ -52,9 +63,9 @@ def parse_json(text: str, subject: str) -> Any:
 
 
 def parse_call(pairs: Iterable[str], args: str | None, kwargs: str | None) -> dict[str, Any]:
-    """Those of `args` and `kwargs` that are given. Raises click.UsageError."""
+    """The fields `args` and `kwargs` of a request, without those that were not given. Raises click.UsageError."""
     if args == kwargs == "-":
-        raise click.UsageError("only one of --args and --kwargs comes on stdin")
+        raise click.UsageError("only one of --args and --kwargs can be read from stdin")
     positional = parse_json(_read(args), "--args") if args is not None else []
     by_name = parse_json(_read(kwargs), "--kwargs") if kwargs is not None else {}
     if not isinstance(positional, list):
@@ -72,12 +83,12 @@ def _read(text: str) -> str:
 
 
 def drop_unset(**options: Any) -> dict[str, Any]:
-    """Options that were given."""
+    """Drop options that were not given: None, False and the empty tuple."""
     return {name: value for name, value in options.items() if value is not None and value is not False and value != ()}
 
 
 def seconds_or_duration(text: str | None) -> float | str | None:
-    """Seconds, or a duration such as 1h30m: the API takes both."""
+    """A number of seconds, or a duration such as 1h30m as text: the API accepts both."""
     try:
         number = None if text is None else float(text)
     except ValueError:

@@ -1,22 +1,22 @@
-"""`audit`: who changed what."""
+"""`audit`: the audit log."""
 
 from typing import Any
 
 import click
 
+from app.cli import arguments
 from app.cli.command import Api, Command
 from app.cli.output import format_time, print_page_end, print_table
 
 
 @click.command(cls=Command)
-@click.option("--actor", help='The name of an API key, or "open".')
-@click.option("--action", help="Such as jobs.requeue.")
-@click.option("--since", help="At this moment or later, such as 2027-01-01T00:00:00Z.")
-@click.option("--limit", type=click.IntRange(1, 500), default=100, show_default=True)
-@click.option("--cursor", help="Of the next page, as the last one named it.")
+@click.option("--actor", help='Name of an API key, or "open".')
+@click.option("--action", help="Action, such as jobs.requeue.")
+@click.option("--since", help="Entries at or after this time, such as 2027-01-01T00:00:00Z.")
+@arguments.page_options(100)
 @click.pass_obj
 def audit(api: Api, **query: Any) -> None:
-    """Who changed what, newest first."""
+    """List the entries of the audit log, newest first."""
     api.show(api.call("GET", "audit", query=query), _print_page)
 
 

@@ -1,6 +1,7 @@
-"""The HTTP API as a command calls it: one request at a time, and failures that say what a script should know.
+"""A client of the HTTP API: one request at a time, with an exit code for each kind of failure.
 
-A key comes from the environment or a file, never from the command line, where others see it; it is shown nowhere.
+The API key comes from the environment or a file, never from the command line, where other users see it. It is never
+printed.
 """
 
 import os
@@ -20,14 +21,14 @@ from urllib3.util import Timeout, parse_url
 from app.cli.output import one_line
 from app.settings import get_settings
 
-EXIT_REFUSED, EXIT_UNREACHABLE = 3, 4  # exit codes
+EXIT_REFUSED, EXIT_UNREACHABLE = 3, 4
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 30.0  # seconds
 EVENT_STREAM = "text/event-stream"
 KEY_VARIABLE = "JOBLINE_API_KEY"
 
 
 class CommandFailed(click.ClickException):
-    """What the person is told, on stderr; the command ends with this exit code."""
+    """The command failed: click prints the message on stderr and exits with `exit_code`."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -35,26 +36,26 @@ class CommandFailed(click.ClickException):
 
 
 class ApiUnavailable(CommandFailed):
-    """The API is there, and cannot do it now: 503, or 429."""
+    """The API answers, but cannot serve the request now: 503 or 429."""
 
 
 @dataclass(frozen=True)
 class ApiResponse:
-    """`text` is the API's JSON as it came, `json` what it says; both empty for an answer without a body."""
+    """An answer: its JSON as text and parsed; "" and None for one without a body."""
 
     text: str
     json: Any
 
 
 class Client:
-    """Of one API. `patience` replaces the seconds that an answer may take."""
+    """A client of the API at one URL. `timeout`, in seconds, replaces the default timeouts."""
 
     def __init__(self, url: str | None, key_file: str | None, timeout: float | None = None) -> None:
-        """Raises click.UsageError for a URL or a key that cannot be one."""
+        """Raises click.UsageError: the URL or the API key is invalid."""
         self.base = _base(url or get_settings().url)
         self._headers = {"Accept": "application/json", **_authorization(key_file)}
         self._timeout = timeout
-        self._pool = urllib3.PoolManager(retries=False)  # no redirect is followed either
+        self._pool = urllib3.PoolManager(retries=False)  # neither retries nor follows redirects
 
     def call(
         self,
@@ -64,10 +65,10 @@ class Client:
         body: Any = None,
         wait: int = 0,
     ) -> ApiResponse:
-        """`path` is below /api/v1; `wait` is how many seconds the API may wait for the job's end.
+        """Send a request to `path` below /api/v1. The API may wait `wait` seconds for the job's end.
 
         Raises:
-            Failed: the API refuses, or there is none.
+            CommandFailed: the API refused the request, or cannot be reached.
         """
         headers = {"Prefer": f"wait={wait}"} if wait else {}
         if body is not None:
@@ -77,11 +78,11 @@ class Client:
             return self._decode(response.status, response.read())
 
     def stream(self, *path: str, query: dict[str, Any] | None = None, last_id: str = "") -> Iterator[bytes]:
-        """What an event stream sends, as it comes, after the event `last_id`; ends when the API has no more to tell.
+        """The chunks of an event stream after the event `last_id`, until the API ends it with 204.
 
         Raises:
-            Failed: as `call`, or the stream has broken off.
-            Busy: the API cannot serve it now.
+            CommandFailed: as `call`, or the connection was lost.
+            ApiUnavailable: the API cannot serve the stream now.
         """
         headers = {"Accept": EVENT_STREAM, **({"Last-Event-ID": last_id} if last_id else {})}
         with self._request("GET", path, query, None, headers, READ_TIMEOUT) as response:
@@ -93,7 +94,7 @@ class Client:
                 raise self._not_jobline()
             while chunk := response.read1():
                 yield chunk
-            raise CommandFailed(f"{self.base} has broken off", EXIT_UNREACHABLE)
+            raise CommandFailed(f"{self.base} closed the event stream", EXIT_UNREACHABLE)
 
     @contextmanager
     def _request(
@@ -105,7 +106,7 @@ class Client:
         headers: dict[str, str],
         read_timeout: float,
     ) -> Iterator[urllib3.BaseHTTPResponse]:
-        """The beginning of an answer. Raises Failed when there is none, or no end of it."""
+        """Send a request and yield its unread response. Raises CommandFailed when the connection fails, also later."""
         url = "/".join([self.base, "api/v1", *(quote(part, safe="") for part in path)])
         parameters = {name: value for name, value in (query or {}).items() if value is not None}
         try:
@@ -145,7 +146,7 @@ def _base(url: str) -> str:
     except LocationParseError:
         parsed = None
     if not parsed or parsed.scheme not in ("http", "https") or not parsed.host or parsed.auth:
-        raise click.UsageError("JOBLINE_URL, or --url, is like http://127.0.0.1:8000, without user and password")
+        raise click.UsageError("JOBLINE_URL, or --url, must be like http://127.0.0.1:8000, without user and password")
     return url.rstrip("/")
 
 
@@ -153,16 +154,16 @@ def _authorization(key_file: str | None) -> dict[str, str]:
     try:
         key = Path(key_file).read_text().strip() if key_file else os.environ.get(KEY_VARIABLE, "").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"the key's file cannot be read: {type(error).__name__}") from None
+        raise click.UsageError(f"the key file cannot be read: {type(error).__name__}") from None
     if not key and key_file:
-        raise click.UsageError("the key's file is empty")
+        raise click.UsageError("the key file is empty")
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise click.UsageError(f"what {KEY_VARIABLE}, or the key's file, holds is no key")
+        raise click.UsageError(f"{KEY_VARIABLE}, or the key file, does not hold an API key")
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def _format_problem(problem: Any) -> str:
-    """An RFC 9457 problem in lines, for a terminal."""
+    """An RFC 9457 problem as text: its detail, and a line for each error. "" for other values."""
     if not isinstance(problem, dict) or "detail" not in problem:
         return ""
     errors = problem.get("errors") or []

@@ -1,4 +1,4 @@
-"""What the shell offers while one types: names from the API, if it answers within a second."""
+"""Shell completion: names and ids from the API, if it answers within TIMEOUT_SECONDS."""
 
 import contextlib
 from collections.abc import Callable
@@ -7,14 +7,14 @@ import click
 
 from app.cli.client import Client
 
-TIMEOUT_SECONDS = 1.0  # seconds
+TIMEOUT_SECONDS = 1.0
 
 Completer = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
 def _complete_from(resource: str, field: str = "name") -> Completer:
     def complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-        with contextlib.suppress(Exception):  # whatever it is, it must not be printed into the line being typed
+        with contextlib.suppress(Exception):  # an error message would be printed into the line being typed
             client = Client(ctx.params.get("url"), ctx.params.get("key_file"), TIMEOUT_SECONDS)
             items = client.call("GET", resource).json[resource]
             return [item[field] for item in items if item[field].startswith(incomplete)]

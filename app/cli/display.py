@@ -1,4 +1,4 @@
-"""How far jobs and workflows are, on stderr: bars on a terminal; elsewhere a line for each change of state."""
+"""Progress of jobs and workflows on stderr: bars on a terminal, elsewhere a line for each change of status."""
 
 import sys
 from typing import Any
@@ -31,16 +31,16 @@ class Display:
         self._progress.stop()
 
     def job(self, job: dict[str, Any]) -> None:
-        short = job.get("name") or job["id"][:8]  # a name in a workflow
+        short = job.get("name") or job["id"][:8]  # `name` is that of a job in a workflow
         self._show(job["id"], short, one_line(job["function"]), job["status"], job.get("progress") or {})
 
     def workflow(self, workflow: dict[str, Any], ended: int, total: int) -> None:
-        """So many of its jobs have ended."""
+        """Show that `ended` of the workflow's `total` jobs have ended."""
         progress = {"current": ended, "total": total, "message": f"{ended} of {total} jobs"}
         self._show(workflow["id"], workflow["id"][:8], one_line(workflow["name"]), workflow["status"], progress)
 
     def workflow_job(self, job: dict[str, Any]) -> None:
-        """A job of a workflow: it has a bar while it runs, and lines when it begins and ends."""
+        """Show a job of a workflow: a bar while it runs, or lines when it starts and ends."""
         if job["status"] == "started" or (job["status"] in ENDED and not self._is_terminal):
             self.job(job)
         elif job["id"] in self._tasks:

@@ -1,4 +1,4 @@
-"""`events`: what happens to jobs, as it happens."""
+"""`events`: the event stream of all jobs."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from app.cli.output import format_time, one_line, print_json, print_message
 @click.option("--function", shell_complete=complete.functions)
 @click.pass_obj
 def events(api: Api, **query: Any) -> None:
-    """What happens to jobs, as it happens: a line for each change of state, until Ctrl-C."""
+    """Print each change of a job's status as it happens, until Ctrl-C."""
     for event in follow.events(api, "events", query=query):
         if event.kind == "reset":
             print_message(one_line(orjson.loads(event.data)["reason"]))

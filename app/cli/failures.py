@@ -1,4 +1,4 @@
-"""`failures`: failed jobs in groups."""
+"""`failures`: failed jobs, grouped."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ COLUMNS = ("function", "error", "count", "first", "last", "queues", "example", "
 @click.command(cls=Command)
 @click.option("--queue", shell_complete=complete.queues)
 @click.option("--function", shell_complete=complete.functions)
-@click.option("--since", help="Failed at this moment or later, such as 2027-01-01T00:00:00Z.")
+@click.option("--since", help="Jobs that failed at or after this time, such as 2027-01-01T00:00:00Z.")
 @click.pass_obj
 def failures(api: Api, **query: Any) -> None:
-    """Failed jobs by function and type of error, most frequent first, with the latest of each."""
+    """Count failed jobs by function and type of error, most frequent first."""
     api.show(api.call("GET", "failures", query=query), _print_failures)
 
 
@@ -29,4 +29,4 @@ def _print_failures(answer: Any) -> None:
     )  # fmt: skip
     print_table(COLUMNS, rows)
     if not answer["complete"]:
-        print_message("There are more: only the newest failed jobs were looked at.")
+        print_message("Incomplete: only the newest failed jobs were counted.")

@@ -1,4 +1,4 @@
-"""Following jobs and workflows to their ends: by waiting, or by the events that the API tells of them."""
+"""Following jobs and workflows to their ends: by waiting requests, or by their event streams."""
 
 import math
 import threading
@@ -17,13 +17,13 @@ from app.cli.display import Display
 from app.cli.sse import Event, Parser
 from app.states import ENDED
 
-EXIT_TIMEOUT = 124  # exit code, as timeout(1) has it
-MAX_WAIT_SECONDS = 50  # seconds of one request: proxies tend to cut those that last a minute
-POLL_SECONDS = 1  # seconds
-RECONNECT_SECONDS = 60  # seconds without a word, after which a stream that broke off is given up
-MAX_STREAMS = 32  # open at once
+EXIT_TIMEOUT = 124  # as timeout(1)
+MAX_WAIT_SECONDS = 50  # of one request: proxies tend to cut those that last a minute
+POLL_SECONDS = 1
+RECONNECT_SECONDS = 60  # since the last event: then a lost stream is given up
+MAX_STREAMS = 32
 TIMEOUT_OPTION = click.option(
-    "--timeout", type=click.FloatRange(min=0), help="Seconds; without it, as long as it takes."
+    "--timeout", type=click.FloatRange(min=0), help="Seconds to wait at most; default: no limit."
 )
 
 
@@ -32,7 +32,7 @@ def exit_code(resources: list[Any]) -> int:
 
 
 def wait(api: Api, job_id: str, seconds: float | None) -> ApiResponse:
-    """The job, ended. Raises Failed when it has not after `seconds`."""
+    """Wait for a job's end and return the job. Raises CommandFailed after `seconds`."""
     end = time.monotonic() + (math.inf if seconds is None else seconds)
     while True:
         requested_at = time.monotonic()
@@ -46,13 +46,13 @@ def wait(api: Api, job_id: str, seconds: float | None) -> ApiResponse:
 
 
 def watch(api: Api, job_ids: list[str], seconds: float | None) -> list[ApiResponse]:
-    """Show on stderr how far jobs are until all have ended; they, in that order. Raises Failed as `wait`."""
+    """Show the progress of jobs until all have ended, and return them in order. Raises CommandFailed as `wait`."""
     with Display() as display:
         return _run_all([partial(_follow_job, api, display, job_id) for job_id in dict.fromkeys(job_ids)], seconds)
 
 
 def watch_workflow(api: Api, workflow_id: str, seconds: float | None) -> ApiResponse:
-    """Show on stderr how far a workflow and its jobs are, until it has ended. Raises Failed as `wait`."""
+    """Show the progress of a workflow until it has ended, and return it. Raises CommandFailed as `wait`."""
     with Display() as display:
         return _run_all([partial(_follow_workflow, api, display, workflow_id)], seconds)[0]
 
@@ -60,10 +60,10 @@ def watch_workflow(api: Api, workflow_id: str, seconds: float | None) -> ApiResp
 def events(
     api: Api, *path: str, query: dict[str, Any] | None = None, poll: Callable[[], Event] | None = None
 ) -> Iterator[Event]:
-    """What a stream tells, resumed where it breaks off. While the API has no room for one, `poll` is asked.
+    """The events of a stream, resumed when the connection is lost. While no stream is available, `poll` is called.
 
     Raises:
-        Failed: the API refuses, or there is none; after a break, when there is none for RESUME seconds.
+        CommandFailed: the API refused the request, or has been unreachable for RECONNECT_SECONDS.
     """
     parser, last_event_at = Parser(), -math.inf
     while True:
@@ -142,10 +142,10 @@ def _follow_to_end(api: Api, resource: str, resource_id: str, on_event: Callable
 
 
 def _run_all(tasks: list[Callable[[], ApiResponse]], seconds: float | None) -> list[ApiResponse]:
-    """What they return; STREAMS of them at once, in threads that end with the process.
+    """Run tasks, MAX_STREAMS at once in daemon threads, and return their results in order.
 
     Raises:
-        Failed: one of them did, or they have not ended after `seconds`.
+        CommandFailed: a task raised it, or some have not ended after `seconds`.
     """
     pending, done = iter(enumerate(tasks)), SimpleQueue[tuple[int, ApiResponse | Exception]]()
 
@@ -153,7 +153,7 @@ def _run_all(tasks: list[Callable[[], ApiResponse]], seconds: float | None) -> l
         for number, task in pending:
             try:
                 done.put((number, task()))
-            except Exception as error:  # it is raised where all are waited for
+            except Exception as error:  # re-raised by the waiting thread
                 done.put((number, error))
 
     for _ in tasks[:MAX_STREAMS]:
@@ -164,9 +164,8 @@ def _run_all(tasks: list[Callable[[], ApiResponse]], seconds: float | None) -> l
             number, result = done.get(timeout=None if seconds is None else max(0, end - time.monotonic()))
         except Empty:
             unfinished = len(tasks) - len(answers)
-            raise CommandFailed(
-                f"{unfinished} of {len(tasks)} have not ended after {seconds:g} s", EXIT_TIMEOUT
-            ) from None
+            message = f"{unfinished} of {len(tasks)} have not ended after {seconds:g} s"
+            raise CommandFailed(message, EXIT_TIMEOUT) from None
         if isinstance(result, Exception):
             raise result
         answers[number] = result

@@ -1,4 +1,4 @@
-"""`functions`: what can be run."""
+"""`functions`: list, show."""
 
 from typing import Any
 
@@ -11,35 +11,27 @@ from app.cli.output import one_line, print_details, print_lines, print_message, 
 
 @click.group(cls=Resource, epilog=EXIT_CODES)
 def group() -> None:
-    """What can be run."""
+    """Functions that can be called."""
 
 
 @group.command("list")
 @click.pass_obj
 def list_functions(api: Api) -> None:
-    """Every function, the modules that do not import, and the functions that are set aside."""
+    """List functions, modules that cannot be imported, and functions that are rejected."""
     api.show(api.call("GET", "functions"), _print_functions)
-
-
-@group.command()
-@click.argument("name", shell_complete=complete.functions)
-@click.pass_obj
-def show(api: Api, name: str) -> None:
-    """One function, with its arguments."""
-    api.show(api.call("GET", "functions", name), _print_function)
 
 
 def _print_functions(answer: Any) -> None:
     rows = (
-        (one["name"], one["options"]["queue"], one["description"].partition("\n")[0]) for one in answer["functions"]
+        (function["name"], function["options"]["queue"], function["description"].partition("\n")[0])
+        for function in answer["functions"]
     )
     print_table(("name", "queue", "description"), rows)
     for module, reason in answer["broken"].items():
         print_message(f"{one_line(module)} does not import: {one_line(reason)}")
-    for one in answer["rejected"]:
-        print_message(
-            f"{one_line(one['name'])} is set aside: {one_line(one['file'])}:{one['line']}: {one_line(one['reason'])}"
-        )
+    for function in answer["rejected"]:
+        name, file, reason = (one_line(function[field]) for field in ("name", "file", "reason"))
+        print_message(f"{name} is set aside: {file}:{function['line']}: {reason}")
 
 
 def _print_function(function: Any) -> None:
@@ -47,10 +39,10 @@ def _print_function(function: Any) -> None:
     click.echo()
     print_lines(function["description"])
     schema = function["arguments"]
-    needed = schema.get("required", [])
+    required = schema.get("required", [])
     rows = [
-        (name, _type_name(said), "required" if name in needed else said.get("default"), said.get("description"))
-        for name, said in schema.get("properties", {}).items()
+        (name, _type_name(field), "required" if name in required else field.get("default"), field.get("description"))
+        for name, field in schema.get("properties", {}).items()
     ]
     if rows:
         click.echo()
@@ -58,11 +50,21 @@ def _print_function(function: Any) -> None:
 
 
 def _type_name(schema: Any) -> str:
-    """A JSON Schema in a word, if there is one for it."""
+    """The type that a JSON Schema describes, in short."""
     if not isinstance(schema, dict):
         return "any"
     if "anyOf" in schema:
-        return " or ".join(_type_name(one) for one in schema["anyOf"])
+        return " or ".join(_type_name(option) for option in schema["anyOf"])
     if "enum" in schema:
-        return " or ".join(one_line(one) for one in schema["enum"])
+        return " or ".join(one_line(value) for value in schema["enum"])
     return str(schema.get("format") or schema.get("type") or schema.get("$ref", "any").rpartition("/")[2])
+
+
+group.add_item_command(
+    "show",
+    "functions",
+    click.argument("name", shell_complete=complete.functions),
+    _print_function,
+    "Show a function with its options and arguments.",
+    "GET",
+)

@@ -1,7 +1,7 @@
 """Ctrl-C that is never lost: KeyboardInterrupt is raised again until the command ends.
 
-Python loses one in two ways. A KeyboardInterrupt that is raised in a destructor or a weakref callback (every import has
-some) is printed and dropped. And a signal that comes just before a blocking read begins is noticed when the read ends.
+Python can lose one in two ways. A KeyboardInterrupt raised in a destructor or a weakref callback (every import runs
+some) is printed and dropped. A signal that arrives just before a blocking read starts is noticed when the read ends.
 """
 
 import contextlib
@@ -11,16 +11,16 @@ import socket
 import threading
 from collections.abc import Iterator
 
-EXIT_INTERRUPTED = 130  # exit code, as a shell has it
-RETRY_SECONDS = 0.5  # seconds for the command to clean up and end
-MAX_TRIES = 4  # then the process is ended as it is
+EXIT_INTERRUPTED = 130  # as a shell: 128 + SIGINT
+RETRY_SECONDS = 0.5  # for the command to clean up and exit
+MAX_TRIES = 4  # then the process is ended with os._exit
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Inside, SIGINT raises KeyboardInterrupt until the block is left.
+    """In this context, SIGINT raises KeyboardInterrupt again and again until the context is left.
 
-    Nothing changes in a thread, nor where SIGINT is ignored, as in a background job of a shell.
+    No effect outside of the main thread, or where SIGINT is ignored, as in a background job of a shell.
     """
     previous_handler = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or previous_handler in (signal.SIG_IGN, None):
@@ -45,7 +45,7 @@ def interruptible() -> Iterator[None]:
 
 
 def _repeat_interrupt(signals: socket.socket, exited: threading.Event) -> None:
-    """Of the main thread: Python writes the number of each signal to `signals` at the moment it comes."""
+    """Interrupt the main thread until it exits. Python's wakeup fd writes each signal number to `signals` at once."""
     while signal.SIGINT not in (numbers := signals.recv(64)):
         if not numbers:
             return

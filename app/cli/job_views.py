@@ -1,4 +1,4 @@
-"""Jobs as text: a table of many, the details of one, and a line for each of its attempts."""
+"""Printing of jobs: a table of many, or one with its details and attempts."""
 
 from datetime import datetime
 from typing import Any
@@ -27,7 +27,7 @@ def print_jobs(page: Any) -> None:
 
 
 def print_job(job: Any) -> None:
-    if "status" not in job:  # the key has no scope `read`
+    if "status" not in job:  # a reference: the API key lacks the scope `read`
         print_details({"id": job["id"]})
         return
     error = job["error"] or {}
@@ -44,7 +44,7 @@ def print_job(job: Any) -> None:
 
 
 def _waits_for(job: Any) -> str:
-    """As "rate_limit function:email.send until 2027-01-01 00:00:00Z"; "" for a job that is not scheduled."""
+    """Why a job is scheduled, such as "rate_limit function:email.send until 2027-01-01 00:00:00Z", else ""."""
     waiting_for = job.get("waiting_for")
     if not waiting_for:
         return ""
@@ -53,7 +53,6 @@ def _waits_for(job: Any) -> str:
 
 
 def _print_history(attempts: list[Any]) -> None:
-    """A line for each attempt that has ended, newest first."""
     rows = (
         (
             attempt["attempt"],
@@ -69,7 +68,7 @@ def _print_history(attempts: list[Any]) -> None:
 
 
 def _seconds(attempt: Any) -> str:
-    """How long it ran; "" if one of its ends is not known."""
+    """Run time of an attempt; "" if its start or end is unknown."""
     ends = [datetime.fromisoformat(attempt[name]) for name in ("started_at", "ended_at") if attempt[name]]
     return f"{(ends[1] - ends[0]).total_seconds():.3f}" if len(ends) == 2 else ""
 

@@ -16,37 +16,37 @@ JOB = click.argument("job_id", shell_complete=complete.jobs)
 
 JOB_OPTIONS = arguments.combine_options(
     click.option("--queue", shell_complete=complete.queues),
-    click.option("--delay", help="Run it later: seconds, or a duration such as 1h30m."),
-    click.option("--at", help="Run it at this moment, such as 2027-01-01T00:00:00Z."),
-    click.option("--job-timeout", help="How long it may run: seconds, or a duration."),
-    click.option("--at-front", is_flag=True, help="Before all others in its queue."),
-    click.option("--tag", multiple=True, help="May be repeated."),
+    click.option("--delay", help="Run after this delay: seconds, or a duration such as 1h30m."),
+    click.option("--at", help="Run at this time, such as 2027-01-01T00:00:00Z."),
+    click.option("--job-timeout", help="Time limit of a run: seconds, or a duration."),
+    click.option("--at-front", is_flag=True, help="Put it at the front of its queue."),
+    click.option("--tag", multiple=True, help="Tag of the job; repeatable."),
     click.option("--description"),
 )
-RETRIES = click.option("--retries", type=click.IntRange(min=1), help="How often it is tried again when it fails.")
+RETRIES = click.option("--retries", type=click.IntRange(min=1), help="How often to retry the job after failures.")
 
 
 def filter_options(*statuses: str) -> arguments.Decorator:
-    """Which jobs are meant."""
+    """The options that select jobs."""
     return arguments.combine_options(
         click.option("--status", type=click.Choice(statuses)),
         click.option("--queue", shell_complete=complete.queues),
         click.option("--function", shell_complete=complete.functions),
-        click.option("--error", help="The type of the error that ended it, such as KeyError."),
+        click.option("--error", help="Type of the error, such as KeyError."),
         click.option("--tag"),
-        click.option("--search", "q", help="Text in the description or the arguments."),
-        click.option("--since", help="Ended, or else made, at this moment or later."),
-        click.option("--until", help="Ended, or else made, before this moment."),
+        click.option("--search", "q", help="Text in the description or arguments."),
+        click.option("--since", help="Jobs that ended (else: were created) at or after this time."),
+        click.option("--until", help="Jobs that ended (else: were created) before this time."),
     )
 
 
 def id_or_filter(*statuses: str) -> arguments.Decorator:
-    """One job, or those that a filter means."""
+    """The arguments of a command for one job by its id, or for all that match a filter."""
     return arguments.combine_options(
         click.argument("job_id", required=False, shell_complete=complete.jobs),
         filter_options(*statuses),
-        click.option("--all", is_flag=True, help="Those that it can be done to, without any filter."),
-        click.option("--dry-run", is_flag=True, help="Count, and change nothing."),
+        click.option("--all", is_flag=True, help="All jobs in a suitable state; needed where no filter is given."),
+        click.option("--dry-run", is_flag=True, help="Count matching jobs, and change nothing."),
     )
 
 
@@ -59,13 +59,11 @@ def group() -> None:
 @click.argument("function", shell_complete=complete.functions)
 @arguments.CALL_OPTIONS
 @JOB_OPTIONS
-@click.option("--id", "job_id", help="An id of your own.")
+@click.option("--id", "job_id", help="Id of the job; default: a random one.")
 @RETRIES
-@click.option("--depends-on", multiple=True, metavar="ID", help="Run it after this job; may be repeated.")
-@click.option(
-    "--option", "-o", "other_options", multiple=True, help="Any other of POST /jobs: NAME=TEXT or NAME:=JSON."
-)
-@click.option("--wait", "until_ended", is_flag=True, help="Wait for its end; exit with 1 if it did not finish.")
+@click.option("--depends-on", multiple=True, metavar="ID", help="Run after this job has finished; repeatable.")
+@arguments.OTHER_OPTIONS
+@click.option("--wait", "until_ended", is_flag=True, help="Wait for the end; exit with 1 if the job did not finish.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait at most.")
 @click.pass_obj
 def enqueue(
@@ -81,7 +79,7 @@ def enqueue(
     timeout: float | None,
     **options: Any,
 ) -> None:
-    """Call FUNCTION: `enqueue email.send_message to=a@b.c subject=Hi n:=3`."""
+    """Enqueue a call of FUNCTION: `enqueue email.send_message to=a@b.c subject=Hi n:=3`."""
     fields = {**_job_fields(**options, id=job_id, retries=retries), **arguments.parse_pairs(other_options, "--option")}
     body = {**fields, **arguments.parse_call(pairs, args, kwargs), "function": function}
     answer = api.call("POST", "jobs", body=body)
@@ -104,7 +102,7 @@ def wait(api: Api, job_id: str, timeout: float | None) -> None:
 @follow.TIMEOUT_OPTION
 @click.pass_obj
 def watch(api: Api, job_ids: tuple[str, ...], timeout: float | None) -> None:
-    """Show how far jobs are, until all have ended; exit with 1 if one did not finish. --json: `{"jobs": [...]}`."""
+    """Show progress until all jobs have ended; exit with 1 if one did not finish. --json prints `{"jobs": [...]}`."""
     answers = follow.watch(api, list(job_ids), timeout)
     combined = ApiResponse(f'{{"jobs":[{",".join(a.text for a in answers)}]}}', {"jobs": [a.json for a in answers]})
     api.show(combined, job_views.print_jobs)
@@ -113,42 +111,29 @@ def watch(api: Api, job_ids: tuple[str, ...], timeout: float | None) -> None:
 
 @group.command("list")
 @filter_options(*STATES)
-@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
-@click.option("--cursor", help="Of the next page, as the last one named it.")
+@arguments.page_options(50)
 @click.pass_obj
 def list_jobs(api: Api, **query: Any) -> None:
-    """Jobs, newest first."""
+    """List jobs, newest first."""
     api.show(api.call("GET", "jobs", query=query), job_views.print_page)
 
 
 @group.command()
 @JOB
-@click.pass_obj
-def show(api: Api, job_id: str) -> None:
-    """A job, with its result or its error."""
-    api.show(api.call("GET", "jobs", job_id), job_views.print_job)
-
-
-@group.command()
-@JOB
 @JOB_OPTIONS
-@click.option("--option", "-o", "other_options", multiple=True, help="As PATCH /jobs/ID has it: tags:=[], for example.")
+@arguments.OTHER_OPTIONS
 @click.pass_obj
 def change(api: Api, job_id: str, other_options: tuple[str, ...], **options: Any) -> None:
-    """Change when, where and how a job runs that has not started; tags that are given replace all that it has."""
-    api.show(
-        api.call(
-            "PATCH", "jobs", job_id, body={**_job_fields(**options), **arguments.parse_pairs(other_options, "--option")}
-        ),
-        job_views.print_job,
-    )
+    """Change a job that has not started. Tags replace all tags of the job; `-o tags:=[]` removes them."""
+    body = {**_job_fields(**options), **arguments.parse_pairs(other_options, "--option")}
+    api.show(api.call("PATCH", "jobs", job_id, body=body), job_views.print_job)
 
 
 @group.command()
 @id_or_filter(*(state for state in STATES if state not in ENDED))
 @click.pass_obj
 def cancel(api: Api, job_id: str | None, **filters: Any) -> None:
-    """Cancel a job that has not started, or stop the one that runs; without an ID all that a filter means."""
+    """Cancel a job, or stop it if it runs. Without an ID: all jobs that match a filter."""
     fields = _given_filter(job_id, filters)
     if job_id:
         api.show(api.call("POST", "jobs", job_id, "cancel"), job_views.print_job)
@@ -159,7 +144,7 @@ def cancel(api: Api, job_id: str | None, **filters: Any) -> None:
 @group.command()
 @id_or_filter(*(state for state in ENDED if state != "finished"))
 @arguments.CALL_OPTIONS
-@click.option("--job-timeout", help="How long it may run: seconds, or a duration.")
+@click.option("--job-timeout", help="Time limit of a run: seconds, or a duration.")
 @RETRIES
 @click.pass_obj
 def requeue(
@@ -172,10 +157,10 @@ def requeue(
     retries: int | None,
     **filters: Any,
 ) -> None:
-    """Put a failed, stopped or canceled job back on its queue; without an ID all that a filter means, failed ones.
+    """Requeue a failed, stopped or canceled job. Without an ID: all failed jobs that match a filter.
 
-    What is said with an ID replaces what the job has: --queue, and its arguments, all of one kind:
-    `requeue ID email=a@b.c n:=3`.
+    With an ID, --queue, --job-timeout and --retries replace those of the job, and arguments replace all of its
+    arguments by name, or by position: `requeue ID email=a@b.c n:=3`.
     """
     changes = {**_job_fields(job_timeout=job_timeout, retries=retries), **arguments.parse_call(pairs, args, kwargs)}
     if job_id:
@@ -192,10 +177,10 @@ def requeue(
 
 @group.command()
 @id_or_filter(*STATES)
-@click.option("--yes", "-y", is_flag=True, help="Do not ask. Only a terminal is asked, before a filter deletes.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation, which only happens on a terminal.")
 @click.pass_obj
 def delete(api: Api, job_id: str | None, yes: bool, **filters: Any) -> None:
-    """Remove a job and what is kept of it, not while it runs; without an ID all that a filter means."""
+    """Delete a job that does not run, with its result. Without an ID: all jobs that match a filter."""
     fields = _given_filter(job_id, filters)
     if job_id:
         api.show(api.call("DELETE", "jobs", job_id), lambda _: print_message(f"{job_id} is deleted"))
@@ -213,7 +198,7 @@ def _job_fields(
     tag: tuple[str, ...] = (),
     **other_options: Any,
 ) -> dict[str, Any]:
-    """Options as the API has them."""
+    """Fields of a request from command line options."""
     return arguments.drop_unset(
         delay=arguments.seconds_or_duration(delay),
         timeout=arguments.seconds_or_duration(job_timeout),
@@ -224,7 +209,7 @@ def _job_fields(
 
 
 def _given_filter(job_id: str | None, filters: dict[str, Any]) -> dict[str, Any]:
-    """Of a filter, what is given; nothing, with an ID. Raises click.UsageError for neither and both."""
+    """The filter that was given; empty with an id. Raises click.UsageError for neither and for both."""
     fields = arguments.drop_unset(**filters)
     if job_id and fields:
         raise click.UsageError("give an ID or a filter, not both")
@@ -234,7 +219,7 @@ def _given_filter(job_id: str | None, filters: dict[str, Any]) -> dict[str, Any]
 
 
 def _change_all(api: Api, action: str, filters: dict[str, Any]) -> ApiResponse:
-    """Do it to all that are meant, in as many requests as it takes; what they have counted together."""
+    """Change all jobs that match, in as many requests as it takes, and return the total counts."""
     counts: dict[str, int] = {}
     cursor = None
     while True:
@@ -247,6 +232,9 @@ def _change_all(api: Api, action: str, filters: dict[str, Any]) -> ApiResponse:
 
 
 def _exit_with(api: Api, answer: ApiResponse) -> None:
-    """Show a job that has ended, and exit by how."""
+    """Print a job that has ended, and exit with 0 if it finished, else 1."""
     api.show(answer, job_views.print_job)
     sys.exit(follow.exit_code([answer.json]))
+
+
+group.add_item_command("show", "jobs", JOB, job_views.print_job, "Show a job with its result or error.", "GET")

@@ -1,4 +1,4 @@
-"""What is printed: the answer on stdout, all else on stderr; coloured on a terminal alone, and safe to show there."""
+"""Output: answers on stdout, messages on stderr. Colours only on a terminal; control characters are escaped."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-PIPE_COLUMNS = 10_000  # columns, where there is no terminal to fit
+PIPE_COLUMNS = 10_000  # line width where the output is no terminal
 STATUS_STYLES = {
     "finished": "green",
     "started": "yellow",
@@ -28,18 +28,18 @@ def console(file: IO[str]) -> Console:
 
 
 def print_message(message: str) -> None:
-    """To the person, not to what reads the output; without what would steer a terminal."""
+    """Print a message on stderr, with control characters escaped."""
     click.echo("\n".join(one_line(line) for line in message.split("\n")), err=True)
 
 
 def print_warnings(answer: Any) -> None:
-    """Say what the API warns of."""
+    """Print the warnings of an answer on stderr."""
     for warning in answer.get("warnings", ()):
         print_message(f"Warning: {one_line(warning)}")
 
 
 def one_line(value: Any) -> str:
-    """Any JSON value in one line; without what would steer a terminal."""
+    """A JSON value in one line, with control characters escaped; "" for None."""
     if value is None:
         return ""
     text = value if isinstance(value, str) else orjson.dumps(value).decode()
@@ -47,12 +47,12 @@ def one_line(value: Any) -> str:
 
 
 def format_time(text: str | None) -> str:
-    """To the second."""
+    """An RFC 3339 time to the second; "" for None."""
     return f"{text[:19].replace('T', ' ')}Z" if text else ""
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """The first column is never broken over lines."""
+    """Print a table on stdout. The first column is never wrapped."""
     grid = Table(box=None, pad_edge=False, header_style="bold")
     for number, column in enumerate(columns):
         grid.add_column(column.upper(), no_wrap=number == 0, overflow="fold")
@@ -62,20 +62,20 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def print_page_end(page: Any) -> None:
-    """What cannot be shown, and how to get the next page, if there may be one."""
+    """Print the unreadable entries of a page, and the cursor of the next page if there is one."""
     print_unreadable(page)
     if page["next_cursor"]:
         print_message(f"There may be more: --cursor {page['next_cursor']}")
 
 
 def print_unreadable(answer: Any) -> None:
-    """Say which entries of a list cannot be read."""
+    """Print the unreadable entries of a list on stderr."""
     for entry in answer.get("unreadable", ()):
         print_message(f"{entry.get('name', entry.get('id'))} cannot be read: {one_line(entry['reason'])}")
 
 
 def print_details(pairs: dict[str, Any]) -> None:
-    """One a line; what there is not is left out."""
+    """Print names and values, one pair a line. Empty values are left out."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
@@ -86,17 +86,17 @@ def print_details(pairs: dict[str, Any]) -> None:
 
 
 def print_json(text: str) -> None:
-    """JSON as it came; what would steer a terminal is escaped as JSON has it."""
+    """Print JSON unchanged, except that control characters are escaped as in JSON strings."""
     click.echo("".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text))
 
 
 def print_lines(text: str) -> None:
-    """Lines as they are, a traceback for example."""
+    """Print text with its line breaks, a traceback for example."""
     click.echo("\n".join(one_line(line) for line in text.splitlines()))
 
 
 def _print(grid: Table) -> None:
-    """In a pipe without the spaces that fill a column up."""
+    """Print a table; without trailing spaces where stdout is no terminal."""
     out = console(sys.stdout)
     if out.is_terminal:
         out.print(grid)

@@ -1,4 +1,4 @@
-"""`queues`: look, pause, resume, empty."""
+"""`queues`: list, show, pause, resume, empty."""
 
 from typing import Any
 
@@ -14,60 +14,22 @@ QUEUE_ARGUMENT = click.argument("name", shell_complete=complete.queues)
 
 @click.group(cls=Resource, epilog=EXIT_CODES)
 def group() -> None:
-    """Where jobs wait."""
+    """Queues and their jobs."""
 
 
 @group.command("list")
 @click.pass_obj
 def list_queues(api: Api) -> None:
-    """Every queue with its counts."""
+    """List queues with the counts of their jobs."""
     api.show(api.call("GET", "queues"), _print_page)
 
 
 def _print_page(page: Any) -> None:
-    _print_queues(page["queues"])
+    _print_queues(*page["queues"])
     print_unreadable(page)
 
 
-@group.command()
-@QUEUE_ARGUMENT
-@click.pass_obj
-def show(api: Api, name: str) -> None:
-    """One queue with its counts."""
-    api.show(api.call("GET", "queues", name), _print_queue)
-
-
-@group.command()
-@QUEUE_ARGUMENT
-@click.pass_obj
-def pause(api: Api, name: str) -> None:
-    """Accept jobs, and run none."""
-    api.show(api.call("POST", "queues", name, "pause"), _print_queue)
-
-
-@group.command()
-@QUEUE_ARGUMENT
-@click.pass_obj
-def resume(api: Api, name: str) -> None:
-    """Run jobs again."""
-    api.show(api.call("POST", "queues", name, "resume"), _print_queue)
-
-
-@group.command()
-@QUEUE_ARGUMENT
-@click.pass_obj
-def empty(api: Api, name: str) -> None:
-    """Delete the jobs that wait in it."""
-    api.show(
-        api.call("POST", "queues", name, "empty"), lambda page: print_message(f"{page['deleted']} jobs are deleted")
-    )
-
-
-def _print_queue(queue: Any) -> None:
-    _print_queues([queue])
-
-
-def _print_queues(queues: list[Any]) -> None:
+def _print_queues(*queues: Any) -> None:
     rows = (
         (queue["name"], "paused" if queue["paused"] else "", *(queue["counts"][state] for state in COUNTS))
         for queue in queues
@@ -75,3 +37,16 @@ def _print_queues(queues: list[Any]) -> None:
     print_table(("name", "", *COUNTS), rows)
     for queue in queues:
         print_warnings(queue)
+
+
+def _print_deleted(answer: Any) -> None:
+    print_message(f"Deleted {answer['deleted']} jobs")
+
+
+for verb, method, print_readable, help_text in (
+    ("show", "GET", _print_queues, "Show a queue with the counts of its jobs."),
+    ("pause", "POST", _print_queues, "Pause a queue: it accepts jobs, but workers start none of them."),
+    ("resume", "POST", _print_queues, "Resume a paused queue."),
+    ("empty", "POST", _print_deleted, "Delete all queued jobs of a queue."),
+):
+    group.add_item_command(verb, "queues", QUEUE_ARGUMENT, print_readable, help_text, method)

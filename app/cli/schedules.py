@@ -10,35 +10,26 @@ from app.cli.output import format_time, one_line, print_details, print_message, 
 
 NAME_ARGUMENT = click.argument("name", shell_complete=complete.schedules)
 RULE_OPTIONS = arguments.combine_options(
-    click.option("--cron", help='Such as "0 2 * * mon-fri", or @daily.'),
-    click.option("--interval", help="Seconds, or a duration such as 1h30m."),
-    click.option("--at", help="Once, at this moment."),
-    click.option("--timezone", help="An IANA name; UTC by default."),
-    click.option("--start", help="No run before this moment."),
-    click.option("--end", help="No run after this moment."),
+    click.option("--cron", help='Cron expression, such as "0 2 * * mon-fri" or @daily.'),
+    click.option("--interval", help="Interval: seconds, or a duration such as 1h30m."),
+    click.option("--at", help="Run once, at this time."),
+    click.option("--timezone", help="IANA time zone; default: UTC."),
+    click.option("--start", help="No run before this time."),
+    click.option("--end", help="No run after this time."),
 )
 
 
 @click.group(cls=Resource, epilog=EXIT_CODES)
 def group() -> None:
-    """Rules that make jobs in time."""
+    """Rules that enqueue jobs at set times."""
 
 
 @group.command("list")
-@click.option("--limit", type=click.IntRange(1, 500), default=100, show_default=True)
-@click.option("--cursor", help="Of the next page, as the last one named it.")
+@arguments.page_options(100)
 @click.pass_obj
 def list_schedules(api: Api, **query: Any) -> None:
-    """Schedules by name."""
+    """List schedules by name."""
     api.show(api.call("GET", "schedules", query=query), _print_page)
-
-
-@group.command()
-@NAME_ARGUMENT
-@click.pass_obj
-def show(api: Api, name: str) -> None:
-    """One schedule, with its next and its last runs."""
-    api.show(api.call("GET", "schedules", name), _print_schedule)
 
 
 @group.command()
@@ -47,13 +38,11 @@ def show(api: Api, name: str) -> None:
 @arguments.CALL_OPTIONS
 @RULE_OPTIONS
 @click.option("--queue", shell_complete=complete.queues)
-@click.option("--overlap", help="While the last run is not over: allow, skip or buffer_one.")
-@click.option("--catch-up", help="What was due while no scheduler ran: none, one or all.")
+@click.option("--overlap", help="What to do while the last run has not ended: allow, skip or buffer_one.")
+@click.option("--catch-up", help="Runs that were missed while no scheduler ran: enqueue none, one or all.")
 @click.option("--description")
 @click.option("--paused", is_flag=True)
-@click.option(
-    "--option", "-o", "other_options", multiple=True, help="Any other of the schedule: NAME=TEXT or NAME:=JSON."
-)
+@arguments.OTHER_OPTIONS
 @click.pass_obj
 def put(
     api: Api,
@@ -65,7 +54,7 @@ def put(
     other_options: tuple[str, ...],
     **options: Any,
 ) -> None:
-    """Make or replace a schedule: `put nightly reports.build days:=7 --cron "0 2 * * *"`."""
+    """Create or replace a schedule: `put nightly reports.build days:=7 --cron "0 2 * * *"`."""
     fields = {**_rule_fields(options), **arguments.parse_pairs(other_options, "--option")}
     body = {**fields, **arguments.parse_call(pairs, args, kwargs), "function": function}
     api.show(api.call("PUT", "schedules", name, body=body), _print_schedule)
@@ -75,39 +64,15 @@ def put(
 @NAME_ARGUMENT
 @click.pass_obj
 def delete(api: Api, name: str) -> None:
-    """Remove a schedule, and none of its runs."""
+    """Delete a schedule. The jobs it has enqueued stay."""
     api.show(api.call("DELETE", "schedules", name), lambda _: print_message(f"{name} is deleted"))
-
-
-@group.command()
-@NAME_ARGUMENT
-@click.pass_obj
-def pause(api: Api, name: str) -> None:
-    """Run it no more, until it is resumed."""
-    api.show(api.call("POST", "schedules", name, "pause"), _print_schedule)
-
-
-@group.command()
-@NAME_ARGUMENT
-@click.pass_obj
-def resume(api: Api, name: str) -> None:
-    """Go on from now."""
-    api.show(api.call("POST", "schedules", name, "resume"), _print_schedule)
-
-
-@group.command()
-@NAME_ARGUMENT
-@click.pass_obj
-def trigger(api: Api, name: str) -> None:
-    """Run it now, once; its clock goes on as it was. Prints the job's id."""
-    api.show(api.call("POST", "schedules", name, "trigger"), lambda job: click.echo(job["id"]))
 
 
 @group.command()
 @RULE_OPTIONS
 @click.pass_obj
 def preview(api: Api, **options: Any) -> None:
-    """What a rule means and when it would run; nothing is kept."""
+    """Show what a rule means and when it would run, without storing it."""
     api.show(api.call("POST", "schedules", "preview", body=_rule_fields(options)), _print_next_runs)
 
 
@@ -140,3 +105,16 @@ def _print_schedule(schedule: Any) -> None:
 
 def _print_next_runs(preview: Any) -> None:
     print_table((preview["text"], "utc"), ((run["local"], format_time(run["utc"])) for run in preview["next_runs"]))
+
+
+def _print_id(job: Any) -> None:
+    click.echo(job["id"])
+
+
+for verb, method, print_readable, help_text in (
+    ("show", "GET", _print_schedule, "Show a schedule with its next and last runs."),
+    ("pause", "POST", _print_schedule, "Pause a schedule until it is resumed."),
+    ("resume", "POST", _print_schedule, "Resume a paused schedule. Runs that were due meanwhile are skipped."),
+    ("trigger", "POST", _print_id, "Enqueue a run now and print its job id. The times of other runs stay."),
+):
+    group.add_item_command(verb, "schedules", NAME_ARGUMENT, print_readable, help_text, method)

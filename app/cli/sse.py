@@ -1,4 +1,4 @@
-"""Server-sent events, read as WHATWG HTML, section 9.2.6, has it."""
+"""Parser of server-sent events (WHATWG HTML, section 9.2.6)."""
 
 import codecs
 import re
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 LINE_END = re.compile(r"\r\n|\r|\n")
-RETRY = 1.0  # seconds, until the stream says otherwise
+DEFAULT_RETRY_SECONDS = 1.0
 
 
 class Event(NamedTuple):
@@ -15,19 +15,19 @@ class Event(NamedTuple):
 
 
 class Parser:
-    """Of one stream. One that resumes another is given the `last_id` and the `retry` of that one."""
+    """Parser of one stream. To resume a lost stream, pass the `last_id` and `retry` of its parser."""
 
-    def __init__(self, last_id: str = "", retry: float = RETRY) -> None:
+    def __init__(self, last_id: str = "", retry: float = DEFAULT_RETRY_SECONDS) -> None:
         self.last_id = last_id
-        """Of the last event that was complete."""
+        """Id of the last complete event."""
         self.retry = retry
-        """Seconds to wait, before a stream that broke off is asked for again."""
+        """Seconds to wait before reconnecting."""
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
         self._unfinished, self._after_cr = "", False
         self._kind, self._data, self._id = "", list[str](), last_id
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
-        """The events that are complete with this; a chunk may end anywhere, also within a character."""
+        """The events that this chunk completes. A chunk may end anywhere, even within a character."""
         text = self._decoder.decode(chunk)
         if not text:
             return
@@ -42,7 +42,6 @@ class Parser:
                 yield from self._end()
 
     def _field(self, name: str, _: str, value: str) -> None:
-        """A comment is a field without a name."""
         value = value.removeprefix(" ")
         if name == "event":
             self._kind = value

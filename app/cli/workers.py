@@ -11,22 +11,14 @@ from app.cli.output import format_time, print_details, print_table, print_unread
 
 @click.group(cls=Resource, epilog=EXIT_CODES)
 def group() -> None:
-    """Who runs jobs."""
+    """Workers that run jobs."""
 
 
 @group.command("list")
 @click.pass_obj
 def list_workers(api: Api) -> None:
-    """The workers that are registered."""
+    """List the registered workers."""
     api.show(api.call("GET", "workers"), _print_workers)
-
-
-@group.command()
-@click.argument("name", shell_complete=complete.workers)
-@click.pass_obj
-def show(api: Api, name: str) -> None:
-    """One worker, with what it runs now."""
-    api.show(api.call("GET", "workers", name), _print_worker)
 
 
 def _print_worker(worker: Any) -> None:
@@ -43,3 +35,13 @@ def _print_workers(page: Any) -> None:
     )  # fmt: skip
     print_table(("name", "state", "queues", "host", "pid", "job", "finished", "failed", "seen"), rows)
     print_unreadable(page)
+
+
+group.add_item_command(
+    "show",
+    "workers",
+    click.argument("name", shell_complete=complete.workers),
+    _print_worker,
+    "Show a worker with its current job.",
+    "GET",
+)

@@ -21,7 +21,7 @@ def group() -> None:
 @click.argument("file", type=click.File())
 @click.pass_obj
 def submit(api: Api, file: IO[str]) -> None:
-    """Submit the graph in FILE, the JSON of POST /workflows; -: from stdin."""
+    """Submit the workflow in FILE, the JSON body of POST /workflows; - reads stdin."""
     api.show(api.call("POST", "workflows", body=arguments.parse_json(file.read(), file.name)), _print_summary)
 
 
@@ -30,7 +30,7 @@ def submit(api: Api, file: IO[str]) -> None:
 @follow.TIMEOUT_OPTION
 @click.pass_obj
 def watch(api: Api, workflow_id: str, timeout: float | None) -> None:
-    """Show how far a workflow is, until it has ended; exit with 1 if it did not finish."""
+    """Show a workflow's progress until it has ended; exit with 1 if it did not finish."""
     answer = follow.watch_workflow(api, workflow_id, timeout)
     api.show(answer, _print_workflow)
     sys.exit(follow.exit_code([answer.json]))
@@ -38,42 +38,20 @@ def watch(api: Api, workflow_id: str, timeout: float | None) -> None:
 
 @group.command("list")
 @click.option("--status", type=click.Choice(["running", "finished", "failed", "canceled"]))
-@click.option("--name")
-@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
-@click.option("--cursor", help="Of the next page, as the last one named it.")
+@click.option("--name", help="Workflows with this name.")
+@arguments.page_options(50)
 @click.pass_obj
 def list_workflows(api: Api, **query: Any) -> None:
-    """Workflows, newest first."""
+    """List workflows, newest first."""
     api.show(api.call("GET", "workflows", query=query), _print_page)
-
-
-@group.command()
-@WORKFLOW_ARGUMENT
-@click.pass_obj
-def show(api: Api, workflow_id: str) -> None:
-    """One workflow, and how each of its jobs stands."""
-    api.show(api.call("GET", "workflows", workflow_id), _print_workflow)
-
-
-@group.command()
-@WORKFLOW_ARGUMENT
-@click.pass_obj
-def cancel(api: Api, workflow_id: str) -> None:
-    """Cancel what has not begun, and stop what runs."""
-    api.show(api.call("POST", "workflows", workflow_id, "cancel"), _print_workflow)
 
 
 def _print_page(page: Any) -> None:
     rows = (
-        (
-            workflow["id"],
-            workflow["name"],
-            workflow["status"],
-            _ended_count(workflow["counts"]),
-            format_time(workflow["created_at"]),
-        )
+        (workflow["id"], workflow["name"], workflow["status"], _ended_count(workflow["counts"]),
+         format_time(workflow["created_at"]))
         for workflow in page["workflows"]
-    )
+    )  # fmt: skip
     print_table(("id", "name", "status", "ended", "created"), rows)
     print_page_end(page)
 
@@ -86,7 +64,7 @@ def _print_summary(workflow: Any) -> None:
 
 
 def _print_workflow(workflow: Any) -> None:
-    if "status" not in workflow:  # the key has no scope `read`
+    if "status" not in workflow:  # a reference: the API key lacks the scope `read`
         print_details({"id": workflow["id"]})
         return
     _print_summary(workflow)
@@ -107,3 +85,10 @@ def _ended_count(counts: dict[str, int]) -> str:
 def _result_or_error(job: Any) -> str:
     error = job["error"]
     return f"{error['type']}: {error['message']}" if error else one_line(job["result"])
+
+
+for verb, method, help_text in (
+    ("show", "GET", "Show a workflow with the status of each of its jobs."),
+    ("cancel", "POST", "Cancel the jobs of a workflow that have not started, and stop those that run."),
+):
+    group.add_item_command(verb, "workflows", WORKFLOW_ARGUMENT, _print_workflow, help_text, method)

@@ -1,1 +1,1 @@
-"""The one way into RQ: a new job, what makes it unique, what makes a request act once, and the step that writes it."""
+"""The one way into RQ: new jobs, unique jobs, idempotent requests, and the script that writes jobs."""

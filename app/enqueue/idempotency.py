@@ -1,7 +1,7 @@
-"""The Idempotency-Key header (draft-ietf-httpapi-idempotency-key-header-07): a request that comes twice acts once.
+"""The Idempotency-Key header (draft-ietf-httpapi-idempotency-key-header-07): a repeated request takes effect once.
 
-The answer is kept for a day, written in the same step as the jobs, and given again to the same request of the same
-caller. Where it is not known in that step, the ids of the jobs are kept, and the answer is put in their place later.
+The response is stored for a day, atomically with the jobs, and returned again for the same request of the same caller.
+Where it is not known yet at that point, the ids of the jobs are stored and later replaced by the response.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ RETENTION_SECONDS = 86_400
 
 
 class Answer(TypedDict, total=False):
-    """What is kept of a request: its answer, or the ids of the jobs (or of the workflow) that it made."""
+    """The stored response to a request, or the ids of the jobs (or of the workflow) that it created."""
 
     body: Any
     status: int
@@ -27,7 +27,7 @@ class Answer(TypedDict, total=False):
 
 @dataclass
 class Receipt:
-    """One request with an Idempotency-Key. `answer` is kept with the jobs, if it is known before they are made."""
+    """One request with an Idempotency-Key. `answer` is stored with the jobs if it is known before they are written."""
 
     key: str
     request: str
@@ -40,7 +40,7 @@ class Receipt:
         return cls(idempotency_key(caller, digest), hashlib.sha256(request).hexdigest())
 
     def script_args(self) -> dict[str, Any]:
-        """Arguments of the scripts that make jobs."""
+        """Arguments for the scripts that write jobs."""
         return {
             "receipt": self.key,
             "receipt_seconds": RETENTION_SECONDS,
@@ -49,20 +49,22 @@ class Receipt:
         }
 
     def read(self, stored: bytes, token: str) -> Answer | None:
-        """What was kept, or None if this very try has kept it, and the answer was lost. `token`: its first id.
+        """Return the stored response; None if this very attempt stored it and Redis's reply was lost.
+
+        `token` identifies the attempt: the id of its first job.
 
         Raises:
-            Invalid: the key came with another request.
+            Invalid: the key was used for a different request.
         """
         record = orjson.loads(stored)
         if record["request"] != self.request:
-            raise Invalid("This Idempotency-Key came with another request")
+            raise Invalid("This Idempotency-Key was used for a different request")
         if record.get("token") == token:
             return None
         answer: Answer = record["answer"] if "answer" in record else {"ids": record["ids"]}
         return answer
 
     def store_answer(self, connection: redis.Redis, answer: Answer) -> None:
-        """Put the answer in the place of the ids."""
+        """Replace the stored ids by the response."""
         record = orjson.dumps({"request": self.request, "answer": answer})
         connection.set(self.key, record, ex=RETENTION_SECONDS)

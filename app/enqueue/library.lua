@@ -1,17 +1,17 @@
--- A library: new jobs. In ARGV each is: id, queue, created_at (RQ's format), place (TAIL, FRONT or 'deferred'; when it is due, in
--- seconds since 1970; or '+' and the seconds of its delay), ttl or '', extra (JSON) or '', the number of words of its hash,
--- those words.
+-- A library: new jobs. In ARGV each is: id, queue, created_at (RQ's format), position, ttl or '', extra (JSON) or '', the number
+-- of elements of its hash, those elements. `position`: TAIL, FRONT or 'deferred'; the due time in seconds since 1970; or '+'
+-- and the seconds of its delay.
 -- `extra`: named (the caller chose the id), front, depends_on (ids), lock: { key, milliseconds, during, on_conflict }.
 -- uses: redis/job
 local WAITABLE = { created = true, queued = true, deferred = true, scheduled = true, started = true, finished = true }
 local HELD_WHILE = { created = true, queued = true, scheduled = true, deferred = true }
 
--- The jobs that begin at ARGV[n], and whether any of them has an extra.
+-- The jobs from ARGV[n] on, and whether any of them has an `extra`.
 local function read_jobs(n)
   local jobs, any_extra = {}, false
   while ARGV[n] do
     local first = n + 7
-    jobs[#jobs + 1] = { id = ARGV[n], queue = ARGV[n + 1], created_at = ARGV[n + 2], place = ARGV[n + 3], ttl = ARGV[n + 4],
+    jobs[#jobs + 1] = { id = ARGV[n], queue = ARGV[n + 1], created_at = ARGV[n + 2], position = ARGV[n + 3], ttl = ARGV[n + 4],
       extra = ARGV[n + 5] ~= '' and cjson.decode(ARGV[n + 5]) or nil, first = first, last = first + ARGV[n + 6] - 1 }
     any_extra = any_extra or ARGV[n + 5] ~= ''
     n = first + ARGV[n + 6]
@@ -25,15 +25,15 @@ local function ids_of(jobs)
   return ids
 end
 
--- The job that holds a unique lock, and its status; nothing if none does.
+-- The job that holds a unique lock, and its status; nil if none does.
 local function holder_of(lock)
   local id = redis.call('GET', lock[1])
   local status = id and redis.call('HGET', job_key(id), 'status')
   if status and (HELD_WHILE[status] or (status == 'started' and lock[3] == 'queued_or_running')) then return id, status end
 end
 
--- What a job that waits for others is: an error, or it is deferred until those end that have not finished. A job of the same
--- request that is not made, for a unique one stands for it, is that one.
+-- Check the dependencies of a job: returns an error, or defers it until all have finished. A dependency on a job of the same
+-- request that is not written, because a unique job exists, is a dependency on that job.
 local function check_parents(job, number, by_id, replaced)
   job.parents, job.waits_for = {}, {}
   for n, id in ipairs(job.extra.depends_on) do
@@ -44,10 +44,10 @@ local function check_parents(job, number, by_id, replaced)
     table.insert(job.parents, parent)
     if status ~= 'finished' then table.insert(job.waits_for, parent) end
   end
-  if #job.waits_for > 0 then job.place = 'deferred' end
+  if #job.waits_for > 0 then job.position = 'deferred' end
 end
 
--- What is unique: an error, or it is made and has the lock, or the job that holds it stands for it (`job.instead`).
+-- Check the unique lock of a job: returns an error, takes the lock, or sets `job.instead` to the job that holds it.
 local function check_lock(job, taken, replaced)
   local lock = job.extra.lock
   local holder, status
@@ -70,13 +70,13 @@ local function check_lock(job, taken, replaced)
   taken[lock[1]] = job.id
 end
 
--- Check what the jobs ask for: the ids that the caller gets and the jobs that are to be replaced; or an error.
+-- Check ids, locks and dependencies. Returns the ids for the caller, nil and the jobs to replace; or nil and an error.
 local function check_jobs(jobs)
   local by_id, taken, replaced, ids = {}, {}, {}, {}
   for _, job in ipairs(jobs) do by_id[job.id] = job end
   for number, job in ipairs(jobs) do
     local created_at = redis.call('HGET', job_key(job.id), 'created_at')
-    job.is_there = created_at == job.created_at -- sent again, for its answer was lost
+    job.is_there = created_at == job.created_at -- sent again after a lost reply
     if job.extra and not job.is_there then
       local problem = created_at and job.extra.named and { 'taken', job.id }
         or job.extra.lock and check_lock(job, taken, replaced)
@@ -109,38 +109,38 @@ local function write_dependencies(job)
   for _, parent in ipairs(job.waits_for) do redis.call('SADD', dependents_key(parent), job.id) end
 end
 
--- Write jobs that were checked, each where its place says; `seconds`: now, since 1970.
+-- Write checked jobs, each to its position; `seconds`: now, since 1970.
 local function write_jobs(jobs, seconds)
   local ready = {}
   for _, job in ipairs(jobs) do
     if not job.instead and not job.is_there then
-      local front, delay = job.extra and job.extra.front, string.match(job.place, '^%+(.*)$')
+      local front, delay = job.extra and job.extra.front, string.match(job.position, '^%+(.*)$')
       if delay then
-        job.place = due_after(tonumber(delay))
-      elseif tonumber(job.place) then
-        job.place = tonumber(job.place) > clock() and math.ceil(job.place) or front and FRONT or TAIL
+        job.position = due_after(tonumber(delay))
+      elseif tonumber(job.position) then
+        job.position = tonumber(job.position) > clock() and math.ceil(job.position) or front and FRONT or TAIL
       end
-      local is_ready = job.place == TAIL or job.place == FRONT
+      local is_ready = job.position == TAIL or job.position == FRONT
       create_job(job.id, job.created_at, is_ready, job.ttl, job.first, job.last)
       if job.other_parents then
         redis.call('HSET', job_key(job.id), 'dependency_id', job.parents[1], 'dependency_ids', cjson.encode(job.parents))
       end
       if is_ready then
-        local name = job.place .. ' ' .. job.queue
-        ready[name] = ready[name] or { queue = job.queue, place = job.place }
+        local name = job.position .. ' ' .. job.queue
+        ready[name] = ready[name] or { queue = job.queue, position = job.position }
         table.insert(ready[name], job.id)
       else
         if delay then redis.call('HSET', job_key(job.id), 'delayed', 1) end
         if front then redis.call('HSET', job_key(job.id), 'enqueue_at_front', 1) end
-        if job.place == 'deferred' then
+        if job.position == 'deferred' then
           if job.waits_for then write_dependencies(job) end
           defer_job(job.id, job.queue, seconds)
         else
-          schedule_job(job.id, job.queue, job.place)
+          schedule_job(job.id, job.queue, job.position)
         end
       end
       if job.extra and job.extra.lock then redis.call('SET', job.extra.lock[1], job.id, 'PX', job.extra.lock[2]) end
     end
   end
-  for _, ids in pairs(ready) do push(ids.queue, ids, ids.place) end
+  for _, ids in pairs(ready) do push(ids.queue, ids, ids.position) end
 end

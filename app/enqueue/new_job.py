@@ -1,4 +1,4 @@
-"""A job that is to be made: what is said of it, what its function says, and what RQ's hash of it will hold."""
+"""A new job: its options from the request, its function and the settings, and the RQ hash that it becomes."""
 
 import uuid
 import zlib
@@ -20,12 +20,12 @@ from app.serializer import JSON
 from app.settings import Settings
 from app.webhooks import webhook_delivery
 
-SMALL_CALL_BYTES = 512  # bytes, which is zlib's smallest window
+SMALL_CALL_BYTES = 512  # zlib's smallest window
 
 
 @dataclass(slots=True)
 class NewJob:
-    """One call to be made. Durations in seconds; `function` is what RQ imports; `retry_waits` has one wait a retry."""
+    """One job to enqueue. Durations are in seconds; `function` is the path that RQ imports."""
 
     function: str
     args: list[Any]
@@ -36,27 +36,28 @@ class NewJob:
     failure_ttl: int
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     named: bool = False
-    """The caller chose the id: it must be new."""
+    """The caller chose the id, so it must not exist yet."""
     ttl: int | None = None
     at: datetime | None = None
-    """When it is due; one that is past means now."""
+    """When it is due; a time in the past means now."""
     delay: float | None = None
     """Seconds until it is due, by the clock of Redis."""
     retry_waits: list[int] | None = None
+    """The wait before each retry."""
     depends_on: list[str] = field(default_factory=list)
     at_front: bool = False
     meta: dict[str, Any] = field(default_factory=dict)
     limits: JobLimits = field(default_factory=list)
     queue_limit: int | None = None
-    """How many queues there may be with its own; None: its queue is always taken."""
+    """The maximum number of queues, its own included; None: no limit applies."""
     lock: unique.Lock | None = None
     extra_fields: dict[str, Any] = field(default_factory=dict, repr=False)
-    """Fields of its hash that RQ does not know, and no tool shows: there may be a secret among them."""
+    """Further fields of the hash that no tool shows, since they may contain a secret."""
     description: str = ""
     deferred: bool = False
     """It waits until its workflow queues it."""
     pointer: str = "#"
-    """Leads to the call in the request."""
+    """JSON pointer to the call in the request body."""
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def __post_init__(self) -> None:
@@ -64,13 +65,13 @@ class NewJob:
 
     @property
     def status(self) -> str:
-        """Its first one, unless it depends on a job that has not finished."""
+        """The initial status, unless it depends on a job that has not finished."""
         if self.deferred:
             return "deferred"
         return "scheduled" if self.delay or (self.at and self.at > self.created_at) else "queued"
 
     def fields(self) -> dict[str, Any]:
-        """Its hash as rq.job.Job.to_dict (RQ 2.12) has it, but for its status and what redis/job.lua writes of each."""
+        """The fields of rq.job.Job.to_dict (RQ 2.12), without those that redis/job.lua writes."""
         fields: dict[str, Any] = {
             "data": encode_call(self.function, self.args, self.kwargs),
             "origin": self.queue,
@@ -94,7 +95,7 @@ class NewJob:
         return fields | self.extra_fields
 
     def script_args(self) -> list[Any]:
-        """The job as enqueue/library.lua reads it."""
+        """The job as arguments for enqueue/library.lua."""
         hash_args = [word for field in self.fields().items() for word in field]
         return [
             self.id, self.queue, rq_timestamp(self.created_at), self._position(), self.ttl or "", self._extra(),
@@ -112,16 +113,16 @@ class NewJob:
 
     @property
     def needs_lookup(self) -> bool:
-        """Whether its id, or its first status, depends on other jobs."""
+        """Whether its id or its initial status depends on other jobs in Redis."""
         return bool(self.named or self.depends_on or self.lock)
 
     @property
     def has_known_state(self) -> bool:
-        """Whether its state is known without asking Redis, once it is written."""
+        """Whether its state after being written is known without reading it from Redis."""
         return not self.needs_lookup and not self.at and not self.delay
 
     def _extra(self) -> bytes | str:
-        """JSON: what must be looked up, or '' if there is nothing."""
+        """JSON with what the script must check or look up; '' if there is nothing."""
         if not self.needs_lookup and not (self.at_front and (self.deferred or self.at or self.delay)):
             return ""
         extra: dict[str, Any] = {"named": self.named, "front": self.at_front}
@@ -133,16 +134,16 @@ class NewJob:
 
 
 def encode_call(path: str, args: list[Any], kwargs: dict[str, Any]) -> bytes:
-    """A call as the field `data` of RQ's hash."""
+    """Encode a call as the field `data` of RQ's hash."""
     encoded = JSON.dumps([path, None, args, kwargs])
     if len(encoded) > SMALL_CALL_BYTES:
         return zlib.compress(encoded)
-    small = zlib.compressobj(wbits=9, memLevel=1)  # zlib's usual 256 KiB of working memory cost up to 45 us
+    small = zlib.compressobj(wbits=9, memLevel=1)  # zlib's default of 256 KiB of working memory costs up to 45 us
     return small.compress(encoded) + small.flush()
 
 
 def describe_call(path: str, args: list[Any], kwargs: dict[str, Any]) -> str:
-    """The description of a job that was given none."""
+    """The default description of a job."""
     return str(get_call_string(path, args, kwargs, max_length=75))
 
 
@@ -154,15 +155,14 @@ def prepare(
     pointer: str = "#",
     **overrides: Any,
 ) -> NewJob:
-    """A call of a function with what is `overrides` of it, else the function's options, else the service's defaults.
+    """Create a job from validated arguments. Options come from `overrides`, else the function, else the settings.
 
-    `overrides` are fields of NewJob and options of a function; `pointer` leads to the call in the request.
-    The arguments must have been checked.
+    `overrides` are fields of NewJob and options of a function; `pointer` is a JSON pointer to the call in the request.
 
     Raises:
         TooLarge: the arguments exceed ARGUMENTS_LIMIT.
-        Invalid: a limit, or what is to be unique, names what is no argument; or the webhook cannot be signed, or must
-            not be reached.
+        Invalid: the key of a limit or of `unique` refers to an unknown argument; or the webhook cannot be signed, or
+            its URL is not allowed.
     """
     check_size(settings, args, kwargs)
     given = {name: value for name, value in overrides.items() if value is not None}
@@ -194,10 +194,10 @@ def prepare(
 
 
 def check_size(settings: Settings, args: list[Any], kwargs: dict[str, Any]) -> None:
-    """Raises TooLarge: the arguments exceed ARGUMENTS_LIMIT. Invalid: a default among them has no JSON form."""
+    """Raises TooLarge: the arguments exceed ARGUMENTS_LIMIT. Invalid: a default value is not serializable."""
     try:
         size = len(JSON.dumps([args, kwargs]))
     except TypeError as error:
-        raise Invalid("The arguments have no JSON form", [{"detail": str(error), "pointer": "#"}]) from None
+        raise Invalid("The arguments cannot be serialized as JSON", [{"detail": str(error), "pointer": "#"}]) from None
     if size > settings.arguments_limit:
         raise TooLarge(f"The arguments are {size} bytes, the limit is {settings.arguments_limit}")

@@ -1,5 +1,5 @@
--- A library: the first of some queues (names with a space between) by which there would be more than `limit` queues;
--- nil if there is room for all. Queues that are there already count, and are never refused.
+-- A library: the first of `names` (separated by spaces) with which there would be more than `limit` queues; nil if none.
+-- Existing queues count, but are never refused.
 local function one_too_many(names, limit)
   if names == '' then return nil end
   local count = redis.call('SCARD', QUEUES)

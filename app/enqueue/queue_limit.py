@@ -1,7 +1,7 @@
-"""QUEUE_LIMIT: no request makes more queues than that; the scheduler and the dashboard look at each queue there is.
+"""QUEUE_LIMIT: the maximum number of queues, because each one costs the scheduler and the dashboard time.
 
-Queues named in QUEUES, and those that are there, are always taken. New names are checked by the script that writes the
-jobs (enqueue/queue_limit.lua); those of schedules when they are put, and before each run.
+Existing queues and those named in QUEUES are always accepted. New names are checked by the script that writes the jobs
+(enqueue/queue_limit.lua); those of schedules when they are stored and before each run.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
 
 
 def limit_for(queue: str | None, settings: Settings) -> int | None:
-    """How many queues there may be with this one; None: it is always taken."""
+    """The maximum number of queues including this one; None: it is always accepted."""
     return None if queue is None or queue in settings.queue_names else settings.queue_limit
 
 
 def limited_queues(jobs: Iterable["NewJob"]) -> tuple[list[str], int]:
-    """Queues of these jobs that may be one too many, and the limit."""
+    """The queues of these jobs to which the limit applies, and the limit."""
     limit_of = {job.queue: job.queue_limit for job in jobs if job.queue_limit is not None}
     return list(limit_of), min(limit_of.values(), default=0)
 
 
 def script_args(jobs: Iterable["NewJob"]) -> dict[str, str | int]:
-    """Arguments of a script that writes these jobs."""
+    """Arguments for a script that writes these jobs."""
     names, limit = limited_queues(jobs)
     return {"limited_queues": " ".join(names), "queue_limit": limit} if names else {}
 
 
 def too_many_queues_error(queue: bytes, jobs: Iterable["NewJob"]) -> Conflict:
-    """What a script says by its name of a queue that would be one too many."""
+    """The error for a script's reply that names the queue which would exceed the limit."""
     return too_many_queues(queue.decode(), limited_queues(jobs)[1])
 
 
 def check(connection: redis.Redis, jobs: Sequence["NewJob"]) -> None:
-    """Raises Conflict: there would be too many queues. Costs a round trip if a queue is not one of QUEUES."""
+    """Raises Conflict: there would be too many queues. Takes a round trip if a queue is not in QUEUES."""
     names, limit = limited_queues(jobs)
     if not names:
         return

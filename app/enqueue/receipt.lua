@@ -1,4 +1,5 @@
--- A library: what is kept of an idempotent request. `answer`: JSON, or '' if it is not known yet; `token`: an id of this try.
+-- A library: store the response to an idempotent request. `answer`: JSON, or '' if it is not known yet; `token`: an id of
+-- this attempt.
 local function keep_receipt(key, seconds, request, answer, ids, token)
   local known = answer ~= '' and '"answer":' .. answer or '"ids":' .. cjson.encode(ids)
   redis.call('SET', key, '{"request":"' .. request .. '","token":"' .. token .. '",' .. known .. '}', 'EX', seconds)

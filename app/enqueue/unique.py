@@ -1,6 +1,7 @@
-"""No second job with the same arguments: a lock in Redis that names the job which holds it.
+"""Unique jobs: a lock in Redis that contains the id of the job holding it.
 
-The lock is never freed: it holds while the state of its job says so, so that no end of a job can leave it behind.
+The lock is never released explicitly. Whether it is held follows from the job's status (enqueue/library.lua), so no way
+of ending a job can leave it behind.
 """
 
 import hashlib
@@ -17,20 +18,15 @@ from app.errors import Invalid
 from app.redis.keys import unique_key
 from app.serializer import text_of
 
-WAITING_STATES = (b"queued", b"scheduled", b"deferred", b"created")
-DEFAULT_TTL_SECONDS = 30 * 86_400  # seconds that a lock is known, if it says nothing
+DEFAULT_TTL_SECONDS = 30 * 86_400
 
 
 @dataclass(frozen=True)
 class Lock:
-    """Of one job to be made."""
+    """The unique lock that a new job takes."""
 
     key: str
     rule: Unique
-
-    def is_held(self, status: bytes | None) -> bool:
-        """Whether a job in this state holds it."""
-        return status in WAITING_STATES or (status == b"started" and self.rule.during == "queued_or_running")
 
     @property
     def ttl(self) -> int:
@@ -39,8 +35,8 @@ class Lock:
 
 
 def lock_for(function: Function, args: list[Any], kwargs: dict[str, Any], rule: Unique, pointer: str) -> Lock:
-    """Raises Invalid: the rule names what is no argument."""
-    named = function.named(args, kwargs)
+    """The lock for a call. Raises Invalid: the rule refers to an unknown argument."""
+    named = function.bind(args, kwargs)
     if isinstance(rule.by, str):
         key_value: object = fill_key(rule.by, named, f"{pointer}/unique/by")
     else:
@@ -52,7 +48,7 @@ def lock_for(function: Function, args: list[Any], kwargs: dict[str, Any], rule: 
 def _encode(key_value: object) -> bytes:
     try:
         return orjson.dumps(key_value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
-    except TypeError:  # a default value that has no JSON form
+    except TypeError:  # a default value that is not serializable
         return text_of(key_value).encode()
 
 

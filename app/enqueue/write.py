@@ -1,6 +1,6 @@
-"""The one way into RQ: writes what RQ 2.12's `Queue.enqueue`, `enqueue_at` and `depends_on` write.
+"""Enqueue jobs: writes what RQ 2.12's `Queue.enqueue`, `enqueue_at` and `depends_on` write.
 
-All jobs of one call are written in one step: either every one is there, or none.
+All jobs of one call are written by one script: either all or none.
 """
 
 from collections.abc import Sequence
@@ -22,18 +22,18 @@ ENQUEUE = Script("enqueue/enqueue")
 
 @dataclass(frozen=True)
 class Enqueued:
-    """The ids of the jobs, or of the unique ones that were there before; or the answer that was given before."""
+    """The ids of the jobs, or of the unique jobs that already existed; or the stored response of the first request."""
 
     ids: list[str] = field(default_factory=list)
     replayed: Answer | None = None
 
 
 def enqueue(connection: redis.Redis, jobs: Sequence[NewJob], receipt: Receipt | None = None) -> Enqueued:
-    """Queue, schedule or defer each job, unless `receipt` is of a request that was answered before.
+    """Queue, schedule or defer each job, unless the request of `receipt` was already answered.
 
     Raises:
-        Conflict: an id that the caller chose is taken, or a unique job is there already, or there are too many queues.
-        Invalid: a job to depend on does not exist or can no longer finish; or the receipt is of another request.
+        Conflict: a chosen id is taken, a unique job already exists, or there would be too many queues.
+        Invalid: a dependency does not exist or can no longer finish; or the key was used for a different request.
     """
     chosen = [job.id for job in jobs if job.named]
     if len(chosen) != len(set(chosen)):
@@ -57,13 +57,13 @@ def enqueue(connection: redis.Redis, jobs: Sequence[NewJob], receipt: Receipt | 
 
 
 def add(pipeline: Pipeline, jobs: Sequence[NewJob]) -> None:
-    """Write jobs with new ids into a transaction."""
+    """Add jobs with new ids to a transaction."""
     if jobs:
         ENQUEUE.add_to(pipeline, script_args(jobs), now_seconds=_now(), is_new=1)
 
 
 def script_args(jobs: Sequence[NewJob]) -> list[Any]:
-    """The jobs as enqueue/library.lua reads them."""
+    """The jobs as arguments for enqueue/library.lua."""
     return [word for job in jobs for word in job.script_args()]
 
 
@@ -72,7 +72,7 @@ def _now() -> int:
 
 
 def _refusal(outcome: str, details: list[Any], jobs: Sequence[NewJob]) -> Conflict | Invalid:
-    """What enqueue.lua says that forbids it."""
+    """The error for a refusal of enqueue.lua."""
     if outcome == "parent":
         return _cannot_finish(jobs[details[0] - 1], details[1] - 1, details[2].decode())
     holder = details[0].decode()

@@ -1,1 +1,1 @@
-"""The stream of what happens to jobs."""
+"""The event stream of jobs."""

@@ -1,8 +1,8 @@
-"""What happens to jobs, as it happens: a stream in Redis that is written only while somebody listens.
+"""The event stream of jobs: a Redis stream that is written only while somebody listens.
 
-Every change of a job's state adds an entry if the stream exists (events.lua; `publish`, for what is no script). Whoever
-listens makes the stream, and it runs out KEPT seconds after the last listener has gone: so long a listener that comes
-back finds all that it has missed.
+Every change of a job's status adds an entry if the stream exists (events.lua, or `publish` outside of scripts). The
+first listener creates the stream. It expires STREAM_TTL_SECONDS after the last listener has left: until then a
+returning listener can read what it has missed.
 """
 
 import queue
@@ -18,16 +18,16 @@ from redis.client import Pipeline
 
 from app.redis.keys import EVENTS, MAX_EVENTS, STREAM_ID
 
-STREAM_TTL_SECONDS = 600  # seconds
-READ_BLOCK_SECONDS = 1.0  # seconds
-LISTENER_QUEUE_SIZE = 10_000  # events that a listener may be behind, before it is cut off
+STREAM_TTL_SECONDS = 600
+READ_BLOCK_SECONDS = 1.0
+LISTENER_QUEUE_SIZE = 10_000  # events; a listener that lags further behind is disconnected
 
 log = structlog.get_logger("jobline.events")
 
 
 @dataclass(frozen=True)
 class Event:
-    """`event_id` orders events, and is where to go on after it; `status` is a state, deleted or progress."""
+    """An event of a job; `status` is its status, "deleted" or "progress". Event ids are ordered."""
 
     event_id: str
     job_id: str
@@ -42,7 +42,7 @@ class Event:
 
 
 def publish(client: redis.Redis | Pipeline, ids: Sequence[str], queue: str, status: str) -> None:
-    """As events.lua, for what is no script. (Progress: app/worker/progress.lua.)"""
+    """Publish a status change like events.lua, outside of scripts. (Progress: app/worker/progress.lua.)"""
     fields = {"ids": " ".join(ids), "queue": queue, "status": status}
     client.xadd(EVENTS, fields, maxlen=MAX_EVENTS, nomkstream=True)
 
@@ -55,7 +55,7 @@ def _events(event_id: bytes, raw: dict[bytes, bytes]) -> Iterator[Event]:
 
 
 def parse_event_id(event_id: str) -> tuple[int, int]:
-    """A place as numbers, in whose order places are. Raises ValueError."""
+    """An event id as numbers, for comparison. Raises ValueError."""
     if not STREAM_ID.fullmatch(event_id):
         raise ValueError("not the id of an entry")
     milliseconds, _, count = event_id.partition("-")
@@ -63,7 +63,7 @@ def parse_event_id(event_id: str) -> tuple[int, int]:
 
 
 class Listener:
-    """Events that are wanted, from the moment of its making."""
+    """Receives matching events from its creation on."""
 
     def __init__(self, hub: "Hub", matches: Callable[[Event], bool], caller: str) -> None:
         self._hub, self.matches, self.caller = hub, matches, caller
@@ -76,7 +76,7 @@ class Listener:
             self._hub.forget(self)
 
     def next(self, seconds: float) -> Event | None:
-        """None: there was none for so long."""
+        """The next event; None if there was none within `seconds`."""
         try:
             return self._queue.get(timeout=seconds)
         except queue.Empty:
@@ -91,15 +91,15 @@ class Listener:
 
 
 class TooManyListeners(Exception):
-    """As many listeners as one process may have are there."""
+    """The process has reached its maximum number of listeners."""
 
 
 class CallerLimitReached(TooManyListeners):
-    """As many listeners as one caller may have are there."""
+    """The caller has reached its maximum number of listeners."""
 
 
 class Hub:
-    """One for a process: a single thread reads the stream for all of its listeners."""
+    """Distributes events within a process: a single thread reads the stream for all listeners."""
 
     def __init__(self, connection: redis.Redis, max_listeners: int) -> None:
         self.connection, self.max_listeners = connection, max_listeners
@@ -112,10 +112,10 @@ class Hub:
     def listen(
         self, matches: Callable[[Event], bool], caller: str = "", max_per_caller: int | None = None
     ) -> tuple[Listener, str]:
-        """A listener, and the place from which on it hears all. Of one caller there may be `max_per_caller` at once.
+        """Create a listener. Returns it and the event id after which it receives all events.
 
         Raises:
-            TooMany: there are too many; ShareTaken: there are too many of this caller.
+            TooManyListeners: there are too many; CallerLimitReached: this caller has `max_per_caller` of them.
             redis.RedisError
         """
         with self._lock:
@@ -134,7 +134,7 @@ class Hub:
             return listener, self._last_id
 
     def events_after(self, event_id: str, matches: Callable[[Event], bool]) -> list[Event] | None:
-        """What has happened after a place; None: that is no longer known. Raises redis.RedisError."""
+        """The matching events after an event id; None if they are no longer stored. Raises redis.RedisError."""
         first = self.connection.xrange(EVENTS, count=1)
         if not first or parse_event_id(first[0][0].decode()) > parse_event_id(event_id):
             return None
@@ -152,19 +152,19 @@ class Hub:
             self._listeners.discard(listener)
 
     def _latest(self) -> str:
-        """The end of the stream, which is made if it is not there."""
+        """The id of the latest entry in the stream, which is created if it does not exist."""
         while True:
             with self.connection.pipeline() as pipeline:
-                if not self.connection.xlen(EVENTS):  # it is not there, or all of it was trimmed
+                if not self.connection.xlen(EVENTS):  # it does not exist, or was trimmed completely
                     pipeline.xadd(EVENTS, {"ids": ""})
                 pipeline.expire(EVENTS, STREAM_TTL_SECONDS)
                 pipeline.xrevrange(EVENTS, count=1)
                 entries = pipeline.execute()[-1]
-            if entries:  # else it ran out just now
+            if entries:  # otherwise it has just expired
                 return str(entries[0][0].decode())
 
     def _read(self) -> None:
-        """Until nobody listens."""
+        """Read the stream until there are no listeners."""
         while True:
             with self._lock:
                 if not self._listeners:

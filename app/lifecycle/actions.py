@@ -1,4 +1,4 @@
-"""What is done with jobs that are there: cancel, requeue, delete; and those whose time has come are queued."""
+"""Cancel, stop, requeue and delete existing jobs, and queue scheduled jobs that are due."""
 
 import time
 from collections.abc import Mapping
@@ -20,14 +20,14 @@ from app.settings import get_settings
 Action = Literal["cancel", "requeue", "delete"]
 CANCEL, REQUEUE, DELETE = Script("lifecycle/cancel"), Script("lifecycle/requeue"), Script("lifecycle/delete")
 MOVE_DUE = Script("lifecycle/move_due")
-STOP_TIMEOUT_SECONDS = 1.0  # seconds for a job that was claimed to begin
+STOP_TIMEOUT_SECONDS = 1.0  # for a claimed job to start
 
 
 def cancel(connection: redis.Redis, job_id: str) -> None:
-    """Take a job that has not started out of its queue, or have its worker stop it.
+    """Cancel a job that has not started, or tell its worker to stop it.
 
     Raises:
-        NotFound, Conflict: it has ended already.
+        NotFound, Conflict: it has already ended.
     """
     outcome = _status(apply(connection, job_id, "cancel"), job_id)
     if outcome == "started" and not stop(connection, job_id, STOP_TIMEOUT_SECONDS):
@@ -37,7 +37,7 @@ def cancel(connection: redis.Redis, job_id: str) -> None:
 
 
 def stop(connection: redis.Redis, job_id: str, wait_seconds: float = 0) -> bool:
-    """Whether a worker was told to stop the job; `wait_seconds` up to so many seconds for it to begin."""
+    """Tell the worker of a job to stop it; waits up to `wait_seconds` for its start. False: no worker runs it."""
     deadline = time.monotonic() + wait_seconds
     while True:
         status, worker = connection.hmget(job_key(job_id), "status", "worker_name")
@@ -56,12 +56,12 @@ def requeue(
     fields: Mapping[str, str | bytes | int] | None = None,
     queue_limit: int | None = None,
 ) -> None:
-    """Put a failed, stopped or canceled job back at the end of its queue, or of another.
+    """Put a failed, stopped or canceled job at the end of its queue or of `queue`.
 
-    `fields` of its hash are written in the same step; `queue_limit`: how many queues there may be with the other one.
+    `fields` of its hash are written in the same step; `queue_limit`: the maximum number of queues, `queue` included.
 
     Raises:
-        NotFound, Conflict: it is in another state.
+        NotFound, Conflict: it is in another state, or there would be too many queues.
     """
     outcome = _status(send_requeue(connection, job_id, queue, fields, queue_limit), job_id)
     if outcome == "queues":
@@ -71,7 +71,7 @@ def requeue(
 
 
 def delete(connection: redis.Redis, job_id: str) -> None:
-    """Remove a job and all that is kept of it.
+    """Delete a job and all its data.
 
     Raises:
         NotFound, Conflict: it is running.
@@ -88,9 +88,9 @@ def _status(outcome: bytes | None, job_id: str) -> str:
 
 
 def apply(connection: redis.Redis | Pipeline, job_id: str, action: Action, reason: str = "") -> Any:
-    """Cancel (for a reason), requeue or delete a job, at once or as part of a pipeline.
+    """Cancel (with a reason), requeue or delete a job, immediately or as part of a pipeline.
 
-    Returns b"ok", the status that forbids it, or None if there is no such job.
+    Returns b"ok", the status that does not allow it, or None if there is no such job.
     """
     if action == "delete":
         return DELETE(connection, id=job_id)
@@ -114,7 +114,7 @@ def send_requeue(
     fields: Mapping[str, str | bytes | int] | None = None,
     queue_limit: int | None = None,
 ) -> Any:
-    """As `apply`, to another queue and with new values of fields of its hash."""
+    """Like `apply` with "requeue", optionally to another queue and with new values for fields of the hash."""
     field_args = list(chain.from_iterable((fields or {}).items()))
     return REQUEUE(
         connection,
@@ -127,8 +127,8 @@ def send_requeue(
 
 
 def move_due(connection: redis.Redis, queue: str, now: datetime, limit: int = 1000) -> int:
-    """Move up to `limit` jobs whose time has come from the scheduled registry to their queue; returns how many.
+    """Move up to `limit` due jobs from the scheduled registry to their queue. Returns their number.
 
-    As rq.scheduler.RQScheduler.enqueue_scheduled_jobs (RQ 2.12), in one atomic step.
+    Like rq.scheduler.RQScheduler.enqueue_scheduled_jobs (RQ 2.12), but atomic.
     """
     return int(MOVE_DUE(connection, queue=queue, now=rq_timestamp(now), now_seconds=now.timestamp(), count=limit))

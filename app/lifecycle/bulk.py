@@ -1,7 +1,7 @@
-"""What is done to all jobs that a filter means: in small batches, between which Redis serves others.
+"""Cancel, requeue or delete all jobs that match a filter, in small batches so that Redis can serve other clients.
 
-One call works for SPEND seconds at most; its cursor goes on, also in another process. A job is changed by the same
-script as when it is changed alone, so one that has moved on meanwhile is left alone, and counted as skipped.
+One call runs for at most MAX_SECONDS and returns a cursor to continue with, in any process. Each job is changed by the
+script that changes a single job, so a job whose state has changed meanwhile is left alone and counted as skipped.
 """
 
 import time
@@ -18,16 +18,16 @@ from app.views import job_view, listing, registries
 from app.views.registries import REGISTRY_OF, Cursor
 from app.views.selection import Selection
 
-MAX_SECONDS = 5.0  # seconds
-MAX_BATCH_SIZE = 50  # jobs; Redis takes some 50 microseconds for each, and more to find one deep in a long queue
-SLOW_BATCH_SECONDS = 0.008  # seconds; what takes longer is sent in smaller parts
+MAX_SECONDS = 5.0
+MAX_BATCH_SIZE = 50  # jobs; each takes Redis about 50 us, and longer deep in a long queue
+SLOW_BATCH_SECONDS = 0.008  # after a slower batch, the next one is smaller
 
 DEFAULT_STATUSES: dict[Action, Sequence[str]] = {
     "requeue": ("failed",),
     "cancel": ("queued", "started", "scheduled", "deferred"),
     "delete": tuple(REGISTRY_OF),
 }
-"""Which states, if the filter does not say."""
+"""The statuses to which an action applies if the filter names none."""
 
 
 @dataclass
@@ -35,11 +35,11 @@ class BulkResult:
     matched: int = 0
     changed: int = 0
     skipped: int = 0
-    """Matched, but not any more in a state for that."""
+    """Matched, but no longer in a state that allows the action."""
     next_cursor: str | None = None
 
     def add_part(self, changed: int, cursor: Cursor, refused: redis.RedisError) -> None:
-        """Count a batch of which Redis refused a part: the cursor is of the rest. Raises it if nothing was changed."""
+        """Count a batch that Redis refused in part; `cursor` leads to the rest. Raises `refused` if nothing changed."""
         if self.changed + changed == 0:
             raise refused
         self.matched, self.changed, self.next_cursor = self.matched + changed, self.changed + changed, str(cursor)
@@ -53,12 +53,13 @@ def apply(
     cursor: str | None = None,
     dry_run: bool = False,
 ) -> BulkResult:
-    """Do it to the jobs that are meant, `limit` at most, newest first in each queue and state; a dry run only counts.
+    """Apply an action to matching jobs, at most `limit`, newest first in each queue and state. A dry run only counts.
+
+    Returns a cursor if the time limit was reached, or if Redis refused a change after the first one.
 
     Raises:
-        BadRequest: a cursor that was not given out here.
-        redis.RedisError: Redis is away, or refuses the first change. What was done before stays done; the same request
-            does the rest. If it refuses a later change, the counts are of what was done, and the cursor is of the rest.
+        BadRequest: the cursor is invalid.
+        redis.RedisError: Redis is away, or refuses the first change. Repeating the request does the rest.
     """
     result, sender, deadline = BulkResult(), BatchSender(connection, action), time.monotonic() + MAX_SECONDS
     statuses = [selection.status] if selection.status else DEFAULT_STATUSES[action]
@@ -90,13 +91,13 @@ def _is_transient_refusal(outcome: Any) -> bool:
 
 
 class BatchSender:
-    """Sends scripts for many jobs at once, and as few at once as Redis needs to serve others between them."""
+    """Runs an action on many jobs in pipelines whose size adapts to the speed of Redis."""
 
     def __init__(self, connection: redis.Redis, action: Action) -> None:
         self.connection, self.action, self._batch_size = connection, action, 1
 
     def send(self, job_ids: list[str]) -> tuple[set[str], redis.RedisError | None]:
-        """The ids of those that were changed, and what Redis said if it refused to change one for now."""
+        """Return the ids of the changed jobs, and the error if Redis refused a change with a transient one."""
         changed: set[str] = set()
         while job_ids:
             batch, job_ids = job_ids[: self._batch_size], job_ids[self._batch_size :]

@@ -1,7 +1,7 @@
--- Change a job that has not started. Returns 'ok', 'queues' if there would be too many, 'again' if its meta is not the one that
--- was expected, the status that forbids it, or nil if there is no such job. What is left is what RQ 2.12 would have written had it been enqueued so.
--- `at`: when to run, in seconds since 1970, one that is past means now; or `delay`: seconds from now. `front`, `changes_timeout`,
--- `changes_meta`: 1 or 0.
+-- Change a job that has not started, to what RQ 2.12 would have written had it been enqueued so. Returns 'ok', 'queues' if
+-- there would be too many, 'again' if its meta is not `old_meta`, the status that does not allow it, or nil if there is no
+-- such job. `at`: when to run, in seconds since 1970, in the past means now; or `delay`: seconds from now. `front`,
+-- `changes_timeout`, `changes_meta`: 1 or 0.
 -- args: id now other_queue? at? delay? front changes_timeout changes_meta old_meta? queue_limit?
 -- rest: fields (and their new values)
 -- uses: redis/job lifecycle/change_queue enqueue/queue_limit
@@ -40,7 +40,7 @@ elseif status == 'scheduled' then
   if gets_time or moves then
     leave(id, old_queue, status)
     change_queue(id, old_queue, queue)
-    if not later and (gets_time or waited) then -- the next claim asks its limits again
+    if not later and (gets_time or waited) then -- the next claim checks its limits again
       queue_jobs(queue, { id }, front and FRONT or end_of(at_front), now)
     else
       schedule_job(id, queue, later or due)

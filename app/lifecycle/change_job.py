@@ -1,6 +1,6 @@
-"""Changes to a job that does not run: to its call when it is requeued, to its place and labels before it starts.
+"""Change a job that is not running: its call when it is requeued; its queue, time and labels before it starts.
 
-Each is one script, so that a worker which claims the job at that moment takes it as it was, or as it is then.
+Each change is one script, so a worker that claims the job meanwhile sees either the old or the new version.
 """
 
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ from app.views import job_view
 from app.workflows.results import find_references
 
 CHANGE = Script("lifecycle/change")
-MAX_TRIES = 20  # while others change the same job
+MAX_TRIES = 20  # when others change the job at the same time
 
 
 def requeue(
@@ -40,11 +40,11 @@ def requeue(
     timeout: int | None = None,
     retry: Retry | None = None,
 ) -> None:
-    """Put a failed, stopped or canceled job back, with what is given in place of what was; `timeout` in seconds.
+    """Requeue a failed, stopped or canceled job, with new values where given; `timeout` is in seconds.
 
     Raises:
         NotFound, Conflict: it is in another state, or there would be too many queues.
-        Invalid: the arguments do not fit its function, or there is no such function any more.
+        Invalid: the arguments do not fit its function, or the function no longer exists.
         TooLarge: the arguments exceed ARGUMENTS_LIMIT.
     """
     fields: dict[str, str | bytes | int] = {}
@@ -66,7 +66,7 @@ def _new_call(
     args: list[Any] | None,
     kwargs: dict[str, Any] | None,
 ) -> dict[str, str | bytes | int]:
-    """The fields of RQ's hash that say what is called."""
+    """The fields of RQ's hash that describe the new call."""
     job = job_view.fetch(connection, [job_id])[0]
     if job is None:
         raise NotFound(f"No job {job_id!r}")
@@ -74,7 +74,7 @@ def _new_call(
     call = (job["args"] if args is None else args, job["kwargs"] if kwargs is None else kwargs)
     results = find_references({"args": call[0], "kwargs": call[1]}) if job["workflow"] else ()
     try:
-        function = catalog.wanted(job["function"] or "", "#")
+        function = catalog.get_requested(job["function"] or "", "#")
         function.check(*call, unknown=[path[1:] for path, _ in results])
         new_job.check_size(settings, *call)
     except JoblineError as error:
@@ -91,7 +91,7 @@ def _new_call(
 
 
 def _has_declared_limits(function: Function, queue: str, old_call: Arguments, stored_limits: limits.JobLimits) -> bool:
-    """Whether a job's limits are those of its function, which may depend on the arguments; else they were given."""
+    """Whether a job's limits are those of its function for these arguments, and were not set by the request."""
     try:
         return limits.declared_limits(function, queue, *old_call) == stored_limits
     except (Invalid, TypeError):  # the function has changed
@@ -110,10 +110,10 @@ def update_before_start(
     tags: list[str] | None = None,
     description: str | None = None,
 ) -> None:
-    """Change a job that has not started: where and when it runs, its timeout in seconds, its labels.
+    """Change a job that has not started: its queue, time, timeout in seconds, tags and description.
 
-    A moment `at` that is past means now; `delay` is seconds from now. A deferred job may change its queue and labels
-    only. `queue_limit`: how many queues there may be with `queue`.
+    `at` in the past means now; `delay` is in seconds from now. Of a deferred job only queue, tags and description can
+    be changed. `queue_limit` is the maximum number of queues, `queue` included.
 
     Raises:
         NotFound, Conflict: it has started or ended, or is deferred; or there would be too many queues.
@@ -155,7 +155,7 @@ def update_before_start(
 
 
 def _with_tags(meta: bytes, tags: list[str]) -> bytes:
-    """Raises Conflict: what is there cannot be read."""
+    """The meta with new tags. Raises Conflict: the old meta cannot be read."""
     try:
         current = JSON.loads(meta) if meta else {}
         return JSON.dumps({**current, "tags": tags})

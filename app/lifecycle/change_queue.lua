@@ -1,4 +1,4 @@
--- A library: a job that is in no place goes to another queue, and its limits by queue with it.
+-- A library: change the queue of a job that is in no list or registry, and of its limits by queue.
 -- uses: redis/job
 local function change_queue(id, from, to)
   if from == to then return end

@@ -1,5 +1,4 @@
--- Remove a job and all that is kept of it, unless it runs. Returns 'ok', the status that forbids it, or nil if there is no
--- such job.
+-- Delete a job and its keys, unless it runs. Returns 'ok', the status that does not allow it, or nil if there is no such job.
 -- args: id
 -- uses: redis/job
 local status, origin = unpack(redis.call('HMGET', job_key(id), 'status', 'origin'))

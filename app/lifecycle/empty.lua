@@ -1,4 +1,4 @@
--- Delete the first jobs of a queue, up to `count`. Returns how many left it.
+-- Delete the first jobs of a queue, up to `count`. Returns the number removed.
 -- args: queue count
 -- uses: redis/job
 local ids = redis.call('LPOP', queue_key(queue), count) or {}

@@ -1,6 +1,6 @@
-"""Removes queues from RQ's set of queues that hold no job and that no worker serves: each costs whoever looks at all.
+"""Remove queues without jobs and workers from RQ's set of queues: each one costs the scheduler and dashboard time.
 
-Queues named in QUEUES and paused ones stay. The next job of a queue that was removed brings it back.
+Paused queues and those named in QUEUES stay. The next job of a removed queue adds it again.
 """
 
 import time
@@ -14,8 +14,8 @@ from app.redis.scripts import Script
 from app.views import listing
 from app.views.served import served_queues
 
-INTERVAL_SECONDS = 60.0  # seconds
-BATCH_SIZE = 250  # queues in one step
+INTERVAL_SECONDS = 60.0
+BATCH_SIZE = 250  # queues
 
 REMOVE = Script("lifecycle/remove_queues")
 
@@ -23,19 +23,19 @@ log = structlog.get_logger("jobline.scheduler")
 
 
 class EmptyQueueRemover:
-    """Of one scheduler. `kept_names`: names of queues that stay."""
+    """Run by the leading scheduler. `kept_names`: queues that always stay."""
 
     def __init__(self, connection: redis.Redis, kept_names: Iterable[str]) -> None:
         self.connection, self.kept_names = connection, set(kept_names)
         self._unserved = set[str]()
-        """Queues that no worker served at the last look."""
+        """Queues that no worker served at the last sweep."""
         self._next_sweep_at = 0.0
 
     def sweep(self) -> None:
-        """Look, unless the last look was less than LOOK_EVERY ago. A queue goes at the second look in a row.
+        """Remove queues that were unserved at the last sweep too, at most once per INTERVAL_SECONDS.
 
         Raises:
-            redis.RedisError: the next look makes up for it.
+            redis.RedisError: the next sweep catches up.
         """
         if time.monotonic() < self._next_sweep_at:
             return
@@ -45,5 +45,5 @@ class EmptyQueueRemover:
         for names in batches(unserved & self._unserved, BATCH_SIZE):
             removed += int(REMOVE(self.connection, names))
         if removed:
-            log.info("empty queues of no worker are removed", queues=removed)
+            log.info("removed empty queues without workers", queues=removed)
         self._unserved = unserved

@@ -1,4 +1,4 @@
--- Take members out of a sorted set whose keys are gone. `prefix`: of their keys.
+-- Remove members of a sorted set whose keys, `prefix` and member, no longer exist.
 -- args: key prefix
 -- rest: members
 for n = MEMBERS, #ARGV do

@@ -1,7 +1,7 @@
-"""Removes what is left in Redis of jobs and workflows that have expired or were deleted: a slow walk, over and over.
+"""Remove leftovers of expired and deleted jobs and workflows from Redis, in a slow, repeated walk over the keys.
 
-RQ never removes the ids of canceled and deferred jobs from their registries, and cleans the others only where a worker
-serves their queue. It forgets the results of a job that it deletes, and who depended on a job that has expired.
+RQ never removes the ids of canceled and deferred jobs from their registries, and cleans other registries only where a
+worker serves the queue. It leaves behind the results of deleted jobs and the dependents of expired ones.
 """
 
 import re
@@ -17,9 +17,9 @@ from app.redis.keys import SCHEDULERS, WORKFLOWS, job_key, registry_key, workflo
 from app.redis.scripts import Script
 from app.views import listing
 
-BATCH_SIZE = 250  # keys or members in one step
-REST_SECONDS = 60.0  # seconds between two walks
-MIN_DEFERRED_SECONDS = 60.0  # seconds before a job is canceled for want of what it depends on
+BATCH_SIZE = 250  # keys or members
+REST_SECONDS = 60.0  # between two walks
+MIN_DEFERRED_SECONDS = 60.0  # before a job without existing dependencies is canceled
 JOB_DATA_KEY = re.compile(
     rb"rq:results:(?P<results>[^:]+)|rq:job:(?P<parent>[^:]+):dependents|rq:job::(?P<child>[^:]+):dependencies"
 )
@@ -31,7 +31,7 @@ log = structlog.get_logger("jobline.scheduler")
 
 
 class LeftoverRemover:
-    """The walk of one scheduler; `clock` gives seconds since 1970."""
+    """Run by the leading scheduler; `clock` returns seconds since 1970."""
 
     def __init__(self, connection: redis.Redis, clock: Callable[[], float] = time.time) -> None:
         self.connection, self.clock = connection, clock
@@ -39,12 +39,12 @@ class LeftoverRemover:
         self._rest_until = 0.0
 
     def sweep(self) -> None:
-        """One step of the walk, or none while it rests. Raises redis.RedisError; the next walk begins anew."""
+        """Do one step of the walk, or nothing during the rest. After a redis.RedisError the walk starts again."""
         if time.monotonic() >= self._rest_until and next(self._steps, self) is self:
             self._steps, self._rest_until = self.walk(), time.monotonic() + REST_SECONDS
 
     def walk(self) -> Iterator[None]:
-        """All of it, a step at a time."""
+        """Do a whole walk, one step per iteration."""
         for queue in listing.queue_names(self.connection):
             try:
                 yield from self._walk_queue(queue)
@@ -66,13 +66,13 @@ class LeftoverRemover:
         yield from self._cancel_deferred(queue)
 
     def _forget(self, key: str, prefix: str) -> Iterator[None]:
-        """Take members out of a sorted set whose keys are gone."""
+        """Remove members of a sorted set whose keys no longer exist."""
         for members in self._batches(key):
             FORGET(self.connection, [member for member, _ in members], key=key, prefix=prefix)
             yield
 
     def _cancel_deferred(self, queue: str) -> Iterator[None]:
-        """Cancel jobs that wait for jobs which are all gone: none of these has finished, or they would not wait."""
+        """Cancel deferred jobs whose dependencies no longer exist: none has finished, or they would not wait."""
         for members in self._batches(registry_key("deferred", queue)):
             overdue = [member for member, since in members if since < self.clock() - MIN_DEFERRED_SECONDS]
             for job_id in self._without_parents(overdue):
@@ -81,7 +81,7 @@ class LeftoverRemover:
             yield
 
     def _without_parents(self, job_ids: list[bytes]) -> list[str]:
-        """Those that depend on jobs, of which none is there any more."""
+        """The jobs that have dependencies of which none exists any more."""
         with self.connection.pipeline(transaction=False) as pipeline:
             for job_id in job_ids:
                 pipeline.smembers(b"rq:job::" + job_id + b":dependencies")
@@ -92,7 +92,7 @@ class LeftoverRemover:
         return [job_id.decode(errors="replace") for job_id, count in zip(parents, counts, strict=True) if not count]
 
     def _remove_keys(self) -> Iterator[None]:
-        """Delete what is kept of jobs that are gone."""
+        """Delete data of jobs that no longer exist."""
         cursor = None
         while cursor != 0:
             cursor, keys = self.connection.scan(cursor or 0, match="rq:*", count=BATCH_SIZE)

@@ -1,4 +1,4 @@
--- Queue jobs whose time has come, up to `count`, the earliest first. Returns how many left the registry.
+-- Queue due jobs, up to `count`, earliest first. Returns the number removed from the registry.
 -- args: queue now now_seconds count
 -- uses: redis/job
 local registry = registry_key('scheduled', queue)
@@ -13,7 +13,7 @@ for _, id in ipairs(due) do
     table.insert(ids[end_of(at_front)], id)
   end
 end
-for place, some in pairs(ids) do
-  if #some > 0 then queue_jobs(queue, some, place, now) end
+for position, some in pairs(ids) do
+  if #some > 0 then queue_jobs(queue, some, position, now) end
 end
 return #due

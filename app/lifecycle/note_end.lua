@@ -1,5 +1,5 @@
--- Do what hangs on an end that RQ writes itself, in its transaction. Sent a second time it changes nothing. `token` names
--- this end. Returns 1 if it was not noted before.
+-- Advance the workflow and prepare the webhook of a job whose end RQ writes itself, in its transaction. Idempotent: `token`
+-- identifies this end. Returns 1 if it was not recorded before.
 -- args: id token
 -- rest: result_fields (fields and values that the hash does not have yet)
 -- uses: lifecycle/outbox

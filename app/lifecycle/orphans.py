@@ -1,7 +1,7 @@
-"""Jobs that say they are queued and are in no list: found by a slow walk over all jobs, and put back.
+"""Find orphans, which have status queued but are in no list, by a slow walk over all jobs, and put them back.
 
-A queue is first in, first out: only a job older than the head of its queue can be such a one. It is put back when it
-was seen so for a while: a worker may just have taken it.
+A queue is first in, first out, so only a job older than the head of its queue can be an orphan. It is put back after
+CONFIRM_SECONDS, since a worker may just have claimed it.
 """
 
 import time
@@ -15,9 +15,9 @@ from rq.utils import utcparse
 from app.redis.keys import job_key, queue_key
 from app.redis.scripts import Script
 
-SCAN_COUNT = 250  # keys in one look
-REST_SECONDS = 60.0  # seconds between two walks
-CONFIRM_SECONDS = 15.0  # seconds
+SCAN_COUNT = 250  # keys
+REST_SECONDS = 60.0  # between two walks
+CONFIRM_SECONDS = 15.0
 MIN_AGE = timedelta(seconds=10)
 
 PUT_BACK = Script("lifecycle/put_back")
@@ -26,7 +26,7 @@ log = structlog.get_logger("jobline.scheduler")
 
 
 class Orphans:
-    """What a scheduler has seen of them."""
+    """Run by the leading scheduler: the suspected jobs and the position of the walk."""
 
     def __init__(self, connection: redis.Redis) -> None:
         self.connection = connection
@@ -34,7 +34,7 @@ class Orphans:
         self._seen: dict[str, float] = {}
 
     def sweep(self, now: datetime) -> list[str]:
-        """Walk on a little, and put back what has been an orphan for long; their ids."""
+        """Do one step of the walk and put back confirmed orphans. Returns their ids."""
         if time.monotonic() >= self._rest_until:
             self._cursor, keys = self.connection.scan(self._cursor, match="rq:job:*", count=SCAN_COUNT, _type="hash")
             for job_id in self._suspects([key.decode(errors="replace").removeprefix("rq:job:") for key in keys], now):
@@ -50,7 +50,7 @@ class Orphans:
         return [job_id for job_id, queue, at in queued if heads[queue] is None or heads[queue] - at > MIN_AGE]
 
     def _queued(self, job_ids: list[str]) -> dict[str, tuple[str, datetime]]:
-        """Those with status queued: their queue, and since when."""
+        """The queue and enqueued_at of those jobs that have status queued."""
         with self.connection.pipeline(transaction=False) as pipeline:
             for job_id in job_ids:
                 pipeline.hmget(job_key(job_id), "status", "origin", "enqueued_at")
@@ -62,7 +62,7 @@ class Orphans:
         return jobs
 
     def _heads(self, queues: set[str]) -> dict[str, Any]:
-        """When the first of each queue was queued; None if there is none."""
+        """The enqueued_at of the first job in each queue; None for an empty queue."""
         heads = {queue: self.connection.lindex(queue_key(queue), 0) for queue in queues}
         queued_heads = self._queued([head.decode(errors="replace") for head in heads.values() if head])
         return {
@@ -76,7 +76,7 @@ class Orphans:
         del self._seen[job_id]
         was_orphan = PUT_BACK(self.connection, id=job_id)
         if was_orphan:
-            log.warning("a queued job was in no list, and is put back", job_id=job_id)
+            log.warning("put back a queued job that was in no list", job_id=job_id)
         return bool(was_orphan)
 
 

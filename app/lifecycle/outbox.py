@@ -1,9 +1,8 @@
-"""What follows the end of a job, exactly once, whoever is killed: an outbox.
+"""The outbox: makes sure that the end of a job or workflow is followed by exactly one webhook delivery.
 
-The workflow of a job goes on in the very step that ends the job. For its webhook that step puts a copy of the job's
-hash, with the result, into the stream `jobline:outbox`. Whoever comes by
-(the horse that ran the job, whoever canceled or recovered it, the scheduler) makes of an entry the job that follows:
-it is written in the transaction that removes the entry.
+The script that ends a job also advances its workflow and, for its webhook, adds a copy of the job's hash with the
+result to the stream `jobline:outbox`. Any process (the work horse that ran the job, the process that canceled or
+recovered it, the scheduler) turns entries into delivery jobs: the transaction that writes the job removes the entry.
 """
 
 import secrets
@@ -27,7 +26,7 @@ from app.views.job_view import Raw
 from app.webhooks import webhook_delivery
 from app.workflows import view
 
-BATCH_SIZE = 50  # entries: each holds a whole job
+BATCH_SIZE = 50  # entries, each with a whole job
 
 NOTE_END = Script("lifecycle/note_end")
 
@@ -41,9 +40,9 @@ def record_end(
     ended_at: datetime | None,
     **result: Any,
 ) -> None:
-    """Into a transaction that ends a job, before it removes the hash; nothing if the job asks for nothing.
+    """Add to RQ's transaction that ends a job what its workflow and webhook need. Must precede a DEL of the hash.
 
-    `ended_at` is UTC; `result` has the fields of RQ's latest result.
+    `ended_at` is UTC; `result` contains the fields of RQ's latest result.
     """
     fields = {"status": status, "ended_at": rq_timestamp(ended_at or datetime.now(UTC)), **result}
     words = [word for pair in fields.items() for word in pair]
@@ -51,10 +50,10 @@ def record_end(
 
 
 def follow_up(connection: redis.Redis) -> int:
-    """Do what up to BATCH ends ask for; how many there were. Any number of processes may call it at once.
+    """Process up to BATCH_SIZE entries. Returns their number. Safe to call from several processes at once.
 
     Raises:
-        redis.RedisError: what is not done stays in the outbox.
+        redis.RedisError: unprocessed entries stay in the outbox.
     """
     entries = connection.xrange(OUTBOX, count=BATCH_SIZE)
     for entry_id, raw in entries:
@@ -68,7 +67,7 @@ def _write_follow_up(connection: redis.Redis, entry_id: bytes, job: NewJob | Non
         return
 
     def write_once(pipeline: Pipeline) -> None:
-        if pipeline.xrange(OUTBOX, entry_id, entry_id):  # else another was faster
+        if pipeline.xrange(OUTBOX, entry_id, entry_id):  # otherwise another process has done it
             pipeline.multi()
             write.add(pipeline, [job])
             pipeline.xdel(OUTBOX, entry_id)
@@ -77,7 +76,7 @@ def _write_follow_up(connection: redis.Redis, entry_id: bytes, job: NewJob | Non
 
 
 def _follow_up_job(entry_id: str, raw: Raw) -> NewJob | None:
-    """The job that follows an end: always the same id for an entry. None for what cannot be read."""
+    """The delivery job for an entry, with an id that depends only on the entry; None if unreadable or unwanted."""
     try:
         if b"job_id" not in raw:
             workflow = view.summary(raw[b"workflow"].decode(), raw)
@@ -85,12 +84,12 @@ def _follow_up_job(entry_id: str, raw: Raw) -> NewJob | None:
         job = job_view.as_json(raw[b"job_id"].decode(), raw, [(entry_id, raw)])
         return _delivery(entry_id, raw, "job", job)
     except (KeyError, ValueError, TypeError) as error:
-        log.error("what follows an end cannot be read", entry_id=entry_id, reason=f"{type(error).__name__}")  # noqa: TRY400 - it may quote a secret
+        log.error("an outbox entry cannot be read", entry_id=entry_id, reason=f"{type(error).__name__}")  # noqa: TRY400 - it may quote a secret
         return None
 
 
 def _delivery(entry_id: str, raw: Raw, kind: str, ended: dict[str, Any]) -> NewJob | None:
-    """The delivery of this end, if its event is wanted."""
+    """The delivery job for an ended job or workflow; None if its webhook does not want the event."""
     fields: dict[str, Any] = JSON.loads(raw[b"webhook"])
     settings, ended_id, event = get_settings(), ended["id"], f"{kind}.{ended['status']}"
     if event not in fields["events"]:

@@ -1,4 +1,4 @@
--- Put a job that is queued, and in no list and in no worker's hand, at the end of its queue. Returns 1 if it was so.
+-- Put a job that has status queued, but is in no list and claimed by no worker, at the end of its queue. Returns 1 if so.
 -- args: id
 -- uses: redis/job
 local status, queue = unpack(redis.call('HMGET', job_key(id), 'status', 'origin'))

@@ -1,6 +1,5 @@
--- Fail a job for good that cannot be read, and its execution with it; what stood under its key is kept. `raw_id`: as it is
--- in RQ's keys; `id`: the one under which it is shown; `execution`: '' if none holds it; `failure_ttl`: seconds, for ever if
--- less than 0; `reason`: Base64.
+-- Fail an unreadable job and end its execution; the original value of its key is kept. `raw_id`: the id in RQ's keys; `id`:
+-- the id under which it is shown; `execution`: '' if none; `failure_ttl`: seconds, for ever if less than 0; `reason`: Base64.
 -- args: raw_id id queue execution? now now_seconds failure_ttl reason
 -- rest: fields (of the hash that is shown, and their values)
 -- uses: redis/job lifecycle/outbox

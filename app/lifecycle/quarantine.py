@@ -1,6 +1,6 @@
-"""Where a job goes that cannot be read: RQ's failed registry, with the reason, in a form that RQ can read.
+"""Quarantine: a job that cannot be read is replaced by a failed job that RQ can read, with the reason.
 
-Nothing is lost: what stood under the job's key is kept for FAILURE_TTL under `jobline:unreadable:ID`.
+The original value of the job's key is kept for FAILURE_TTL under `jobline:unreadable:ID`.
 """
 
 import zlib
@@ -24,7 +24,7 @@ log = structlog.get_logger("jobline.worker")
 def quarantine(
     connection: redis.Redis, raw_id: bytes, queue: str, error: Exception, execution_id: str | None = None
 ) -> str:
-    """Fail a job for good, and its execution with it; returns the id to find it under: another if it is not UTF-8."""
+    """Fail an unreadable job and end its execution. Returns its id, which is changed if it was not UTF-8."""
     job_id = raw_id.decode(errors="backslashreplace").replace("\\", "_").replace(":", "_")
     now, settings = datetime.now(UTC), get_settings()
     reason = f"UnreadableJob: {_describe(error)}"
@@ -48,11 +48,11 @@ def quarantine(
         failure_ttl=settings.failure_ttl,
         reason=b64encode(zlib.compress(reason.encode())),
     )
-    log.error("unreadable job set aside", job_id=job_id, queue=queue, reason=reason)
+    log.error("unreadable job quarantined", job_id=job_id, queue=queue, reason=reason)
     return job_id
 
 
 def _describe(error: Exception) -> str:
-    """RQ's DeserializationError says nothing itself: its cause does."""
+    """The error, or the cause of RQ's DeserializationError, whose own message says nothing."""
     cause = error.__cause__ if isinstance(error, DeserializationError) else error
     return str(cause) if isinstance(cause, Pickled) else f"{type(cause).__name__}: {cause}"

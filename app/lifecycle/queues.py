@@ -1,6 +1,6 @@
-"""What is done with a whole queue: pause, resume, empty. A paused queue accepts jobs, and workers take none from it.
+"""Pause, resume and empty queues. A paused queue accepts jobs, but workers take none from it.
 
-The jobs stay in RQ's list: `rq info` and the dashboard count them as ever. A stock `rq worker` knows no pause.
+The jobs stay in RQ's list, so `rq info` and the dashboard count them. A stock `rq worker` ignores the pause.
 """
 
 import redis
@@ -9,7 +9,7 @@ from app.redis.keys import PAUSED, queue_key
 from app.redis.scripts import Script
 
 EMPTY = Script("lifecycle/empty")
-BATCH_SIZE = 500  # jobs deleted in one step
+BATCH_SIZE = 500  # jobs
 
 
 def pause(connection: redis.Redis, queue: str) -> None:
@@ -21,12 +21,12 @@ def resume(connection: redis.Redis, queue: str) -> None:
 
 
 def paused(connection: redis.Redis) -> set[str]:
-    """Their names."""
+    """The names of all paused queues."""
     return {name.decode(errors="replace") for name in connection.smembers(PAUSED)}
 
 
 def empty(connection: redis.Redis, queue: str) -> int:
-    """Delete all jobs that wait in it now, a batch at a time; how many."""
+    """Delete all jobs that are on the queue now, in batches. Returns their number."""
     remaining, deleted = int(connection.llen(queue_key(queue))), 0
     while remaining > 0:
         removed = int(EMPTY(connection, queue=queue, count=min(remaining, BATCH_SIZE)))

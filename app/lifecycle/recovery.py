@@ -1,8 +1,9 @@
-"""What becomes of a job whose worker died: it is queued again, retried, or failed with the reason. Never lost.
+"""Recover jobs whose worker died: each is queued again, retried, or failed with the reason. None is lost.
 
-Each worker has a lease, a count in `jobline:leases` that its parent moves every RENEW_EVERY seconds. Whoever sweeps
-(every worker, and the scheduler process) gives a worker up when it saw the same count in LOOKS looks, SWEEP_EVERY
-seconds apart: no clocks of two machines are compared, and an outage of Redis, or a machine that slept, gives up nobody.
+Each worker has a lease: a count in `jobline:leases` that its parent increases every LEASE_RENEWAL_SECONDS. All workers
+and the scheduler process sweep. A sweeper gives a worker up when its count did not change in LOOKS_BEFORE_LOST looks,
+SWEEP_INTERVAL_SECONDS apart. So no clocks of two machines are compared, and nobody is given up because Redis was away
+or a machine slept.
 A sweeper begins each look with a write: while Redis takes none (its memory or disk is full, it is a replica), workers
 cannot beat either, and nobody is given up.
 """
@@ -33,14 +34,14 @@ from app.rq_adapter.rq_parts import Job, catalog
 from app.settings import get_settings
 from app.views import job_view, listing
 
-RENEW_EVERY = 3.0  # seconds
-SWEEP_EVERY = 2.5
-LOOKS = 5
-MOST_LOSSES = 3  # an idempotent job that took so many workers with it fails
-EXECUTION_LIVES = 90  # seconds that an execution stays registered without a heartbeat, as RQ 2.12 keeps it
-CHILD_LIVES = 120.0  # seconds
-WORKER_KEPT = 480  # seconds, as RQ 2.12 keeps the hash of a worker; its next beat sets the time anew
-MARK = 12  # characters of an execution's id that say whose it is
+LEASE_RENEWAL_SECONDS = 3.0  # seconds
+SWEEP_INTERVAL_SECONDS = 2.5
+LOOKS_BEFORE_LOST = 5
+MAX_LOSSES = 3  # an idempotent job that took so many workers with it fails
+EXECUTION_TTL_SECONDS = 90  # seconds that an execution stays registered without a heartbeat, as RQ 2.12 keeps it
+CHILD_TIMEOUT_SECONDS = 120.0  # seconds
+WORKER_TTL_SECONDS = 480  # seconds, as RQ 2.12 keeps the hash of a worker; its next beat sets the time anew
+MARK_LENGTH = 12  # characters of an execution's id that say whose it is
 CALLED_BACK = (b"failure_callback_name", b"stopped_callback_name", b"webhooks")
 """Fields of a job that has something to call back."""
 NOT_BEGUN = "claimed, but not begun"
@@ -55,25 +56,25 @@ _children: dict[int, float] = {}
 
 
 class Outcome(StrEnum):
-    """What becomes of the job: the first three queue it."""
+    """What becomes of the job. The first three queue it again."""
 
     RETURNED = "returned"
-    """At the front of its queue, free of charge."""
+    """Back to the head of its queue, without a retry or a loss counted."""
     AGAIN = "again"
-    """The same, counted as a loss."""
+    """Back to the head of its queue, counted as a loss."""
     RETRIED = "retried"
     FAILED = "failed"
     STOPPED = "stopped"
 
 
 def policy(job: Raw) -> Outcome:
-    """Back to its queue if it was not begun; else retried if it has retries, again if idempotent, or a dead letter."""
+    """Decide on a lost job: returned if not begun, retried if it has retries, again if idempotent, else failed."""
     if job.get(b"status") == b"queued":
         return Outcome.RETURNED
     if retries_left(job) > 0:
         return Outcome.RETRIED
     function = _function(job)
-    if function and function.options.idempotent and _number(job.get(b"losses"), 0) + 1 < MOST_LOSSES:
+    if function and function.options.idempotent and _number(job.get(b"losses"), 0) + 1 < MAX_LOSSES:
         return Outcome.AGAIN
     return Outcome.FAILED
 
@@ -87,12 +88,12 @@ def retries_left(job: Raw) -> int:
 
 
 def mark_of(worker_name: str) -> str:
-    """MARK hexadecimal digits, with which the ids of all executions of a worker begin."""
-    return hashlib.sha256(worker_name.encode()).hexdigest()[:MARK]
+    """The MARK_LENGTH hexadecimal digits with which all execution ids of a worker begin."""
+    return hashlib.sha256(worker_name.encode()).hexdigest()[:MARK_LENGTH]
 
 
 def held_by(connection: redis.Redis, worker_name: str) -> list[tuple[str, str, str]]:
-    """What a worker holds in any queue: (queue, job's id, execution's id)."""
+    """Executions that a worker holds, over all queues: (queue, job id, execution id)."""
     mark = mark_of(worker_name)
     return [
         (queue, job_id, execution)
@@ -110,7 +111,7 @@ def recover(
     reason: str,
     decide: Callable[[Raw], Outcome],
 ) -> Outcome | None:
-    """End a lost execution, and settle its job by what is decided from its hash. None: it had ended otherwise."""
+    """End a lost execution, and settle its job as `decide` says. None: the execution had ended already."""
     try:
         job: Raw = connection.hgetall(job_key(job_id))
     except redis.ResponseError as error:  # no hash
@@ -143,7 +144,7 @@ def recover(
 
 
 def give_back(connection: redis.Redis, execution_ids: Sequence[str]) -> int:
-    """Queue the jobs of these executions again, in their order: they were claimed, but not begun. Returns how many."""
+    """Return claimed jobs that were not begun to the heads of their queues, in their order. Returns how many."""
     if not execution_ids:
         return 0
     given = 0
@@ -157,42 +158,42 @@ def give_back(connection: redis.Redis, execution_ids: Sequence[str]) -> int:
 
 
 def fence(connection: redis.Redis, worker_name: str) -> int:
-    """A new number for a worker's claims: those with an older one that are still on their way claim nothing."""
+    """Increase a worker's fence number. Claims with an older number, which may still be on their way, claim nothing."""
     key = f"rq:worker:{worker_name}"
     with connection.pipeline() as pipeline:
         pipeline.hincrby(key, "fence", 1)
-        pipeline.expire(key, WORKER_KEPT)  # the worker may have been given up, and its hash be gone
+        pipeline.expire(key, WORKER_TTL_SECONDS)  # the worker may have been given up, and its hash be gone
         return int(pipeline.execute()[0])
 
 
 class Sweeper:
-    """Finds workers that are lost, and recovers their jobs."""
+    """Finds lost workers, and recovers their jobs."""
 
     def __init__(self, connection: redis.Redis) -> None:
         self.connection = connection
         self._seen: dict[str, tuple[float, int]] = {}
-        """Live workers: the count of their lease, and in how many looks it has not moved."""
+        """By live worker: the count of its lease, and in how many looks it did not change."""
         self._overdue: dict[bytes, tuple[float, float]] = {}
-        """Executions of live workers past their time: the score, and when (time.monotonic) it was first seen."""
+        """Overdue executions of live workers: the score, and when it was first seen (time.monotonic)."""
         self._next_at = 0.0
 
     def sweep(self) -> None:
-        """Look, unless the last look was less than SWEEP_EVERY ago: call it often.
+        """Look once, unless the last look was less than SWEEP_INTERVAL_SECONDS ago. Call it often.
 
         Raises:
             redis.RedisError: and then every worker is looked at anew.
         """
         if time.monotonic() < self._next_at:
             return
-        self._next_at = time.monotonic() + SWEEP_EVERY
+        self._next_at = time.monotonic() + SWEEP_INTERVAL_SECONDS
         reap()
         try:
             self.connection.zadd(LEASES, {"": 0}, xx=True)  # changes nothing, and is refused as any write is
             counts = {name.decode(): count for name, count in self.connection.zrange(LEASES, 0, -1, withscores=True)}
             self._seen = {name: (count, self._looks(name, count)) for name, count in counts.items()}
             for name, (_, looks) in list(self._seen.items()):
-                if looks > LOOKS:
-                    self._bury(name)
+                if looks > LOOKS_BEFORE_LOST:
+                    self._remove_worker(name)
             self._expire()
         except redis.RedisError:
             self._seen.clear()
@@ -203,10 +204,10 @@ class Sweeper:
         known, looks = self._seen.get(name, (count, 0))
         return looks + 1 if known == count else 0
 
-    def _bury(self, name: str) -> None:
-        """Recover what a dead worker ran, then forget the worker: dying between the two leaves it to the next sweep."""
+    def _remove_worker(self, name: str) -> None:
+        """Recover what a dead worker held, then remove the worker. The next sweep repeats it if this process dies."""
         for queue, job_id, execution in held_by(self.connection, name):
-            self._lose(queue, job_id, execution)
+            self._recover_lost(queue, job_id, execution)
         forget(self.connection, name)
         self._seen.pop(name, None)
         log.warning("worker lost", worker=name)
@@ -225,11 +226,11 @@ class Sweeper:
                 job_id, execution = _parts(member)
                 known, since = self._overdue.get(member, (score, monotonic))
                 since = since if known == score else monotonic
-                lives = execution[:MARK] in live or self._is_registered(job_id)
-                if lives and monotonic - since < EXECUTION_LIVES:
+                lives = execution[:MARK_LENGTH] in live or self._is_registered(job_id)
+                if lives and monotonic - since < EXECUTION_TTL_SECONDS:
                     overdue[member] = score, since
                 else:
-                    self._lose(queue, job_id, execution)
+                    self._recover_lost(queue, job_id, execution)
         self._overdue = overdue
 
     def _is_registered(self, job_id: str) -> bool:
@@ -240,12 +241,12 @@ class Sweeper:
             return False
         return bool(name) and bool(self.connection.exists(b"rq:worker:" + name))
 
-    def _lose(self, queue: str, job_id: str, execution: str) -> None:
+    def _recover_lost(self, queue: str, job_id: str, execution: str) -> None:
         recover(self.connection, queue, job_id, execution, LOST, policy)
 
 
 def forget(connection: redis.Redis, worker_name: str) -> None:
-    """Take a worker out of RQ's sets and of the leases; should it live after all, its next beat enters it again."""
+    """Remove a worker from RQ's sets and from the leases. If it lives after all, its next beat registers it again."""
     key = f"rq:worker:{worker_name}"
     queues = (connection.hget(key, "queues") or b"").decode()
     with connection.pipeline() as pipeline:
@@ -258,24 +259,24 @@ def forget(connection: redis.Redis, worker_name: str) -> None:
 
 
 def in_child(work: Callable[[], object]) -> None:
-    """Run code of users (callbacks) where it can end and hold up nothing but itself."""
+    """Run callbacks of users in a child process, where they can block and crash nothing else."""
     reap()
     pid = os.fork()
     if pid:
-        _children[pid] = time.monotonic() + CHILD_LIVES
+        _children[pid] = time.monotonic() + CHILD_TIMEOUT_SECONDS
         return
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         work()
     except BaseException:
-        log.exception("what follows a failure has failed")
+        log.exception("a callback after a failure has failed")
     finally:
         os._exit(0)
 
 
 def reap() -> None:
-    """Take leave of children that have ended, and end those that do not."""
+    """Reap ended children, and kill those that run longer than CHILD_TIMEOUT_SECONDS."""
     for pid, until in list(_children.items()):
         if time.monotonic() > until:
             os.kill(pid, signal.SIGKILL)
@@ -288,7 +289,7 @@ def reap() -> None:
 
 
 def wait_for_children() -> None:
-    """Before a process ends: what follows a failure is done."""
+    """Wait until all children have ended. Call it before the process exits."""
     while _children:
         reap()
         time.sleep(0.01)
@@ -314,7 +315,7 @@ def _executions(connection: redis.Redis, queue: str) -> list[tuple[str, str]]:
 
 
 def _parts(member: bytes) -> tuple[str, str]:
-    """Of RQ's started registry: a job's and an execution's id."""
+    """Split a member of RQ's started registry into job id and execution id."""
     job_id, _, execution = member.decode(errors="replace").rpartition(":")
     return job_id, execution
 

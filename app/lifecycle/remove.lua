@@ -1,4 +1,4 @@
--- Delete what is kept of jobs that are gone, where it has no expiry.
+-- Delete keys without expiry whose jobs no longer exist.
 -- args:
 -- rest: pairs (a key, and the id of its job)
 for n = PAIRS, #ARGV, 2 do

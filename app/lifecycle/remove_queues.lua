@@ -1,4 +1,4 @@
--- Take queues without jobs out of RQ's set of queues, unless they are paused. Returns how many.
+-- Remove queues without jobs from RQ's set of queues, unless they are paused. Returns their number.
 -- args:
 -- rest: names
 local removed = 0

@@ -1,5 +1,5 @@
--- Put a job that failed, was stopped or canceled back at the end of its queue, or of another. Returns 'ok', 'queues' if there would be too many, the status that
--- forbids it, or nil if there is no such job.
+-- Put a failed, stopped or canceled job at the end of its queue, or of another. Returns 'ok', 'queues' if there would be too
+-- many, the status that does not allow it, or nil if there is no such job.
 -- args: id now other_queue? queue_limit?
 -- rest: fields (of its hash, and their new values)
 -- uses: redis/job lifecycle/change_queue workflows/reopen enqueue/queue_limit

@@ -1,8 +1,8 @@
-"""Rates, concurrency and breakers: what a job is subject to, as its hash says it; held to by Redis in the claim.
+"""Rate limits, concurrency limits and circuit breakers: stored in the job's hash and enforced when it is claimed.
 
-A job that may not begin yet is put off: it waits in RQ's scheduled registry, and in the order of its coming in a list
-of the limit that it waits for (library.lua). It comes back to the head of its queue when the limit has room: when a job
-that held it ends (release.lua), or when its time has come (look.lua, by the leading scheduler). It spends no retry.
+A job that may not start yet is postponed: it waits in RQ's scheduled registry and, first in first out, in the waiting
+list of the limit (library.lua). It returns to the head of its queue when the limit has room: when a running job ends
+(release.lua), or at a check by the leading scheduler (look.lua). Postponing does not use up a retry.
 """
 
 import secrets
@@ -18,16 +18,17 @@ from app.redis.scripts import Script
 SWEEP, COUNT_FAILURE = Script("limits/look"), Script("limits/count_failure")
 
 JobLimits = list[list[str | float]]
+"""The limits of a job, as the scripts read them: [kind, id, maximum, window in seconds]."""
 
 
 def limits_of(
     function: Function, queue: str, args: list[Any], kwargs: dict[str, Any],
     rate_limit: Limit | None, concurrency: Limit | None, breaker: Breaker | None, pointer: str = "#",
 ) -> JobLimits:  # fmt: skip
-    """What a call is subject to, as the scripts read it: [kind, id, most, window in seconds].
+    """The limits of a call.
 
     Raises:
-        Invalid: a key names what is no argument.
+        Invalid: a key refers to an unknown argument.
     """
     limits: JobLimits = []
     if rate_limit:
@@ -42,7 +43,7 @@ def limits_of(
 
 
 def declared_limits(function: Function, queue: str, args: list[Any], kwargs: dict[str, Any]) -> JobLimits:
-    """What a call is subject to by the options of its function alone. Raises as `limits_of`."""
+    """The limits of a call by the options of its function. Raises like `limits_of`."""
     options = function.options
     return limits_of(function, queue, args, kwargs, options.rate_limit, options.concurrency, options.breaker)
 
@@ -51,17 +52,17 @@ def _limit_id(
     kind: str, limit: Limit, function: Function, queue: str, args: list[Any], kwargs: dict[str, Any], pointer: str
 ) -> str:
     subject = function.name if limit.by == "function" else queue
-    value = fill_key(limit.key, function.named(args, kwargs), f"{pointer}/key") if limit.key else ""
+    value = fill_key(limit.key, function.bind(args, kwargs), f"{pointer}/key") if limit.key else ""
     return f"{kind}:{limit.by}:{subject}:{value}"
 
 
 def sweep(connection: redis.Redis) -> float:
-    """Let go what limits have room for; seconds until there may be more."""
+    """Release waiting jobs for which there is room. Returns the seconds until the next check."""
     return float(SWEEP(connection))
 
 
 def count_failure(connection: redis.Redis, function: Function) -> None:
-    """An attempt has failed: that may be one too many for its breaker."""
+    """Count a failed attempt, which may open the circuit breaker of its function."""
     breaker = function.options.breaker
     if breaker:
         COUNT_FAILURE(

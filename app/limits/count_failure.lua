@@ -1,5 +1,5 @@
--- An attempt has failed: open the breaker of its function if there were too many of late. A failure that is sent again
--- counts once. `most` failures within `window` seconds open it for `cool_down` seconds; `token` names this failure.
+-- Count a failed attempt: `most` failures within `window` seconds open the breaker of the function for `cool_down` seconds.
+-- Idempotent: `token` identifies this failure.
 -- args: function_name most window cool_down token
 -- uses:
 local function time_of(entry) return entry and tonumber(string.match(entry, '^[%d.]+')) end

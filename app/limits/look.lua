@@ -1,8 +1,8 @@
--- Let go what limits have room for, when their time has come; first take back the places of executions and jobs that are
--- no more. Returns the seconds until the next look.
+-- Check the limits that are due: free the slots of lost executions and deleted jobs, then release waiting jobs. Returns the
+-- seconds until the next check.
 -- args:
 -- uses: limits/library
-local MAX_LIMITS = 1000 -- in one look
+local MAX_LIMITS = 1000 -- in one check
 local now = clock()
 for _, text in ipairs(redis.call('ZRANGEBYSCORE', LIMITS_WAITING, '-inf', now, 'LIMIT', 0, MAX_LIMITS)) do
   local limit = cjson.decode(text)

@@ -1,4 +1,4 @@
--- An execution is over: give back the places that it held.
+-- Release the slots of an ended execution.
 -- args: limits queue id execution
 -- uses: limits/library
 release(limits, queue, id, execution)

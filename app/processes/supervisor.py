@@ -1,8 +1,8 @@
-"""`python -m app`: Valkey, API, workers and scheduler in the foreground, as one thing that starts and stops.
+"""`python -m app`: runs Valkey, API, workers and scheduler in the foreground, and stops them together.
 
-Holds DATA_DIR/lock while it runs. Other users can read nothing that it or its parts write. Its parts are in sessions of
-their own, so that Ctrl-C reaches only the supervisor, which stops them in order: first those that make or run jobs,
-Valkey last. A part that dies is started again, with backoff.
+The supervisor holds DATA_DIR/lock while it runs. Files that it and its parts write are closed to other users. Each
+part has its own session, so Ctrl-C reaches only the supervisor. It stops the parts in order: those that create or run
+jobs first, Valkey last. A part that dies is restarted, with backoff.
 """
 
 import contextlib
@@ -10,7 +10,6 @@ import errno
 import fcntl
 import json
 import os
-import shlex
 import signal
 import socket
 import subprocess
@@ -20,30 +19,30 @@ import urllib.request
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
 
 import psutil
 import structlog
 
 from app import log
+from app.processes import greeting
 from app.redis import embedded, private_files
 from app.settings import Settings
 
-MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.5, 30.0  # seconds
-BACKOFF_RESET_SECONDS = 60.0  # a part that lived so long starts anew with the first backoff
+MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.5, 30.0
+BACKOFF_RESET_SECONDS = 60.0  # after this uptime of a part, the backoff starts at the minimum again
 CHECK_INTERVAL_SECONDS = 0.5
 PERSISTENT_FILES = ("valkey", "storage", "jobline.db", "valkey.log", "lock")
-"""What is kept in DATA_DIR from run to run: an earlier version may have left it open to other users."""
+"""Files kept in DATA_DIR between runs. Closed at each start: an earlier version may have left them open."""
 
 logger = structlog.get_logger("jobline")
 
 
 class CannotStart(Exception):
-    """One line for the person at the terminal."""
+    """The supervisor cannot start. The message is one line for the terminal."""
 
 
 class Part:
-    """One process that is kept running."""
+    """A child process that is restarted when it dies."""
 
     def __init__(self, name: str, command: list[str], env: dict[str, str]) -> None:
         self.name, self.command, self.env = name, command, env
@@ -56,7 +55,7 @@ class Part:
         self.process = subprocess.Popen(self.command, env=self.env, start_new_session=True, stdin=subprocess.DEVNULL)
 
     def watch(self) -> None:
-        """Start it again if it has died, after its backoff."""
+        """Restart the process if it has died and its backoff has passed."""
         now = time.monotonic()
         if self.process.poll() is None:
             return
@@ -72,11 +71,11 @@ class Part:
 
 
 class Interrupts:
-    """Ctrl-C and SIGTERM: the first raises KeyboardInterrupt, later ones are counted, and so cut no clean-up short."""
+    """Handler of SIGINT and SIGTERM. The first raises KeyboardInterrupt, later ones are only counted."""
 
     def __init__(self) -> None:
         self.count = 0
-        for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background job starts with it ignored
+        for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: in a shell's background job it is ignored
             signal.signal(number, self._received)
 
     def _received(self, *_: object) -> None:
@@ -86,7 +85,7 @@ class Interrupts:
 
 
 def run(settings: Settings) -> int:
-    """Until Ctrl-C or SIGTERM; the exit code."""
+    """Run until Ctrl-C or SIGTERM. Returns the exit code."""
     log.configure(settings)
     interrupts = Interrupts()
     os.umask(0o077)
@@ -115,7 +114,7 @@ def _run(settings: Settings, data_dir: Path, interrupts: Interrupts) -> None:
             parts.append(Part(name, command, env))
             _record_processes(data_dir, parts)
         _wait_for_api(settings, parts)
-        _greet(settings, url)
+        greeting.greet(settings, url)
         while True:
             for part in parts:
                 part.watch()
@@ -140,7 +139,7 @@ def _commands(settings: Settings) -> dict[str, list[str]]:
 
 
 def _start_redis(settings: Settings, data_dir: Path, parts: list[Part]) -> str:
-    """The URL of Redis; the embedded server is started if none is set."""
+    """Return the URL of Redis. Starts the embedded server if REDIS_URL is not set."""
     if settings.redis_url:
         return settings.redis_url.get_secret_value()
     port, password = embedded.choose_port(data_dir), embedded.choose_password(data_dir)
@@ -158,7 +157,7 @@ def _start_redis(settings: Settings, data_dir: Path, parts: list[Part]) -> str:
 
 
 def _valkey_answers(port: int, password: str) -> bool:
-    """Whether Valkey answers PING, and not that it is still loading. By hand: a client would double our memory."""
+    """Return whether Valkey answers PING, and is not loading. Uses a socket: a redis-py client doubles the memory."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as client:
         client.sendall(f"AUTH {password}\r\nPING\r\n".encode())
         with client.makefile("rb") as answers:
@@ -188,18 +187,18 @@ def _check_port(settings: Settings) -> None:
 
 
 def _record_processes(data_dir: Path, parts: list[Part]) -> None:
-    """Who runs, for the next run to reap if this one is killed. Written only when it changed."""
-    found = []
+    """Write the running processes to a file, if they changed: the next run stops them if this one is killed."""
+    running = []
     for part in parts:
         with contextlib.suppress(psutil.NoSuchProcess):
-            found.append({"pid": part.process.pid, "born": psutil.Process(part.process.pid).create_time()})
-    text, file = json.dumps(found), data_dir / "processes.json"
+            running.append({"pid": part.process.pid, "born": psutil.Process(part.process.pid).create_time()})
+    text, file = json.dumps(running), data_dir / "processes.json"
     if not file.exists() or file.read_text() != text:
         private_files.write(file, text)
 
 
 def _stop_leftovers(data_dir: Path) -> None:
-    """End what a killed run left behind, Valkey (the first that was started) last."""
+    """Stop the processes that a killed run left behind, Valkey (which started first) last."""
     try:
         records: list[dict[str, Any]] = json.loads((data_dir / "processes.json").read_text())
     except (OSError, ValueError):
@@ -229,42 +228,11 @@ def _wait_for_api(settings: Settings, parts: list[Part]) -> None:
     logger.error("the API does not answer", url=settings.url)
 
 
-def _greet(settings: Settings, url: str) -> None:
-    base, named = settings.url, urlsplit(url)
-    shown = named._replace(netloc=named.netloc.rpartition("@")[2], query="").geturl()  # without its password
-    secured = bool(settings.api_keys.get_secret_value().strip())
-    if not sys.stdout.isatty():
-        logger.info("ready", url=base, redis=shown, secured=secured)
-        return
-    key = " -H 'Authorization: Bearer KEY'" if secured else ""
-    lines = [
-        "",
-        "  Jobline is ready." + ("" if secured else " It has no API keys: whoever can use this machine can use it."),
-        "",
-        f"  Start page  {base}/",
-        f"  API docs    {base}/docs",
-        f"  Dashboard   {base}/dashboard/",
-        f"  Redis       {shown}",
-    ]
-    if settings.redis_url is None:
-        file = shlex.quote(str(embedded.url_file(settings.data_dir)))
-        lines.append(f"""  Queues      RQ_REDIS_URL="$(cat {file})" .venv/bin/rq info""")
-    lines += [
-        "  Stop        Ctrl-C; jobs that wait stay for the next start",
-        "",
-        "  Run a job:",
-        f"  curl -s {base}/api/v1/functions/demo.add/jobs{key} -H 'Content-Type: application/json' \\",
-        """       -H 'Prefer: wait=10' -d '{"a": 1, "b": 2}'""",
-        "",
-    ]
-    print("\n".join(lines), flush=True)  # noqa: T201
-
-
 def _stop(parts: list[Part], grace: float, interrupts: Interrupts) -> None:
-    """Those that make or run jobs first; Valkey last. A second Ctrl-C: at once. Nothing that they started is left."""
+    """Stop the parts and all their descendants: Valkey last. A second Ctrl-C kills them without waiting."""
     others, server = [p for p in parts if p.name != "valkey"], [p for p in parts if p.name == "valkey"]
-    tree = _process_tree(others)  # a work horse has a process group of its own, and may outlive its worker
-    for timeout in (grace + 2, 2.0):  # RQ's worker ends its job at the second
+    tree = _process_tree(others)  # a work horse has its own process group, and may outlive its worker
+    for timeout in (grace + 2, 2.0):  # at the second SIGTERM, RQ's worker stops its job
         _terminate(others, timeout, interrupts)
     _kill(tree | _process_tree(others))
     _terminate(server, 10.0)
@@ -272,7 +240,7 @@ def _stop(parts: list[Part], grace: float, interrupts: Interrupts) -> None:
 
 
 def _terminate(parts: list[Part], timeout: float, interrupts: Interrupts | None = None) -> None:
-    """SIGTERM, and up to `timeout` for them to end, or until the second interrupt."""
+    """Send SIGTERM, then wait up to `timeout` seconds for the parts to exit, or until the second interrupt."""
     for part in parts:
         part.process.terminate()
     end = time.monotonic() + timeout
@@ -283,18 +251,18 @@ def _terminate(parts: list[Part], timeout: float, interrupts: Interrupts | None 
 
 
 def _process_tree(parts: list[Part]) -> set[psutil.Process]:
-    """The parts that live and all that they started."""
-    found: set[psutil.Process] = set()
+    """Return the running parts and all their descendants."""
+    processes: set[psutil.Process] = set()
     for part in parts:
         with contextlib.suppress(psutil.NoSuchProcess):
             if part.process.poll() is None:
                 process = psutil.Process(part.process.pid)
-                found |= {process, *process.children(recursive=True)}
-    return found
+                processes |= {process, *process.children(recursive=True)}
+    return processes
 
 
 def _kill(processes: Iterable[psutil.Process]) -> None:
-    left = [process for process in processes if process.is_running()]  # false for another process with its pid
+    left = [process for process in processes if process.is_running()]  # false if another process has its pid now
     for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()

@@ -1,1 +1,1 @@
-"""Redis: the client, every key, scripts by name, and in job.lua the one state machine of a job."""
+"""Redis access: clients, key templates, Lua scripts, and the state machine of a job (job.lua)."""

@@ -1,8 +1,8 @@
-"""Circuit breaker of the API: while Redis is silent, requests are refused at once instead of waiting for it.
+"""Circuit breaker of the API: while Redis does not answer, requests are refused at once.
 
-A thread pings Redis as long as requests come. The circuit opens when a ping has no answer, and no other command had one
-meanwhile, for half of REDIS_TIMEOUT; it closes with the next answer. An error is an answer, and so is a refused
-connection: neither holds up a request.
+A thread pings Redis as long as requests arrive. The circuit opens when neither the ping nor any other command has been
+answered for half of REDIS_TIMEOUT. It closes with the next answer. An error reply and a refused connection count as
+answers, because they do not block a request.
 """
 
 import contextlib
@@ -14,16 +14,14 @@ import redis
 
 from app.errors import Unavailable
 
-PING_INTERVAL_SECONDS = 0.25  # seconds
-IDLE_AFTER_SECONDS = 30.0  # seconds without a request, and no pings are sent
-SUSPECT_AFTER_SECONDS = (
-    0.25  # seconds of silence, and no more than MAX_WAITING_CONNECTIONS connections may be waited on
-)
+PING_INTERVAL_SECONDS = 0.25
+IDLE_AFTER_SECONDS = 30.0  # pings stop when no request has arrived for so long
+SUSPECT_AFTER_SECONDS = 0.25  # without an answer for so long, at most MAX_WAITING_CONNECTIONS threads may wait
 MAX_WAITING_CONNECTIONS = 32
 
 
 class Circuit:
-    """Of one process. `ping` raises redis.TimeoutError if there is no answer."""
+    """The circuit breaker of one process."""
 
     def __init__(
         self,
@@ -32,7 +30,14 @@ class Circuit:
         answered_at: Callable[[], float],
         timeout: float,
     ) -> None:
-        """`in_use`: connections on which threads wait; `answered_at`: when one had an answer (time.monotonic)."""
+        """Create a closed circuit.
+
+        Args:
+            ping: raises redis.TimeoutError if Redis does not answer.
+            in_use: the number of connections in use by threads.
+            answered_at: when a connection last received an answer (time.monotonic).
+            timeout: REDIS_TIMEOUT, in seconds.
+        """
         self._ping, self._in_use, self._answered_at, self._open_after_seconds = ping, in_use, answered_at, timeout / 2
         self._requested_at = 0.0
         self._pinged_at: float | None = None
@@ -40,7 +45,7 @@ class Circuit:
         self._lock = threading.Lock()
 
     def check(self) -> None:
-        """Before a request that needs Redis. Raises Unavailable if it would wait for nothing."""
+        """Call before a request that needs Redis. Raises Unavailable if Redis does not answer."""
         self._requested_at = time.monotonic()
         if self._thread is None or not self._thread.is_alive():
             self._start()
@@ -54,12 +59,12 @@ class Circuit:
         return self._silence() > self._open_after_seconds
 
     def _silence(self) -> float:
-        """Seconds without an answer; 0 if none is due."""
+        """Seconds since Redis last answered; 0 if no ping is pending."""
         pinged_at = self._pinged_at
         return 0.0 if pinged_at is None else time.monotonic() - max(pinged_at, self._answered_at())
 
     def _start(self) -> None:
-        with self._lock, contextlib.suppress(RuntimeError):  # there can be no more threads
+        with self._lock, contextlib.suppress(RuntimeError):  # no more threads can be started
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._watch, daemon=True)
                 self._thread.start()

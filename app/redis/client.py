@@ -1,4 +1,4 @@
-"""The connection to Redis."""
+"""Redis clients for each kind of process, and the time by the Redis clock."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -19,30 +19,30 @@ from app.settings import Settings
 Item = TypeVar("Item")
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
-MAX_SHARED_CONNECTIONS, MAX_BLOCKING_CONNECTIONS = 50, 10_000  # connections
-SOCKET_TIMEOUT_SECONDS = 5.0  # seconds; of the API it is REDIS_TIMEOUT
-PROBE_TIMEOUT_SECONDS = 0.8  # seconds
+MAX_SHARED_CONNECTIONS, MAX_BLOCKING_CONNECTIONS = 50, 10_000
+SOCKET_TIMEOUT_SECONDS = 5.0  # the API uses REDIS_TIMEOUT
+PROBE_TIMEOUT_SECONDS = 0.8
 
 
 def url(settings: Settings) -> str:
-    """REDIS_URL, else the embedded server that runs on this DATA_DIR, else the local default."""
+    """Return REDIS_URL, else the URL of the embedded server of this DATA_DIR, else the local default."""
     if settings.redis_url:
         return settings.redis_url.get_secret_value()
     return embedded.url(settings.data_dir) or DEFAULT_URL
 
 
 class Client(redis.Redis):
-    """redis-py's client, with wires for scripts: they take a third of the time that the client's own way takes."""
+    """redis-py's client with a pool of pipelined connections: a script call takes a third of redis-py's time."""
 
     pipelined: PipelinedPool
     circuit: Circuit | None = None
-    """Of a client that is not patient."""
+    """Only API clients have one."""
 
 
 def connect(settings: Settings) -> Client:
-    """A client for workers, the scheduler and commands: patient, for no caller waits.
+    """Create a client for workers, the scheduler and commands. It retries, since no HTTP caller is waiting.
 
-    Its connections are shared, and waited for. Each is opened when it is needed, and closed when it is not.
+    Threads share its connections and wait for a free one. Idle connections are closed.
     """
     options = _options(SOCKET_TIMEOUT_SECONDS, SOCKET_TIMEOUT_SECONDS) | {
         "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), 2)
@@ -59,7 +59,7 @@ def connect(settings: Settings) -> Client:
 
 
 def connect_api(settings: Settings) -> Client:
-    """The same for the API: it gives up after REDIS_TIMEOUT seconds, and has a circuit."""
+    """Create a client for the API: it gives up after REDIS_TIMEOUT seconds and has a circuit breaker."""
 
     def is_silent() -> bool:
         return client.circuit is not None and client.circuit.is_open()
@@ -84,20 +84,20 @@ def connect_api(settings: Settings) -> Client:
 
 
 def connect_blocking(settings: Settings, seconds: float) -> redis.Redis:
-    """A client of the API for reads that block for up to so many seconds; nobody waits for a connection."""
+    """Create an API client for reads that block for up to `seconds`. Threads never wait for a connection."""
     options = _options(settings.redis_timeout + seconds, settings.redis_timeout)
     return redis.Redis.from_pool(Pool.from_url(url(settings), max_connections=MAX_BLOCKING_CONNECTIONS, **options))
 
 
 def connect_probe(settings: Settings) -> redis.Redis:
-    """A client that asks whether Redis answers: it waits for a second at most, and tries once."""
+    """Create a client for health checks: it waits at most a second and does not retry."""
     timeout = min(PROBE_TIMEOUT_SECONDS, settings.redis_timeout)
     options = _options(timeout, timeout) | {"retry": Retry(NoBackoff(), 0)}
     return redis.Redis.from_pool(WaitingPool.from_url(url(settings), max_connections=4, timeout=0.2, **options))
 
 
 def _options(socket_timeout: float, connect_timeout: float) -> dict[str, Any]:
-    """A connection that Redis has closed is opened again once; what was not answered in time is not tried again."""
+    """Connection options: reconnect once if Redis has closed the connection; do not retry after a timeout."""
     return {
         "socket_timeout": socket_timeout,
         "socket_connect_timeout": connect_timeout,
@@ -107,23 +107,23 @@ def _options(socket_timeout: float, connect_timeout: float) -> dict[str, Any]:
 
 
 def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """So many at a time, that Redis serves others between them."""
+    """Split items into lists of at most `size`, so that Redis can serve other clients in between."""
     remaining = iter(items)
     while batch := list(islice(remaining, size)):
         yield batch
 
 
 def seconds_now(connection: redis.Redis) -> float:
-    """Seconds since 1970 by the clock of Redis, by which all due times go: those of other machines may differ."""
+    """Seconds since 1970 by the clock of Redis, which decides when jobs are due: other clocks may differ."""
     seconds, microseconds = connection.time()
     return float(seconds) + float(microseconds) / 1e6
 
 
 def now(connection: redis.Redis) -> datetime:
-    """The same as a moment in UTC, from which a delay counts.
+    """The current time in UTC by the clock of Redis, for computing due times.
 
-    If the clock was put back and the scheduler has not seen it yet, the scheduler will take from all due times as much
-    as the clock is behind the time that was noted. Until then a delay counts from a little after that time.
+    If the clock was set back and the scheduler has not noticed yet, it will later subtract the difference from all due
+    times. Until then a delay counts from the time that the scheduler last recorded.
     """
     with connection.pipeline(transaction=False) as pipeline:
         pipeline.time()
@@ -136,5 +136,5 @@ def now(connection: redis.Redis) -> datetime:
 
 
 def rq_timestamp(at: datetime) -> str:
-    """As rq.utils.utcformat (RQ 2.12), in a fraction of its time; `at` is UTC."""
+    """Format a UTC time like rq.utils.utcformat (RQ 2.12), but faster."""
     return at.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"

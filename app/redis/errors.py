@@ -1,4 +1,4 @@
-"""Which errors of Redis may pass: then the API answers 503, and workers and schedulers try again."""
+"""Transient Redis errors: the API answers them with 503, workers and schedulers retry."""
 
 import re
 from collections.abc import Iterable
@@ -14,22 +14,22 @@ from redis.exceptions import (
 )
 
 TRANSIENT_CODES = (
-    "BUSY",  # a script runs for too long
+    "BUSY",  # a script is running for too long
     "CLUSTERDOWN",
-    "LOADING",  # it has just started
+    "LOADING",  # Redis has just started
     "MASTERDOWN",
-    "MISCONF",  # the disk is full, or fails
+    "MISCONF",  # the disk is full or failing
     "NOREPLICAS",
     "OOM",  # maxmemory is reached
     "READONLY",  # a replica, after a failover
     "TRYAGAIN",
     "UNBLOCKED",
 )
-"""With which Redis refuses a command that it may take later."""
+"""Error codes with which Redis refuses a command that may succeed later."""
 _TRANSIENT_CODE = re.compile(rf"(?:^|caused error: |: -)(?:{'|'.join(TRANSIENT_CODES)})\b")
-# at the beginning, or behind what redis-py says of a pipeline, or Redis 6.2 of a script
+# at the start, or after the prefix that redis-py adds for pipelines and Redis 6.2 for scripts
 _TRANSIENT_ERRORS = (ConnectionError, TimeoutError, ClusterDownError, OutOfMemoryError, ReadOnlyError, TryAgainError)
-# redis-py takes the code off the messages of these
+# redis-py removes the code from the messages of these
 
 
 def is_transient(error: RedisError) -> bool:
@@ -38,12 +38,12 @@ def is_transient(error: RedisError) -> bool:
 
 
 def raise_transient(answers: Iterable[object]) -> None:
-    """Of a pipeline whose errors were not raised: raise the first that may pass, for it says nothing of one entry."""
+    """Raise the first transient error among the answers of a pipeline: it says nothing about a single entry."""
     for answer in answers:
         if isinstance(answer, RedisError) and is_transient(answer):
             raise answer
 
 
 def is_transient_reply(reply: str) -> bool:
-    """Whether an error reply, as Redis sends it, has one of the CODES."""
+    """Whether a raw error reply of Redis has one of the TRANSIENT_CODES."""
     return bool(_TRANSIENT_CODE.search(reply))

@@ -1,4 +1,4 @@
--- Tell the event stream (app/events.py), which is there only while somebody listens. `ids`: separated by spaces.
+-- Publish an event (app/events/stream.py) if the stream exists: only while somebody listens. `ids`: separated by spaces.
 local function tell(ids, queue, status, ...)
   redis.call('XADD', EVENTS, 'NOMKSTREAM', 'MAXLEN', '~', MAX_EVENTS, '*', 'ids', ids, 'queue', queue, 'status', status, ...)
 end

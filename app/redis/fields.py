@@ -74,7 +74,6 @@ FIELDS: dict[str, tuple[Field, ...]] = {
         Field("ended_at", "time", "workflows", "views", WITH_HASH),
         Field("total", "integer", "create", "views", WITH_HASH, "Jobs, without hooks."),
         Field("left", "integer", "create, workflows", "workflows", WITH_HASH, "Nodes that have not ended."),
-        Field("failures", "integer", "workflows", "workflows", WITH_HASH, "Jobs that failed or were canceled."),
         Field("count:<status>", "integer", "workflows", "views", WITH_HASH, "Jobs that have ended so."),
         Field("result_ttl", "integer", "create", "workflows", WITH_HASH, "Seconds that it is kept once finished."),
         Field("failure_ttl", "integer", "create", "workflows", WITH_HASH, "Seconds that it is kept otherwise."),

@@ -1,4 +1,4 @@
-"""Values in RQ's hashes, read tolerantly, for anybody may have written them: what cannot be read is None or empty."""
+"""Tolerant parsers for values in RQ's hashes: what cannot be parsed becomes None or empty."""
 
 import math
 from datetime import UTC, datetime
@@ -7,7 +7,7 @@ from typing import Any
 from app.serializer import JSON, utc
 
 MAX_INTEGER = 2**63 - 1
-"""Of whole numbers: what is larger has no form in JSON."""
+"""Larger integers cannot be represented in JSON by orjson."""
 
 
 def json_of(data: bytes | None) -> Any:
@@ -18,7 +18,7 @@ def json_of(data: bytes | None) -> Any:
 
 
 def strings_of(data: bytes | None) -> list[str]:
-    """Of a JSON array."""
+    """The items of a JSON array as strings."""
     items = json_of(data)
     return [str(item) for item in items] if isinstance(items, list) else []
 
@@ -44,7 +44,7 @@ def float_of(data: bytes | None) -> float | None:
 
 
 def time_of(data: bytes | None) -> str | None:
-    """A time in ISO 8601, as it stands."""
+    """A time in ISO 8601, unchanged; None if it is not one."""
     text = text_of(data) or ""
     try:
         datetime.fromisoformat(text)
@@ -54,7 +54,7 @@ def time_of(data: bytes | None) -> str | None:
 
 
 def utc_of(seconds: float | None) -> str | None:
-    """Seconds since 1970 as RFC 3339."""
+    """Format seconds since 1970 as RFC 3339."""
     try:
         return utc(datetime.fromtimestamp(seconds, UTC)) if seconds is not None else None
     except (ValueError, OverflowError, OSError):

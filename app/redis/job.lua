@@ -1,5 +1,5 @@
--- The life of a job. Only this library writes a job's status, moves its id between the queue and the registries, clears
--- what a state leaves behind, and tells the event stream. docs/architecture.md has the diagram and each transition's rule.
+-- The state machine of a job. Only this library writes a job's status, moves its id between queue and registries, removes
+-- fields of the previous state, and publishes events. docs/architecture.md has the diagram and the rule of each transition.
 --
 --   status      where the id is
 --   queued      the list of its queue; from the claim to the start, the started registry (rq:wip)
@@ -7,35 +7,35 @@
 --   scheduled, deferred, finished, canceled     the registry of that name
 --   failed, stopped                             the failed registry
 --
--- The field `waits_for` names the limit in whose waiting list the id stands (limits/library.lua): from the moment the
--- job is put off until the limit lets it go, or it is canceled, deleted, changed or requeued. That its time has come
--- does not end it: the job keeps its turn.
+-- The field `waits_for` names the limit whose waiting list contains the id (limits/library.lua): from the time the job is
+-- postponed until the limit releases it, or it is canceled, deleted, changed or requeued. Becoming due does not end it: the
+-- job keeps its turn.
 -- uses: redis/events
 local REGISTRY_OF = {
   scheduled = 'scheduled', deferred = 'deferred', finished = 'finished', canceled = 'canceled', failed = 'failed',
   stopped = 'failed',
 }
-local PUSH_SIZE = 1000 -- ids in one command: Lua unpacks some thousands at most
-local NOTE_SECONDS = 60 -- for which the note of an end without a result is kept
+local PUSH_SIZE = 1000 -- ids in one command, because Lua can unpack only some thousands
+local NOTE_SECONDS = 60 -- lifetime of the stream entry for an end without a result
 
--- Where a job enters its queue, and whether `enqueued_at` is set:
---   TAIL   new, due, requeued, retried at once, its dependencies met (now); put back after a loss from the list (kept)
---   FRONT  the same with at_front, each before the one that came first
---   HEAD   it had its turn already: given back by a worker, or let go by a limit (kept); several keep their order
+-- Where a job enters its queue, and whether `enqueued_at` is set to now or kept:
+--   TAIL   new, due, requeued, retried immediately, dependencies met (now); put back after a loss from the list (kept)
+--   FRONT  the same with at_front; each before the previous one
+--   HEAD   it had its turn already: returned by a worker, or released by a limit (kept); several keep their order
 local TAIL, FRONT, HEAD = 'tail', 'front', 'head'
 
 local function end_of(at_front) return at_front == '1' and FRONT or TAIL end
 
--- The one place that puts jobs on a queue. `behind`: a job in the queue that they follow, with HEAD.
-local function push(queue, ids, place, behind)
+-- Put jobs on a queue; nothing else does. `behind`: with HEAD, a job in the queue after which they are inserted.
+local function push(queue, ids, position, behind)
   local key = queue_key(queue)
   redis.call('SADD', QUEUES, key)
-  if place == HEAD then
+  if position == HEAD then
     for n = #ids, 1, -1 do
       if behind then redis.call('LINSERT', key, 'AFTER', behind, ids[n]) else redis.call('LPUSH', key, ids[n]) end
     end
   else
-    local command = place == FRONT and 'LPUSH' or 'RPUSH'
+    local command = position == FRONT and 'LPUSH' or 'RPUSH'
     for first = 1, #ids, PUSH_SIZE do
       redis.call(command, key, unpack(ids, first, math.min(first + PUSH_SIZE - 1, #ids)))
     end
@@ -43,19 +43,17 @@ local function push(queue, ids, place, behind)
   tell(table.concat(ids, ' '), queue, 'queued')
 end
 
--- Write the hash of a new job, as rq.job.Job.to_dict (RQ 2.12); its other words are ARGV[first] to ARGV[last]. One that is
--- `ready` is to be pushed, another to be scheduled or deferred: it has `time_field` and `status` until then.
+-- Write the hash of a new job, as rq.job.Job.to_dict (RQ 2.12); its other fields are ARGV[first] to ARGV[last]. One that is
+-- `ready` is queued, and must be pushed; another has no `enqueued_at`, and must be scheduled or deferred.
 local function create_job(id, created_at, ready, ttl, first, last)
-  local job, time_field, status = job_key(id), 'created_at', 'created'
-  if ready then time_field, status = 'enqueued_at', 'queued' end
-  redis.call('HSET', job, 'created_at', created_at, time_field, created_at, 'status', status, 'success_callback_name', '',
-    'failure_callback_name', '', 'stopped_callback_name', '', 'started_at', '', 'ended_at', '', 'last_heartbeat', '',
-    'worker_name', '', 'group_id', '', unpack(ARGV, first, last))
-  if ttl ~= '' then redis.call('EXPIRE', job, ttl) end
+  redis.call('HSET', job_key(id), 'created_at', created_at, ready and 'enqueued_at' or 'created_at', created_at, 'status',
+    ready and 'queued' or 'created', 'success_callback_name', '', 'failure_callback_name', '', 'stopped_callback_name', '',
+    'started_at', '', 'ended_at', '', 'last_heartbeat', '', 'worker_name', '', 'group_id', '', unpack(ARGV, first, last))
+  if ttl ~= '' then redis.call('EXPIRE', job_key(id), ttl) end
 end
 
--- Queue jobs that are there, and in no place now. `enqueued_at`: RQ's format; nil: it stays as it is.
-local function queue_jobs(queue, ids, place, enqueued_at, behind)
+-- Queue existing jobs that are in no list or registry. `enqueued_at`: RQ's format; nil: keep it.
+local function queue_jobs(queue, ids, position, enqueued_at, behind)
   for _, id in ipairs(ids) do
     local job = job_key(id)
     local ttl = tonumber(redis.call('HGET', job, 'ttl') or '')
@@ -66,7 +64,7 @@ local function queue_jobs(queue, ids, place, enqueued_at, behind)
     end
     if ttl and ttl > 0 then redis.call('EXPIRE', job, ttl) end
   end
-  push(queue, ids, place, behind)
+  push(queue, ids, position, behind)
 end
 
 -- Seconds since 1970, by the clock of Redis.
@@ -75,15 +73,15 @@ local function clock()
   return tonumber(time[1]) + tonumber(time[2]) / 1000000
 end
 
--- When a delay is over, in whole seconds, never early. If the clock was put back and the scheduler has not seen it yet, it
--- will take from all due times as much as the clock is behind the time that was noted: until then a delay counts from there.
+-- When a delay ends, in whole seconds, never early. If the clock was set back and the scheduler has not noticed yet, it will
+-- later subtract the difference from all due times: until then a delay counts from the time that it last recorded.
 local function due_after(seconds)
   local now, noted = clock(), tonumber(redis.call('GET', CLOCK) or '')
   if noted and noted > now + CLOCK_JUMP_SECONDS then now = noted + CLOCK_JUMP_SECONDS end
   return math.ceil(now + seconds)
 end
 
--- Of a queue's key.
+-- The name of a queue, from its key.
 local function queue_of(key) return string.sub(key, #queue_key('') + 1) end
 
 local function reschedule(id, queue, at) redis.call('ZADD', registry_key('scheduled', queue), at, id) end
@@ -109,7 +107,7 @@ local function start_job(id, queue, worker, started_at, attempt)
   tell(id, queue, 'started')
 end
 
--- Take a job out of the waiting list of its limit.
+-- Remove a job from the waiting list of its limit.
 local function stop_waiting(id)
   local job = job_key(id)
   local limit = redis.call('HGET', job, 'waits_for')
@@ -118,11 +116,11 @@ local function stop_waiting(id)
   redis.call('HDEL', job, 'waits_for')
 end
 
--- Take a job out of the place that its status names; false: a worker has it.
+-- Remove a job from the list or registry of its status; false: a worker has it.
 local function leave(id, queue, status)
   if status == 'started' then return false end
   if status == 'queued' then
-    if redis.call('LREM', queue_key(queue), -1, id) == 0 then return false end -- many are canceled newest first
+    if redis.call('LREM', queue_key(queue), -1, id) == 0 then return false end -- bulk cancels go newest first
   elseif REGISTRY_OF[status] then
     redis.call('ZREM', registry_key(REGISTRY_OF[status], queue), id)
   end
@@ -130,7 +128,7 @@ local function leave(id, queue, status)
   return true
 end
 
--- End an execution; false: it has ended. A beat has made a record of one that ran for longer than a second.
+-- End an execution; false: it has ended already. Only one that ran for more than a second has a record.
 local function end_execution(id, queue, execution, has_record)
   if redis.call('ZREM', registry_key('wip', queue), id .. ':' .. execution) == 0 then return false end
   if has_record then
@@ -140,10 +138,10 @@ local function end_execution(id, queue, execution, has_record)
   return true
 end
 
--- A job claimed by a worker: its execution is kept until then (seconds since 1970) without a heartbeat.
+-- Register the execution of a claimed job, with a lease until `until_` (seconds since 1970).
 local function hold(id, queue, execution, until_) redis.call('ZADD', registry_key('wip', queue), until_, id .. ':' .. execution) end
 
--- Keep a job and what belongs to it for so many seconds; less than 0: for ever.
+-- Set the lifetime of a job and its other keys to `seconds`; less than 0: for ever.
 local function keep(id, seconds, has_relatives)
   local keys = { job_key(id), results_key(id) }
   if has_relatives then keys[3], keys[4] = dependents_key(id), dependencies_key(id) end
@@ -152,7 +150,8 @@ local function keep(id, seconds, has_relatives)
   end
 end
 
--- Wake those who wait for a job that ends without a result. A new stream has room for 4 KB, a copy of it none to spare.
+-- Wake clients that wait for a job which ends without a result. A copied stream is smaller than a new one, which
+-- preallocates 4 KB.
 local function note_end(id, status)
   redis.call('XADD', ENDED, '*', 'status', status)
   redis.call('COPY', ENDED, ended_key(id), 'REPLACE')
@@ -160,8 +159,8 @@ local function note_end(id, status)
   redis.call('EXPIRE', ended_key(id), NOTE_SECONDS)
 end
 
--- Queue the deferred jobs that wait for this one and for nothing else, as rq.Queue.enqueue_dependents (RQ 2.12): a parent
--- counts if it has finished, is gone, or has failed and the child allows that.
+-- Queue the deferred jobs whose dependencies are met, as rq.Queue.enqueue_dependents (RQ 2.12): a dependency is met if it
+-- has finished, no longer exists, or has failed and the dependent allows that.
 local function queue_dependents(id, enqueued_at)
   for _, child in ipairs(redis.call('SMEMBERS', dependents_key(id))) do
     local status, queue, at_front, allows_failure = unpack(
@@ -182,7 +181,7 @@ local function queue_dependents(id, enqueued_at)
   end
 end
 
--- What hangs on the end of a job: its workflow and its webhook. Set by lifecycle/outbox.lua.
+-- Called at the end of a job, for its workflow and webhook. Set by lifecycle/outbox.lua.
 local on_end
 
 -- End a job; false: it was deleted meanwhile. `ended_at`: RQ's format; `seconds`: the same since 1970; `kept_for`: seconds,
@@ -204,7 +203,7 @@ local function end_job(id, queue, status, ended_at, seconds, kept_for, has_relat
   return true
 end
 
--- A job that had ended lives again.
+-- Reset the fields and lifetimes of an ended job that runs again.
 local function revive(id)
   local job = job_key(id)
   redis.call('HSET', job, 'started_at', '', 'ended_at', '', 'worker_name', '')
@@ -213,7 +212,7 @@ local function revive(id)
   redis.call('DEL', ended_key(id))
 end
 
--- Remove all that is kept of a job that is in no place.
+-- Delete all keys of a job that is in no list or registry.
 local function erase(id)
   redis.call('DEL', job_key(id), dependents_key(id), dependencies_key(id), results_key(id), executions_key(id))
   note_end(id, 'deleted')

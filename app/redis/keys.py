@@ -14,7 +14,7 @@ KeyFunction = TypeVar("KeyFunction", bound=Callable[..., str])
 
 @dataclass(frozen=True)
 class KeyDeclaration:
-    """What docs/redis.md says of a key."""
+    """What docs/redis.md says about a key."""
 
     pattern: str
     kind: str
@@ -24,7 +24,7 @@ class KeyDeclaration:
 
 
 DECLARED: dict[str, KeyDeclaration] = {}
-"""By the key's name in Python and Lua."""
+"""Indexed by the name of the key function or constant."""
 
 
 def _key(kind: str, lifetime: str) -> Callable[[KeyFunction], KeyFunction]:
@@ -43,13 +43,13 @@ def _constant(name: str, pattern: str, kind: str, lifetime: str, description: st
 
 
 STREAM_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
-"""The id of an entry in a stream, as callers may give it back; Redis refuses numbers past 64 bits."""
+"""An entry id of a stream, as callers may send it; Redis refuses numbers over 64 bits."""
 
 ALWAYS = "always"
 WITH_JOB = "as long as the job's hash"
 
 
-# RQ's
+# Keys of RQ
 
 
 @_key("hash", "until ttl is over while it waits; for result_ttl or failure_ttl once it has ended")
@@ -60,7 +60,7 @@ def job_key(job_id: str) -> str:
 
 @_key("stream", WITH_JOB)
 def results_key(job_id: str) -> str:
-    """What became of the latest attempts of a job, an entry each: rq.results.Result."""
+    """Results of the latest attempts of a job, one entry each (rq.results.Result)."""
     return f"rq:results:{job_id}"
 
 
@@ -76,15 +76,15 @@ def dependencies_key(job_id: str) -> str:
     return f"rq:job::{job_id}:dependencies"
 
 
-@_key("zset", "until the job has ended, 150 s after the last beat at most")
+@_key("zset", "until the job has ended, at most 150 s after the last heartbeat")
 def executions_key(job_id: str) -> str:
-    """The executions of a job that have a record, by when they expire."""
+    """Executions of a job that have a record, scored by expiry."""
     return f"rq:executions:{job_id}"
 
 
-@_key("hash", "until the execution has ended, 90 s after the last beat at most")
+@_key("hash", "until the execution has ended, at most 90 s after the last heartbeat")
 def execution_key(job_id: str, execution: str) -> str:
-    """The record of an execution that has run for more than a second."""
+    """The record of an execution that has been running for more than a second."""
     return f"rq:execution:{job_id}:{execution}"
 
 
@@ -96,18 +96,18 @@ def queue_key(queue: str) -> str:
 
 @_key("list", "while it has members")
 def intermediate_key(queue: str) -> str:
-    """Ids that a stock worker has taken from its queue and not yet begun."""
+    """Ids that a stock worker has taken from its queue and not yet started."""
     return f"rq:queue:{queue}:intermediate"
 
 
 @_key("zset", "while it has members")
 def registry_key(registry: str, queue: str) -> str:
-    """Ids of jobs of a queue: `wip` (started: JOB:EXECUTION, by when the lease ends), `finished`, `failed` (also
-    stopped; by when they expire), `deferred` (since when), `scheduled` (for when), `canceled` (since when)."""
+    """Ids of a queue's jobs and their scores: `wip` (started: JOB:EXECUTION, end of the lease), `finished`, `failed`
+    (also stopped; expiry), `deferred` (since when), `scheduled` (due time), `canceled` (since when)."""
     return f"rq:{registry}:{queue}"
 
 
-@_key("hash", "480 s after the worker's last beat")
+@_key("hash", "480 s after the worker's last heartbeat")
 def worker_key(worker: str) -> str:
     """A worker."""
     return f"rq:worker:{worker}"
@@ -118,55 +118,55 @@ WORKERS = _constant("WORKERS", "rq:workers", "set", ALWAYS, "Keys of all workers
 SUSPENDED = _constant("SUSPENDED", "rq:suspended", "string", "until `rq resume`", "All workers are suspended.")
 
 
-# Jobline's
+# Keys of Jobline
 
 
 @_key("list, set or hash", "while it has members")
 def limit_key(limit: str, part: str) -> str:
-    """A limit: `waiting` (ids of jobs that were put off, in their order), `let_go` (those on their queue again, with
-    a place kept for each), `held` (QUEUE|JOB:EXECUTION of those that run), `starts` (times, newest first)."""
+    """A limit: `waiting` (ids of postponed jobs, in order), `let_go` (released jobs that are back on their queue, each
+    with a reserved slot), `held` (QUEUE|JOB:EXECUTION of running jobs), `starts` (start times, newest first)."""
     return f"jobline:limit:{limit}:{part}"
 
 
 @_key("list or string", "for the breaker's window, or cool_down")
 def breaker_key(name: str, part: str) -> str:
-    """The breaker of a function: `failures` (the last ones, each its time and its token), `open` (it is)."""
+    """The circuit breaker of a function: `failures` (time and token of the latest), `open` (exists while open)."""
     return f"jobline:breaker:{name}:{part}"
 
 
 @_key("stream", "60 s")
 def ended_key(job_id: str) -> str:
-    """Wakes whoever waits for a job that ends without a result: it was canceled or deleted."""
+    """Wakes clients that wait for a job which ends without a result: it was canceled or deleted."""
     return f"jobline:ended:{job_id}"
 
 
 @_key("string", "FAILURE_TTL")
 def unreadable_key(job_id: str) -> str:
-    """What stood under the key of a job that could not be read, of whatever type it was."""
+    """The original value under the key of an unreadable job, of any type."""
     return f"jobline:unreadable:{job_id}"
 
 
-@_key("hash", "while it runs; then for RESULT_TTL or FAILURE_TTL, 60 s at least")
+@_key("hash", "while it runs; then for RESULT_TTL or FAILURE_TTL, at least 60 s")
 def workflow_key(workflow: str) -> str:
-    """A workflow: what its request said, counts, and the state of each node."""
+    """A workflow: its request, counts, and the state of each node."""
     return f"jobline:workflow:{workflow}"
 
 
 @_key("hash", "as long as the workflow")
 def workflow_part_key(workflow: str, part: str) -> str:
-    """`ended`: the state of each job of a workflow that has ended; `results`: results that others need (Base64)."""
+    """`ended`: the status of each ended job of a workflow; `results`: results that other jobs need (Base64)."""
     return f"jobline:workflow:{workflow}:{part}"
 
 
 @_key("string", "the rule's ttl, 30 days if it has none")
 def unique_key(name: str, digest: str) -> str:
-    """The id of the job that holds a unique lock. It is not freed: it holds while the state of its job says so."""
+    """The id of the job that holds a unique lock. Never released: whether it is held follows from the job's status."""
     return f"jobline:unique:{name}:{digest}"
 
 
 @_key("string", "24 h")
 def idempotency_key(caller: str, digest: str) -> str:
-    """JSON: the digest of a request that had an Idempotency-Key, and its answer."""
+    """JSON: the digest of a request with an Idempotency-Key, and its response."""
     return f"jobline:idempotency:{caller}:{digest}"
 
 
@@ -182,62 +182,82 @@ def schedule_key(name: str) -> str:
     return f"jobline:schedule:{name}"
 
 
-LEASES = _constant("LEASES", "jobline:leases", "zset", ALWAYS, "A count for each live worker, which its parent moves.")
+LEASES = _constant(
+    "LEASES", "jobline:leases", "zset", ALWAYS, "A counter for each live worker, advanced by its parent process."
+)
 PAUSED = _constant(
-    "PAUSED", "jobline:paused", "set", "while it has members", "Queues from which our workers take nothing."
+    "PAUSED",
+    "jobline:paused",
+    "set",
+    "while it has members",
+    "Paused queues: Jobline's workers take no jobs from them.",
 )
 EVENTS = _constant(
-    "EVENTS", "jobline:events", "stream", "600 s after the last listener has gone", "What happens to jobs."
+    "EVENTS",
+    "jobline:events",
+    "stream",
+    "600 s after the last listener has left",
+    "Events of jobs: status changes and progress.",
 )
-ENDED = _constant("ENDED", "jobline:ended", "stream", "within one script", "Copied to the note of an end.")
-RESULT = _constant("RESULT", "jobline:result", "stream", "within one script", "Copied to the results of a job.")
+ENDED = _constant("ENDED", "jobline:ended", "stream", "within one script", "Template, copied to jobline:ended:JOB.")
+RESULT = _constant(
+    "RESULT", "jobline:result", "stream", "within one script", "Template, copied to the results of a job."
+)
 OUTBOX = _constant(
-    "OUTBOX", "jobline:outbox", "stream", ALWAYS, "A copy of each job or workflow that has ended and has a webhook."
+    "OUTBOX", "jobline:outbox", "stream", ALWAYS, "A copy of each ended job or workflow that has a webhook."
 )
 LIMITS_WAITING = _constant(
-    "LIMITS_WAITING", "jobline:limits:waiting", "zset", ALWAYS, "Limits for which jobs wait, by when to look at them."
+    "LIMITS_WAITING", "jobline:limits:waiting", "zset", ALWAYS, "Limits with waiting jobs, scored by the next check."
 )
-WORKFLOWS = _constant("WORKFLOWS", "jobline:workflows", "zset", ALWAYS, "Ids of all workflows, by when they were made.")
-WORKFLOWS_OPEN = _constant("WORKFLOWS_OPEN", "jobline:workflows:open", "set", ALWAYS, "Those that have not ended.")
+WORKFLOWS = _constant(
+    "WORKFLOWS", "jobline:workflows", "zset", ALWAYS, "Ids of all workflows, scored by creation time."
+)
+WORKFLOWS_OPEN = _constant(
+    "WORKFLOWS_OPEN", "jobline:workflows:open", "set", ALWAYS, "Ids of workflows that have not ended."
+)
 WORKFLOWS_STOPPING = _constant(
     "WORKFLOWS_STOPPING", "jobline:workflows:stopping", "set", ALWAYS,
-    "Those that stop after a failure, and have jobs on queues still.",
+    "Ids of workflows that stop after a failure and still have jobs on queues.",
 )  # fmt: skip
-SCHEDULES = _constant("SCHEDULES", "jobline:schedules", "zset", ALWAYS, "Names of all schedules, in their order.")
+SCHEDULES = _constant("SCHEDULES", "jobline:schedules", "zset", ALWAYS, "Names of all schedules, in order.")
 OPEN_RUNS = _constant(
     "OPEN_RUNS", "jobline:schedules:open_runs", "hash", ALWAYS,
-    "Runs that had not ended when they were last looked at: the job's id, and the schedule's name.",
+    "Runs that had not ended at the last check: job id to schedule name.",
 )  # fmt: skip
 BROKEN_SCHEDULES = _constant(
-    "BROKEN_SCHEDULES", "jobline:schedules:broken", "hash", ALWAYS, "Schedules that are kept and cannot run, and why."
+    "BROKEN_SCHEDULES", "jobline:schedules:broken", "hash", ALWAYS, "Stored schedules that cannot run, and the reason."
 )
 REJECTED_SCHEDULES = _constant(
     "REJECTED_SCHEDULES", "jobline:schedules:rejected", "string", ALWAYS,
-    "JSON: the entries of scheduler.py that are no schedules, and why; absent while all are right.",
+    "JSON: invalid entries of scheduler.py, and the reasons; absent if all are valid.",
 )  # fmt: skip
 QUARANTINED = _constant(
     "QUARANTINED", "jobline:schedules:quarantined", "hash", ALWAYS,
-    "Entries of rq-scheduler's set that are not ours to run, and why.",
+    "Entries of rq-scheduler's set that Jobline cannot run, and the reason.",
 )  # fmt: skip
 SCHEDULERS = _constant(
     "SCHEDULERS", "jobline:schedulers", "set", ALWAYS,
-    "Keys of rq-scheduler's hashes of all schedulers that may be alive.",
+    "Keys of the hashes of all schedulers that may be alive.",
 )  # fmt: skip
 SCHEDULER_WAKE = _constant(
     "SCHEDULER_WAKE", "jobline:scheduler:wake", "channel", "",
-    "Tells the leading scheduler that something may be due sooner than it knew.",
+    "Tells the leading scheduler that something may be due earlier than expected.",
 )  # fmt: skip
-READY = _constant("READY", "jobline:ready", "string", "60 s", "Written to find out whether Redis takes writes.")
+READY = _constant("READY", "jobline:ready", "string", "60 s", "Written to check that Redis accepts writes.")
 CLOCK = _constant(
     "CLOCK", "jobline:clock", "string", ALWAYS,
-    "The time of Redis as the leading scheduler last saw it: app/schedules/clock.py.",
+    "The time of Redis as last recorded by the leading scheduler: app/schedules/clock.py.",
 )  # fmt: skip
-AUDIT = _constant("AUDIT", "jobline:audit", "stream", "AUDIT_LIMIT entries", "Who changed what.")
+AUDIT = _constant("AUDIT", "jobline:audit", "stream", "AUDIT_LIMIT entries", "The audit log: who changed what.")
 DISABLED_WEBHOOKS = _constant(
-    "DISABLED_WEBHOOKS", "jobline:webhooks:disabled", "zset", "30 days", "URLs that have answered 410 Gone, by when."
+    "DISABLED_WEBHOOKS",
+    "jobline:webhooks:disabled",
+    "zset",
+    "30 days",
+    "URLs that answered 410 Gone, scored by the time.",
 )
 
 MAX_EVENTS = 100_000
-"""Entries that the event stream keeps, about."""
+"""Approximate maximum number of entries in the event stream."""
 CLOCK_JUMP_SECONDS = 2
-"""So much the clock may go otherwise than time does."""
+"""The clock has jumped if it differs from elapsed time by more than this."""

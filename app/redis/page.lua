@@ -1,10 +1,10 @@
--- Read a page of a sorted set, highest first: members and scores, after a member that may be gone. `score`, `last`: those of
--- that member; left out: from the beginning.
+-- Read a page of a sorted set, highest first: members and scores, after the position (`score`, `last`), whose member may
+-- no longer exist. Without a position: from the beginning.
 -- args: key score? last? count
 count = tonumber(count)
 if score == '' then return redis.call('ZREVRANGE', key, 0, count - 1, 'WITHSCORES') end
 
--- As Redis orders members of one score: Lua's own comparison goes by the locale.
+-- Byte order, as Redis orders members with equal scores: Lua compares by the locale.
 local function before(one, other)
   for n = 1, math.min(#one, #other) do
     local a, b = string.byte(one, n), string.byte(other, n)
@@ -13,7 +13,7 @@ local function before(one, other)
   return #one < #other
 end
 
--- The first of those with this score that comes after the place.
+-- Find the first member with this score after the position.
 local low, high = redis.call('ZCOUNT', key, '(' .. score, '+inf'), redis.call('ZCOUNT', key, score, '+inf')
 while low < high do
   local middle = math.floor((low + high) / 2)

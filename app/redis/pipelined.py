@@ -1,7 +1,7 @@
-"""A connection of redis-py, spoken to directly: commands are sent without waiting, and answers read when wanted.
+"""Pipelined connections: commands are written to the socket without waiting, and replies are read later.
 
-The client's own way costs more than the commands of a short job: packing, pooling and retries are left out. Whoever
-uses a wire knows what was sent and not answered, and sends it again after `connect`.
+They bypass redis-py's packing, pooling and retries, which cost more time than the commands of a short job. The caller
+keeps track of unanswered commands and sends them again after `connect`.
 """
 
 import os
@@ -20,23 +20,23 @@ from redis.retry import Retry
 from app.redis import pools
 from app.redis.errors import is_transient_reply
 
-READ_TIMEOUT_SECONDS = 10.0  # seconds
+READ_TIMEOUT_SECONDS = 10.0
 
 
 def pack(*arguments: str | bytes | float) -> bytes:
-    """A command in the protocol's form."""
-    return hiredis.pack_command(arguments)  # type: ignore[arg-type]  # its stub names a tuple of one
+    """Encode a command in the Redis protocol."""
+    return hiredis.pack_command(arguments)  # type: ignore[arg-type]  # its stub expects a tuple of one
 
 
 class PipelinedConnection:
-    """One connection, used by one thread. Unless it is `retry_connect`, `connect` tries once, and not for long."""
+    """One connection, used by one thread. With `retry_connect=False`, `connect` makes a single, short attempt."""
 
     def __init__(
         self, client: redis.Redis, retry_connect: bool = True, read_timeout: float = READ_TIMEOUT_SECONDS
     ) -> None:
         self._pool, self._read_timeout = client.connection_pool, read_timeout
         self._connection = self._pool.get_connection()
-        if not retry_connect:  # RQ's worker lets its connections wait for minutes
+        if not retry_connect:  # the connections of RQ's worker retry for minutes
             self._connection.retry, self._connection.socket_timeout = Retry(NoBackoff(), 0), read_timeout
         self._use()
 
@@ -49,22 +49,22 @@ class PipelinedConnection:
         return int(self._socket.fileno())
 
     def cut(self) -> None:
-        """Until `connect`, whatever is sent or read raises ConnectionError."""
+        """Close the socket: until `connect`, send and read raise ConnectionError."""
         self._connection.disconnect()
         self._socket.close()
 
     def close(self) -> None:
-        """For good."""
+        """Close the connection and return it to its pool."""
         self.cut()
         self._pool.release(self._connection)
 
     def connect(self) -> None:
-        """After `cut`. Raises redis.ConnectionError."""
+        """Reconnect after `cut`. Raises redis.ConnectionError."""
         self._connection.connect()
         self._use()
 
     def send(self, commands: bytes) -> None:
-        """Raises redis.ConnectionError, and the wire is cut: a command may have gone in part."""
+        """Send commands. On failure cuts the connection and raises redis.ConnectionError: part may have been sent."""
         try:
             self._socket.sendall(commands)
         except OSError as error:
@@ -72,11 +72,11 @@ class PipelinedConnection:
             raise ConnectionError(str(error)) from error
 
     def read(self) -> Any:
-        """The next answer, as bytes, int, None or a list of these.
+        """Read the next reply: bytes, int, None or a list of these.
 
         Raises:
-            ConnectionError, TimeoutError: none came, or Redis refuses the command for now.
-            ResponseError: any other error.
+            ConnectionError, TimeoutError: no reply came, or Redis refuses the command with a transient error.
+            ResponseError: any other error reply.
         """
         answer = self._reader.gets()
         while answer is self:
@@ -98,13 +98,13 @@ class PipelinedConnection:
 
 
 class PipelinedPool:
-    """As many wires as are used at once, `size` of them; `client` is one whose connections nobody else takes.
+    """A pool of up to `size` pipelined connections, taken from `client`, which must not be used otherwise.
 
-    The one that was used last is used next; one that is idle for IDLE_SECONDS is closed.
+    The most recently used connection is used next; one that is idle for IDLE_SECONDS is closed.
     """
 
     answered_at = 0.0
-    """When a wire had its last answer (time.monotonic)."""
+    """When a connection last received a reply (time.monotonic)."""
 
     def __init__(
         self,
@@ -114,15 +114,15 @@ class PipelinedPool:
         read_timeout: float = READ_TIMEOUT_SECONDS,
         is_silent: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`is_silent`: whether Redis is known not to answer; who had to wait for a wire then gets none."""
+        """`is_silent`: whether Redis does not answer; a thread that waited for a connection then gets none."""
         self._client, self._size, self._wait_seconds = client, size, wait_seconds
         self._read_timeout, self._is_silent = read_timeout, is_silent
         self._reset()
 
     def _reset(self) -> None:
-        """Without any wire; also in a process that was forked, which must not speak on the wires of another."""
+        """Start without connections; also after a fork, since the parent's connections must not be used."""
         self._pid, self._next_check_at = os.getpid(), 0.0
-        self._free = list[tuple[PipelinedConnection, float]]()  # each with when it was used last
+        self._free = list[tuple[PipelinedConnection, float]]()  # with the time of last use
         self._permits: SimpleQueue[None] = SimpleQueue()  # a semaphore, and faster than one
         for _ in range(self._size):
             self._permits.put(None)
@@ -132,11 +132,11 @@ class PipelinedPool:
         return self._size - self._permits.qsize()
 
     def ask(self, command: bytes) -> Any:
-        """A command's answer.
+        """Send a command and return its reply.
 
         Raises:
-            ConnectionError: no wire could be made; or it was cut, so that the command may have been carried out.
-            TimeoutError: no wire came free within `wait_seconds` seconds, or as `PipelinedConnection.read`.
+            ConnectionError: connecting failed, or the connection was lost and the command may have been executed.
+            TimeoutError: no connection was free within `wait_seconds`, or as `PipelinedConnection.read`.
             ResponseError: as `PipelinedConnection.read`.
         """
         if self._pid != os.getpid():

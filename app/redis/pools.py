@@ -1,6 +1,6 @@
-"""Pools of connections that close what nobody uses: redis-py's own keep as many as were ever used at once.
+"""Connection pools that close idle connections: redis-py's own pools never shrink.
 
-The connection that was used last is used next, so that those which a busy moment has left over are idle.
+The most recently used connection is used next, so that surplus connections become idle.
 """
 
 import time
@@ -11,15 +11,15 @@ from typing import Any
 
 import redis
 
-IDLE_SECONDS = 30.0  # after which a connection is closed
-IDLE_CHECK_SECONDS = 5.0  # seconds between two looks for such connections
+IDLE_SECONDS = 30.0  # a connection is closed after so long without use
+IDLE_CHECK_SECONDS = 5.0  # between two checks for idle connections
 
 
 class _IdleClosing:
-    """Mixed into a pool of redis-py. A connection that is closed stays in the pool, which opens it again at need."""
+    """Mixin for redis-py's pools. A closed connection stays in the pool and is reopened when it is needed."""
 
     _next_check_at = answered_at = 0.0
-    """answered_at: when a connection came back that was not cut (time.monotonic)."""
+    """answered_at: when a connection was last released intact (time.monotonic)."""
 
     def release(self, connection: Any) -> None:
         connection.released_at = now = time.monotonic()
@@ -35,15 +35,15 @@ class _IdleClosing:
 
 
 class Pool(_IdleClosing, redis.ConnectionPool):
-    """Raises redis.ConnectionError for one connection too many."""
+    """Raises redis.ConnectionError when all connections are in use."""
 
     def _close_idle(self, idle_since: float) -> None:
-        with self._lock:  # nobody takes one meanwhile
+        with self._lock:  # no thread takes a connection meanwhile
             _close(self._available_connections, idle_since)
 
 
 class _FreeConnections(LifoQueue[Any]):
-    """The free connections of a pool. Who had to wait for one while Redis is silent gets none."""
+    """The free connections of a pool. A thread that waited for one gets none while Redis does not answer."""
 
     def __init__(self, is_silent: Callable[[], bool], max_size: int) -> None:
         super().__init__(max_size)
@@ -59,7 +59,7 @@ class _FreeConnections(LifoQueue[Any]):
 
 
 class WaitingPool(_IdleClosing, redis.BlockingConnectionPool):
-    """Waits for a connection to come free, unless Redis is `is_silent`."""
+    """Waits for a free connection, unless `is_silent` says that Redis does not answer."""
 
     def __init__(self, is_silent: Callable[[], bool] = lambda: False, **options: Any) -> None:
         super().__init__(queue_class=partial(_FreeConnections, is_silent), **options)

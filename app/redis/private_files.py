@@ -1,10 +1,10 @@
-"""Files that no other user of the machine can read."""
+"""Files that only their owner can read."""
 
 from pathlib import Path
 
 
 def write(file: Path, text: str) -> None:
-    """Write a file with mode 0600 in place of the one that is there, in one step."""
+    """Write a file with mode 0600, atomically replacing an existing one."""
     new = file.with_name(f"{file.name}.new")
     new.unlink(missing_ok=True)
     new.touch(mode=0o600, exist_ok=False)
@@ -13,10 +13,10 @@ def write(file: Path, text: str) -> None:
 
 
 def restrict(path: Path) -> None:
-    """Take the permissions of other users from a file or a folder, if it is there.
+    """Remove the permissions of other users from a file or folder, if it exists.
 
     Raises:
-        PermissionError: it belongs to another user.
+        PermissionError: the path belongs to another user.
     """
     if path.exists():
         path.chmod(path.stat().st_mode & 0o700)

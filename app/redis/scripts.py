@@ -1,14 +1,15 @@
-"""Lua scripts, declared by the comment they begin with, and called by the names of their arguments.
+"""Lua scripts, declared by the comment at their start and called with named arguments.
 
     -- Cancel a job that has not started. Returns ...
     -- args: id now reason?
     -- rest: fields
     -- uses: redis/job lifecycle/outbox
 
-`args` are locals of the script, in this order; one with a question mark may be left out, and is '' then. `rest` is what
-may follow them: in Lua the local FIELDS is the index in ARGV at which it begins. `uses` names libraries, which may use
-others; a script gets those of their functions that it mentions, for Lua makes each of them anew at each call. Likewise
-the keys and numbers of app/redis/keys.py, which have the same names in Lua. Constants of its own are given to `Script`.
+`args` become local variables of the script, in this order; a question mark marks an optional one, '' if omitted.
+`rest` names what may follow them: in Lua, the local FIELDS is the index in ARGV where it begins. `uses` names
+libraries, which may use others. A script includes only the library functions that it mentions, because Lua creates all
+of them at each call. Likewise it includes the keys and numbers of app/redis/keys.py under the same names. Further
+constants are arguments of `Script`.
 """
 
 import hashlib
@@ -40,7 +41,7 @@ Constant = str | int | Sequence[str] | Mapping[str, int]
 
 
 class Script:
-    """A script of app/NAME.lua; `extra_libraries` are libraries that it uses here beside its own."""
+    """The script app/NAME.lua; `extra_libraries` are used in addition to those that it declares."""
 
     def __init__(self, name: str, extra_libraries: Sequence[str] = (), **constants: Constant) -> None:
         self.name, self._extra_libraries, self._constants = name, extra_libraries, constants
@@ -54,7 +55,7 @@ class Script:
 
     @cached_property
     def text(self) -> str:
-        """All of it, as Redis gets it."""
+        """The complete source that is sent to Redis."""
         libraries: dict[str, None] = {}
         for library in (*self._extra_libraries, *_uses(self.name)):
             _collect(library, libraries)
@@ -78,10 +79,10 @@ class Script:
 
     @cached_property
     def sha(self) -> str:
-        return hashlib.sha1(self.text.encode()).hexdigest()  # noqa: S324 - Redis's name for it
+        return hashlib.sha1(self.text.encode()).hexdigest()  # noqa: S324 - Redis identifies scripts by SHA-1
 
     def argv(self, rest: Sequence[Any] = (), **args: Any) -> list[Any]:
-        """ARGV. Raises TypeError: an argument is missing or unknown."""
+        """Return ARGV. Raises TypeError if an argument is missing or unknown."""
         if tuple(args) not in self._checked:
             if not (self._required <= args.keys() <= set(self.args)) or (rest and not self._rest):
                 raise TypeError(f"{self.name} takes {', '.join(self.args)}; got {', '.join(args)}")
@@ -89,35 +90,35 @@ class Script:
         return [*[args.get(name, "") for name in self.args], *rest]
 
     def __call__(self, connection: redis.Redis | Pipeline, rest: Sequence[Any] = (), **args: Any) -> Any:
-        """Run it, or add it to a pipeline that is no transaction; what it returns."""
+        """Run the script and return its result, or add it to a pipeline that is not a transaction."""
         argv = self.argv(rest, **args)
         if isinstance(connection, Client):
             try:
                 return connection.pipelined.ask(self.packed(argv))
             except redis.ConnectionError:
-                pass  # Redis does not know the script, or is away: the client's own way knows what to do
+                pass  # script not loaded, or Redis is away: redis-py's script call handles both
         if self._registered is None:
             self._registered = connection.register_script(self.text)
         return self._registered((), argv, connection)
 
     def add_to(self, pipeline: Pipeline, rest: Sequence[Any] = (), **args: Any) -> None:
-        """Into a transaction: by its text, for one that Redis has forgotten would let the other commands hold."""
+        """Add the script to a transaction by its source: an unknown SHA would fail alone, and the rest be applied."""
         pipeline.eval(self.text, 0, *self.argv(rest, **args))
 
     def packed(self, argv: Sequence[Any]) -> bytes:
-        """The command in the protocol's form, for a connection that has loaded the script."""
+        """The EVALSHA command in the Redis protocol, for a server that has loaded the script."""
         return pack("EVALSHA", self.sha, 0, *argv)
 
 
 def names() -> list[str]:
-    """Of all scripts, without libraries."""
+    """The names of all scripts, without libraries."""
     files = (str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.rglob("*.lua"))
     return sorted(name for name in files if "args" in _header(name))
 
 
 @cache
 def _read(name: str) -> str:
-    """A script without its comments."""
+    """The source of a script without comments."""
     return COMMENT.sub("", _source(name))
 
 
@@ -137,14 +138,14 @@ def _uses(name: str) -> list[str]:
 
 
 def _collect(name: str, libraries: dict[str, None]) -> None:
-    """A library after those that it uses itself."""
+    """Add a library after the libraries that it uses."""
     for library in _uses(name):
         _collect(library, libraries)
     libraries[name] = None
 
 
 def _parts(library: str) -> list[str]:
-    """The statements of a library: each begins at the margin, and what closes it stands there too."""
+    """Split a library into its top-level statements, which begin and end at the left margin."""
     return [part for part in STATEMENT.split(library) if part.strip()]
 
 
@@ -154,7 +155,7 @@ def _defined_by(part: str) -> set[str]:
 
 
 def _needed(parts: list[str], body: str) -> list[str]:
-    """Those that define what the script, or another one of them, mentions; and all that define nothing local."""
+    """The statements that the script needs, directly or indirectly, and all that define nothing local."""
     names = [_defined_by(part) for part in parts]
     needed = {n for n, defined in enumerate(names) if not defined}
     mentioned = set(NAME.findall(body)).union(*(NAME.findall(parts[n]) for n in needed))
@@ -165,7 +166,7 @@ def _needed(parts: list[str], body: str) -> list[str]:
 
 
 def _lua_function(function: Any) -> str:
-    """A key function in Lua."""
+    """Translate a key function to Lua."""
     parameters = list(inspect.signature(function).parameters)
     parts = PARAMETER.split(function(*(f"\x00{name}\x00" for name in parameters)))
     pieces = [part if n % 2 else f"'{part}'" for n, part in enumerate(parts) if part]

@@ -16,9 +16,9 @@ from typing import Any
 
 import structlog
 
-RING_AGAIN = 0.1  # seconds for the loop to pass a timeout on, before what holds it up is interrupted
-CANCEL_WITHIN = 1.0  # seconds for tasks that were left behind to end
-CLOSE_WITHIN = 2.0  # seconds for async generators to end
+RETRY_TIMEOUT_SECONDS = 0.1  # seconds for the loop to pass a timeout on, before what holds it up is interrupted
+CANCEL_TIMEOUT_SECONDS = 1.0  # seconds for tasks that were left behind to end
+CLOSE_TIMEOUT_SECONDS = 2.0  # seconds for async generators to end
 
 log = structlog.get_logger("jobline.worker")
 
@@ -32,7 +32,7 @@ class Ring(enum.Enum):
     RAISE = enum.auto()
     """Raise its exception, in the thread of the job."""
     AGAIN = enum.auto()
-    """Ring again after RING_AGAIN: the job has not been told yet."""
+    """Ring again after RETRY_TIMEOUT_SECONDS: the job has not been told yet."""
     DONE = enum.auto()
 
 
@@ -70,7 +70,7 @@ def close() -> None:
     if loop is None:
         return
     try:
-        loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), CLOSE_WITHIN))
+        loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), CLOSE_TIMEOUT_SECONDS))
     except Exception as error:
         log.warning("async generators were left open", error=type(error).__name__)
     finally:
@@ -161,7 +161,7 @@ def _cancel_what_is_left(thread: int, loop: asyncio.AbstractEventLoop) -> None:
         return
     for task in left:
         task.cancel()
-    loop.run_until_complete(asyncio.wait(left, timeout=CANCEL_WITHIN))
+    loop.run_until_complete(asyncio.wait(left, timeout=CANCEL_TIMEOUT_SECONDS))
     log.warning("tasks that the job has left behind are cancelled", tasks=sorted(task.get_name() for task in left)[:10])
     for task in left:
         if task.done() and not task.cancelled() and task.exception():

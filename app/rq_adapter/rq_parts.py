@@ -21,7 +21,7 @@ from app import log
 from app.author import progress
 from app.author.options import Discard, Misuse, Retry
 from app.catalog.catalog import Catalog, function_name
-from app.catalog.function_options import checked_retry
+from app.catalog.function_options import validated_retry
 from app.errors import NotFound
 from app.events import stream
 from app.lifecycle import outbox
@@ -39,7 +39,7 @@ from app.workflows.results import with_results
 SET_FIELD = Script("lifecycle/set_field")
 RETRY = (Retry, Misuse)
 """What a function returns that asks to be tried again, rightly or wrongly said."""
-WAIT_FOR_REDIS = 0.5  # seconds
+REDIS_RETRY_SECONDS = 0.5  # seconds
 
 _override: Catalog | None = None
 
@@ -150,7 +150,7 @@ class Job(rq.job.Job):
         result = function.call(*args, **kwargs)
         result = coroutines.run(result) if asyncio.iscoroutine(result) else result
         if isinstance(result, RETRY):
-            retry = checked_retry(result)
+            retry = validated_retry(result)
             return rq.Retry(retry.max, retry.waits())
         return result
 
@@ -162,7 +162,7 @@ class Job(rq.job.Job):
             except redis.RedisError as error:
                 if not is_transient(error):
                     raise
-                time.sleep(WAIT_FOR_REDIS)
+                time.sleep(REDIS_RETRY_SECONDS)
             else:
                 return args, kwargs
 
@@ -215,6 +215,8 @@ class Job(rq.job.Job):
 
     def set_status(self, status: JobStatus, pipeline: Any = None) -> None:
         """RQ's own way ends a job in the transaction that sets its status."""
+        if pipeline is None and status == JobStatus.SCHEDULED:
+            return  # `retry` of RQ 2.12 does so before the transaction that schedules the job, which sets it again
         super().set_status(status, pipeline)
         stream.publish(pipeline if pipeline is not None else self.connection, [self.id], self.origin, str(status.value))
         if any(self.follows) and status in ENDED:

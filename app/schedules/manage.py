@@ -58,7 +58,7 @@ def replaced(state: State | None, schedule: Schedule, now: datetime, declared: b
         state.first = None
         state.resume(now)
     if schedule.paused or paused:
-        state.pause(paused or "as it is said")
+        state.pause(paused or "by its definition")
     return state
 
 
@@ -121,7 +121,7 @@ def placeholder_job(schedule: Schedule, catalog: Catalog, settings: Settings) ->
     Raises:
         Invalid: the function is unknown, or the arguments do not fit.
     """
-    function = catalog.wanted(schedule.function, "#/function")
+    function = catalog.get_requested(schedule.function, "#/function")
     function.check(schedule.args, schedule.kwargs)
     options = _job_options(schedule)
     return new_job.prepare(

@@ -43,8 +43,8 @@ class When(Strict):
         None, description="Five fields, six with the seconds first, or a macro such as @daily"
     )
     interval: IntervalSeconds | None = Field(None, description="Seconds, or a duration such as 1h30m")
-    at: Instant | None = Field(None, description="Once, at this moment")
-    timezone: Annotated[str, Field(max_length=64)] = Field("UTC", description="An IANA name: where cron's clock hangs")
+    at: Instant | None = Field(None, description="Run once, at this moment")
+    timezone: Annotated[str, Field(max_length=64)] = Field("UTC", description="IANA name of the time zone of `cron`")
     start: Instant | None = None
     end: Instant | None = None
 
@@ -123,13 +123,15 @@ class Rule(When):
     timeout: Seconds | None = None
     retry: RetryBody | None = None
     jitter: Annotated[DelaySeconds, Field(le=86_400)] = Field(
-        0, description="Each run is late by up to so many seconds"
+        0, description="Each run is delayed by up to this number of seconds"
     )
-    overlap: Overlap = Field("allow", description="While the last run is not over: run all the same, skip, or keep one")
-    catch_up: CatchUp = Field("one", description="What was missed: dropped, run once, or all of it")
-    catch_up_window: Seconds = Field(86_400, description="What is older is dropped")
+    overlap: Overlap = Field("allow", description="If the last run has not ended: run anyway, skip, or buffer one run")
+    catch_up: CatchUp = Field("one", description="Which missed runs are made up for: none, one, or all")
+    catch_up_window: Seconds = Field(86_400, description="Older missed runs are dropped")
     paused: Flag = False
-    pause_on_failure: Annotated[int, Field(ge=1)] | None = Field(None, description="After so many failures in a row")
+    pause_on_failure: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Pause after this number of failures in a row"
+    )
     max_runs: Annotated[int, Field(ge=1)] | None = None
     description: Annotated[str, Field(max_length=1000)] | None = None
 

@@ -1,6 +1,6 @@
-"""A plugin of pytest with the fixture `jobs`: `pytest_plugins = ["app.testing.fixtures"]` in the top conftest.py.
+"""Pytest plugin with the fixture `jobs`: `pytest_plugins = ["app.testing.fixtures"]` in the top conftest.py.
 
-The fixture gives what `run_jobs()` gives. A marker holds the arguments of `run_jobs`, where a test needs any:
+The fixture is the object that `run_jobs()` yields. A marker sets the arguments of `run_jobs`, if a test needs any:
 `@pytest.mark.run_jobs(settings={"RESULT_TTL": 60})`.
 """
 
@@ -17,7 +17,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def jobs(request: pytest.FixtureRequest) -> Iterator[Jobs]:
-    """Runs jobs in this process: what `app.testing.run_jobs` gives."""
+    """Run jobs in this process: the object that `app.testing.run_jobs` yields."""
     marker = request.node.get_closest_marker("run_jobs")
     with run_jobs(*marker.args, **marker.kwargs) if marker else run_jobs() as jobs:
         yield jobs

@@ -1,4 +1,4 @@
-"""The catalogue of the test kit: a function that a test has replaced, by a mock for example, is called as replaced."""
+"""The catalogue of the test kit. A function that a test has replaced, for example by a mock, is called as replaced."""
 
 import functools
 import inspect
@@ -11,7 +11,7 @@ from app.catalog.catalog import PACKAGE, Catalog, Function
 
 
 class PatchableCatalog(Catalog):
-    """The functions of `jobs/`, as their modules hold them at the moment of each look-up; nothing is imported twice."""
+    """The functions of `jobs/` as they are in their modules at each lookup. No module is imported twice."""
 
     def _find(self, name: str) -> Function:
         known, current = self.refresh().functions.get(name), _attribute(name)
@@ -19,12 +19,12 @@ class PatchableCatalog(Catalog):
             return known
         if _is_mock(current) or (known and callable(current) and not _is_own_function(current, known)):
             return _replaced(name, known.call if known else _any_arguments, current)
-        self._file_times = None  # the module is new, or another than at the last look
+        self._file_times = None  # the module is new, or has been imported again
         return super()._find(name)
 
 
 def _replaced(name: str, original: Callable[..., Any], replacement: Callable[..., Any]) -> Function:
-    """Calls `replacement`, with the arguments and options of `original`."""
+    """Return a function that calls `replacement`, with the signature and options of `original`."""
 
     @functools.wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -34,20 +34,20 @@ def _replaced(name: str, original: Callable[..., Any], replacement: Callable[...
 
 
 def _any_arguments(*args: Any, **kwargs: Any) -> None:
-    """A mock since before `jobs/` was first looked at: its arguments are not checked, and it has no options."""
+    """Stand-in for a function mocked before the first discovery: any arguments, no options."""
 
 
 def _attribute(name: str) -> Any:
-    """What a public name of a module stands for now; None: nothing, or the module is not imported."""
+    """Return the current value of a module's public name; None if there is none, or the module is not imported."""
     module, _, attribute = name.rpartition(".")
     return None if attribute.startswith("_") else getattr(sys.modules.get(f"{PACKAGE}.{module}"), attribute, None)
 
 
 def _is_own_function(value: Any, function: Function) -> bool:
-    """Whether the module itself defines it: the module was imported anew, and this is no replacement."""
+    """Return whether the module itself defines the value: it was imported again, so this is no replacement."""
     return inspect.isfunction(value) and value.__module__ == f"{PACKAGE}.{function.module}"
 
 
 def _is_mock(value: Any) -> bool:
-    """Of any kind: `create_autospec` makes a function with its mock in the attribute `mock`."""
+    """Return whether the value is a mock. `create_autospec` makes a function with its mock in the attribute `mock`."""
     return isinstance(value, NonCallableMock) or isinstance(getattr(value, "mock", None), NonCallableMock)

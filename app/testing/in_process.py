@@ -1,4 +1,4 @@
-"""A worker and a Redis without a process: production's work horse, on fakeredis in place of a connection."""
+"""A worker and a Redis within this process: the production work horse on fakeredis."""
 
 import contextlib
 import signal
@@ -16,33 +16,33 @@ from rq.timeouts import TimerDeathPenalty
 
 from app.redis.pipelined import PipelinedConnection
 from app.rq_adapter import coroutines
-from app.rq_adapter.coroutines import RING_AGAIN, Ring
+from app.rq_adapter.coroutines import RETRY_TIMEOUT_SECONDS, Ring
 from app.worker import Worker
 from app.worker.horse import Horse, Limits
-from app.worker.prefetched import Box
-from app.worker.shared_status import Board
+from app.worker.prefetched import PrefetchedExecutions
+from app.worker.shared_status import SharedStatus
 
 if TYPE_CHECKING:
     from app.testing.service import Jobs
 
 
 def run_burst(connection: redis.Redis, queues: list[str], errors: list[tuple[str, BaseException]]) -> int:
-    """As a worker in burst mode; how many attempts it made. `errors` gets each job's id and what it raised."""
+    """Run jobs like a worker in burst mode. Returns the number of attempts; appends (job id, exception) to `errors`."""
     if not queues:
         return 0
     worker = _Worker(queues, connection=connection)
     worker.errors = errors
     worker.register_birth()
-    ours, theirs = socket.socketpair()
-    with ours, theirs, contextlib.closing(Box()) as box, _restored_alarm():
-        horse = Horse(worker, Board(), box, theirs, Limits(burst=True))
+    parent_end, horse_end = socket.socketpair()
+    with parent_end, horse_end, contextlib.closing(PrefetchedExecutions()) as box, _restored_alarm():
+        horse = Horse(worker, SharedStatus(), box, horse_end, Limits(burst=True))
         horse.run()
     worker.register_death()
     return horse.performed
 
 
 class Redis(fakeredis.FakeRedis):
-    """Who would wait on it, as `Prefer: wait` does, has the jobs run instead, and then the clock moved."""
+    """A fake Redis whose blocking reads run jobs, then move the clock, instead of waiting (as `Prefer: wait` does)."""
 
     def __init__(self, jobs: "Jobs") -> None:
         super().__init__(server=fakeredis.FakeServer())
@@ -51,15 +51,15 @@ class Redis(fakeredis.FakeRedis):
     def xread(self, streams: Any, count: int | None = None, block: int | None = None) -> Any:
         if block is not None:
             self._jobs.run()
-        found = super().xread(streams, count)
-        if block is None or found:
-            return found
+        entries = super().xread(streams, count)
+        if block is None or entries:
+            return entries
         self._jobs.advance(milliseconds=block)
         return super().xread(streams, count)
 
 
-class _Wire(PipelinedConnection):
-    """The horse's line to a Redis that is in this process."""
+class _FakeConnection(PipelinedConnection):
+    """The pipelined connection of the work horse, to the fake Redis."""
 
     def __init__(self, client: redis.Redis, retry_connect: bool = True, read_timeout: float = 0) -> None:  # noqa: ARG002
         self._client, self._answers = client, deque[Any]()
@@ -84,13 +84,13 @@ class _Wire(PipelinedConnection):
 
 
 class _Worker(Worker):
-    wire_class = _Wire
+    connection_class = _FakeConnection
     errors: list[tuple[str, BaseException]]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if threading.current_thread() is not threading.main_thread():
-            self.death_penalty_class = _Timer  # an alarm rings in the main thread alone
+            self.death_penalty_class = _Timer  # SIGALRM is delivered to the main thread only
 
     def handle_exception(self, job: Any, *exc_info: Any) -> None:
         self.errors.append((job.id, exc_info[1]))
@@ -98,7 +98,7 @@ class _Worker(Worker):
 
 
 class _Timer(TimerDeathPenalty):
-    """RQ's, which reaches coroutines too."""
+    """RQ's timer for timeouts, extended to coroutines."""
 
     over = False
 
@@ -109,7 +109,7 @@ class _Timer(TimerDeathPenalty):
         if ring is Ring.RAISE:
             super().handle_death_penalty()
         elif ring is Ring.AGAIN:
-            self._timer = threading.Timer(RING_AGAIN, self.handle_death_penalty)
+            self._timer = threading.Timer(RETRY_TIMEOUT_SECONDS, self.handle_death_penalty)
             self._timer.start()
 
     def cancel_death_penalty(self) -> None:
@@ -119,7 +119,7 @@ class _Timer(TimerDeathPenalty):
 
 @contextlib.contextmanager
 def _restored_alarm() -> Iterator[None]:
-    """For the test's own alarm, by which a plugin may limit its time."""
+    """Restore the test's own SIGALRM handler and timer: a plugin may limit its time by them."""
     handler, timer = signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)
     yield
     if threading.current_thread() is threading.main_thread():

@@ -1,4 +1,4 @@
-"""What a test's jobs would send: mail and webhooks are collected, other requests refused unless they are allowed."""
+"""The network of a test: mail and webhooks are collected, other requests refused unless their host is allowed."""
 
 import io
 from collections.abc import Collection, Mapping
@@ -22,21 +22,21 @@ NO_CONTENT = 204
 
 
 class NotAllowed(Discard):
-    """A job asks a host that its test does not allow."""
+    """A job sent a request to a host that its test does not allow."""
 
 
 class BadSignature(Exception):
-    """A webhook was not signed with this secret."""
+    """A webhook is not signed with this secret."""
 
 
 @dataclass(frozen=True)
 class Mail:
-    """A message that a job has sent. `sender` and `to` are the addresses of its envelope."""
+    """A message sent by a job. `sender` and `to` are the envelope addresses."""
 
     sender: str
     to: list[str]
     message: EmailMessage = field(repr=False)
-    """As it arrives: its attachments are in `iter_attachments()`."""
+    """The message as received. `iter_attachments()` returns its attachments."""
     subject: str
 
     @property
@@ -54,25 +54,28 @@ class Mail:
 
 @dataclass(frozen=True)
 class Delivery:
-    """One attempt to deliver a webhook, as its receiver sees it. `body` is what the signature is of."""
+    """One attempt to deliver a webhook, as its receiver sees it. The signature covers `body`."""
 
     url: str
     event: str
-    """Its type, such as job.finished."""
+    """The event type, such as job.finished."""
     payload: dict[str, Any]
     headers: dict[str, str]
     body: bytes = field(repr=False)
     status: int | None
-    """What the test's receiver answered; None: nothing."""
+    """The status that the test's receiver answered; None: no response."""
     secret: str = field(repr=False)
 
     def verify(self, secret: str = "") -> dict[str, Any]:
-        """The payload, if it is signed with `secret` (default: WEBHOOK_SECRET); of any age. Raises BadSignature."""
+        """Return the payload if it is signed with `secret` (default: WEBHOOK_SECRET). Raises BadSignature.
+
+        The age of the signature is not checked.
+        """
         from standardwebhooks import Webhook
 
         sent_at = datetime.fromtimestamp(int(self.headers["webhook-timestamp"]), UTC)
-        for one in signing.parse(secret or self.secret):
-            signature = Webhook(one).sign(self.headers["webhook-id"], sent_at, self.body.decode())
+        for key in signing.parse(secret or self.secret):
+            signature = Webhook(key).sign(self.headers["webhook-id"], sent_at, self.body.decode())
             if signature in self.headers["webhook-signature"].split():
                 return self.payload
         raise BadSignature(f"the webhook {self.headers['webhook-id']} is not signed with this secret")
@@ -80,14 +83,14 @@ class Delivery:
 
 @dataclass(frozen=True)
 class WebhookResponse:
-    """What a receiver of webhooks answers; an OSError stands for no answer."""
+    """The response of a webhook receiver. An OSError instead of a status means no response."""
 
     status: int | OSError = NO_CONTENT
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class NetworkCollector:
-    """Stands in for the network. `allowed` names the hosts that may be asked for real."""
+    """Receives requests and mail in place of the network. Requests to the `allowed` hosts are let through."""
 
     def __init__(self, settings: Settings, allowed: Collection[str]) -> None:
         self.mails: list[Mail] = []
@@ -107,7 +110,7 @@ class NetworkCollector:
     def request(
         self, target: Url, allowed_by: str, method: str, body: bytes | None, headers: Mapping[str, str]
     ) -> tuple[HTTPConnectionPool, BaseHTTPResponse] | None:
-        """Collect a webhook; let any other request out to an allowed host (None). Raises NotAllowed."""
+        """Collect a webhook. Returns None for other requests to allowed hosts: they are sent. Raises NotAllowed."""
         if allowed_by == webhook_delivery.ALLOWED_BY:
             return self._deliver(target, body or b"", headers)
         host = (target.host or "").strip("[]")
@@ -121,7 +124,7 @@ class NetworkCollector:
     def _deliver(
         self, target: Url, body: bytes, headers: Mapping[str, str]
     ) -> tuple[HTTPConnectionPool, BaseHTTPResponse]:
-        """Collect a webhook, and answer it. Raises Discard for a private host, as far as its name shows it."""
+        """Collect a webhook and answer it. Raises Discard if the URL names a private host."""
         if outbound.plainly_private(target.url, self._settings.webhook_allow_hosts):
             raise Discard(f"{target.host} is not on the public network, and not in {webhook_delivery.ALLOWED_BY}")
         answer, payload = self._answers.get(target.url, WebhookResponse()), JSON.loads(body)

@@ -1,4 +1,4 @@
-"""The service in one process: what is enqueued is run when the test says so, and time passes when it says so."""
+"""The service in one process: jobs run, and time passes, when the test says so."""
 
 import contextlib
 import math
@@ -34,16 +34,16 @@ from app.views import listing
 from app.workflows import store as workflows
 
 CATALOG = PatchableCatalog()
-"""Shared by all tests of this process: to look through jobs/ anew for each would take longer than most tests."""
+"""Shared by all tests of this process: discovering jobs/ takes longer than most tests."""
 
 
 class Refused(Exception):
-    """The service does not take a job, or a schedule; says why, for a job with a pointer to each bad value."""
+    """The service rejects a job or a schedule. The message has the reasons; for a job, with a pointer to each value."""
 
 
 @dataclass(frozen=True)
 class Enqueued:
-    """A job; what is asked of it is so at that moment."""
+    """A job. Its properties are read from the service each time."""
 
     id: str
     jobs: "Jobs"
@@ -58,13 +58,13 @@ class Enqueued:
 
     @property
     def error(self) -> dict[str, str] | None:
-        """Its type, message and traceback."""
-        found: dict[str, str] | None = self.jobs.get(self.id)["error"]
-        return found
+        """The type, message and traceback of its error."""
+        error: dict[str, str] | None = self.jobs.get(self.id)["error"]
+        return error
 
 
 class Jobs:
-    """What `run_jobs` gives. `client` is Flask's test client on the API, `redis` the Redis, `settings` the settings."""
+    """The service under test. `client` is Flask's test client of the API; `redis` and `settings` are those in use."""
 
     def __init__(
         self,
@@ -81,18 +81,18 @@ class Jobs:
         self._declare(schedules)
 
     def _declare(self, schedules: Iterable[dict[str, Any]]) -> None:
-        """Store the schedules. Raises Refused: one of them cannot run."""
+        """Store the schedules. Raises Refused if one of them cannot run."""
         with self._leading() as lease:
             Reconciler(self.redis, self._catalog, self.settings, lease).reconcile(schedules, datetime.now(UTC))
         if set_aside := store.unrunnable(self.redis):
             raise Refused("\n".join(f"schedule {name}: {reason}" for name, reason in set_aside.items()))
 
     def enqueue(self, function: str, *args: Any, **kwargs: Any) -> Enqueued:
-        """Enqueue a call. Raises Refused."""
+        """Enqueue a job that calls a function. Raises Refused."""
         return self.enqueue_with({}, function, *args, **kwargs)
 
     def enqueue_with(self, options: dict[str, Any], function: str, *args: Any, **kwargs: Any) -> Enqueued:
-        """The same, with options of `POST /jobs`: `{"delay": "5m", "retry": {"max": 2}}`. Raises Refused."""
+        """Enqueue with options of `POST /jobs`, such as `{"delay": "5m", "retry": {"max": 2}}`. Raises Refused."""
         body = {**options, "function": function, "args": args, "kwargs": kwargs}
         answer = self.client.post("/api/v1/jobs", json=body, headers=self._headers)
         answer_body = answer.get_json()
@@ -102,16 +102,16 @@ class Jobs:
         return Enqueued(answer_body["id"], self)
 
     def get(self, job_id: str) -> dict[str, Any]:
-        """As `GET /jobs/{id}`. Raises KeyError if there is none."""
+        """Return a job as `GET /jobs/{id}` does. Raises KeyError if it does not exist."""
         answer = self.client.get(f"/api/v1/jobs/{job_id}", headers=self._headers)
         if answer.status_code != 200:
             raise KeyError(job_id)
-        found: dict[str, Any] = answer.get_json()
-        return found
+        job: dict[str, Any] = answer.get_json()
+        return job
 
     @property
     def mails(self) -> list[Mail]:
-        """What jobs have sent with `app.author.mail`, oldest first."""
+        """Messages that jobs have sent with `app.author.mail`, oldest first."""
         return self._collector.mails
 
     @property
@@ -120,16 +120,16 @@ class Jobs:
         return self._collector.deliveries
 
     def answer_webhooks(self, url: str, status: int | OSError, headers: Mapping[str, str] | None = None) -> None:
-        """From now on answer webhooks to this URL so (default: 204); an OSError stands for no answer."""
+        """Set the response to webhooks sent to this URL (default: 204). An OSError means no response."""
         self._collector.answer(url, WebhookResponse(status, headers or {}))
 
     @property
     def storage(self) -> Path:
-        """The folder that jobs read and write files in."""
+        """The storage folder of the jobs."""
         return self.settings.storage_root
 
     def run(self, raise_errors: bool = False) -> None:
-        """Run jobs until nothing is due now; with `raise_errors`, then raise what the first to fail for good raised."""
+        """Run jobs until none is due now. With `raise_errors`, then raise the first exception of a job that failed."""
         errors: list[tuple[str, BaseException]] = []
         self._move_due()
         while in_process.run_burst(self.redis, self._queues(), errors):
@@ -139,24 +139,24 @@ class Jobs:
                 raise error
 
     def advance(self, *, raise_errors: bool = False, **duration: float) -> None:
-        """Move the clock by, say, `minutes=5`, as timedelta has it, and run what comes due, each at its time."""
+        """Move the clock by a duration such as `minutes=5`, as in timedelta, and run what becomes due on the way."""
         until = time.time() + timedelta(**duration).total_seconds()
         self.run(raise_errors)
         while (due := self._next_due()) and due <= until:
-            self._clock.move_to(due if due.is_integer() else due + 1e-6)  # datetime leaves out what is below it
+            self._clock.move_to(due if due.is_integer() else due + 1e-6)  # datetime has microseconds at most
             self.run(raise_errors)
         self._clock.move_to(until)
 
     def _next_due(self) -> float | None:
-        """The first moment to come when a delayed job, a retry, a schedule or a limit is due, in seconds since 1970."""
+        """Return when the next delayed job, retry, schedule or limit is due, in seconds since 1970."""
         now = time.time()
         keys = [*(registry_key("scheduled", name) for name in self._queues()), store.DUE_SCHEDULES]
-        found = [self.redis.zrangebyscore(key, f"({now}", "+inf", 0, 1, withscores=True) for key in keys]
-        moments = [float(entries[0][1]) for entries in found if entries] + [now + limits.sweep(self.redis)]
+        first_entries = [self.redis.zrangebyscore(key, f"({now}", "+inf", 0, 1, withscores=True) for key in keys]
+        moments = [float(entries[0][1]) for entries in first_entries if entries] + [now + limits.sweep(self.redis)]
         return min((moment for moment in moments if now < moment < math.inf), default=None)
 
     def _move_due(self) -> None:
-        """What the scheduler process does."""
+        """Do a step of the scheduler process."""
         now = datetime.now(UTC)
         with self._leading() as lease:
             runner = Runner(self.redis, self.settings, self._catalog, lease)
@@ -179,13 +179,13 @@ class Jobs:
         lease.release()
 
     def _queues(self) -> list[str]:
-        """All that there are: in the order of QUEUES, then the others."""
+        """Return all queues: first in the order of QUEUES, then the others."""
         first, existing = self.settings.queue_names, listing.queue_names(self.redis)
         return [name for name in first if name in existing] + [name for name in existing if name not in first]
 
 
 def _with_api_key(settings: Settings) -> tuple[Settings, dict[str, str]]:
-    """Where the test has API keys: the same with one more, and the headers of a request that has it."""
+    """If the test sets API keys, add one to the settings, and return the request headers with it."""
     keys = settings.api_keys.get_secret_value()
     if not keys.strip():
         return settings, {}
@@ -200,17 +200,18 @@ def run_jobs(
     settings: Mapping[str, Any] | None = None,
     allow_hosts: Collection[str] = (),
 ) -> Iterator[Jobs]:
-    """A service with an empty Redis, empty folders, and a clock that stands still until it is told to move.
+    """Run the service in this process, with an empty Redis, empty folders, and a clock that moves only on request.
 
     Args:
-        at: where the clock stands; default: now.
-        schedules: as SCHEDULES in scheduler.py.
-        settings: what is not to be as by default, as {"RESULT_TTL": 60}. The environment and `.env` are not read.
-        allow_hosts: hosts that jobs may ask for real, public or not; webhooks and mail are never sent.
+        at: the time of the clock; default: now.
+        schedules: like SCHEDULES in scheduler.py.
+        settings: settings that differ from the defaults, such as {"RESULT_TTL": 60}. The environment and `.env` are
+            not read.
+        allow_hosts: hosts, public or not, to which jobs may send requests. Webhooks and mail are never sent.
 
     Raises:
-        pydantic.ValidationError: naming every bad setting.
-        Refused: naming every schedule that cannot run.
+        pydantic.ValidationError: names every invalid setting.
+        Refused: names every schedule that cannot run.
     """
     start = at or datetime.now(UTC).replace(microsecond=0)  # RQ delays jobs to whole seconds
     with _temporary_folder() as folder:
@@ -230,7 +231,7 @@ def run_jobs(
 
 @contextlib.contextmanager
 def _temporary_folder() -> Iterator[Path]:
-    """With a storage folder in it."""
+    """Yield a temporary folder that contains a storage folder."""
     with tempfile.TemporaryDirectory(prefix="jobline-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
         (folder / "storage").mkdir()

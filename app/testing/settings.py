@@ -1,4 +1,4 @@
-"""The settings of a test: defaults, and what the test says; never the environment, `.env` or files of secrets."""
+"""The settings of a test: defaults and explicit values, never the environment, `.env` or secret files."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,14 +10,14 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from app.settings import Settings
 
-WEBHOOK_SECRET = "whsec_dGhlIHRlc3Qga2l0IG9mIEpvYmxpbmUh"  # noqa: S105 - of tests alone
-"""What signs webhooks in a test that sets no other."""
+WEBHOOK_SECRET = "whsec_dGhlIHRlc3Qga2l0IG9mIEpvYmxpbmUh"  # noqa: S105 - for tests only
+"""The default WEBHOOK_SECRET of tests."""
 NO_REDIS = "no-Redis-here-use-that-of-run_jobs"
-"""A socket that does not exist: a job that connects by its settings must not find the Redis of this machine."""
+"""A socket that does not exist: a job that connects by its settings must not reach a Redis of this machine."""
 
 
 class IsolatedSettings(Settings):
-    """Settings from what they are made with, and from nothing else; an unknown name is an error."""
+    """Settings from the constructor's arguments only. An unknown name is an error."""
 
     model_config = SettingsConfigDict(extra="forbid")
 
@@ -38,10 +38,10 @@ class IsolatedSettings(Settings):
 
 
 def make_settings(folder: Path, given: Mapping[str, Any], allow_hosts: Iterable[str]) -> Settings:
-    """The settings of a test whose data is in `folder`. Names may be upper case; an empty value means the default.
+    """Make the settings of a test with its data in `folder`. Names may be upper case. An empty value means the default.
 
     Raises:
-        pydantic.ValidationError: naming every bad value, and every name that is no setting.
+        pydantic.ValidationError: names every invalid value and unknown name.
     """
     values: dict[str, Any] = {
         "data_dir": folder,

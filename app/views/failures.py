@@ -1,4 +1,4 @@
-"""Failed jobs in groups: by function and type of error. Looks at the newest LOOKED_AT, whatever their number."""
+"""Failed jobs grouped by function and type of error. Reads the newest MAX_JOBS_READ only."""
 
 import heapq
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from app.views.registries import Registry
 from app.views.selection import Selection
 
 MAX_JOBS_READ = 10_000
-BATCH_SIZE = 250  # jobs read in one round trip
+BATCH_SIZE = 250  # jobs in one round trip
 
 Group = dict[str, Any]
 
@@ -21,7 +21,7 @@ Group = dict[str, Any]
 def groups(
     connection: redis.Redis, queue: str | None = None, function: str | None = None, since: datetime | None = None
 ) -> tuple[list[Group], bool]:
-    """The groups, most frequent first, and whether every failed job was looked at."""
+    """The groups, most frequent first, and whether all failed jobs were read."""
     selection = Selection(status="failed", queue=queue, function=function, since=since)
     newest = heapq.merge(
         *(_ids(connection, registry) for registry in listing.registries_for(connection, ["failed"], queue)),
@@ -37,7 +37,7 @@ def groups(
 
 
 def _ids(connection: redis.Redis, registry: Registry) -> Iterator[tuple[float, str]]:
-    """With their scores: the time of the failure, and how long the job is kept."""
+    """The ids of failed jobs with their scores: time of the failure plus time to keep the job."""
     for batch in registry.batches(connection, None, BATCH_SIZE, BATCH_SIZE):
         for job_id, (score, _) in batch:
             yield float(score), job_id

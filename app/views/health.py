@@ -1,4 +1,4 @@
-"""Whether the service is ready, and whether the processes of a host live, as seen in Redis."""
+"""Readiness of the service, and health of the processes of a host, as seen in Redis."""
 
 import socket
 import time
@@ -14,27 +14,27 @@ from app.redis.hash_values import float_of
 from app.redis.keys import READY, SCHEDULERS, WORKERS
 from app.views import served
 
-MAX_AGE_SECONDS = 30.0  # seconds
-MAX_SCHEDULER_AGE_SECONDS = 15.0  # seconds: longer than it takes another scheduler to take over
-START_GRACE_SECONDS = 15.0  # seconds after the start of an API process in which the scheduler may be starting too
+MAX_AGE_SECONDS = 30.0  # since the last heartbeat
+MAX_SCHEDULER_AGE_SECONDS = 15.0  # longer than it takes another scheduler to take over
+START_GRACE_SECONDS = 15.0  # after the start of an API process, while the scheduler may be starting too
 
 
 class Readiness:
-    """What /readyz checks, for one API process. Each call answers within about a second, whatever Redis does."""
+    """The checks of /readyz in one API process. Each returns within about a second, even if Redis hangs."""
 
     def __init__(self, connection: redis.Redis, queues: Sequence[str], has_workers: bool) -> None:
-        """`queues` are those that workers are to take; `has_workers=False`: the caller runs all jobs itself."""
+        """`queues`: those that need a worker; `has_workers=False`: the caller runs all jobs itself."""
         self.connection, self._queues, self._has_workers = connection, queues, has_workers
         self._started_at = time.monotonic()
 
     def check(self) -> float | None:
-        """Redis takes writes, and a scheduler leads and moves. Returns the seconds since it has moved.
+        """Check that Redis accepts writes and that a scheduler is leading. Returns the age of its heartbeat in seconds.
 
         None: there is no scheduler yet, and this process has just started.
 
         Raises:
             redis.RedisError
-            Unavailable: the scheduler stands still, or there is none.
+            Unavailable: there is no leading scheduler, or it does not make progress.
         """
         self.connection.set(READY, 1, ex=60)
         age = scheduler_age(self.connection)
@@ -47,7 +47,7 @@ class Readiness:
         return age
 
     def warnings(self) -> list[str]:
-        """One for each queue of QUEUES that no worker serves. Raises redis.RedisError."""
+        """A warning for each queue of QUEUES that no worker serves. Raises redis.RedisError."""
         if not self._has_workers:
             return []
         served_queues = served.served_queues(self.connection)
@@ -55,14 +55,14 @@ class Readiness:
 
 
 class Unhealthy(Exception):
-    """Says what does not move."""
+    """The message names the process that makes no progress."""
 
 
 def check_workers(connection: redis.Redis) -> None:
-    """That each worker of this host has beaten lately, and seen its horse move.
+    """Check that each worker of this host has a recent heartbeat and a work horse that makes progress.
 
     Raises:
-        Unhealthy: one has not, there is none, or Redis is away.
+        Unhealthy: one has not, there is no worker, or Redis is away.
     """
     try:
         hashes = [connection.hgetall(key) for key in connection.smembers(WORKERS)]
@@ -80,10 +80,10 @@ def check_workers(connection: redis.Redis) -> None:
 
 
 def check_scheduler(connection: redis.Redis) -> None:
-    """That a scheduler of this host has beaten lately, and that one, of any host, leads.
+    """Check that a scheduler of this host has a recent heartbeat, and that one of any host leads.
 
     Raises:
-        Unhealthy: it has not, there is none, or Redis is away.
+        Unhealthy: it has not, there is no scheduler, or Redis is away.
     """
     try:
         hashes, now = _schedulers(connection), seconds_now(connection)
@@ -102,7 +102,7 @@ def check_scheduler(connection: redis.Redis) -> None:
 
 
 def scheduler_age(connection: redis.Redis) -> float | None:
-    """Seconds since the scheduler that leads has moved; None if none does."""
+    """Seconds since the last heartbeat of the leading scheduler; None if none leads."""
     return _age_of_leader(_schedulers(connection), seconds_now(connection))
 
 
@@ -111,7 +111,7 @@ def _age_of_leader(schedulers: list[dict[bytes, bytes]], now: float) -> float | 
 
 
 def _schedulers(connection: redis.Redis) -> list[dict[bytes, bytes]]:
-    """Those that live, as far as is known."""
+    """The hashes of all schedulers that are not known to be dead."""
     keys = list(connection.smembers(SCHEDULERS))
     with connection.pipeline(transaction=False) as pipeline:
         for key in keys:
@@ -126,7 +126,7 @@ def _schedulers(connection: redis.Redis) -> list[dict[bytes, bytes]]:
 
 
 def _beat_age(scheduler: dict[bytes, bytes], now: float) -> float:
-    """Seconds, by the clock of Redis; one that was put back makes a beat old until the next one."""
+    """Seconds since the heartbeat by the clock of Redis. If the clock is set back, it counts as old until the next."""
     return abs(now - (float_of(scheduler.get(b"last_heartbeat")) or 0.0))
 
 

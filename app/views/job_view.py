@@ -1,4 +1,4 @@
-"""What is known of a job: read from RQ's hash and results, tolerantly, as the JSON that callers see.
+"""Views of jobs: the JSON of the HTTP contract, read tolerantly from RQ's hashes and results.
 
 Never runs RQ's registry clean-up, never unpickles.
 """
@@ -7,7 +7,7 @@ import re
 import zlib
 from base64 import b64decode
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Required, TypedDict
 
 import redis
 
@@ -21,21 +21,56 @@ SUCCESSFUL = b"1"  # rq.results.Result.Type (RQ 2.12)
 FAILED = b"2"
 RETRIED = b"4"
 LIMITS = {"rate": "rate_limit", "slots": "concurrency", "breaker": "breaker"}
-"""Kinds of limits, with which their ids begin, and their names in options."""
+"""The kind of a limit, with which its id begins, and the option that sets it."""
 OUTCOMES = {b"1": "finished", b"2": "failed", b"3": "stopped", b"4": "retried", b"5": "failed"}
-MAX_ATTEMPTS_SHOWN = 100  # shown at most; RQ keeps the last ten, and up to a node of the stream more
+MAX_ATTEMPTS_SHOWN = 100  # RQ keeps about the last ten results
 EXCEPTION = re.compile(r"^(?P<type>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$", re.DOTALL)
 
 META = {"tags": list, "progress": dict, "schedule": str, "workflow": str, "scheduled_for": str}
-"""What we keep in a job's meta; another may have written anything there."""
+"""The entries of a job's meta that Jobline uses, and their types; others are ignored."""
 
 Raw = dict[bytes, bytes]
 
 
-def fetch(connection: redis.Redis, job_ids: Sequence[str], history: bool = False) -> list[dict[str, Any] | None]:
-    """The jobs as JSON objects, in that order; None where there is none. Two round trips, whatever their number.
+class JobFields(TypedDict, total=False):
+    """The fields of a job in the HTTP contract, without those in its meta."""
 
-    With `history`, each says of its attempts what is kept of them.
+    id: Required[str]
+    function: str | None
+    args: list[Any]
+    kwargs: dict[str, Any]
+    queue: str | None
+    status: str
+    description: str | None
+    created_at: str | None
+    enqueued_at: str | None
+    waiting_for: dict[str, str | None] | None
+    started_at: str | None
+    ended_at: str | None
+    attempts: int
+    retries_left: int
+    result: Any
+    error: dict[str, str | None] | None
+    depends_on: list[str]
+    timeout: int | None
+    worker: str | None
+    webhook: Any
+
+
+NOT_STARTED = dict.fromkeys(
+    (
+        "id", "function", "args", "kwargs", "queue", "status", "description", "created_at", "enqueued_at",
+        "scheduled_for", "waiting_for", "started_at", "ended_at", "attempts", "retries_left", "progress", "result",
+        "error", "depends_on", "tags", "schedule", "workflow", "timeout", "worker", "webhook", "links",
+    )
+) | {"attempts": 0, "retries_left": 0}  # fmt: skip
+"""Every field of a job in the HTTP contract, in order, with the value it has before the job starts."""
+
+
+def fetch(connection: redis.Redis, job_ids: Sequence[str], history: bool = False) -> list[dict[str, Any] | None]:
+    """Read jobs as JSON objects, in the given order; None for jobs that do not exist. Takes two round trips.
+
+    With `history`, each job includes its stored attempts.
     """
     with connection.pipeline(transaction=False) as pipeline:
         for job_id in job_ids:
@@ -48,142 +83,135 @@ def fetch(connection: redis.Redis, job_ids: Sequence[str], history: bool = False
         for job, (_, _, results) in zip(jobs, pairs, strict=True):
             if job:
                 job["history"] = _history(job, results if isinstance(results, list) else [])
-    _add_due_times(connection, [job for job in jobs if job and job["status"] == "scheduled"])
+    lenient = {
+        job_id for job_id, raw, _ in pairs if isinstance(raw, dict) and raw.get(b"allow_dependency_failures") == b"1"
+    }
+    _add_waits(connection, [job for job in jobs if job], lenient)
     return jobs
 
 
 def _as_json(job_id: str, raw: Any, result: Any) -> dict[str, Any] | None:
-    """None: there is no such job. Raises redis.RedisError: Redis is away."""
+    """A job, or None if it does not exist. Raises redis.RedisError: Redis is away."""
     raise_transient([raw])
     if isinstance(raw, redis.RedisError):
         return {**as_json(job_id, {}), "error": unreadable(f"its key holds no hash: {raw}")}
     return as_json(job_id, raw, result) if raw else None
 
 
-def _add_due_times(connection: redis.Redis, jobs: list[dict[str, Any]]) -> None:
-    if not jobs:
+def _add_waits(connection: redis.Redis, jobs: list[dict[str, Any]], lenient: set[str]) -> None:
+    """When scheduled jobs are due, and what deferred ones wait for; `lenient`: those that may begin after a failure."""
+    scheduled = [job for job in jobs if job["status"] == "scheduled"]
+    deferred = [job for job in jobs if job["status"] == "deferred"]
+    parents = list(dict.fromkeys(parent for job in deferred for parent in job["depends_on"]))
+    if not scheduled and not parents:
         return
     with connection.pipeline(transaction=False) as pipeline:
-        for job in jobs:
+        for job in scheduled:
             pipeline.zscore(registry_key("scheduled", job["queue"]), job["id"])
-        for job, score in zip(jobs, pipeline.execute(raise_on_error=False), strict=True):
-            if isinstance(score, float) and (due := utc_of(score)):
-                job["scheduled_for"] = due
-                if job["waiting_for"] and job["waiting_for"]["reason"] != "concurrency":
-                    job["waiting_for"]["until"] = job["scheduled_for"]
+        for parent in parents:
+            pipeline.hget(job_key(parent), "status")
+        answers = pipeline.execute(raise_on_error=False)
+    for job, score in zip(scheduled, answers, strict=False):
+        if isinstance(score, float) and (due := utc_of(score)):
+            job["scheduled_for"] = due
+            if job["waiting_for"] and job["waiting_for"]["reason"] != "concurrency":
+                job["waiting_for"]["until"] = job["scheduled_for"]
+    states = [text_of(status) if isinstance(status, bytes) else None for status in answers[len(scheduled) :]]
+    statuses = dict(zip(parents, states, strict=True))
+    for job in deferred:
+        if job["depends_on"]:
+            job["waiting_for"] = _parent_waited_for(job, statuses, job["id"] in lenient)
+
+
+def _parent_waited_for(
+    job: dict[str, Any], statuses: dict[str, str | None], is_lenient: bool
+) -> dict[str, str | None] | None:
+    """A parent that was deleted counts as finished, as in RQ 2.12, but its end queues nothing: another one's may."""
+    dead = ("stopped", "canceled") if is_lenient else ("failed", "stopped", "canceled")
+    waited_for = [parent for parent in job["depends_on"] if statuses[parent] not in (None, "finished", "failed")]
+    never = [parent for parent in job["depends_on"] if statuses[parent] in dead]
+    gone = [parent for parent in job["depends_on"] if statuses[parent] is None]
+    if never or (gone and not waited_for):
+        return waiting("dead_dependency", (never or gone)[0])
+    return waiting("dependency", waited_for[0]) if waited_for else None
 
 
 def as_json(job_id: str, raw: Raw, result: Any = ()) -> dict[str, Any]:
-    """A job's hash, and its latest result if there is one, in the shape of the HTTP contract."""
+    """A job in the HTTP contract, from its hash and its latest result, if any."""
     function, args, kwargs, problem = _call(raw.get(b"data", b""))
     latest: Raw = result[0][1] if isinstance(result, list) and result else {}
     meta = json_of(raw.get(b"meta"))
     status = text_of(raw.get(b"status")) or "created"
     error = _error(latest) if status in ("failed", "stopped") else _reason(raw)
-    return shape(
-        job_id,
-        function,
-        args,
-        kwargs,
-        meta if isinstance(meta, dict) else {},
-        queue=text_of(raw.get(b"origin")),
-        status=status,
-        description=text_of(raw.get(b"description")),
-        created_at=time_of(raw.get(b"created_at")),
-        enqueued_at=time_of(raw.get(b"enqueued_at")),
-        started_at=time_of(raw.get(b"started_at")),
-        ended_at=time_of(raw.get(b"ended_at")),
-        attempts=int_of(raw.get(b"attempts")) or int(bool(raw.get(b"started_at"))),  # stock workers do not count them
-        retries_left=int_of(raw.get(b"retries_left")) or 0,
-        result=_value(latest) if status == "finished" else None,
-        error=error or (problem and unreadable(problem)),
-        depends_on=strings_of(raw.get(b"dependency_ids")),
-        timeout=int_of(raw.get(b"timeout")),
-        worker=text_of(raw.get(b"worker_name")) or None,
-        webhook=_webhook(raw.get(b"webhook")),
-        waiting_for=_waiting_for(raw, latest) if status == "scheduled" else None,
-    )
-
-
-def shape(
-    job_id: str,
-    function: str | None,
-    args: list[Any],
-    kwargs: dict[str, Any],
-    meta: dict[str, Any],
-    *,
-    queue: str | None,
-    status: str,
-    description: str | None,
-    created_at: str | None,
-    timeout: int | None,
-    retries_left: int,
-    depends_on: list[str],
-    webhook: Any,
-    enqueued_at: str | None = None,
-    started_at: str | None = None,
-    ended_at: str | None = None,
-    attempts: int = 0,
-    result: Any = None,
-    error: Any = None,
-    worker: str | None = None,
-    waiting_for: dict[str, str | None] | None = None,
-) -> dict[str, Any]:
-    """A job in the HTTP contract; what may be left out is that of a job which has not begun."""
-    meta = {name: value for name, value in meta.items() if isinstance(value, META.get(name, object))}
-    return {
+    fields: JobFields = {
         "id": job_id,
         "function": function,
         "args": args,
         "kwargs": kwargs,
-        "queue": queue,
+        "queue": text_of(raw.get(b"origin")),
         "status": status,
-        "description": description,
-        "created_at": created_at,
-        "enqueued_at": enqueued_at,
-        "scheduled_for": meta.get("scheduled_for"),
-        "waiting_for": waiting_for,
-        "started_at": started_at,
-        "ended_at": ended_at,
-        "attempts": attempts,
-        "retries_left": retries_left,
-        "progress": meta.get("progress"),
-        "result": result,
-        "error": error,
-        "depends_on": depends_on,
-        "tags": [str(tag) for tag in meta.get("tags", ())],
-        "schedule": meta.get("schedule"),
-        "workflow": meta.get("workflow"),
-        "timeout": timeout,
-        "worker": worker,
-        "webhook": webhook,
+        "description": text_of(raw.get(b"description")),
+        "created_at": time_of(raw.get(b"created_at")),
+        "enqueued_at": time_of(raw.get(b"enqueued_at")),
+        "waiting_for": _waiting_for(status, raw, latest, meta),
+        "started_at": time_of(raw.get(b"started_at")),
+        "ended_at": time_of(raw.get(b"ended_at")),
+        # stock workers do not count attempts
+        "attempts": int_of(raw.get(b"attempts")) or int(bool(raw.get(b"started_at"))),
+        "retries_left": int_of(raw.get(b"retries_left")) or 0,
+        "result": _value(latest) if status == "finished" else None,
+        "error": error or (unreadable(problem) if problem else None),
+        "depends_on": strings_of(raw.get(b"dependency_ids")),
+        "timeout": int_of(raw.get(b"timeout")),
+        "worker": text_of(raw.get(b"worker_name")) or None,
+        "webhook": _webhook(raw.get(b"webhook")),
+    }
+    return shape(fields, meta if isinstance(meta, dict) else {})
+
+
+def shape(fields: JobFields, meta: dict[str, Any]) -> dict[str, Any]:
+    """A job in the HTTP contract: its fields and its meta; omitted fields are those of a job that has not started."""
+    valid: dict[str, Any] = {name: value for name, value in meta.items() if isinstance(value, META.get(name, object))}
+    job_id = fields["id"]
+    return {
+        **NOT_STARTED,
+        **fields,
+        "scheduled_for": valid.get("scheduled_for"),
+        "progress": valid.get("progress"),
+        "tags": [str(tag) for tag in valid.get("tags", ())],
+        "schedule": valid.get("schedule"),
+        "workflow": valid.get("workflow"),
         "links": {"self": f"/api/v1/jobs/{job_id}", "dashboard": f"/dashboard/0/view/job/{job_id}"},
     }
 
 
-def _waiting_for(raw: Raw, latest: Raw) -> dict[str, str | None]:
-    """Why a job is scheduled: for a limit (app/limits/library.lua), for its retry, or because it was delayed."""
+def _waiting_for(status: str, raw: Raw, latest: Raw, meta: Any) -> dict[str, str | None] | None:
+    """Why it is scheduled: for a limit (app/limits/library.lua), a retry or a delay; or deferred: for its workflow."""
+    if status == "deferred" and isinstance(meta, dict) and isinstance(meta.get("workflow"), str):
+        return waiting("dependency", meta["workflow"])
+    if status != "scheduled":
+        return None
     kind, _, name = (text_of(raw.get(b"waits_for")) or "").partition(":")
     if kind in LIMITS:
         return waiting(LIMITS[kind], name.removesuffix(":"))
     if latest.get(b"type") == RETRIED or (not latest and (int_of(raw.get(b"attempts")) or raw.get(b"started_at"))):
-        return waiting("retry")  # a stock worker keeps no result of an attempt that is retried
+        return waiting("retry")  # a stock worker stores no result of a retried attempt
     return waiting("delay")
 
 
 def waiting(reason: str, name: str | None = None, until: str | None = None) -> dict[str, str | None]:
-    """What a scheduled job waits for, in the HTTP contract."""
+    """What a scheduled or deferred job waits for, in the HTTP contract."""
     return {"reason": reason, "name": name, "until": until}
 
 
 def _history(job: dict[str, Any], results: list[tuple[bytes, Raw]]) -> list[dict[str, Any]]:
-    """Newest first. Only our workers number attempts, and RQ does not write the number: it is counted back."""
+    """The attempts, newest first. RQ does not store their numbers, so they are counted back from the last."""
     last = max(job["attempts"] - (job["status"] == "started"), len(results))
-    match_ = []
+    attempts = []
     for number, (entry_id, result) in enumerate(results):
         error = _error(result)
         ended_at = float_of(result.get(b"execution_ended_at")) or int(entry_id.partition(b"-")[0]) / 1000
-        match_.append(
+        attempts.append(
             {
                 "attempt": last - number,
                 "started_at": utc_of(float_of(result.get(b"execution_started_at"))),
@@ -193,9 +221,9 @@ def _history(job: dict[str, Any], results: list[tuple[bytes, Raw]]) -> list[dict
                 "error": error and {"type": error["type"], "message": error["message"]},
             }
         )
-    if match_ and job["status"] == "stopped":  # RQ writes it down as a failure
-        match_[0]["outcome"] = "stopped"
-    return match_
+    if attempts and job["status"] == "stopped":  # RQ stores it as a failure
+        attempts[0]["outcome"] = "stopped"
+    return attempts
 
 
 def function_of(raw: Raw) -> str | None:
@@ -204,7 +232,7 @@ def function_of(raw: Raw) -> str | None:
 
 
 def _call(data: bytes) -> tuple[str | None, list[Any], dict[str, Any], str | None]:
-    """Function, arguments, named arguments; or why they cannot be read."""
+    """Decode a call: function, arguments, keyword arguments, and None or the reason why it is unreadable."""
     try:
         plain = zlib.decompress(data)
     except zlib.error:
@@ -219,15 +247,16 @@ def _call(data: bytes) -> tuple[str | None, list[Any], dict[str, Any], str | Non
 
 
 def unreadable(why: str) -> dict[str, str | None]:
-    """The error of a job that cannot be read, like that of one in quarantine (app/lifecycle/quarantine.py)."""
+    """The error of an unreadable job, the same as in quarantine (app/lifecycle/quarantine.py)."""
     return {"type": "UnreadableJob", "message": why, "traceback": ""}
 
 
 def _webhook(data: bytes | None) -> Any:
-    match_ = json_of(data)
-    if not (isinstance(match_, dict) and isinstance(match_.get("url"), str) and isinstance(match_.get("events"), list)):
+    webhook = json_of(data)
+    if not isinstance(webhook, dict):
         return None
-    return {"url": match_["url"], "events": match_["events"]}
+    url, events = webhook.get("url"), webhook.get("events")
+    return {"url": url, "events": events} if isinstance(url, str) and isinstance(events, list) else None
 
 
 def _value(latest: Raw) -> Any:
@@ -248,7 +277,7 @@ def _error(latest: Raw) -> dict[str, str | None] | None:
 
 
 def _reason(raw: Raw) -> dict[str, str | None] | None:
-    """Why a job was canceled, if anything says so."""
+    """The reason why a job was canceled, if it is known."""
     reason = text_of(raw.get(b"reason"))
     return {"type": "Canceled", "message": reason, "traceback": ""} if reason else None
 
@@ -259,7 +288,7 @@ def error_of(trace: str) -> tuple[str, str]:
     frame = next((n for n in range(len(lines) - 1, -1, -1) if lines[n].startswith('  File "')), -1)
     start = next((n for n in range(frame + 1, len(lines)) if not lines[n].startswith(" ")), 0)
     last = "\n".join(lines[start:])
-    match_ = EXCEPTION.match(last)
-    if match_ and (frame >= 0 or ": " in last):
-        return match_["type"], match_["message"] or ""
+    match = EXCEPTION.match(last)
+    if match and (frame >= 0 or ": " in last):
+        return match["type"], match["message"] or ""
     return "Error", last

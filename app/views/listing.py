@@ -1,4 +1,4 @@
-"""Pages of jobs, queues and workers: each costs the page, not the queue, and never runs RQ's clean-up."""
+"""Lists of jobs, queues and workers. The cost does not depend on the length of a queue; RQ's clean-up never runs."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -18,7 +18,7 @@ Job = dict[str, Any]
 Queue = dict[str, Any]
 Worker = dict[str, Any]
 UnreadableEntry = dict[str, str]
-"""The name of an entry that cannot be read, and the reason."""
+"""The name of an unreadable entry, and the reason."""
 WORKER_STATES = ("started", "suspended", "busy", "idle")
 
 
@@ -27,7 +27,7 @@ def queue_names(connection: redis.Redis) -> list[str]:
 
 
 def registries_for(connection: redis.Redis, statuses: Iterable[str], queue: str | None) -> list[Registry]:
-    """Where jobs with these statuses lie, in one queue or in all."""
+    """The registries of jobs with these statuses, of one queue or of all."""
     queues = [queue] if queue else queue_names(connection)
     return [Registry(REGISTRY_OF[status], name) for status in statuses for name in queues]
 
@@ -35,10 +35,10 @@ def registries_for(connection: redis.Redis, statuses: Iterable[str], queue: str 
 def jobs(
     connection: redis.Redis, selection: Selection, limit: int, cursor: str | None = None
 ) -> tuple[list[Job], str | None]:
-    """A page of the jobs that are meant, newest first, and the cursor of the next page if there may be one.
+    """A page of the matching jobs, newest first, and the cursor of the next page if there may be one.
 
     Raises:
-        BadRequest: a cursor that was not given out here.
+        BadRequest: the cursor is invalid.
     """
     statuses = [selection.status] if selection.status else REGISTRY_OF
     return merge.page(
@@ -47,7 +47,7 @@ def jobs(
 
 
 def queues(connection: redis.Redis, names: list[str] | None = None) -> tuple[list[Queue], list[UnreadableEntry]]:
-    """Each queue with the number of its jobs in each state, and whether it is paused; and those that cannot be read."""
+    """Queues with the number of jobs in each state and whether they are paused; and unreadable queues."""
     names = queue_names(connection) if names is None else names
     kinds = ("wip", "scheduled", "deferred", "failed", "finished", "canceled")
     with connection.pipeline(transaction=False) as pipeline:
@@ -71,14 +71,14 @@ def queues(connection: redis.Redis, names: list[str] | None = None) -> tuple[lis
 
 
 def queue(connection: redis.Redis, name: str) -> Queue:
-    """Raises NotFound for a queue that never had a job, and is not paused; Conflict: it cannot be read."""
+    """A queue. Raises NotFound: it never had a job and is not paused; Conflict: it cannot be read."""
     if name not in queue_names(connection) and name not in paused(connection):
         raise NotFound(f"No queue {name!r}")
     return read_queue(connection, name)
 
 
 def read_queue(connection: redis.Redis, name: str) -> Queue:
-    """A queue that need not be there. Raises Conflict: it cannot be read."""
+    """A queue, whether or not it exists. Raises Conflict: it cannot be read."""
     known, unreadable = queues(connection, [name])
     if unreadable:
         raise Conflict(f"Queue {name!r} cannot be read: {unreadable[0]['reason']}")
@@ -86,7 +86,7 @@ def read_queue(connection: redis.Redis, name: str) -> Queue:
 
 
 def workers(connection: redis.Redis) -> tuple[list[Worker], list[UnreadableEntry]]:
-    """The workers that are registered, with what each does; and those that cannot be read."""
+    """All registered workers, and unreadable ones."""
     keys = sorted(connection.smembers(WORKERS))
     with connection.pipeline(transaction=False) as pipeline:
         for key in keys:
@@ -104,7 +104,7 @@ def workers(connection: redis.Redis) -> tuple[list[Worker], list[UnreadableEntry
 
 
 def worker(connection: redis.Redis, name: str) -> Worker:
-    """One worker. Raises NotFound: none of this name is registered; Conflict: it cannot be read."""
+    """A worker. Raises NotFound: it is not registered; Conflict: it cannot be read."""
     key = f"rq:worker:{name}".encode()
     try:
         raw = connection.hgetall(key) if connection.sismember(WORKERS, key) else {}

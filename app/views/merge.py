@@ -1,8 +1,8 @@
 """Jobs from many lists and registries, merged newest first, page by page.
 
-Each list and registry has an order of its own (app/views/registries.py), which is nearly that in which its jobs were
-queued. A few jobs of each are read ahead; the next one comes from where the newest was read. The cost of a page grows
-with its size and the number of queues, not with the number of jobs.
+Each list and registry has its own order (app/views/registries.py), which is nearly the order of enqueueing. A few jobs
+of each are read ahead, and the next job comes from the registry whose first job is newest. The cost of a page depends
+on its size and the number of queues, not on the number of jobs.
 """
 
 import base64
@@ -18,27 +18,27 @@ from app.errors import BadRequest
 from app.views import job_view
 from app.views.registries import Position, Registry, parse_position
 
-MAX_JOBS_READ = 2000  # jobs looked at for one page after the first of each source, however few pass the filter
-READ_AHEAD = 4  # jobs of each source at least
-MAX_BATCH_SIZE = 200  # jobs of one source in one round trip at most
-MAX_CURSOR_BYTES = 4_000_000  # bytes, unpacked
+MAX_JOBS_READ = 2000  # for one page, besides the first batch of each registry, however few match
+READ_AHEAD = 4  # minimum number of jobs per registry
+MAX_BATCH_SIZE = 200  # jobs of one registry in one round trip
+MAX_CURSOR_BYTES = 4_000_000  # uncompressed
 
 Job = dict[str, Any]
 
 
 def queued_at(job: Job) -> str:
-    """When a job was last queued, or else created: what lists are sorted by."""
+    """When a job was last enqueued, or else created: the sort key of lists."""
     return str(job["enqueued_at"] or job["created_at"] or "")
 
 
 class _Stream:
-    """The jobs of one source that were read ahead, and how far they were taken."""
+    """The jobs read ahead from one registry, and the position of the last one taken."""
 
     def __init__(self, registry: Registry, position: Position | None, size: int) -> None:
         self.registry, self.position, self.size = registry, position, size
         self.ahead: list[tuple[str, Position, Job | None]] = []
-        """The last comes first. With each, the newest time among it and those behind it: a job that was queued long ago
-        and has only just ended does not hide younger ones."""
+        """In reverse order, each with the newest time among itself and all later ones, so that an old job which has
+        only just ended does not hide newer ones."""
         self.ended = False
 
     def fill(self, ids: list[tuple[str, Position]], jobs: list[Job | None]) -> None:
@@ -60,12 +60,12 @@ def page(
     limit: int,
     cursor: str | None,
 ) -> tuple[list[Job], str | None]:
-    """Up to `limit` jobs that fit, and the cursor of the next page if there may be one.
+    """Up to `limit` matching jobs, and the cursor of the next page if there may be one.
 
-    The jobs of a single source stay in its order.
+    Jobs of a single registry keep its order.
 
     Raises:
-        BadRequest: a cursor that was not given out here.
+        BadRequest: the cursor is invalid.
     """
     positions = _parse(cursor) if cursor else {}
     ordered = sorted(set(registries), key=lambda registry: registry.rank)
@@ -78,7 +78,7 @@ def page(
         stream = max(remaining, key=lambda stream: stream.ahead[-1][0])
         job = stream.take()
         if job and matches(job):
-            page_jobs.setdefault(job["id"], job)  # one that has moved meanwhile may be seen twice
+            page_jobs.setdefault(job["id"], job)  # a job that moves meanwhile may be read twice
         if not stream.ahead and not stream.ended and len(page_jobs) < limit:
             if read >= MAX_JOBS_READ:
                 break
@@ -92,7 +92,7 @@ def page(
 
 
 def _read(connection: redis.Redis, streams: Sequence[_Stream]) -> None:
-    """The next jobs of each, in two round trips, and one more for each queue that was begun on an earlier page."""
+    """Read ahead in two round trips, plus one for each queue continued from an earlier page."""
     answers: list[list[tuple[str, Position]]] = []
     pipelined = [stream for stream in streams if not stream.registry.needs_lookup(stream.position)]
     with connection.pipeline(transaction=False) as pipeline:
@@ -110,17 +110,17 @@ def _read(connection: redis.Redis, streams: Sequence[_Stream]) -> None:
 
 
 def _cursor(positions: dict[Registry, Position]) -> str:
-    """Opaque to callers: the place in each source of which jobs were taken."""
+    """Encode the position in each registry from which jobs were taken; opaque to clients."""
     plain = orjson.dumps([[registry.kind, registry.queue, position] for registry, position in positions.items()])
     return base64.urlsafe_b64encode(zlib.compress(plain)).decode().rstrip("=")
 
 
 def _parse(text: str) -> dict[Registry, Position]:
-    """Raises BadRequest for a cursor that was not given out here."""
+    """Decode a cursor. Raises BadRequest: it is invalid."""
     try:
         compressed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
         page_jobs = orjson.loads(zlib.decompressobj().decompress(compressed, MAX_CURSOR_BYTES))
         parse_entries = [parse_position(*entry) for entry in page_jobs]
         return {registry: position for registry, position in parse_entries if position}
     except (ValueError, TypeError, binascii.Error, zlib.error):
-        raise BadRequest("The cursor is not one of ours") from None
+        raise BadRequest("The cursor is invalid") from None

@@ -1,6 +1,6 @@
-"""Where jobs lie: the list and the registries of each queue, each newest first; and cursors into them, laid end to end.
+"""The list and the registries of each queue, read newest first, and cursors into them.
 
-A cursor says which list or registry, and the last job seen there; it holds although queues come and jobs go meanwhile.
+A cursor names the registry and the last job read from it. It stays valid while queues and jobs are added and removed.
 """
 
 import base64
@@ -32,15 +32,15 @@ REGISTRY_OF = {
 }
 ORDER = list(dict.fromkeys(REGISTRY_OF.values()))
 MAX_LIST_LENGTH = 2**50  # no list is longer
-MAX_MOVED_JOBS = 100_000  # jobs that may have been queued since a cursor was given out
+MAX_MOVED_JOBS = 100_000  # the most jobs enqueued since a cursor was issued that are searched for its job
 
 Position = tuple[str, str]
-"""In a registry a score and a member, in a list how many come up to it and the last: bytes as Latin-1."""
+"""Cursor position: (score, member) in a sorted set, (offset, last id) in a list; bytes are decoded as Latin-1."""
 
 
 @dataclass(frozen=True)
 class Registry:
-    """One list or registry of one queue."""
+    """The list of a queue ("queued"), or one of its registries."""
 
     kind: str
     queue: str
@@ -50,7 +50,7 @@ class Registry:
         return ORDER.index(self.kind), self.queue
 
     def after(self, connection: redis.Redis, position: Position | None, count: int) -> list[tuple[str, Position]]:
-        """Up to `count` ids after a place, newest first, each with its own place; none of a key of another type."""
+        """Up to `count` ids after a position, newest first, with their positions; none if the key has another type."""
         try:
             if self.kind == "queued":
                 return self._from_list(connection, position, count)
@@ -59,11 +59,11 @@ class Registry:
             return self.parse_entries(error)
 
     def needs_lookup(self, position: Position | None) -> bool:
-        """Whether a place must be found first: then `request` is not enough, and `after` does it."""
+        """Whether the position must be looked up first, which `after` does and `request` does not."""
         return self.kind == "queued" and position is not None
 
     def request(self, connection: redis.Redis | Pipeline, position: Position | None, count: int) -> Any:
-        """As `after`, at once or as part of a pipeline; what Redis answers is for `parse_entries`."""
+        """Send the command of `after`, also in a pipeline. The reply is decoded by `parse_entries`."""
         if self.kind == "queued":
             return connection.lrange(queue_key(self.queue), -count, -1)
         score, last = position or ("", "")
@@ -71,7 +71,7 @@ class Registry:
         return PAGE(connection, key=key, score=score, last=last.encode("latin-1"), count=count)
 
     def parse_entries(self, answer: Any) -> list[tuple[str, Position]]:
-        """What `request` was answered, or the error of a key of another type, which has none."""
+        """Decode the reply to `request`. An error because of a key of another type means no entries."""
         if isinstance(answer, redis.RedisError):
             raise_transient([answer])
             return []
@@ -93,7 +93,7 @@ class Registry:
     def batches(
         self, connection: redis.Redis, position: Position | None, first: int, then: int
     ) -> Iterator[list[tuple[str, Position]]]:
-        """All ids after a place: `first` so many, `then` so many at a time."""
+        """All ids after a position, in batches: the first of size `first`, the others of size `then`."""
         size = first
         while batch := self.after(connection, position, size):
             yield batch
@@ -102,7 +102,7 @@ class Registry:
             position, size = batch[-1][1], then
 
     def resume(self, before: Position | None, batch: Sequence[tuple[str, Position]], gone: set[str]) -> Position | None:
-        """Where to go on after a batch of which some are `gone`; `before` is where it began."""
+        """The position after a batch that began at `before` and from which the jobs `gone` have been removed."""
         if self.kind != "queued":
             return batch[-1][1]
         left = [position for job_id, position in batch if job_id not in gone]
@@ -115,7 +115,7 @@ class Registry:
 
 @dataclass(frozen=True)
 class Cursor:
-    """Where a list goes on: opaque to callers."""
+    """A position in a registry; opaque to clients."""
 
     registry: Registry
     position: Position | None
@@ -126,16 +126,16 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str) -> "Cursor":
-        """Raises BadRequest for a cursor that was not given out here."""
+        """Decode a cursor. Raises BadRequest: it is invalid."""
         try:
             kind, queue, position = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
             return cls(*parse_position(kind, queue, position))
         except (ValueError, TypeError, binascii.Error):
-            raise BadRequest("The cursor is not one of ours") from None
+            raise BadRequest("The cursor is invalid") from None
 
 
 def parse_position(kind: Any, queue: Any, position: Any) -> tuple[Registry, Position | None]:
-    """A source and a place in it, as a cursor has them. Raises ValueError or TypeError for what is none."""
+    """Decode a registry and a position in it from a cursor. Raises ValueError or TypeError."""
     if kind not in ORDER or not isinstance(queue, str) or not isinstance(position, list | None):
         raise TypeError(kind)
     if not all(isinstance(part, str) for part in position or ()):
@@ -144,12 +144,12 @@ def parse_position(kind: Any, queue: Any, position: Any) -> tuple[Registry, Posi
 
 
 def _parse_member(member: bytes, first: str) -> tuple[str, Position]:
-    """A job's id, and its place; the started registry has the execution's id behind a colon."""
+    """A job's id and position. Members of the started registry are JOB:EXECUTION."""
     return member.decode(errors="replace").partition(":")[0], (first, member.decode("latin-1"))
 
 
 def _parse_position(kind: str, first: str, last: str) -> Position:
-    """Raises ValueError or TypeError for what is no place."""
+    """Validate a position. Raises ValueError or TypeError."""
     last.encode("latin-1")
     if kind == "queued":
         if not 0 <= int(first) < MAX_LIST_LENGTH:
@@ -162,7 +162,7 @@ def _parse_position(kind: str, first: str, last: str) -> Position:
 
 
 def after(registries: Sequence[Registry], cursor: str | None) -> list[tuple[Registry, Position | None]]:
-    """The sources from a cursor on, each with the place to begin at."""
+    """The registries from a cursor on, in order, each with the position to start after."""
     ordered = sorted(set(registries), key=lambda registry: registry.rank)
     if not cursor:
         return [(registry, None) for registry in ordered]

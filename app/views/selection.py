@@ -1,4 +1,4 @@
-"""Which jobs are meant: the filter of the list of jobs, and of all that is done to many at once."""
+"""The filter for the list of jobs and for bulk actions."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -10,11 +10,11 @@ from app.catalog.fields import Instant, Strict
 from app.states import ENDED, Status
 
 Text = Annotated[str | None, BeforeValidator(lambda value: None if value == "" else value)]
-"""An empty one says nothing."""
+"""An empty string is the same as None."""
 
 
 class Selection(Strict):
-    """Jobs that all of this is true of; what is not said is true of every job."""
+    """Jobs that meet all conditions; a condition that is None is met by every job."""
 
     status: Status | None = None
     queue: Text = None
@@ -29,7 +29,7 @@ class Selection(Strict):
         return all(getattr(self, name) is None for name in Selection.model_fields)
 
     def matches(self, job: dict[str, Any]) -> bool:
-        """Of a job as app.views.job_view reads it."""
+        """Whether a job, as returned by app.views.job_view, meets all conditions."""
         return (
             self.status in (None, job["status"])
             and self.queue in (None, job["queue"])

@@ -1,4 +1,4 @@
-"""Queues that live workers take jobs from, and warnings of those from which none does: there a job waits for ever."""
+"""Queues served by live workers, and warnings about those that are not: jobs on them wait for ever."""
 
 import contextlib
 import math
@@ -14,9 +14,9 @@ from app.redis.errors import raise_transient
 from app.redis.keys import WORKERS, queue_key
 from app.views import listing
 
-REFRESH_AFTER_SECONDS = 2.0  # seconds until what is known is read again in the background
-MAX_AGE_SECONDS = 5.0  # seconds until it is read again before it is used
-CHECK_INTERVAL_SECONDS = 5.0  # seconds between two looks of the scheduler
+REFRESH_AFTER_SECONDS = 2.0  # then the set of served queues is refreshed in the background
+MAX_AGE_SECONDS = 5.0  # then it is refreshed before use
+CHECK_INTERVAL_SECONDS = 5.0  # of the scheduler
 
 JSONObject = dict[str, Any]
 
@@ -24,9 +24,9 @@ log = structlog.get_logger("jobline")
 
 
 def served_queues(connection: redis.Redis) -> set[str]:
-    """The queues of all workers that are registered and alive, stock ones too.
+    """The queues of all live workers, including stock ones.
 
-    RQ lets the hash of a worker expire when its heartbeat stops; our sweeper removes it sooner.
+    RQ lets the hash of a worker expire when its heartbeat stops; Jobline's sweeper removes it sooner.
     """
     with connection.pipeline(transaction=False) as pipeline:
         for key in connection.smembers(WORKERS):
@@ -42,20 +42,20 @@ def warning(queue: str) -> str:
 
 
 class ServedQueues:
-    """What one process of the API knows of them, a few seconds old at most, at no cost to its requests."""
+    """A cache of the served queues in one API process, a few seconds old at most."""
 
     def __init__(self, connection: redis.Redis, enabled: bool = True) -> None:
-        """`enabled=False`: for tests that run all jobs themselves; nothing is warned of."""
+        """`enabled=False`: never warn, for tests that run all jobs themselves."""
         self.connection, self.enabled = connection, enabled
         self._served: set[str] | None = None
-        """None: not known."""
+        """None: unknown."""
         self._read_at = -math.inf
         self._lock = threading.Lock()
 
     def warnings(self, queues: Iterable[str]) -> dict[str, list[str]]:
-        """`{"warnings": [...]}` with one for each of these queues that no worker serves; {} if there is none.
+        """`{"warnings": [...]}` with one entry for each of these queues that no worker serves; {} if all are served.
 
-        Never raises: it is only a hint.
+        Never raises, since it is only a hint.
         """
         if not self.enabled:
             return {}
@@ -63,20 +63,20 @@ class ServedQueues:
         if age > MAX_AGE_SECONDS:
             self._refresh()
         elif age > REFRESH_AFTER_SECONDS and not self._lock.locked():
-            with contextlib.suppress(RuntimeError):  # there can be no more threads
+            with contextlib.suppress(RuntimeError):  # no more threads can be started
                 threading.Thread(target=self._refresh, daemon=True).start()
         served = self._served
         warnings = [] if served is None else [warning(name) for name in dict.fromkeys(queues) if name not in served]
         return {"warnings": warnings} if warnings else {}
 
     def with_warnings(self, queues: list[JSONObject]) -> list[JSONObject]:
-        """Queues as JSON, each with a warning if jobs are there to be run and no worker serves it at this moment."""
+        """Add a warning to each queue that has waiting jobs and no worker at this moment."""
         if self.enabled:
             self._refresh()
         return [{**queue, **(self.warnings([queue["name"]]) if _waits(queue) else {})} for queue in queues]
 
     def _refresh(self) -> None:
-        """Read it, unless another thread is doing so: none waits for another, whose Redis may be slow."""
+        """Refresh the cache, unless another thread is doing so: threads never wait for each other here."""
         if not self._lock.acquire(blocking=False):
             return
         try:
@@ -93,7 +93,7 @@ def _waits(queue: JSONObject) -> bool:
 
 
 class UnservedQueues:
-    """Logs queues in which jobs wait and which no worker serves: each once, until it was served meanwhile."""
+    """Logs queues that have waiting jobs and no worker: each once, until it is served again."""
 
     def __init__(self, connection: redis.Redis) -> None:
         self.connection = connection
@@ -102,12 +102,12 @@ class UnservedQueues:
         self._next_check_at = 0.0
 
     def check(self) -> None:
-        """Look, unless the last look was less than LOOK_EVERY ago: call it often.
+        """Check the queues, at most once per CHECK_INTERVAL_SECONDS.
 
-        A queue is logged at the second look: workers that are just starting need a moment.
+        A queue is logged at the second check, because starting workers need some time.
 
         Raises:
-            redis.RedisError: the next look makes up for it.
+            redis.RedisError: the next check catches up.
         """
         if time.monotonic() < self._next_check_at:
             return
@@ -121,7 +121,7 @@ class UnservedQueues:
         self._logged -= served
 
     def _waiting(self) -> dict[str, int]:
-        """The number of queued jobs, of queues that have any."""
+        """The number of queued jobs of each queue that has any."""
         names = listing.queue_names(self.connection)
         with self.connection.pipeline(transaction=False) as pipeline:
             for name in names:

@@ -1,4 +1,4 @@
-"""Waiting for a job's end: blocking reads of the streams that its end is written to."""
+"""Wait for the end of a job, by blocking reads of the streams to which its end is written."""
 
 import threading
 import time
@@ -14,15 +14,15 @@ from app.redis.keys import ended_key, results_key
 from app.states import ENDED
 from app.views import job_view
 
-MAX_WAIT_SECONDS = 60  # seconds
-READ_BLOCK_SECONDS = 5.0  # seconds of one read: a Redis that hangs is noticed soon after
+MAX_WAIT_SECONDS = 60
+READ_BLOCK_SECONDS = 5.0  # of one read, so that a hanging Redis is noticed soon
 MAX_WAITERS = 500
-"""Clients that wait at once on one process; another one is answered at once, which a preference allows."""
+"""Waiting clients of one process; any further client is answered immediately, as RFC 7240 allows."""
 
 log = structlog.get_logger("jobline")
 
 _waiting = Counter[str]()
-"""How many clients of each caller wait."""
+"""The number of waiting clients of each caller."""
 _lock = threading.Lock()
 
 
@@ -34,13 +34,13 @@ def wait(
     caller: str = "",
     max_per_caller: int = MAX_WAITERS,
 ) -> dict[str, Any] | None:
-    """The job once it has ended, or as it was last known after `seconds`, or when Redis was lost; None: there is none.
+    """Return the job once it has ended, or its last known state after `seconds` or a loss of Redis; None if missing.
 
     Returns at once where MAX_WAITERS clients wait already, or `max_per_caller` of this caller. `blocking` is a client
     for reads that take up to READ_BLOCK_SECONDS.
 
     Raises:
-        redis.RedisError: nothing is known of the job.
+        redis.RedisError: the job could not be read at all.
     """
     with _slot(caller, max_per_caller) as may_wait:
         if may_wait:
@@ -80,7 +80,7 @@ def _wait(connection: redis.Redis, blocking: redis.Redis, job_id: str, seconds: 
         except redis.RedisError as error:
             log.warning("redis is away", error=f"{type(error).__name__}: {error}")
             break
-        budget -= 0 if entries_by_key else block  # the time of tests stands still
+        budget -= 0 if entries_by_key else block  # in tests, the clock may stand still
         for key, entries in entries_by_key or []:
             last_ids[key.decode()] = entries[-1][0]
     return job

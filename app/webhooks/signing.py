@@ -1,6 +1,6 @@
-"""The secrets that sign webhooks, and the signatures, as Standard Webhooks has them (its symmetric scheme, v1).
+"""Secrets and signatures of webhooks by the Standard Webhooks specification (symmetric scheme, v1).
 
-Several secrets, separated by spaces or commas, sign side by side: that is how one is replaced by another.
+Several secrets, separated by spaces or commas, all sign each message, so that one can be replaced by another.
 """
 
 import re
@@ -8,14 +8,14 @@ from base64 import b64decode
 from datetime import UTC, datetime
 
 SECRET = re.compile(r"whsec_[A-Za-z0-9+/]+={0,2}")
-MIN_SECRET_BYTES, MAX_SECRET_BYTES = 24, 64  # bytes
+MIN_SECRET_BYTES, MAX_SECRET_BYTES = 24, 64
 
 
 def parse(text: str) -> list[str]:
-    """The secrets in a text.
+    """Parse and validate secrets.
 
     Raises:
-        ValueError: naming a secret's place, never its content.
+        ValueError: names the secret by its number, never its content.
     """
     secrets = text.replace(",", " ").split()
     for number, secret in enumerate(secrets, 1):
@@ -27,10 +27,10 @@ def parse(text: str) -> list[str]:
 
 
 def headers(secrets: list[str], message_id: str, body: bytes) -> dict[str, str]:
-    """What a message carries at an attempt that is made now; `message_id` has no full stop."""
+    """The headers of a message sent now. `message_id` must not contain a full stop."""
     from standardwebhooks import Webhook
 
-    now = datetime.now(UTC)  # sign() would take any other zone's clock for UTC's
+    now = datetime.now(UTC)  # sign() labels any time as UTC
     signatures = [Webhook(secret).sign(message_id, now, body.decode()) for secret in secrets]
     return {
         "webhook-id": message_id,

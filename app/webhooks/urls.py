@@ -1,4 +1,4 @@
-"""What is a URL of the web."""
+"""Validation of HTTP URLs."""
 
 import re
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ MAX_WEBHOOK_LENGTH = 2000
 
 
 def parse_http_url(url: str) -> "Url":
-    """Raises ValueError: it is no http or https URL, or it has a user name."""
+    """Parse a URL. Raises ValueError: it is not an http or https URL, or it contains a user name."""
     from urllib3.exceptions import LocationParseError
     from urllib3.util import parse_url
 
@@ -19,13 +19,13 @@ def parse_http_url(url: str) -> "Url":
     except LocationParseError:
         raise ValueError("Not a URL") from None
     if parsed.scheme not in ("http", "https") or not parsed.host or parsed.auth:
-        raise ValueError("Only http:// and https:// URLs without a user name are asked")
+        raise ValueError("Only http:// and https:// URLs without a user name are allowed")
     return parsed
 
 
 def check_webhook_url(url: str) -> str:
-    """The URL itself. Raises ValueError: no webhook can be there."""
+    """Return the URL. Raises ValueError: it is not valid for a webhook."""
     parse_http_url(url)
     if len(url) > MAX_WEBHOOK_LENGTH or re.search(r"[\x00-\x20\x7f]", url):
-        raise ValueError(f"the URL of a webhook has at most {MAX_WEBHOOK_LENGTH} characters, and no space among them")
+        raise ValueError(f"the URL of a webhook must have at most {MAX_WEBHOOK_LENGTH} characters and no spaces")
     return url

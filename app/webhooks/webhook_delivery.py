@@ -1,6 +1,6 @@
-"""Webhooks as Standard Webhooks has them: what a message says, and its delivery to a URL.
+"""Webhook messages and their delivery, by the Standard Webhooks specification.
 
-A delivery is a job on queue `webhooks`. The secret of its webhook is a field of the job's hash that nothing shows.
+A delivery is a job on queue `webhooks`. The secret of its webhook is a field of the job's hash that no view shows.
 """
 
 import random
@@ -24,27 +24,27 @@ from app.webhooks import signing
 DELIVER = "jobs.webhooks.deliver"
 QUEUE = "webhooks"
 ALLOWED_BY = "WEBHOOK_ALLOW_HOSTS"
-"""The setting that names private hosts which may be told."""
+"""The setting that allows webhooks to private hosts."""
 SECRET = "webhook_secret"  # noqa: S105 - the name of a field
 DELIVERY_SECRET = "delivery_secret"  # noqa: S105 - the name of a field
-"""Only deliveries have this field, from the outbox: the secret of their webhook, or '' for the service's."""
-TIMEOUT_SECONDS = 25  # seconds for one attempt, from the look-up of the name to the status of the answer
-SOCKET_TIMEOUT_SECONDS = 15.0  # seconds to connect, and between two parts of the answer
+"""Only deliveries have this field, which the outbox sets: their webhook's secret, or '' for WEBHOOK_SECRET."""
+TIMEOUT_SECONDS = 25  # of one attempt, from the DNS lookup to the response status
+SOCKET_TIMEOUT_SECONDS = 15.0  # to connect, and between two parts of the response
 HOUR = 3600
 RETRY_WAITS = (5, 300, 1800, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR)
-"""Seconds before each retry: the schedule of the specification."""
-JITTER = 0.1  # of each wait, more or less
-MAX_MESSAGE_BYTES = 20_000  # bytes of a message, by the advice of the specification
+"""Seconds before each retry, as recommended by the specification."""
+JITTER = 0.1  # fraction of each wait
+MAX_MESSAGE_BYTES = 20_000  # as recommended by the specification
 DISABLED_SECONDS = 30 * 24 * HOUR
 RETRY_AFTER_STATUSES = (429, 503)
 GONE = 410
 
 
 def choose(given: Webhook | None, default: Webhook | None, settings: Settings, pointer: str) -> Webhook | None:
-    """What is said of a job or a workflow, else its default. Its own secret signs, or the service's.
+    """The given webhook of a job or workflow, else the default.
 
     Raises:
-        Invalid: there is no secret, or what is said names an address that is not public.
+        Invalid: neither it nor the service has a secret, or the given URL is not on the public network.
     """
     webhook = given or default
     if webhook and not webhook.secret and not settings.webhook_secret.get_secret_value():
@@ -64,18 +64,18 @@ def _invalid(detail: str, pointer: str) -> Invalid:
 
 
 def service_webhook(settings: Settings, events: tuple[JobEvent, ...] | tuple[WorkflowEvent, ...]) -> Webhook | None:
-    """Where the ends of whatever says nothing else are told."""
+    """The webhook of WEBHOOK_URL, for jobs and workflows without their own."""
     return Webhook(settings.webhook_url, events) if settings.webhook_url else None
 
 
 def hash_fields(webhook: Webhook) -> dict[str, Any]:
-    """What the hash of a job or a workflow says of it."""
+    """The fields for the hash of a job or workflow with this webhook."""
     fields = {"webhook": JSON.dumps(webhook.without_secret())}
     return {**fields, SECRET: webhook.secret} if webhook.secret else fields
 
 
 class DeliveryFailed(Exception):
-    """This attempt; `retry_after` is how many seconds the receiver asked to wait."""
+    """A failed attempt; `retry_after`: the seconds that the receiver asked to wait."""
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
         super().__init__(reason)
@@ -83,13 +83,14 @@ class DeliveryFailed(Exception):
 
 
 def retry_waits() -> list[int]:
-    """The seconds before each retry of a delivery."""
+    """The seconds before each retry of a delivery, with jitter."""
     intervals = (wait * random.uniform(1 - JITTER, 1 + JITTER) for wait in RETRY_WAITS)  # noqa: S311 - not a secret
     return Retry(len(RETRY_WAITS), intervals=tuple(intervals)).waits()
 
 
 def message(event: str, ended: dict[str, Any]) -> dict[str, Any]:
-    """What is told of a job or workflow. Beyond LARGEST, `omitted` names what is left out; the link leads to it."""
+    """The message for an ended job or workflow. If it exceeds MAX_MESSAGE_BYTES, fields are left out and listed in
+    `omitted`."""
     data = dict(ended)
     payload = {"type": event, "timestamp": ended["ended_at"] or utc(datetime.now(UTC)), "data": data}
     for name in ("result", "error", "args", "kwargs", "progress", "depends_on", "tags", "description"):
@@ -108,13 +109,13 @@ def _shorten(value: Any) -> Any:
 
 
 def deliver(url: str, payload: dict[str, Any]) -> dict[str, Any]:
-    """One attempt, in a worker: as jobs/webhooks.py says."""
+    """Make one delivery attempt, in a worker; see jobs/webhooks.py."""
     from urllib3.exceptions import HTTPError
 
     job, started_at = get_current_job(), time.monotonic()
     secret_field = job.connection.hget(job.key, DELIVERY_SECRET) if job else None
     if secret_field is None:
-        raise Discard("Only what follows a job is delivered: say `webhook` when you enqueue one")
+        raise Discard("Only Jobline enqueues deliveries: set `webhook` when you enqueue a job")
     target = outbound.parsed(url)
     since = job.connection.zscore(DISABLED_WEBHOOKS, url)
     if since is not None and since > _oldest_disabled():
@@ -167,7 +168,7 @@ def _disable(connection: redis.Redis, url: str) -> None:
 
 
 def list_disabled(connection: redis.Redis) -> list[dict[str, str]]:
-    """The URLs that have answered 410 Gone, and since when: nothing is delivered there."""
+    """The URLs that answered 410 Gone, and since when: nothing is delivered to them."""
     entries = connection.zrangebyscore(DISABLED_WEBHOOKS, _oldest_disabled(), "+inf", withscores=True)
     return [{"url": url.decode(errors="replace"), "since": utc_of(at) or ""} for url, at in entries]
 
@@ -177,6 +178,6 @@ def _oldest_disabled() -> float:
 
 
 def enable(connection: redis.Redis, url: str) -> None:
-    """Raises NotFound: it is not disabled."""
+    """Enable a disabled URL. Raises NotFound: it is not disabled."""
     if not connection.zrem(DISABLED_WEBHOOKS, url):
         raise NotFound("This URL is not disabled")

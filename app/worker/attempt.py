@@ -21,7 +21,7 @@ class ResultTooLarge(Exception):
 
 
 class Attempt:
-    """How one work horse runs a job; `result` is that of the last one in JSON, None for no result."""
+    """Runs jobs of one horse. `result` is the JSON result of the last one, None if it had none."""
 
     def __init__(self, worker: "Worker", reporter: Reporter) -> None:
         self.worker, self.reporter = worker, reporter
@@ -29,7 +29,7 @@ class Attempt:
         self.result: bytes | None = None
 
     def run(self, job: Job, claimed: Claimed, timeout: int) -> BaseException | None:
-        """What the job raised. None: it returned `job.outcome`, whose JSON is `result` unless it is a `Retry`."""
+        """Call the function of a job. Returns what it raised; None if it returned: see `job.outcome` and `result`."""
         self.result, self.reporter.running = None, claimed
         _job_stack.push(job)
         try:

@@ -1,7 +1,7 @@
-"""The work horse: one long-lived process that runs job after job, and nothing else.
+"""The work horse: a long-lived process that runs job after job.
 
-A plain job (no callbacks, webhooks, group or repeats) is run here, and its beginning and its success are sent to Redis
-and not waited for; every other, and every other end, takes RQ's own way.
+Plain jobs (no callbacks, RQ webhooks, group or repeats) are run here. Their starts and ends are sent to Redis and not
+waited for. All other jobs are run by RQ's own methods (rq_fallback.py).
 """
 
 import re
@@ -27,18 +27,18 @@ from app.lifecycle.quarantine import quarantine
 from app.rq_adapter.rq_parts import Follows, Job, Queue, catalog
 from app.settings import get_settings
 from app.worker.attempt import Attempt
-from app.worker.next_job import Intake
-from app.worker.prefetched import Box
+from app.worker.next_job import NextJob
+from app.worker.prefetched import PrefetchedExecutions
 from app.worker.progress_reporter import Reporter
-from app.worker.redis_session import Claimed, Claims, Failed, Finished, Nothing
-from app.worker.rq_fallback import RqWay
-from app.worker.shared_status import Board, Leaving
+from app.worker.redis_session import Claimed, Failed, Finished, Nothing, RedisSession
+from app.worker.rq_fallback import RqFallback
+from app.worker.shared_status import Leaving, SharedStatus
 
 if TYPE_CHECKING:
     from app.worker.parent import Worker
 
-LOOK_EVERY = 1.0  # seconds between two looks around while idle
-MOST_THREADS = 32  # left behind by jobs, before a fresh horse takes over
+CHECK_INTERVAL_SECONDS = 1.0  # seconds between two looks around while idle
+MAX_LEFTOVER_THREADS = 32  # left behind by jobs, before a fresh horse takes over
 DATE = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")  # what rq.utils.utcparse (RQ 2.12) takes
 
 logger = structlog.get_logger("jobline.worker")
@@ -46,7 +46,7 @@ logger = structlog.get_logger("jobline.worker")
 
 @dataclass(frozen=True)
 class Limits:
-    """When a worker has done enough: `rq worker --burst --max-jobs --max-idle-time`."""
+    """When a worker exits: `rq worker --burst --max-jobs --max-idle-time`."""
 
     burst: bool = False
     jobs: int | None = None
@@ -55,21 +55,23 @@ class Limits:
 
 
 class Horse:
-    """Lives from its fork until `run` returns. `parent` is the line on which its parent rings, and breaks off."""
+    """Lives from its fork until `run` returns. `parent` is a socket: the parent writes to wake the horse."""
 
-    def __init__(self, worker: "Worker", board: Board, box: Box, parent: socket.socket, limits: Limits) -> None:
-        self.worker, self.board, self.box, self.parent, self.limits = worker, board, box, parent, limits
+    def __init__(
+        self, worker: "Worker", board: SharedStatus, box: PrefetchedExecutions, parent: socket.socket, limits: Limits
+    ) -> None:
+        self.worker, self.status_board, self.prefetched, self.parent, self.limits = worker, board, box, parent, limits
         self.settings, self.connection = get_settings(), worker.connection
-        self.claims = Claims(self.connection, worker.name, self._give_up, worker.wire_class)
-        self.intake = Intake(worker, self.claims, box, parent.fileno(), one_by_one=limits.jobs is not None)
-        self.reporter = Reporter(self.connection, worker.wire_class)
+        self.session = RedisSession(self.connection, worker.name, self._give_up, worker.connection_class)
+        self.next_job = NextJob(worker, self.session, box, parent.fileno(), one_by_one=limits.jobs is not None)
+        self.reporter = Reporter(self.connection, worker.connection_class)
         self.attempt = Attempt(worker, self.reporter)
-        self.rq_way = RqWay(worker, self.claims, self.attempt, give_up=self._give_up)
+        self.rq_fallback = RqFallback(worker, self.session, self.attempt, give_up=self._give_up)
         self.performed, self.idle_since = 0, time.monotonic()
         self.threads, self.memory = threading.active_count(), _memory()
 
     def run(self) -> Leaving:
-        """Work until there is a reason to leave."""
+        """Run jobs until there is a reason to exit; which one."""
         progress.report_to(self.reporter.update)
         try:
             return self._work()
@@ -80,7 +82,7 @@ class Horse:
     def _work(self) -> Leaving:
         leaving: Leaving | None = None
         while not leaving:
-            next_one = self.intake.next()
+            next_one = self.next_job.next()
             found = self._wait(next_one) if isinstance(next_one, Nothing) else next_one
             if not isinstance(found, Claimed):
                 leaving = found
@@ -90,25 +92,25 @@ class Horse:
             else:
                 self._perform(found)
                 leaving = self._reason_to_leave()
-        self.claims.settle()
-        recovery.give_back(self.connection, self.box.take_all())
+        self.session.settle()
+        recovery.give_back(self.connection, self.prefetched.take_all())
         return leaving
 
     def _wait(self, found: Nothing) -> Claimed | Leaving | None:
-        """For a job, or a reason to leave; None: ask again. An idle horse claims by its bells alone."""
+        """Wait for a job or a reason to exit. None: ask for the next job again."""
         if found is Nothing.AGAIN:
             return None
         if self.limits.burst and found is not Nothing.UNLEASED:
             return Leaving.SUSPENDED if found is Nothing.SUSPENDED else Leaving.EMPTY
-        self.intake.rest()
+        self.next_job.reset_batch()
         while True:
             leaving = self._reason_to_leave()
             if leaving:
                 return leaving
-            self.board.clear()
+            self.status_board.clear()
             may_claim = found in (Nothing.EMPTY, Nothing.BUSY, Nothing.PAUSED)
             try:
-                answer = self.intake.wait(LOOK_EVERY, may_claim)
+                answer = self.next_job.wait(CHECK_INTERVAL_SECONDS, may_claim)
             except redis.RedisError:
                 return None  # what is asked next waits for Redis
             if isinstance(answer, Claimed):
@@ -120,12 +122,12 @@ class Horse:
                 return Leaving.STOPPED
 
     def _give_up(self) -> bool:
-        """Asked while Redis is away."""
-        self.board.clear()
-        return self.board.stop_ordered
+        """Whether to stop trying, while Redis is away."""
+        self.status_board.clear()
+        return self.status_board.stop_ordered
 
     def _reason_to_leave(self) -> Leaving | None:
-        if self.board.stop_ordered:
+        if self.status_board.stop_ordered:
             return Leaving.STOPPED
         if self.limits.jobs is not None and self.performed >= self.limits.jobs:
             return Leaving.ENOUGH
@@ -134,7 +136,7 @@ class Horse:
         if (
             self.performed >= self.settings.horse_jobs
             or _memory() - self.memory > self.settings.horse_growth
-            or threading.active_count() - self.threads > MOST_THREADS
+            or threading.active_count() - self.threads > MAX_LEFTOVER_THREADS
             or catalog().is_stale()
         ):
             return Leaving.RECYCLED
@@ -147,45 +149,45 @@ class Horse:
             return True
 
     def _perform(self, claimed: Claimed) -> None:
-        """Run a job, and see to its end."""
+        """Run a claimed job to its end."""
         self.performed += 1
         try:
             if claimed.data is None:
                 raise ValueError("its key is no hash, or has no data")
             timeout = int(claimed.timeout or Queue.DEFAULT_TIMEOUT)
-            self.board.show(claimed.queue, claimed.id, claimed.execution_id, timeout)
+            self.status_board.show(claimed.queue, claimed.id, claimed.execution_id, timeout)
         except ValueError as error:  # UnicodeDecodeError is one
             quarantine(self.connection, claimed.raw_id, claimed.queue, error, claimed.execution_id)
             if claimed.limits:
-                self.claims.releases(claimed)
+                self.session.releases(claimed)
             return
         now = time.time()
-        self.intake.begins(now)
-        self.claims.begins(claimed, now)
+        self.next_job.begins(now)
+        self.session.begins(claimed, now)
         log.context = {"job_id": claimed.id, "queue": claimed.queue, "attempt": int(claimed.attempts or 0) + 1}
-        job = self._plain(claimed)
+        job = self._as_plain(claimed)
         if job is None:
-            self.rq_way.run(claimed, now)
+            self.rq_fallback.run(claimed, now)
         else:
             self._run(job, claimed, timeout, now)
         if claimed.limits:
-            self.claims.releases(claimed)
+            self.session.releases(claimed)
         if claimed.webhook or claimed.workflow_webhook:
             self._follow_up()
         log.context = {}
-        self.board.clear()
+        self.status_board.clear()
         self.idle_since = time.monotonic()
 
     def _follow_up(self) -> None:
-        """What the end asks for, at once; what is not done here the scheduler does."""
+        """Enqueue the deliveries that the end asks for. The scheduler does what is not done here."""
         try:
-            self.claims.settle()
+            self.session.settle()
             outbox.follow_up(self.connection)
         except redis.RedisError as error:
             logger.warning("what follows the job is put off", error=f"{type(error).__name__}: {error}")
 
-    def _plain(self, claimed: Claimed) -> Job | None:
-        """The job, if it needs nothing of RQ but to be run."""
+    def _as_plain(self, claimed: Claimed) -> Job | None:
+        """The job if it is plain, else None."""
         if (
             claimed.success_callback_name or claimed.failure_callback_name or claimed.stopped_callback_name
             or claimed.webhooks or claimed.group_id or claimed.repeats_left or claimed.result_ttl == b"0"
@@ -208,10 +210,10 @@ class Horse:
         if error is not None and not self.worker.disable_default_exception_handler:
             self._fail(job, claimed, error, started_at, ended_at)
         elif error is not None or isinstance(job.outcome, rq.Retry):
-            self.rq_way.end(job, claimed, started_at, error)
+            self.rq_fallback.end(job, claimed, started_at, error)
         else:
             ttl = int(claimed.result_ttl) if claimed.result_ttl else self.worker.default_result_ttl
-            self.claims.ended(Finished(claimed, self.attempt.result, ttl, started_at, ended_at))
+            self.session.ended(Finished(claimed, self.attempt.result, ttl, started_at, ended_at))
             logger.info("job finished", seconds=round(ended_at - started_at, 6))
 
     def _fail(self, job: Job, claimed: Claimed, error: BaseException, started_at: float, ended_at: float) -> None:
@@ -223,10 +225,10 @@ class Horse:
             logger.exception("an exception handler has failed")
         may_retry = job.__dict__.get("retries_left") != 0  # retry_by_options has looked at the exception
         text = "".join(traceback.format_exception(error))
-        self.claims.failed(Failed(claimed, text, may_retry, job.retry_after, started_at, ended_at))
+        self.session.failed(Failed(claimed, text, may_retry, job.retry_after, started_at, ended_at))
 
 
 def _memory() -> int:
-    """The most memory that this process has had, in bytes."""
+    """Peak memory of this process, in bytes."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else 1024 * most

@@ -1,4 +1,4 @@
-"""Over one horse: beats for it, limits it, gives back what it cannot begin, and settles what it held if it dies."""
+"""Monitor one work horse: renew its lease, enforce timeouts, give back what it cannot begin, recover what it held."""
 
 import contextlib
 import time
@@ -13,23 +13,23 @@ from rq.exceptions import NoSuchJobError
 from rq.worker import WorkerStatus
 
 from app.lifecycle import recovery
-from app.lifecycle.recovery import RENEW_EVERY, Outcome, Raw
+from app.lifecycle.recovery import LEASE_RENEWAL_SECONDS, Outcome, Raw
 from app.redis.client import rq_timestamp
 from app.redis.scripts import Script
 from app.rq_adapter.rq_parts import Job
 from app.settings import get_settings
 from app.worker.horse_process import HorseProcess, Life, why
-from app.worker.redis_session import KEEP
+from app.worker.redis_session import EXECUTION_TTL_SECONDS
 from app.worker.shared_status import Leaving, Running
 from app.worker.wake import Wake
 
 if TYPE_CHECKING:
     from app.worker.parent import Worker
 
-LOOK_EVERY = 1.0  # seconds
-HELD_UP_AFTER = 0.01  # seconds without a move, and what the horse has claimed and not begun is given back
-LAST_WORDS = 0.02  # seconds for what a dead horse had sent to arrive
-STILL_AFTER = 15.0  # seconds; an idle horse that has not moved for so long is replaced
+CHECK_INTERVAL_SECONDS = 1.0  # seconds
+HELD_UP_AFTER_SECONDS = 0.01  # seconds without a move, and what the horse has claimed and not begun is given back
+LAST_REPORT_WAIT_SECONDS = 0.02  # seconds for what a dead horse had sent to arrive
+STALLED_AFTER_SECONDS = 15.0  # seconds; an idle horse that has not moved for so long is replaced
 
 BEAT = Script("worker/beat")
 
@@ -55,31 +55,31 @@ def stopped(_: Raw) -> Outcome:
     return Outcome.STOPPED
 
 
-class Keeper:
-    """Forks a horse at once; `watch` returns when it has ended and nothing is held any more."""
+class HorseMonitor:
+    """The parent's side of one horse. The constructor forks it; `watch` returns when it has ended and holds nothing."""
 
     def __init__(self, worker: "Worker", wake: Wake, life: Life) -> None:
         self.worker, self.wake, self.connection = worker, wake, worker.connection
         self.job_to_stop: str | None = None
-        self._verdict: tuple[str, Decision] | None = None
+        self._decision: tuple[str, Decision] | None = None
         self._grace_ends_at = 0.0
-        self._not_held: Running | None = None
-        self._to_give_back: dict[str, int] = {}  # executions, and how many times still
+        self._unheld: Running | None = None
+        self._executions_to_return: dict[str, int] = {}  # executions, and how many times still
         self.returned = 0
-        """How many jobs went back to their queues: the horse may have left when it saw those empty."""
+        """Number of jobs that went back to their queues. The horse may have left because it saw these empty."""
         self.horse = HorseProcess(life)
 
     @property
     def leaving(self) -> Leaving:
-        return self.horse.board.leaving
+        return self.horse.status_board.leaving
 
     @property
     def begun(self) -> int:
         """How many jobs the horse has begun."""
-        return self.horse.board.begun
+        return self.horse.status_board.begun
 
     def watch(self) -> None:
-        """Until the horse has ended."""
+        """Watch until the horse has ended."""
         beat_at = 0.0
         while not self.horse.ended():
             now = time.monotonic()
@@ -87,7 +87,7 @@ class Keeper:
             try:
                 self._give_back()
                 if now >= beat_at:
-                    beat_at = now + RENEW_EVERY
+                    beat_at = now + LEASE_RENEWAL_SECONDS
                     self._beat()
                 self._enforce_limits()
                 self.worker.sweeper.sweep()
@@ -95,31 +95,31 @@ class Keeper:
                     self.worker.run_maintenance_tasks()
             except redis.RedisError as error:
                 log.warning("redis is away", error=f"{type(error).__name__}: {error}")
-            self._sleep(LOOK_EVERY)
+            self._sleep(CHECK_INTERVAL_SECONDS)
         self._settle()
 
     def end(self) -> None:
-        """At once, with the job that runs given back."""
+        """Kill the work horse, and give its running job back to its queue."""
         if not self.horse.settled:
-            self._verdict = ("the worker was stopped", returned)
+            self._decision = ("the worker was stopped", returned)
             self.horse.kill()
             self.horse.wait()
             self._settle()
 
     def _sleep(self, seconds: float) -> None:
-        """Until something happens; meanwhile no job waits in the horse's box while the horse is held up."""
+        """Sleep until something happens. Gives prefetched jobs back as soon as the horse is held up by its job."""
         until = time.monotonic() + seconds
-        while self.wake.wait(until - time.monotonic(), self.horse.box.fileno()):
-            ticks, until_move = self.horse.board.ticks, time.monotonic() + HELD_UP_AFTER
-            self.wake.wait(HELD_UP_AFTER)
-            if self.horse.board.ticks == ticks and time.monotonic() >= until_move:
-                self._empty_box()
+        while self.wake.wait(until - time.monotonic(), self.horse.prefetched.fileno()):
+            ticks, until_move = self.horse.status_board.ticks, time.monotonic() + HELD_UP_AFTER_SECONDS
+            self.wake.wait(HELD_UP_AFTER_SECONDS)
+            if self.horse.status_board.ticks == ticks and time.monotonic() >= until_move:
+                self._take_prefetched()
                 return
             if time.monotonic() >= until:
                 return
 
     def _act_on_requests(self) -> None:
-        horse, running, job_id = self.horse, self.horse.board.running, self.job_to_stop
+        horse, running, job_id = self.horse, self.horse.status_board.running, self.job_to_stop
         if job_id:
             self.job_to_stop = None
             if running and running.job_id == job_id:
@@ -128,19 +128,19 @@ class Keeper:
                 self.worker.log.info("Not working on job %s, command ignored.", job_id)
         if not self.worker.stop_requested:
             return
-        if not horse.board.stop_ordered:
+        if not horse.status_board.stop_ordered:
             horse.order_to_stop()
             self._grace_ends_at = time.monotonic() + get_settings().shutdown_grace
             with contextlib.suppress(redis.RedisError):
                 self.worker.set_shutdown_requested_date()
         elif time.monotonic() >= self._grace_ends_at:
             log.warning("SHUTDOWN_GRACE is over", job_id=running and running.job_id)
-            self._verdict = ("SHUTDOWN_GRACE is over", returned)
+            self._decision = ("SHUTDOWN_GRACE is over", returned)
             horse.kill()
 
     def _beat(self) -> None:
-        worker, running, now = self.worker, self.horse.board.running, datetime.now(UTC)
-        moves = running or self.horse.still_for() < 2 * RENEW_EVERY
+        worker, running, now = self.worker, self.horse.status_board.running, datetime.now(UTC)
+        moves = running or self.horse.seconds_since_move() < 2 * LEASE_RENEWAL_SECONDS
         job: dict[str, Any] = {}
         if running:
             job = {
@@ -148,7 +148,7 @@ class Keeper:
                 "id": running.job_id,
                 "execution": running.execution_id,
                 "now_seconds": now.timestamp(),
-                "execution_kept": KEEP,
+                "execution_kept": EXECUTION_TTL_SECONDS,
                 "spent": time.monotonic() - running.since,
             }
         known, held = BEAT(
@@ -165,26 +165,26 @@ class Keeper:
                 pipeline.hset(worker.key, mapping=worker.serialize())
                 worker_registration.register(worker, pipeline)
                 pipeline.execute()
-        if running and not held and self._not_held == running:  # twice: it may just have ended
+        if running and not held and self._unheld == running:  # twice: it may just have ended
             self._kill(running, "it was taken from this worker", returned)
-        self._not_held = None if held else running
+        self._unheld = None if held else running
 
     def _enforce_limits(self) -> None:
-        running, grace = self.horse.board.running, get_settings().timeout_grace
+        running, grace = self.horse.status_board.running, get_settings().timeout_grace
         if running and running.timeout > 0 and time.monotonic() > running.since + running.timeout + grace:
             reason = f"JobTimeoutException: killed: it did not end within {grace} s of its timeout, {running.timeout} s"
             self._kill(running, reason, as_a_failure)
-        elif not running and self.horse.still_for() > STILL_AFTER:
+        elif not running and self.horse.seconds_since_move() > STALLED_AFTER_SECONDS:
             log.error("the work horse does not move: it is replaced")
             self.horse.kill()
 
     def _kill(self, running: Running, reason: str, decision: Decision) -> None:
         if self.horse.kill_if_running(running):
-            self._verdict = (reason, decision)
+            self._decision = (reason, decision)
 
     def _settle(self) -> None:
-        """After its end: recover what it held."""
-        time.sleep(LAST_WORDS)
+        """Recover what the ended horse held. Tries again while Redis is away."""
+        time.sleep(LAST_REPORT_WAIT_SECONDS)
         while not self.horse.settled:
             try:
                 recovery.fence(self.connection, self.worker.name)  # nothing is claimed for it any more
@@ -196,15 +196,15 @@ class Keeper:
                 log.warning("redis is away", error=f"{type(error).__name__}: {error}")
                 if self.worker.stop_requested:
                     return  # its lease runs out, and another worker recovers the job
-                self.wake.wait(LOOK_EVERY)
+                self.wake.wait(CHECK_INTERVAL_SECONDS)
 
     def _recover(self) -> None:
-        horse, running = self.horse, self.horse.board.running
-        reason, decision = self._verdict or (
+        horse, running = self.horse, self.horse.status_board.running
+        reason, decision = self._decision or (
             f"WorkHorseTerminated: Work-horse terminated unexpectedly; {why(horse.status or 0)}",
             by_policy_as_begun,
         )
-        self._empty_box()
+        self._take_prefetched()
         self._give_back()
         for queue, job_id, execution in recovery.held_by(self.connection, self.worker.name):
             if running and execution == running.execution_id:
@@ -217,10 +217,12 @@ class Keeper:
                 recovery.recover(self.connection, queue, job_id, execution, recovery.LOST, recovery.policy)
                 self.returned += 1
 
-    def _empty_box(self) -> None:
-        self._to_give_back |= dict.fromkeys(self.horse.box.take_all(), 2)
+    def _take_prefetched(self) -> None:
+        self._executions_to_return |= dict.fromkeys(self.horse.prefetched.take_all(), 2)
 
     def _give_back(self) -> None:
-        """What the horse had claimed and not begun; twice, as a claim may still have been under way."""
-        self.returned += recovery.give_back(self.connection, list(self._to_give_back))
-        self._to_give_back = {execution: times - 1 for execution, times in self._to_give_back.items() if times > 1}
+        """Give back what the horse claimed and did not begin. Twice, because a claim may still have been under way."""
+        self.returned += recovery.give_back(self.connection, list(self._executions_to_return))
+        self._executions_to_return = {
+            execution: times - 1 for execution, times in self._executions_to_return.items() if times > 1
+        }

@@ -1,4 +1,4 @@
-"""The work horse as its parent sees it: a process, its board, and the line to ring it."""
+"""The process of a work horse, as its parent sees it: start, wake, freeze, kill, wait."""
 
 import contextlib
 import ctypes
@@ -9,71 +9,73 @@ import sys
 import time
 from collections.abc import Callable
 
-from app.worker.prefetched import Box
-from app.worker.shared_status import Board, Running
+from app.worker.prefetched import PrefetchedExecutions
+from app.worker.shared_status import Running, SharedStatus
 
-FREEZE_WITHIN = 1.0  # seconds
+FREEZE_TIMEOUT_SECONDS = 1.0  # seconds
 PR_SET_PDEATHSIG = 1  # prctl(2), Linux
 
-Life = Callable[[Board, Box, socket.socket], int]
+Life = Callable[[SharedStatus, PrefetchedExecutions, socket.socket], int]
 
 
 class HorseProcess:
-    """Forked at once; `life` runs in the child, with its board, box and line, and returns an exit code."""
+    """Forks in the constructor. `life` runs in the child and returns an exit code."""
 
     def __init__(self, life: Life) -> None:
-        self.board, self.box = Board(), Box()
+        self.status_board, self.prefetched = SharedStatus(), PrefetchedExecutions()
         self.status: int | None = None
         self.settled = False
-        self._ticks, self._moved_at = self.board.ticks, time.monotonic()
-        self._line, theirs = socket.socketpair()
+        self._ticks, self._moved_at = self.status_board.ticks, time.monotonic()
+        self._socket, theirs = socket.socketpair()
         parent = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
             code = 1
             try:
-                self._line.close()
+                self._socket.close()
                 os.setpgrp()
                 _die_with(parent)
-                code = life(self.board, self.box, theirs)
+                code = life(self.status_board, self.prefetched, theirs)
             finally:
                 sys.stdout.flush()
                 os._exit(code)
         theirs.close()
 
     def order_to_stop(self) -> None:
-        """To finish what it runs and leave."""
-        self.board.order_to_stop()
+        """Order it to finish its job and exit."""
+        self.status_board.order_to_stop()
         with contextlib.suppress(OSError):
-            self._line.send(b"!")
+            self._socket.send(b"!")
 
     def ended(self) -> bool:
-        """Whether it has; then `status` is its wait status."""
+        """Whether the process has ended. Then `status` is its wait status."""
         if self.status is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             self.status = status if pid else None
         return self.status is not None
 
-    def still_for(self) -> float:
-        """Seconds since it was last seen to move."""
-        ticks, now = self.board.ticks, time.monotonic()
+    def seconds_since_move(self) -> float:
+        """Seconds since the horse last updated its status."""
+        ticks, now = self.status_board.ticks, time.monotonic()
         if ticks != self._ticks:
             self._ticks, self._moved_at = ticks, now
         return now - self._moved_at
 
     def kill_if_running(self, running: Running) -> bool:
-        """Kill it in the middle of this job, never in the next one: it is frozen while the board is read."""
+        """Kill the horse in the middle of this job, never in the next one: it is stopped while its status is read."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGSTOP)
             self._wait_frozen()
-            if self.status is None and self.board.running == running:
+            if self.status is None and self.status_board.running == running:
                 self.kill()
                 return True
             os.kill(self.pid, signal.SIGCONT)
         return False
 
     def _wait_frozen(self) -> None:
-        end = time.monotonic() + FREEZE_WITHIN  # one that cannot be stopped, deep in the kernel, does not go on either
+        end = (
+            time.monotonic() + FREEZE_TIMEOUT_SECONDS
+        )  # one that cannot be stopped, deep in the kernel, does not go on either
         while time.monotonic() < end:
             pid, status = os.waitpid(self.pid, os.WNOHANG | os.WUNTRACED)
             if pid and not os.WIFSTOPPED(status):
@@ -83,7 +85,7 @@ class HorseProcess:
             time.sleep(0.0005)
 
     def kill(self) -> None:
-        """With all that it started in its process group."""
+        """Kill its whole process group."""
         if self.status is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
@@ -94,14 +96,14 @@ class HorseProcess:
             self.status = os.waitpid(self.pid, 0)[1]
 
     def close(self) -> None:
-        """When it has ended and nothing that it held is left to settle."""
+        """Release its resources. Call it when the horse has ended and all that it held is recovered."""
         self.settled = True
-        self._line.close()
-        self.box.close()
+        self._socket.close()
+        self.prefetched.close()
 
 
 def why(status: int) -> str:
-    """A wait status in words."""
+    """Describe a wait status."""
     if not os.WIFSIGNALED(status):
         return f"exit code {os.waitstatus_to_exitcode(status)}: the job ended its process"
     number = os.WTERMSIG(status)
@@ -115,7 +117,7 @@ def why(status: int) -> str:
 
 
 def _die_with(parent: int) -> None:
-    """The horse must not run on, unleased, when its parent is killed. (Elsewhere it finds out between two jobs.)"""
+    """Let the kernel kill this process with its parent: a horse must not run on without a lease. Linux only."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

@@ -1,8 +1,9 @@
-"""Waiting for a job: the moment one is queued, Redis claims it for the horse that waits, in no further round trip.
+"""Wait until a job is queued, and claim it in the same round trip.
 
-`BLMOVE queue queue LEFT LEFT` blocks while the queue is empty, and changes nothing when it is not: the id is in its
-queue all the time, where a blocking pop would hold it nowhere. The claim is sent along behind it, and runs when it
-returns. Each queue has a connection of its own; only the first that rings claims, for then the horse is no longer idle.
+`BLMOVE queue queue LEFT LEFT` blocks while the queue is empty. When a job arrives, it moves the head of the queue to
+the head of the same queue, which changes nothing: the id never leaves its queue, as it would with a blocking pop. The
+claim is pipelined behind it and runs as soon as it returns. Each queue has a connection of its own. Only the first
+claim takes jobs, because the worker is no longer idle after it.
 """
 
 import select
@@ -14,112 +15,120 @@ from redis.exceptions import ConnectionError, ResponseError
 
 from app.lifecycle import queues
 from app.redis.pipelined import PipelinedConnection, pack
-from app.worker.redis_session import Claimed, Claims, Nothing
+from app.worker.redis_session import Claimed, Nothing, RedisSession
 
-BLOCK = 5  # seconds; an answer at least so often proves that the connection lives
-SLACK = 5.0
-PAUSE_LOOK = 0.5  # seconds between two looks whether a queue is still paused
+BLOCK_SECONDS = 5  # an answer at least so often proves that the connection works
+SLACK_SECONDS = 5.0
+PAUSE_CHECK_SECONDS = 0.5  # between two checks whether a queue is still paused
 
 log = structlog.get_logger("jobline.worker")
 
 
-class Bell:
-    """One queue's."""
+class QueueWatch:
+    """The blocking read of one queue, with a claim behind it."""
 
-    def __init__(self, client: redis.Redis, queue: str, wire_class: type[PipelinedConnection]) -> None:
+    def __init__(self, client: redis.Redis, queue: str, connection_class: type[PipelinedConnection]) -> None:
         key = f"rq:queue:{queue}"
-        self._command = pack("BLMOVE", key, key, "LEFT", "LEFT", BLOCK)
-        self.queue, self._wire = queue, wire_class(client)
-        self._armed_at = self._deaf_until = 0.0
+        self._command = pack("BLMOVE", key, key, "LEFT", "LEFT", BLOCK_SECONDS)
+        self.queue, self._connection = queue, connection_class(client)
+        self._started_at = self._muted_until = 0.0
         self.execution_id = ""
 
     @property
-    def deaf(self) -> bool:
-        """Its queue is not listened to for a while."""
-        return time.monotonic() < self._deaf_until
+    def is_muted(self) -> bool:
+        return time.monotonic() < self._muted_until
 
-    def deafen(self, seconds: float) -> None:
-        self._deaf_until = time.monotonic() + seconds
+    def mute(self, seconds: float) -> None:
+        """Do not watch the queue for a while."""
+        self._muted_until = time.monotonic() + seconds
 
-    def arm(self, claims: Claims, queues: list[str]) -> int:
-        """Listen, if it does not yet; the file to wait for. Raises ConnectionError."""
+    def start(self, session: RedisSession, queues: list[str]) -> int:
+        """Send the read and the claim, unless they are under way. Returns the file descriptor to poll.
+
+        Raises:
+            redis.ConnectionError: Redis has not answered for too long.
+        """
         now = time.monotonic()
-        if self._armed_at and now - self._armed_at > BLOCK + SLACK:
-            raise ConnectionError("the line is silent")
-        if not self._armed_at:
-            self.execution_id, self._queues = claims.new_executions(1)[0], queues
-            self._wire.send(self._command + claims.command(queues, [self.execution_id], only_if_idle=True))
-            self._armed_at = now
-        return self._wire.fileno()
+        if self._started_at and now - self._started_at > BLOCK_SECONDS + SLACK_SECONDS:
+            raise ConnectionError("the connection is silent")
+        if not self._started_at:
+            self.execution_id, self._queues = session.new_executions(1)[0], queues
+            claim = session.claim_command(queues, [self.execution_id], only_if_idle=True)
+            self._connection.send(self._command + claim)
+            self._started_at = now
+        return self._connection.fileno()
 
-    def answer(self, claims: Claims) -> list[Claimed] | Nothing:
-        """What was claimed when it rang."""
+    def answer(self, session: RedisSession) -> list[Claimed] | Nothing:
+        """Read what the claim took. Raises redis.ConnectionError."""
         try:
-            self._wire.read()
+            self._connection.read()
         except ResponseError as error:
-            log.error("a queue cannot be listened to", queue=self.queue, error=str(error))  # noqa: TRY400 - a key of a wrong type
-            self.deafen(BLOCK)
-        found = claims.understand(self._queues, self._wire.read())
-        self._armed_at, self.execution_id = 0.0, ""
-        return found
+            log.error("a queue cannot be watched", queue=self.queue, error=str(error))  # noqa: TRY400 - a key of a wrong type
+            self.mute(BLOCK_SECONDS)
+        claimed = session.parse_claim(self._queues, self._connection.read())
+        self._started_at, self.execution_id = 0.0, ""
+        return claimed
 
-    def cut(self) -> None:
-        self._armed_at = 0.0
-        self._wire.cut()
+    def disconnect(self) -> None:
+        self._started_at = 0.0
+        self._connection.cut()
 
     def connect(self) -> None:
+        """Raises redis.ConnectionError."""
         self.execution_id = ""
-        self._wire.connect()
+        self._connection.connect()
 
 
-class Bells:
-    """Those of all queues of a worker, and the line of its parent."""
+class IdleWait:
+    """Waits on all queues of a worker, and on the socket of the horse's parent."""
 
     def __init__(
         self,
         client: redis.Redis,
-        claims: Claims,
+        session: RedisSession,
         queues: list[str],
         parent: int,
-        wire_class: type[PipelinedConnection] = PipelinedConnection,
+        connection_class: type[PipelinedConnection] = PipelinedConnection,
     ) -> None:
-        self.client, self.claims, self.parent = client, claims, parent
-        self.bells = [Bell(client, queue, wire_class) for queue in queues]
+        """`parent` is a file descriptor: the wait ends when something can be read there."""
+        self.client, self.session, self.parent = client, session, parent
+        self.watches = [QueueWatch(client, queue, connection_class) for queue in queues]
 
-    def wait(self, seconds: float, names: list[str]) -> list[Claimed] | Nothing:
-        """Up to `seconds`, or a word of the parent, for a job of these queues, in this order.
+    def wait(self, seconds: float, queues: list[str]) -> list[Claimed] | Nothing:
+        """Wait up to `seconds`, or until the parent writes, for a job of these queues in their order.
 
         Raises:
-            ConnectionError: Redis was away; what it may have claimed is given back.
+            redis.ConnectionError: Redis was away. What it may have claimed is given back.
         """
         poll = select.poll()
         poll.register(self.parent, select.POLLIN)
         try:
-            hearing = [bell for bell in self.bells if names and not bell.deaf]
-            by_file = {bell.arm(self.claims, names): bell for bell in hearing}
+            active = [watch for watch in self.watches if queues and not watch.is_muted]
+            by_file = {watch.start(self.session, queues): watch for watch in active}
             for file in by_file:
                 poll.register(file, select.POLLIN)
-            answers = [by_file[file].answer(self.claims) for file, _ in poll.poll(1000 * seconds) if file in by_file]
+            ready = [by_file[file] for file, _ in poll.poll(1000 * seconds) if file in by_file]
+            answers = [watch.answer(self.session) for watch in ready]
         except ConnectionError:
             self._give_back()
             raise
         if Nothing.PAUSED in answers:
-            self._leave_out_paused()
-        claimed = [one for answer in answers if isinstance(answer, list) for one in answer]
+            self._mute_paused()
+        claimed = [job for answer in answers if isinstance(answer, list) for job in answer]
         others = [answer for answer in answers if isinstance(answer, Nothing)]
         return claimed or next((answer for answer in others if answer is not Nothing.BUSY), Nothing.EMPTY)
 
-    def _leave_out_paused(self) -> None:
-        """The bell of a paused queue rings without end while there are jobs in it."""
+    def _mute_paused(self) -> None:
+        """The read of a paused queue returns at once, again and again, while jobs are in it."""
         paused = queues.paused(self.client)
-        for bell in self.bells:
-            if bell.queue in paused:
-                bell.deafen(PAUSE_LOOK)
+        for watch in self.watches:
+            if watch.queue in paused:
+                watch.mute(PAUSE_CHECK_SECONDS)
 
     def _give_back(self) -> None:
-        executions = [bell.execution_id for bell in self.bells if bell.execution_id]
-        for bell in self.bells:
-            bell.cut()
-        self.claims.give_back(executions)
-        for bell in self.bells:
-            bell.connect()
+        executions = [watch.execution_id for watch in self.watches if watch.execution_id]
+        for watch in self.watches:
+            watch.disconnect()
+        self.session.give_back(executions)
+        for watch in self.watches:
+            watch.connect()

@@ -1,87 +1,98 @@
-"""Which job is next. Jobs are claimed in batches while they prove short, and the next batch while one is run."""
+"""Select the next job to run. Short jobs are claimed in batches, and the next batch while the current one runs."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rq.worker import DequeueStrategy
 
-from app.worker.idle_wait import Bells
-from app.worker.prefetched import Box
-from app.worker.redis_session import Claimed, Claims, Nothing
+from app.worker.idle_wait import IdleWait
+from app.worker.prefetched import PrefetchedExecutions
+from app.worker.redis_session import Claimed, Nothing, RedisSession
 
 if TYPE_CHECKING:
     from app.worker.parent import Worker
 
-MOST_AT_ONCE = 32  # jobs claimed in one round trip
-BATCH_TIME = 0.005  # seconds that a batch takes
+MAX_BATCH_SIZE = 32  # jobs claimed in one round trip
+BATCH_SECONDS = 0.005  # that a batch should take
 
 
-class Intake:
-    """Of one horse. What is claimed beyond the next job lies in the box, where the parent too can take it."""
+class NextJob:
+    """The source of jobs of one horse.
 
-    def __init__(self, worker: "Worker", claims: Claims, box: Box, parent: int, one_by_one: bool) -> None:
-        """`parent` is a file: what comes there ends a wait."""
-        self.worker, self.claims, self.box = worker, claims, box
+    Jobs claimed beyond the next one are in `prefetched`, from where the parent can give them back too.
+    """
+
+    def __init__(
+        self,
+        worker: "Worker",
+        session: RedisSession,
+        prefetched: PrefetchedExecutions,
+        parent: int,
+        one_by_one: bool,
+    ) -> None:
+        """`parent` is a file descriptor: a wait ends when something can be read there."""
+        self.worker, self.session, self.prefetched = worker, session, prefetched
         self.one_by_one = one_by_one or worker._dequeue_strategy != DequeueStrategy.DEFAULT
         names = [queue.name for queue in worker.queues]
-        self.bells = Bells(worker.connection, claims, names, parent, worker.wire_class)
-        self._stowed: dict[str, Claimed] = {}
-        self.rest()
+        self.idle_wait = IdleWait(worker.connection, session, names, parent, worker.connection_class)
+        self._claimed: dict[str, Claimed] = {}
+        """By execution: jobs claimed and not begun."""
+        self.reset_batch()
 
-    def rest(self) -> None:
-        """Nothing is known of the jobs to come: begin with one."""
-        self._batch, self._pace, self._began_at = 1, BATCH_TIME, 0.0  # seconds from one beginning to the next
+    def reset_batch(self) -> None:
+        """Begin with one job again: nothing is known of how long the next jobs take."""
+        self._batch_size, self._seconds_per_job, self._began_at = 1, BATCH_SECONDS, 0.0
 
     def next(self) -> Claimed | Nothing:
-        """The next job, or why there is none. Raises as `Claims.claim`."""
-        claimed = self._take()
-        return claimed or self._first(self.claims.claim(self._queues(), self._executions()))
+        """The next job, or why there is none. Raises as `RedisSession.claim`."""
+        job = self._take_prefetched()
+        return job or self._keep_others(self.session.claim(self._queues(), self._new_executions()))
 
     def wait(self, seconds: float, claiming: bool) -> Claimed | Nothing:
-        """Up to `seconds`, or a word of the parent, for a job to be queued. Raises as `Bells.wait`."""
-        return self._first(self.bells.wait(seconds, self._queues() if claiming else []))
+        """Wait up to `seconds`, or until the parent writes, for a job to be queued. Raises as `IdleWait.wait`."""
+        return self._keep_others(self.idle_wait.wait(seconds, self._queues() if claiming else []))
 
     def begins(self, now: float) -> None:
-        """The job that came last begins, while others are stowed: the next batch is asked for meanwhile."""
+        """The current job begins at `now` (seconds since 1970): request the next batch while it runs."""
         if self._began_at:
-            self._pace += (max(1e-6, now - self._began_at) - self._pace) / 4
+            self._seconds_per_job += (max(1e-6, now - self._began_at) - self._seconds_per_job) / 4
         self._began_at = now
-        if self._stowed and not self.claims.asked:
-            executions = self._executions()
-            self.claims.ask(self._queues(), executions)
-            self.box.put(executions)
+        if self._claimed and not self.session.has_pending_claim:
+            executions = self._new_executions()
+            self.session.request_claim(self._queues(), executions)
+            self.prefetched.put(executions)
 
-    def _take(self) -> Claimed | None:
+    def _take_prefetched(self) -> Claimed | None:
         """The next of those that were claimed together, unless the parent has taken them to give them back."""
-        while self._stowed or self.claims.asked:
-            execution = self.box.take()
-            if execution not in self._stowed and self.claims.asked:
-                found = self.claims.answer()
-                self._stowed |= {one.execution_id: one for one in found} if isinstance(found, list) else {}
+        while self._claimed or self.session.has_pending_claim:
+            execution = self.prefetched.take()
+            if execution not in self._claimed and self.session.has_pending_claim:
+                answer = self.session.claim_answer()
+                self._claimed |= {job.execution_id: job for job in answer} if isinstance(answer, list) else {}
             if execution is None:
-                self._stowed = {}
-                self.rest()
-            elif execution in self._stowed:
-                return self._stowed.pop(execution)
+                self._claimed = {}
+                self.reset_batch()
+            elif execution in self._claimed:
+                return self._claimed.pop(execution)
         return None
 
-    def _first(self, found: Sequence[Claimed] | Nothing) -> Claimed | Nothing:
-        """The others are stowed."""
-        if isinstance(found, Nothing):
-            return found
-        first, *others = found
+    def _keep_others(self, answer: Sequence[Claimed] | Nothing) -> Claimed | Nothing:
+        """The first of the claimed jobs; the others are kept for later."""
+        if isinstance(answer, Nothing):
+            return answer
+        first, *others = answer
         self.worker.reorder_queues(next(queue for queue in self.worker.queues if queue.name == first.queue))
         if others:
-            self._stowed = {one.execution_id: one for one in others}
-            self.box.put(list(self._stowed))
+            self._claimed = {job.execution_id: job for job in others}
+            self.prefetched.put(list(self._claimed))
         return first
 
     def _queues(self) -> list[str]:
         return [queue.name for queue in self.worker._ordered_queues]
 
-    def _executions(self) -> list[str]:
-        """So many as jobs are wanted: one, and more while they prove so short that a batch is over in BATCH_TIME."""
+    def _new_executions(self) -> list[str]:
+        """Ids for as many jobs as are wanted: more while jobs are so short that a batch takes BATCH_SECONDS."""
         if self.one_by_one:
-            return self.claims.new_executions(1)
-        self._batch = max(1, min(2 * self._batch, MOST_AT_ONCE, int(BATCH_TIME / self._pace)))
-        return self.claims.new_executions(self._batch)
+            return self.session.new_executions(1)
+        self._batch_size = max(1, min(2 * self._batch_size, MAX_BATCH_SIZE, int(BATCH_SECONDS / self._seconds_per_job)))
+        return self.session.new_executions(self._batch_size)

@@ -28,17 +28,17 @@ from app.lifecycle.recovery import Sweeper
 from app.redis.keys import LEASES, registry_key
 from app.redis.pipelined import PipelinedConnection
 from app.rq_adapter import coroutines
-from app.rq_adapter.coroutines import RING_AGAIN, Ring
+from app.rq_adapter.coroutines import RETRY_TIMEOUT_SECONDS, Ring
 from app.rq_adapter.rq_parts import Job, Queue, catalog
 from app.serializer import JSON
 from app.settings import get_settings
 from app.worker.horse import Horse, Limits
-from app.worker.horse_monitor import Keeper
-from app.worker.prefetched import Box
-from app.worker.shared_status import Board, Leaving
+from app.worker.horse_monitor import HorseMonitor
+from app.worker.prefetched import PrefetchedExecutions
+from app.worker.shared_status import Leaving, SharedStatus
 from app.worker.wake import Wake
 
-LONGEST_BACKOFF = 10.0  # seconds before a horse is replaced that has not begun a job
+MAX_BACKOFF_SECONDS = 10.0  # seconds before a horse is replaced that has not begun a job
 
 log = structlog.get_logger("jobline.worker")
 
@@ -52,7 +52,7 @@ class Alarm(UnixSignalDeathPenalty):
         if ring is Ring.RAISE:
             raise error
         if ring is Ring.AGAIN:
-            signal.setitimer(signal.ITIMER_REAL, RING_AGAIN)
+            signal.setitimer(signal.ITIMER_REAL, RETRY_TIMEOUT_SECONDS)
 
     def setup_death_penalty(self) -> None:
         if self._timeout > 0:
@@ -69,7 +69,7 @@ class Worker(rq.Worker):
     job_class = Job
     queue_class = Queue
     horse_class = Horse
-    wire_class = PipelinedConnection
+    connection_class = PipelinedConnection
     death_penalty_class = Alarm
     log_result_lifespan = False
 
@@ -80,7 +80,7 @@ class Worker(rq.Worker):
         kwargs["log_job_description"] = False  # it shows arguments, which may be secret
         super().__init__(names, *args, **kwargs)
         self.execution: Execution | None = None
-        self.keeper: Keeper | None = None
+        self.monitor: HorseMonitor | None = None
         self.wake, self.sweeper = Wake(), Sweeper(self.connection)
 
     def work(
@@ -95,7 +95,7 @@ class Worker(rq.Worker):
         dequeue_strategy: DequeueStrategy = DequeueStrategy.DEFAULT,
     ) -> bool:
         """As rq.Worker.work: until a limit or a signal; whether any job was run."""
-        self._stop_requested, self.keeper = False, None
+        self._stop_requested, self.monitor = False, None
         self.bootstrap(logging_level, date_format, log_format)
         self._dequeue_strategy = dequeue_strategy
         if with_scheduler:
@@ -105,9 +105,9 @@ class Worker(rq.Worker):
                 self._install_signal_handlers()
                 return self._keep_a_horse(Limits(burst, max_jobs, max_idle_time)) > 0
         finally:
-            if self.keeper:
+            if self.monitor:
                 self._stop_requested = True
-                self.keeper.end()
+                self.monitor.end()
             recovery.wait_for_children()
             self.teardown()
 
@@ -117,7 +117,7 @@ class Worker(rq.Worker):
         while True:
             catalog().refresh()
             left = replace(limits, jobs=None if limits.jobs is None else limits.jobs - done)
-            self.keeper = keeper = Keeper(self, self.wake, partial(self._be_horse, left))
+            self.monitor = keeper = HorseMonitor(self, self.wake, partial(self._be_horse, left))
             self._horse_pid = keeper.horse.pid
             keeper.watch()
             done += keeper.begun
@@ -126,10 +126,10 @@ class Worker(rq.Worker):
             if self.stop_requested or not goes_on or done == limits.jobs:
                 self._say_why(keeper.leaving, limits, done)
                 return done
-            backoff = 0.0 if keeper.begun else min(2 * backoff + 0.1, LONGEST_BACKOFF)
+            backoff = 0.0 if keeper.begun else min(2 * backoff + 0.1, MAX_BACKOFF_SECONDS)
             self.wake.wait(backoff)
 
-    def _be_horse(self, limits: Limits, board: Board, box: Box, line: socket.socket) -> int:
+    def _be_horse(self, limits: Limits, board: SharedStatus, box: PrefetchedExecutions, line: socket.socket) -> int:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -168,20 +168,20 @@ class Worker(rq.Worker):
     def handle_payload(self, message: Any) -> None:
         """In RQ's thread for commands. A stop is left to the keeper, which can tell whether the job still runs."""
         payload = parse_payload(message)
-        if payload["command"] == "stop-job" and self.keeper:
-            self.keeper.job_to_stop = payload.get("job_id")
+        if payload["command"] == "stop-job" and self.monitor:
+            self.monitor.job_to_stop = payload.get("job_id")
             self.wake.ring()
         else:
             super().handle_payload(message)
 
     def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:  # noqa: ARG002 - RQ's signature
-        if self.keeper:
-            self.keeper.horse.kill()
+        if self.monitor:
+            self.monitor.horse.kill()
 
     def wait_for_horse(self) -> tuple[int | None, int | None, Any]:
-        if not self.keeper:
+        if not self.monitor:
             return None, None, None
-        horse = self.keeper.horse
+        horse = self.monitor.horse
         horse.wait()
         return horse.pid, horse.status, None
 

@@ -1,7 +1,7 @@
-"""The executions that a horse has claimed and not begun: whoever takes one out of the box owns it.
+"""Prefetched executions, shared between one work horse and its parent: whoever takes one owns it.
 
-The horse takes the next to run it, its parent the rest to give them back when the horse is held up. It is a pipe of
-records of one length, which the kernel hands out whole and once.
+The horse takes the next one to run it. The parent takes the rest to give them back when the horse is held up by a long
+job. The store is a pipe of records of one length, which the kernel hands out whole and once.
 """
 
 import contextlib
@@ -10,8 +10,8 @@ import os
 RECORD = 32  # bytes: an execution's id
 
 
-class Box:
-    """Of one horse and its parent."""
+class PrefetchedExecutions:
+    """The pipe. Both processes read from it; the horse alone writes."""
 
     def __init__(self) -> None:
         self._out, self._in = os.pipe()
@@ -24,7 +24,7 @@ class Box:
         os.write(self._in, "".join(execution_ids).encode())
 
     def take(self) -> str | None:
-        """The next; None if there is no more."""
+        """Take the next execution id; None if there is none."""
         with contextlib.suppress(BlockingIOError):
             return os.read(self._out, RECORD).decode()
         return None

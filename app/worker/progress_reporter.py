@@ -21,8 +21,8 @@ from app.redis.scripts import Script
 from app.serializer import JSON
 from app.worker.redis_session import Claimed
 
-SEND_EVERY = 0.5  # seconds
-SETTLE_WITHIN = 1.0  # seconds that the end of a job waits for its last report
+SEND_INTERVAL_SECONDS = 0.5  # seconds
+SETTLE_TIMEOUT_SECONDS = 1.0  # seconds that the end of a job waits for its last report
 TRIES = 5  # at a meta that others change
 
 PROGRESS = Script("worker/progress")
@@ -36,8 +36,8 @@ STOP = object()
 class Reporter:
     """One work horse's. `running` is the execution whose reports come; the thread starts with the first of them."""
 
-    def __init__(self, client: redis.Redis, wire_class: type[PipelinedConnection] = PipelinedConnection) -> None:
-        self.client, self._wire_class = client, wire_class
+    def __init__(self, client: redis.Redis, connection_class: type[PipelinedConnection] = PipelinedConnection) -> None:
+        self.client, self._connection_class = client, connection_class
         self.running: Claimed | None = None
         self._latest: dict[str, Report] = {}  # by execution
         self._awake = self._sending = False
@@ -62,7 +62,7 @@ class Reporter:
         if (self._latest or self._sending) and self._pid == os.getpid():
             sent = threading.Event()
             self._requests.put(sent)
-            sent.wait(SETTLE_WITHIN)
+            sent.wait(SETTLE_TIMEOUT_SECONDS)
 
     def close(self) -> None:
         """End the thread, after its last report."""
@@ -83,7 +83,7 @@ class Reporter:
     def _work(self, requests: SimpleQueue[Any]) -> None:
         """Until STOP."""
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
-        line, due = _Line(self.client, self._wire_class), 0.0
+        line, due = _Line(self.client, self._connection_class), 0.0
         while True:
             request = None
             with contextlib.suppress(Empty):
@@ -94,7 +94,7 @@ class Reporter:
                 continue
             self._awake, self._sending = False, True
             self._send_all(line)
-            self._sending, due = False, time.monotonic() + SEND_EVERY
+            self._sending, due = False, time.monotonic() + SEND_INTERVAL_SECONDS
             if isinstance(request, threading.Event):
                 request.set()
             if request is STOP:
@@ -146,28 +146,28 @@ class Reporter:
 class _Line:
     """The thread's connection, made when it is needed."""
 
-    def __init__(self, client: redis.Redis, wire_class: type[PipelinedConnection]) -> None:
-        self.client, self._wire_class = client, wire_class
-        self._wire: PipelinedConnection | None = None
+    def __init__(self, client: redis.Redis, connection_class: type[PipelinedConnection]) -> None:
+        self.client, self._connection_class = client, connection_class
+        self._connection: PipelinedConnection | None = None
         self._is_cut = False
 
     def wire(self) -> PipelinedConnection:
         """Raises redis.ConnectionError."""
-        if self._wire is None:
-            self._wire = self._wire_class(self.client, retry_connect=False)
+        if self._connection is None:
+            self._connection = self._connection_class(self.client, retry_connect=False)
         elif self._is_cut:
-            self._wire.connect()
+            self._connection.connect()
         self._is_cut = False
-        return self._wire
+        return self._connection
 
     def cut(self) -> None:
-        if self._wire:
-            self._wire.cut()
+        if self._connection:
+            self._connection.cut()
             self._is_cut = True
 
     def close(self) -> None:
-        if self._wire:
-            self._wire.close()
+        if self._connection:
+            self._connection.close()
 
 
 def _with(meta: bytes, report: dict[str, Any]) -> bytes:

@@ -1,7 +1,7 @@
-"""The horse's line to Redis: it claims jobs, says which begins, and reports how they ended.
+"""The work horse's connection to Redis: claims jobs, and reports their starts and ends.
 
-A beginning and an end are sent and not waited for; the next claim reads their answers. Nothing is lost with the line:
-what was not answered is sent again (the scripts take it once), and what a lost answer claimed is given back.
+Starts and ends are pipelined and not waited for; the next claim reads their answers. Nothing is lost with a connection:
+unanswered reports are sent again (the scripts act once), and jobs of a claim whose answer was lost are given back.
 """
 
 import os
@@ -25,16 +25,16 @@ from app.redis.pipelined import PipelinedConnection
 from app.redis.scripts import Script
 from app.settings import get_settings
 
-KEEP = recovery.EXECUTION_LIVES
-A_CLAIM = "a claim"  # in a job's place among what is not answered
-LONGEST_WAIT = 2.0  # seconds between two tries to reach Redis
+EXECUTION_TTL_SECONDS = recovery.EXECUTION_TTL_SECONDS
+CLAIM_REQUEST = "a claim"  # in a job's place among what is not answered
+MAX_RECONNECT_WAIT_SECONDS = 2.0  # seconds between two tries to reach Redis
 
 log = structlog.get_logger("jobline.worker")
 
 
 @dataclass(slots=True)
 class Claimed:
-    """A job that is ours to run. From `data` on, each field is one of RQ's hash, None if the job cannot be read."""
+    """A job that this worker has claimed. From `data` on, fields of its hash: None if missing or unreadable."""
 
     queue: str
     raw_id: bytes
@@ -117,83 +117,87 @@ class Nothing(Enum):
     """This worker was given up for dead; its parent's next beat takes a new lease."""
 
 
-class Claims:
-    """Used by the horse alone. `give_up` says, while Redis is away, whether to stop trying."""
+class RedisSession:
+    """The connection of one horse. `give_up` is asked, while Redis is away, whether to stop trying."""
 
     def __init__(
         self,
         client: redis.Redis,
         worker_name: str,
         give_up: Callable[[], bool],
-        wire_class: type[PipelinedConnection] = PipelinedConnection,
+        connection_class: type[PipelinedConnection] = PipelinedConnection,
     ) -> None:
         self.client, self.name, self.give_up = client, worker_name, give_up
         self._mark = recovery.mark_of(worker_name)
         self._failure_ttl = get_settings().failure_ttl
         self._unsent, self._unanswered = b"", deque[tuple[str, bytes]]()
-        self._sent_again = 0  # of the unanswered: it may be that Redis had taken them
-        self._asked: tuple[list[str], list[str]] | None = None  # queues and executions
-        self._found: list[Claimed] | Nothing | None = None
-        self._wire = wire_class(client)
+        self._resent = 0  # how many of the unanswered may have been executed before
+        self._pending_claim: tuple[list[str], list[str]] | None = None  # queues and executions
+        self._claim_answer: list[Claimed] | Nothing | None = None
+        self._connection = connection_class(client)
         self._load()
         self.fence = recovery.fence(client, worker_name)
 
     @property
-    def asked(self) -> bool:
+    def has_pending_claim(self) -> bool:
         """Whether a claim is under way, or its answer has not been taken: `settle` may have read it."""
-        return self._asked is not None or self._found is not None
+        return self._pending_claim is not None or self._claim_answer is not None
 
     def claim(self, queues: list[str], executions: list[str]) -> list[Claimed] | Nothing:
-        """Up to as many jobs of one queue as executions are named, or why there is none.
+        """Claim up to as many jobs of one queue as there are executions. Returns them, or why there is none.
 
         Raises:
             redis.RedisError: it is time to give up.
         """
-        found = None
-        while found is None:
-            self.ask(queues, executions)
-            found = self.answer()
-        return found
+        answer = None
+        while answer is None:
+            self.request_claim(queues, executions)
+            answer = self.claim_answer()
+        return answer
 
     def new_executions(self, count: int) -> list[str]:
-        """Ids as long as RQ's; their beginning says whose they are."""
+        """New execution ids, as long as RQ's. They begin with the mark of this worker (`recovery.mark_of`)."""
         return [self._mark + os.urandom(10).hex() for _ in range(count)]
 
-    def ask(self, queues: list[str], executions: list[str]) -> None:
-        """A claim, to be sent with what comes next."""
-        self._asked, self._found = (queues, executions), None
-        self._later(A_CLAIM, self.command(queues, executions))
+    def request_claim(self, queues: list[str], executions: list[str]) -> None:
+        """Queue a claim. It is sent with the next command."""
+        self._pending_claim, self._claim_answer = (queues, executions), None
+        self._queue(CLAIM_REQUEST, self.claim_command(queues, executions))
 
-    def answer(self) -> list[Claimed] | Nothing | None:
-        """What `ask` has found, once; None if the line was cut and what it claimed given back. Raises as `claim`."""
-        self._exchange(lambda: self._asked is None)
-        found, self._found = self._found, None
-        return found
+    def claim_answer(self) -> list[Claimed] | Nothing | None:
+        """The answer to `request_claim`. None: the connection was lost, and what was claimed given back."""
+        self._exchange(lambda: self._pending_claim is None)
+        answer, self._claim_answer = self._claim_answer, None
+        return answer
 
-    def command(self, queues: list[str], executions: list[str], only_if_idle: bool = False) -> bytes:
-        """The claim of as many jobs as executions are named."""
+    def claim_command(self, queues: list[str], executions: list[str], only_if_idle: bool = False) -> bytes:
+        """The command that claims as many jobs as there are executions."""
         words = CLAIM.argv(
             [*queues, *executions],
             worker=self.name,
-            execution_kept=KEEP,
+            execution_kept=EXECUTION_TTL_SECONDS,
             fence=self.fence,
             only_if_idle=int(only_if_idle),
             queue_count=len(queues),
         )
         return CLAIM.packed(words)
 
-    def understand(self, queues: list[str], answer: Any) -> list[Claimed] | Nothing:
-        """The answer to a claim of these queues."""
+    def parse_claim(self, queues: list[str], answer: Any) -> list[Claimed] | Nothing:
+        """Decode the answer to a claim of these queues."""
         if isinstance(answer, bytes):
             return Nothing(answer)
-        return [Claimed(queues[one[0] - 1], one[1], one[2].decode(), *one[3:]) for one in answer] or Nothing.EMPTY
+        jobs = [
+            Claimed(queues[number - 1], job_id, execution.decode(), *fields)
+            for number, job_id, execution, *fields in answer
+        ]
+        return jobs or Nothing.EMPTY
 
     def ended(self, finished: Finished) -> None:
-        """To be sent with what comes next."""
-        self._later(finished.claimed.id, self._finish(finished))
+        """Report a success. It is sent with the next command."""
+        self._queue(finished.claimed.id, self._finish(finished))
 
     def failed(self, failed: Failed) -> None:
-        """To be sent with what comes next."""
+        """Report an attempt that raised. It is sent with the next command."""
         claimed = failed.claimed
         words = END_ATTEMPT.argv(
             queue=claimed.queue,
@@ -209,85 +213,89 @@ class Claims:
             worker=self.name,
             spent=failed.ended_at - failed.started_at,
         )
-        self._later(claimed.id, END_ATTEMPT.packed(words))
+        self._queue(claimed.id, END_ATTEMPT.packed(words))
 
     def releases(self, claimed: Claimed) -> None:
-        """The job has ended: others that its limits held up may begin. Sent as `begins` is."""
+        """Give back the places that an ended job held in its limits. Sent at once, as `begins`."""
         words = RELEASE.argv(
             limits=claimed.limits or b"[]", queue=claimed.queue, id=claimed.raw_id, execution=claimed.execution_id
         )
-        self._later(claimed.id, RELEASE.packed(words))
+        self._queue(claimed.id, RELEASE.packed(words))
         self._send_now()
 
     def begins(self, claimed: Claimed, now: float) -> None:
-        """Send it, with the end of the job before. Never raises: what fails is sent again later."""
-        self._later(claimed.id, self._begin(claimed, now))
+        """Report that a job begins, and send all queued reports. Never raises: what fails is sent again later."""
+        self._queue(claimed.id, self._begin(claimed, now))
         self._send_now()
 
     def settle(self) -> None:
-        """Wait until all that was reported is in Redis. Raises as `claim`."""
+        """Wait until Redis has answered all reports. Raises as `claim`."""
         self._exchange(lambda: not self._unanswered)
 
     def give_back(self, executions: list[str]) -> None:
-        """What claims on a line that was cut have taken, or might still take. Raises redis.RedisError."""
+        """Give back what claims on a lost connection have taken, and fence off those still on their way.
+
+        Raises:
+            redis.RedisError
+        """
         self.fence = recovery.fence(self.client, self.name)
         recovery.give_back(self.client, executions)
 
-    def _later(self, what: str, command: bytes) -> None:
-        self._unanswered.append((what, command))
+    def _queue(self, job_id: str, command: bytes) -> None:
+        self._unanswered.append((job_id, command))
         self._unsent += command
 
     def _send_now(self) -> None:
         try:
             self._send()
         except redis.ConnectionError:
-            log.warning("the line to redis is cut")
+            log.warning("the connection to redis is lost")
 
     def _send(self) -> None:
         commands, self._unsent = self._unsent, b""
-        self._wire.send(commands)
+        self._connection.send(commands)
 
     def _exchange(self, done: Callable[[], bool]) -> None:
-        """Send what is to be sent, and read answers until it is done."""
+        """Send the queued commands, and read answers until `done`. Reconnects and sends again while Redis is away."""
         wait = 0.05
         while not done():
             try:
                 self._send()
                 while not done():
-                    self._take_answer(self._unanswered[0][0])
+                    self._read_answer(self._unanswered[0][0])
                     self._unanswered.popleft()
-                    self._sent_again = max(0, self._sent_again - 1)
+                    self._resent = max(0, self._resent - 1)
             except (redis.ConnectionError, redis.TimeoutError) as error:
                 log.warning("redis is away", error=f"{type(error).__name__}: {error}", again_in=wait)
                 if self.give_up():
                     raise
                 time.sleep(wait)
-                wait = min(2 * wait, LONGEST_WAIT)
-                self._mend()
+                wait = min(2 * wait, MAX_RECONNECT_WAIT_SECONDS)
+                self._reconnect()
 
-    def _take_answer(self, what: str) -> None:
+    def _read_answer(self, job_id: str) -> None:
         try:
-            answer = self._wire.read()
-            if what is A_CLAIM and self._asked:
-                self._found, self._asked = self.understand(self._asked[0], answer), None
-            elif answer == 0 and not self._sent_again:
-                log.warning("too late: the job was taken from this worker", job_id=what)
+            answer = self._connection.read()
+            if job_id is CLAIM_REQUEST and self._pending_claim:
+                self._claim_answer, self._pending_claim = self.parse_claim(self._pending_claim[0], answer), None
+            elif answer == 0 and not self._resent:
+                log.warning("too late: the job was taken from this worker", job_id=job_id)
         except ResponseError as error:
-            log.error("redis refuses a report", job_id=what, error=str(error))  # noqa: TRY400 - a key of a wrong type: it never passes
+            log.error("redis refuses a report", job_id=job_id, error=str(error))  # noqa: TRY400 - a key of a wrong type: it never passes
 
-    def _mend(self) -> None:
-        self._wire.cut()
+    def _reconnect(self) -> None:
+        self._connection.cut()
         try:
             self._load()
-            if self._asked:
-                self.give_back(self._asked[1])
-            self._wire.connect()
+            if self._pending_claim:
+                self.give_back(self._pending_claim[1])
+            self._connection.connect()
         except redis.RedisError:
-            return  # the next try finds the wire cut
-        self._asked = None
-        self._unanswered = deque(sent for sent in self._unanswered if sent[0] is not A_CLAIM)
+            return  # the next try finds the connection closed
+        self._pending_claim = None
+        self._unanswered = deque(sent for sent in self._unanswered if sent[0] is not CLAIM_REQUEST)
         self._unsent = b"".join(command for _, command in self._unanswered)
-        self._sent_again = len(self._unanswered)
+        self._resent = len(self._unanswered)
 
     def _begin(self, claimed: Claimed, now: float) -> bytes:
         words = BEGIN.argv(

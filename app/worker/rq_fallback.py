@@ -1,7 +1,7 @@
-"""RQ's own way of running and ending a job: for every job that is not plain, and every end that is no plain success.
+"""Run and end a job by RQ's own methods: for jobs with callbacks, webhooks, groups or repeats, and for `Retry` results.
 
-What a job returned or raised is known here before its end is written. So an end that Redis does not take, because it is
-away, is written again when Redis is back, and never replaced by another.
+What the job returned or raised is known before its end is written. So an end that Redis cannot take now is written
+again later, and never replaced by another one.
 """
 
 import contextlib
@@ -27,12 +27,12 @@ from app.redis.errors import is_transient
 from app.redis.keys import registry_key
 from app.rq_adapter.rq_parts import Job
 from app.worker.attempt import Attempt
-from app.worker.redis_session import Claimed, Claims
+from app.worker.redis_session import Claimed, RedisSession
 
 if TYPE_CHECKING:
     from app.worker.parent import Worker
 
-FIRST_WAIT, MAX_WAIT = 0.05, 1.0  # seconds between two tries while Redis is away
+FIRST_WAIT_SECONDS, MAX_WAIT_SECONDS = 0.05, 1.0  # seconds between two tries while Redis is away
 TRIES = 5  # at an end that Redis refuses although it is there
 
 Answer = TypeVar("Answer")
@@ -40,29 +40,29 @@ Answer = TypeVar("Answer")
 logger = structlog.get_logger("jobline.worker")
 
 
-class RqWay:
-    """Of one horse. RQ writes on another connection than `claims`, and not in one step."""
+class RqFallback:
+    """Of one horse. RQ writes on another connection than `session`, and not in one step."""
 
-    def __init__(self, worker: "Worker", claims: Claims, attempt: Attempt, give_up: Callable[[], bool]) -> None:
-        self.worker, self.claims, self.attempt, self.give_up = worker, claims, attempt, give_up
+    def __init__(self, worker: "Worker", session: RedisSession, attempt: Attempt, give_up: Callable[[], bool]) -> None:
+        self.worker, self.session, self.attempt, self.give_up = worker, session, attempt, give_up
         self.connection = worker.connection
 
     def run(self, claimed: Claimed, begun_at: float) -> None:
-        """A job from its beginning to its end."""
+        """Run a claimed job and write its end."""
         self._safely(claimed, begun_at, lambda: self._perform(claimed))
 
     def end(self, job: Job, claimed: Claimed, begun_at: float, error: BaseException | None) -> None:
-        """A job that has run without callbacks: what it raised; None if it returned a `Retry`, its `outcome`."""
+        """Write the end of a job that has run: `error` is what it raised; None if it returned a `Retry`."""
         self._safely(claimed, begun_at, lambda: self._end(job, claimed, error))
 
-    def _safely(self, claimed: Claimed, begun_at: float, way: Callable[[], bool]) -> None:
-        """Whatever happens on the way, the execution is over in the end; `way` says whether it knows that it is."""
+    def _safely(self, claimed: Claimed, begun_at: float, write_end: Callable[[], bool]) -> None:
+        """Call `write_end`, and end the execution by `recovery.recover` if it fails or returns False."""
         why = "its end could not be written"
         try:
-            self.claims.settle()
+            self.session.settle()
             self.worker.execution = Execution(claimed.execution_id, claimed.id, self.connection, self.worker.name)
             self.worker.execution.created_at = datetime.fromtimestamp(begun_at, UTC)
-            if way():
+            if write_end():
                 return
         except NoSuchJobError:
             logger.warning("deleted while it ran")
@@ -148,9 +148,9 @@ class RqWay:
             queue.enqueue_dependents(job)
 
     def _write(self, job: Job, claimed: Claimed, end: Callable[[], object]) -> bool:
-        """Write its end until Redis has taken it: RQ does so in several steps, and swallows some of their failures.
+        """Call `end` until Redis has taken the end of the job. RQ ignores some failures, so the execution is checked.
 
-        False: Redis is there, and does not take it. What RQ changes in `job` on the way is undone before each try.
+        Returns False if Redis answers but does not take it. Changes that RQ makes to `job` are undone before each try.
         """
         before = dict(job.__dict__)
         for tries in range(1, TRIES + 1):
@@ -164,11 +164,11 @@ class RqWay:
                 return True
             job.__dict__.clear()
             job.__dict__.update(before)
-            time.sleep(FIRST_WAIT * tries)
+            time.sleep(FIRST_WAIT_SECONDS * tries)
         return False
 
     def _recover(self, claimed: Claimed, reason: str, decide: Callable[[Raw], Outcome]) -> None:
-        """End the execution by our own script, if it has not ended."""
+        """End the execution by the script of lifecycle/recovery.py, unless it has ended."""
         self._patiently(
             lambda: (
                 self._is_held(claimed)
@@ -181,8 +181,8 @@ class RqWay:
         return self.connection.zscore(registry_key("wip", claimed.queue), member) is not None
 
     def _patiently(self, ask: Callable[[], Answer]) -> Answer:
-        """Ask until Redis is there. Raises redis.RedisError: it is time to give up."""
-        wait = FIRST_WAIT
+        """Call `ask` until Redis answers. Raises redis.RedisError: the worker is to stop."""
+        wait = FIRST_WAIT_SECONDS
         while True:
             try:
                 return ask()
@@ -193,7 +193,7 @@ class RqWay:
                 if self.give_up():
                     raise
                 time.sleep(wait)
-                wait = min(2 * wait, MAX_WAIT)
+                wait = min(2 * wait, MAX_WAIT_SECONDS)
 
     def _queue(self, name: str) -> rq.Queue:
         return next(queue for queue in self.worker.queues if queue.name == name)

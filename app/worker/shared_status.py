@@ -1,4 +1,4 @@
-"""What a work horse is doing, in memory that it shares with its parent: no round trip, and it outlives the horse."""
+"""What a work horse is doing, in memory shared with its parent. It needs no round trip and outlives the horse."""
 
 import enum
 import mmap
@@ -14,15 +14,15 @@ TEXTS, TEXT = 64, 8 * 1024  # where the two texts begin, and the room for each: 
 
 
 class Order(enum.IntEnum):
-    """What the parent wants of the horse."""
+    """What the parent orders the horse to do."""
 
     WORK = 0
     STOP = 1
-    """Finish the job that runs, take no other, and leave."""
+    """Finish the running job, take no other, and exit."""
 
 
 class Leaving(enum.IntEnum):
-    """Why a horse ended in good order; a horse that died has said nothing."""
+    """Why a horse exited. A horse that died has not set it."""
 
     DIED = 0
     STOPPED = 1
@@ -35,7 +35,7 @@ class Leaving(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A job at work: since when by the machine's monotonic clock, and its timeout in seconds (none if not positive)."""
+    """The running job; `since` is its start by the monotonic clock, `timeout` is seconds, none if not positive."""
 
     queue: str
     job_id: str
@@ -44,8 +44,8 @@ class Running:
     timeout: float
 
 
-class Board:
-    """One horse's. The horse writes what it does, the parent its order; each reads the other's."""
+class SharedStatus:
+    """The status of one horse, which the horse writes, and the order to it, which the parent writes."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, TEXTS + 2 * TEXT)
@@ -67,7 +67,7 @@ class Board:
         self._memory[LEAVING] = leaving
 
     def show(self, queue: str, job_id: str, execution_id: str, timeout: float) -> None:
-        """A job begins. Raises ValueError if its names do not fit."""
+        """Record the job that begins. Raises ValueError: its names are too long."""
         text = orjson.dumps((queue, job_id, execution_id, time.monotonic(), timeout))
         if len(text) > TEXT:
             raise ValueError("the names of this job are too long")
@@ -77,7 +77,7 @@ class Board:
         self._head(len(text))
 
     def clear(self) -> None:
-        """No job runs; and a sign that the horse moves."""
+        """Record that no job runs, and that the horse is alive."""
         self._head(0)
 
     def _head(self, length: int) -> None:
@@ -86,7 +86,7 @@ class Board:
 
     @property
     def begun(self) -> int:
-        """How many jobs this horse has begun."""
+        """Number of jobs that this horse has begun."""
         return int(HEAD.unpack_from(self._memory)[1])
 
     @property
@@ -96,7 +96,7 @@ class Board:
 
     @property
     def running(self) -> Running | None:
-        """The job at work. A text stays whole until the write after the next: what changed meanwhile is read again."""
+        """The running job. Two texts are written in turns, so one that changes while it is read is read again."""
         while True:
             head = HEAD.unpack_from(self._memory)
             start = TEXTS + TEXT * (head[0] % 2)

@@ -1,6 +1,8 @@
-"""Workflows: graphs of jobs. Each job is RQ's, deferred until all that it needs has ended; the graph is moved on in the
-very step that ends a job (library.lua), so that no kill can leave it behind, and no end counts twice.
+"""Workflows: graphs of RQ jobs, each deferred until its dependencies have ended.
 
-`graph` checks what is submitted, `store` writes and cancels it, `view` shows it, `results` puts the results of jobs
-into the arguments of those that need them.
+The script that ends a job also advances its workflow (library.lua), so a killed process cannot leave the graph behind,
+and no end is counted twice.
+
+`graph` validates a workflow, `store` writes and cancels it, `view` shows it, `results` inserts the results of jobs into
+the arguments of others.
 """

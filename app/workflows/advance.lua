@@ -1,4 +1,4 @@
--- A job of a workflow has ended, and nobody told of it. `value`: its result (Base64), or ''.
--- args: id status value?
+-- Record the end of a workflow's job that no script has reported. `value`: its result (Base64), or ''.
+-- args: id status now value?
 -- uses: workflows/library
-advance(id, status, value)
+advance(id, status, value, now)

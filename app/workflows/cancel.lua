@@ -1,27 +1,27 @@
--- Cancel what has not begun of a workflow: the nodes that wait, here. Returns the members whose jobs are for the caller to
--- cancel; nil if it has ended. `status`: 'canceled', or '' if it only stops for a failure: then those that run are left out,
--- and it is to be asked again until there are none, for one that is claimed may still go back.
+-- Cancel the waiting nodes of a workflow. Returns the members whose jobs the caller must cancel; nil if it has ended.
+-- `status`: 'canceled', or '' if it only stops after a failure: then running jobs are left out, and the script must be called
+-- again until there are none, because a claimed job may return to its queue.
 -- args: id now status?
 -- uses: workflows/library
-local flow, stops = workflow(id), status == ''
-local current = get(flow, 'status')
-if (current ~= 'running' and current ~= status) or get(flow, 'ended_at') then
-  redis.call('SREM', WORKFLOWS_STOPPING, flow.id)
+local workflow, stops = workflow_record(id), status == ''
+local current = get(workflow, 'status')
+if (current ~= 'running' and current ~= status) or get(workflow, 'ended_at') then
+  redis.call('SREM', WORKFLOWS_STOPPING, workflow.id)
   return nil
 end
-if not stops then set(flow, 'status', status) end
-local steps, left, nodes = {}, {}, cjson.decode(get(flow, 'nodes'))
+if not stops then set(workflow, 'status', status) end
+local steps, left, nodes = {}, {}, cjson.decode(get(workflow, 'nodes'))
 for _, node in ipairs(nodes) do steps[#steps + 1] = { 'drop', node, 'the workflow was canceled' } end
-settle(flow, steps, { seconds = tonumber(redis.call('TIME')[1]), text = now })
+settle(workflow, steps, { seconds = tonumber(redis.call('TIME')[1]), text = now })
 for _, node in ipairs(nodes) do
-  if get(flow, 'state:' .. node) == 'open' then
-    each_member(flow, node, function(member)
-      if redis.call('HEXISTS', flow.ended, member) == 0
-        and not (stops and redis.call('HGET', job_key(flow.id .. '-' .. member), 'status') == 'started') then
+  if get(workflow, 'state:' .. node) == 'open' then
+    each_member(workflow, node, function(member)
+      if redis.call('HEXISTS', workflow.ended, member) == 0
+        and not (stops and redis.call('HGET', job_key(workflow.id .. '-' .. member), 'status') == 'started') then
         left[#left + 1] = member
       end
     end)
   end
 end
-if not stops or #left == 0 then redis.call('SREM', WORKFLOWS_STOPPING, flow.id) end
+if not stops or #left == 0 then redis.call('SREM', WORKFLOWS_STOPPING, workflow.id) end
 return left

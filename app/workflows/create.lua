@@ -4,7 +4,7 @@
 -- rest: words (of the workflow's hash, then the jobs)
 -- uses: enqueue/library enqueue/queue_limit enqueue/receipt
 local key = workflow_key(id)
-if redis.call('EXISTS', key) == 1 then return { 'ok' } end -- sent again, for its answer was lost
+if redis.call('EXISTS', key) == 1 then return { 'ok' } end -- sent again after a lost reply
 if receipt ~= '' then
   local kept = redis.call('GET', receipt)
   if kept then return { 'kept', kept } end

@@ -1,4 +1,4 @@
-"""What a workflow is made of, and what must be true of it: names, edges, no cycle, results only of what came before."""
+"""The graph of a workflow, and its validation: unique names, known edges, no cycles, results only of earlier jobs."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ from app.errors import Invalid
 from app.workflows.results import Reference, find_references
 
 HOOKS = ("on_success", "on_failure", "on_complete")
-"""Names of the jobs that follow a workflow's end."""
+"""Names of the jobs that run after a workflow's end."""
 
 
 @dataclass(frozen=True)
 class Dependency:
-    """A job that must have ended before."""
+    """A job that must end first."""
 
     name: str
     even_if_failed: bool = False
@@ -21,7 +21,7 @@ class Dependency:
 
 @dataclass
 class Node:
-    """One job of the graph, or with `each` one for each item, which is its last positional argument."""
+    """One job of the graph; with `each`, one job per item, which becomes its last positional argument."""
 
     name: str
     function: str
@@ -36,9 +36,9 @@ class Node:
         return [self.args] if self.each is None else [[*self.args, item] for item in self.each]
 
     def dependencies(self) -> list[Dependency]:
-        """All that must have ended before it begins: what it comes after, and whose results it takes.
+        """All nodes that must end first: those in `after`, and those whose results it uses.
 
-        Those may be further up, and not have ended when what is between was canceled. A hook comes after everything.
+        The latter may be indirect, and still running when a node in between was canceled. A hook has no dependencies.
         """
         if self.name in HOOKS:
             return []
@@ -47,7 +47,7 @@ class Node:
         return [*self.after, *(Dependency(name, even_if_failed=True) for name in referenced_jobs if name not in direct)]
 
     def references(self) -> list[tuple[str, Reference]]:
-        """With the pointer to each. Raises Invalid."""
+        """The references in the arguments, each with its JSON pointer. Raises Invalid."""
         found_references = []
         arguments = {"args": self.args, "kwargs": self.kwargs, "each": self.each or []}
         for path, text in find_references(arguments):
@@ -60,10 +60,10 @@ class Node:
 
 
 def check(nodes: list[Node], hooks: list[Node]) -> set[str]:
-    """The names of those whose results are needed.
+    """Validate a graph. Returns the names of the nodes whose results are used.
 
     Raises:
-        Invalid: a name comes twice or is unknown, there is a cycle, or a result is of a job that is not needed.
+        Invalid: a name is used twice or unknown, there is a cycle, or a reference is not to an earlier job.
     """
     by_name = {node.name: node for node in reversed(nodes)}
     errors: list[tuple[str, str]] = []
@@ -91,7 +91,7 @@ def check(nodes: list[Node], hooks: list[Node]) -> set[str]:
 
 
 def _ancestors(nodes: Iterable[Node]) -> dict[str, set[str]]:
-    """All that each comes after. Raises Invalid: there is a cycle."""
+    """All direct and indirect predecessors of each node. Raises Invalid: there is a cycle."""
     remaining = {node.name: {dependency.name for dependency in node.after} for node in nodes}
     children: dict[str, list[str]] = {}
     for name, dependencies in remaining.items():
@@ -110,10 +110,10 @@ def _ancestors(nodes: Iterable[Node]) -> dict[str, set[str]]:
                 ready.append(child)
     if visited < len(remaining):
         cycle = sorted(name for name, dependencies in remaining.items() if dependencies)
-        raise _invalid([(f"there is a cycle: it goes through {', '.join(cycle[:10])}", "#/jobs")])
+        raise _invalid([(f"there is a cycle through {', '.join(cycle[:10])}", "#/jobs")])
     return ancestors
 
 
 def _invalid(errors: list[tuple[str, str]]) -> Invalid:
     items = [{"detail": detail, "pointer": pointer} for detail, pointer in errors]
-    return Invalid("This is no workflow that can be run", items)
+    return Invalid("The workflow is invalid", items)

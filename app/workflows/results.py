@@ -1,4 +1,4 @@
-"""`{"$result": "name.path.to[0]"}`, anywhere in the arguments of a job: the result of a job that it needs."""
+"""References to results, `{"$result": "name.path.to[0]"}`, anywhere in the arguments of a workflow's jobs."""
 
 import re
 from base64 import b64decode
@@ -18,12 +18,12 @@ PATH_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 
 
 class MissingResult(Exception):
-    """What a job needs of another is not there."""
+    """A referenced result does not exist."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """To the result of a job of the same workflow, or to a part of it."""
+    """A reference to the result of a job in the same workflow, or to a part of it."""
 
     job: str
     steps: tuple[str | int, ...]
@@ -33,12 +33,12 @@ class Reference:
         """Raises ValueError."""
         match = REFERENCE.fullmatch(text) if isinstance(text, str) else None
         if not match:
-            raise ValueError(f'{text!r} names no result: say "name", or "name.path.to[0]"')
+            raise ValueError(f'{text!r} is not a reference: use "name" or "name.path.to[0]"')
         steps = (int(index) if index else name for name, index in PATH_STEP.findall(match["path"]))
         return cls(match["job"], tuple(steps))
 
     def of(self, result: Any) -> Any:
-        """Raises NoResult."""
+        """The referenced part of a result. Raises MissingResult."""
         part = result
         for step in self.steps:
             try:
@@ -53,7 +53,7 @@ def is_reference(value: object) -> bool:
 
 
 def find_references(value: Any, path: DocumentPath = ()) -> Iterator[tuple[DocumentPath, Any]]:
-    """Where in a value references are, and what each says."""
+    """The path and the text of each reference in a value."""
     if is_reference(value):
         yield path, value[RESULT_KEY]
     elif isinstance(value, dict):
@@ -65,7 +65,7 @@ def find_references(value: Any, path: DocumentPath = ()) -> Iterator[tuple[Docum
 
 
 def resolve(value: Any, results: dict[str, Any]) -> Any:
-    """The value with the results, by job, in place of the references. Raises NoResult."""
+    """Replace references by results, which are given by job name. Raises MissingResult."""
     if is_reference(value):
         reference = Reference.parse(value[RESULT_KEY])
         if reference.job not in results:
@@ -79,12 +79,12 @@ def resolve(value: Any, results: dict[str, Any]) -> Any:
 
 
 def member_names(node: str, size: int) -> list[str]:
-    """The jobs of a node, by what stands behind the workflow's id; `size` as library.lua has it."""
+    """The members of a node: its jobs' ids without the workflow's id. `size` is that of library.lua."""
     return [node] if size < 0 else [f"{node}-{number}" for number in range(size)]
 
 
 def with_results(connection: redis.Redis, job_id: str, args: list[Any], kwargs: dict[str, Any]) -> list[Any]:
-    """[args, kwargs], with the results that they name. Raises NoResult."""
+    """[args, kwargs] with references replaced by results. Raises MissingResult."""
     names = {Reference.parse(text).job for _, text in find_references([args, kwargs])}
     key = workflow_key(job_id.partition("-")[0])
     results = {}

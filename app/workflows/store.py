@@ -1,4 +1,4 @@
-"""Workflows as Redis holds them (library.lua says how): written, canceled, and swept."""
+"""Write, cancel and repair workflows in Redis; library.lua describes their keys and fields."""
 
 import contextlib
 import uuid
@@ -47,7 +47,7 @@ def job_id(workflow_id: str, node: Node, number: int) -> str:
 def assign_to_workflow(
     job: NewJob, workflow_id: str, node: Node, number: int, delay: float | None, has_webhook: bool
 ) -> NewJob:
-    """Make a job one of a workflow's; `has_webhook`: there is a webhook for the workflow's end."""
+    """Make a job part of a workflow; `has_webhook`: the workflow has a webhook."""
     job.id, job.meta = job_id(workflow_id, node, number), {**job.meta, "workflow": workflow_id}
     job.extra_fields["workflow"] = workflow_id
     if has_webhook:
@@ -61,7 +61,7 @@ def assign_to_workflow(
 
 @dataclass
 class NewWorkflow:
-    """A graph that was checked, to be written."""
+    """A validated workflow to be written."""
 
     id: str
     name: str | None
@@ -69,16 +69,16 @@ class NewWorkflow:
     hooks: NodeJobs
     on_error: str
     referenced: set[str]
-    """The nodes whose results are needed."""
+    """The nodes whose results are used by others."""
     result_ttl: int
     failure_ttl: int
-    """Seconds for which it is kept when it has finished, or failed."""
+    """Seconds for which it is kept after it has finished or failed."""
     webhook: Webhook | None = None
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @cached_property
     def hash(self) -> dict[str, Any]:
-        """As library.lua has it."""
+        """The fields of its hash, as described in library.lua."""
         fields: dict[str, Any] = {
             "name": self.name or "", "status": "running", "on_error": self.on_error,
             "created_at": rq_timestamp(self.created_at), "left": len(self.nodes),
@@ -103,16 +103,15 @@ class NewWorkflow:
         return fields | {f"keep:{name}": 1 for name in self.referenced}
 
     def summary(self) -> dict[str, Any]:
-        """As JSON."""
         raw = {name.encode(): str(self.hash[name]).encode() for name in ("name", "status", "created_at", "total")}
         return view.summary(self.id, {**raw, b"webhook": self.hash.get("webhook", b"")})
 
 
 def create(connection: redis.Redis, workflow: NewWorkflow, receipt: Receipt | None = None) -> Answer | None:
-    """Write a workflow, and queue what needs nothing; or the answer that was given to the same request before.
+    """Write a workflow and queue the jobs without dependencies. Returns the stored response of a repeated request.
 
     Raises:
-        Invalid: the receipt is of another request.
+        Invalid: the key was used for a different request.
         Conflict: there would be too many queues.
     """
     hash_args = [word for field in workflow.hash.items() for word in field]
@@ -137,14 +136,14 @@ def _graph_entry(node: Node) -> dict[str, Any]:
 
 
 def cancel(connection: redis.Redis, workflow_id: str) -> None:
-    """Cancel all that has not ended, and stop what runs. Raises NotFound; Conflict: it has ended."""
+    """Cancel jobs that have not started and stop those that run. Raises NotFound; Conflict: it has ended."""
     if not connection.exists(workflow_key(workflow_id)):
         raise NotFound(f"No workflow {workflow_id!r}")
     remaining = _cancel(connection, workflow_id, "canceled")
     if remaining is None:
         raise Conflict(f"Workflow {workflow_id} has ended")
     for member in remaining:
-        with contextlib.suppress(NotFound, Conflict):  # it has ended meanwhile
+        with contextlib.suppress(NotFound, Conflict):  # the job has ended meanwhile
             actions.cancel(connection, f"{workflow_id}-{member.decode()}")
 
 
@@ -155,10 +154,10 @@ def _cancel(connection: redis.Redis, workflow_id: str, status: str) -> list[byte
 
 
 def sweep(connection: redis.Redis, number: int, parts: int = 10) -> None:
-    """Look after some open workflows: stop those that are to stop, and note ends that nobody has told of.
+    """Repair some open workflows: cancel jobs of those that stop, and record ends that no script has reported.
 
-    Those are of jobs that were deleted, that ran out, or that a stock worker has run. `number`: of this sweep; so many
-    of them, one after the other, look after all.
+    Such jobs were deleted, have expired, or were run by a stock worker. `number` counts the sweeps: `parts` of them in
+    a row cover all workflows.
     """
     for workflow_id in connection.smembers(WORKFLOWS_STOPPING):
         for member in _cancel(connection, workflow_id.decode(), "") or ():
@@ -171,7 +170,7 @@ def sweep(connection: redis.Redis, number: int, parts: int = 10) -> None:
         except (*view.UNREADABLE_ERRORS, redis.ResponseError) as error:
             raise_transient([error])
             connection.srem(WORKFLOWS_OPEN, workflow_id)
-            log.exception("a workflow cannot be read, and is looked after no more", workflow=repr(workflow_id))
+            log.exception("a workflow cannot be read, and is not repaired any more", workflow=repr(workflow_id))
 
 
 def _open_members(connection: redis.Redis, workflow_id: str) -> Iterator[str]:
@@ -193,4 +192,6 @@ def _record_ends(connection: redis.Redis, workflow_id: str, members: list[str]) 
         state = status.decode() if status else "canceled"
         if state in ENDED:
             value = results[0][1].get(b"return_value", b"") if results and state == "finished" else b""
-            ADVANCE(connection, id=f"{workflow_id}-{member}", status=state, value=value)
+            ADVANCE(
+                connection, id=f"{workflow_id}-{member}", status=state, now=rq_timestamp(datetime.now(UTC)), value=value
+            )

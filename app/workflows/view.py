@@ -1,4 +1,4 @@
-"""Workflows as callers see them: one with its jobs, and lists."""
+"""Views of workflows as JSON: one with its jobs, and pages of a list."""
 
 from typing import Any
 
@@ -15,16 +15,17 @@ from app.workflows.results import member_names
 
 BATCH_SIZE = 500
 MAX_FAILURES_SHOWN = 100
-MAX_JOBS = 1_000_000  # of one workflow, that are shown
+MAX_JOBS = 1_000_000  # of one workflow
 UNREADABLE_ERRORS = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
-"""What is raised where Redis holds something else than we have written."""
+"""Raised when the stored data of a workflow is invalid."""
 
 
 def get(connection: redis.Redis, workflow_id: str) -> dict[str, Any]:
-    """As JSON: each job's state; errors of some that failed, and the results of the last ones.
+    """A workflow as JSON: the status of each job, errors of some failed jobs, and the results of the last ones.
 
     Raises:
-        NotFound; Conflict: it cannot be read.
+        NotFound
+        Conflict: it cannot be read.
     """
     try:
         return _get(connection, workflow_id)
@@ -61,7 +62,7 @@ def _get(connection: redis.Redis, workflow_id: str) -> dict[str, Any]:
 
 
 def _complete(connection: redis.Redis, jobs: list[dict[str, Any]]) -> None:
-    """Complete what the workflow itself does not know of its jobs."""
+    """Add what the workflow's hash does not contain: statuses, results and errors of jobs."""
     for batch in batches((job for job in jobs if not job["status"]), BATCH_SIZE):
         with connection.pipeline(transaction=False) as pipeline:
             for job in batch:
@@ -77,7 +78,7 @@ def _complete(connection: redis.Redis, jobs: list[dict[str, Any]]) -> None:
 
 
 def summary(workflow_id: str, raw: dict[bytes, bytes]) -> dict[str, Any]:
-    """As JSON, from what its hash says. Raises ValueError, KeyError: it cannot be read."""
+    """A workflow as JSON, without its jobs. Raises ValueError, KeyError: it cannot be read."""
     counts = {state: _count(raw.get(f"count:{state}".encode(), 0)) for state in ENDED}
     return {
         "id": workflow_id,
@@ -94,7 +95,7 @@ def summary(workflow_id: str, raw: dict[bytes, bytes]) -> dict[str, Any]:
 def list_workflows(
     connection: redis.Redis, limit: int, cursor: str | None, status: str | None, name: str | None
 ) -> tuple[list[dict[str, Any]], str | None, list[dict[str, str]]]:
-    """A page, newest first, the cursor of the next one, and workflows that cannot be read. Raises BadRequest."""
+    """A page, newest first, the cursor of the next page, and unreadable workflows. Raises BadRequest."""
     offset = _parse_cursor(cursor)
     page: list[dict[str, Any]] = []
     unreadable: list[dict[str, str]] = []
@@ -108,7 +109,7 @@ def list_workflows(
             raws = pipeline.execute(raise_on_error=False)
         raise_transient(raws)
         for raw_id, raw in zip(ids, raws, strict=True):
-            if not raw:  # it has run out
+            if not raw:  # expired
                 connection.zrem(WORKFLOWS, raw_id)
                 continue
             offset += 1
@@ -141,5 +142,5 @@ def _parse_cursor(cursor: str | None) -> int:
     if cursor is None:
         return 0
     if not (cursor.isdecimal() and len(cursor) < 12):
-        raise BadRequest("The cursor is not one of ours")
+        raise BadRequest("The cursor is invalid")
     return int(cursor)

@@ -11,7 +11,7 @@ from app import limits
 from app.api.application import create_app
 from app.redis.keys import LEASES
 from app.settings import Settings
-from app.worker.redis_session import Claims
+from app.worker.redis_session import RedisSession
 from tests.conftest import status, until
 from tests.contract.test_worker import alike, everything
 from tests.failed import fail
@@ -154,18 +154,18 @@ def test_meta_of_others_is_kept(client: FlaskClient, valkey: redis.Redis) -> Non
 
 
 @pytest.fixture
-def claims(valkey: redis.Redis) -> Claims:
+def claims(valkey: redis.Redis) -> RedisSession:
     valkey.zadd(LEASES, {"w": 0})
-    return Claims(valkey, "w", give_up=lambda: True)
+    return RedisSession(valkey, "w", give_up=lambda: True)
 
 
-def take(claims: Claims, queue: str) -> list[bytes]:
+def take(claims: RedisSession, queue: str) -> list[bytes]:
     found = claims.claim([queue], claims.new_executions(1))
     return [one.raw_id for one in found] if isinstance(found, list) else []
 
 
 def test_a_job_that_waits_for_a_limit_of_its_queue_asks_that_of_the_next(
-    client: FlaskClient, valkey: redis.Redis, claims: Claims
+    client: FlaskClient, valkey: redis.Redis, claims: RedisSession
 ) -> None:
     for job_id in ("first", "second"):
         put(client, id=job_id, queue="a.b-c", concurrency={"most": 1, "by": "queue"})
@@ -177,7 +177,7 @@ def test_a_job_that_waits_for_a_limit_of_its_queue_asks_that_of_the_next(
 
 
 def test_a_job_that_waits_for_a_limit_and_is_put_off_is_not_let_go_before(
-    client: FlaskClient, valkey: redis.Redis, claims: Claims
+    client: FlaskClient, valkey: redis.Redis, claims: RedisSession
 ) -> None:
     for job_id in ("first", "second"):
         put(client, id=job_id, concurrency={"most": 1})

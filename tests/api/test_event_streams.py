@@ -15,7 +15,7 @@ from app.redis.keys import EVENTS
 from app.settings import Settings
 from tests.conftest import until
 
-RESET = {"reason": "what has happened since is no longer known"}
+RESET = {"reason": "the events since the Last-Event-ID are no longer stored"}
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def test_a_cursor_of_the_wrong_shape(client: FlaskClient) -> None:
 def test_a_last_event_id_that_is_none(client: FlaskClient, last: str) -> None:
     for path in (f"{V1}/events", f"{V1}/jobs/a/events"):
         answer = client.get(path, headers={"Last-Event-ID": last})
-        assert (answer.status_code, answer.get_json()["detail"]) == (400, "The Last-Event-ID is not one of ours")
+        assert (answer.status_code, answer.get_json()["detail"]) == (400, "The Last-Event-ID is not a valid event id")
 
 
 @pytest.mark.parametrize("seconds", ["0", "0" * 5000, "-1", "x", "\u00b2", ""])

@@ -30,6 +30,14 @@ def test_the_document_names_its_license_and_its_server(fake: fakeredis.FakeRedis
     assert [server["url"] for server in spec["servers"]] == ["/"]
 
 
+def test_every_operation_has_a_summary_and_every_schema_is_used(fake: fakeredis.FakeRedis) -> None:
+    document = create_app(Settings(), fake).test_client().get("/openapi.json")
+    spec, text = document.get_json(), document.get_data(as_text=True)
+    operations = [operation for path in spec["paths"].values() for operation in path.values()]
+    assert [operation["operationId"] for operation in operations if not operation.get("summary")] == []
+    assert [name for name in spec["components"]["schemas"] if f'"#/components/schemas/{name}"' not in text] == []
+
+
 def test_two_applications_of_one_process_have_the_same_document(fake: fakeredis.FakeRedis) -> None:
     clients = [create_app(Settings(), fake).test_client() for _ in range(2)]
     documents = [client.get("/openapi.json").get_json() for client in clients]
@@ -67,6 +75,24 @@ def test_a_key_is_asked_for_where_one_is_needed(fake: fakeredis.FakeRedis) -> No
         spec = create_app(settings, fake).test_client().get("/openapi.json", auth=("", key)).get_json()
         assert ({} not in spec["security"]) is needed
         assert spec["paths"]["/livez"]["get"]["security"] == []
+
+
+def test_every_operation_has_a_short_summary(fake: fakeredis.FakeRedis) -> None:
+    spec = create_app(Settings(), fake).test_client().get("/openapi.json").get_json()
+    own = {path: operations for path, operations in spec["paths"].items() if not path.startswith("/api/v1/functions/")}
+    summaries = [operation["summary"] for operations in own.values() for operation in operations.values()]
+    assert [text for text in summaries if not text or len(text) > 70 or text.endswith((".", ";", ":"))] == []
+    assert spec["paths"]["/api/v1/jobs/cancel"]["post"]["summary"] == "Cancel jobs that match a filter"
+    described = spec["paths"]["/api/v1/jobs/{job_id}"]["get"]
+    assert (described["summary"], described["description"].partition(" ")[0]) == ("Get a job", "`Prefer:")
+
+
+def test_an_answer_that_a_key_without_read_gets_shortened_is_described(fake: fakeredis.FakeRedis) -> None:
+    spec = create_app(Settings(), fake).test_client().get("/openapi.json").get_json()
+    answer = spec["paths"]["/api/v1/jobs/{job_id}/requeue"]["post"]["responses"]["202"]["content"]["application/json"]
+    name = answer["schema"]["$ref"].rpartition("/")[2]
+    options = [option["$ref"].rpartition("/")[2] for option in spec["components"]["schemas"][name]["anyOf"]]
+    assert options == ["JobDetail", "JobReference"]
 
 
 def test_the_docs_page_loads_nothing_from_elsewhere(fake: fakeredis.FakeRedis) -> None:

@@ -107,3 +107,30 @@ def test_of_many_callers_at_once_one_makes_the_job(client: FlaskClient, valkey: 
         thread.join()
     assert sorted(answers) == [200] * 15 + [202]
     assert valkey.llen("rq:queue:default") == 1
+
+
+def bulk(client: FlaskClient, *jobs: dict[str, Any]) -> Any:
+    return client.post(f"{URL}/bulk", json={"jobs": [{"function": "demo.add", "args": [1, 2], **job} for job in jobs]})
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_job_depends_on_the_one_that_stands_for_its_parent(
+    client: FlaskClient, valkey: redis.Redis, order: int
+) -> None:
+    there = put(client, [1, 2]).json["id"]
+    pair = [{"id": "parent", "unique": {}}, {"id": "child", "depends_on": ["parent"]}]
+    assert bulk(client, *pair[::order]).json["ids"] == [there, "child"][::order]
+    assert client.get(f"{URL}/child").json["depends_on"] == [there]
+    assert valkey.smembers(f"rq:job:{there}:dependents") == {b"child"}
+    assert valkey.smembers("rq:job::child:dependencies") == {there.encode()}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_no_job_depends_on_one_that_the_same_request_replaces(
+    client: FlaskClient, valkey: redis.Redis, order: int
+) -> None:
+    there = put(client, [1, 2]).json["id"]
+    pair = [{"unique": {"on_conflict": "replace"}}, {"id": "child", "depends_on": [there]}]
+    answer = bulk(client, *pair[::order])
+    assert (answer.status_code, answer.json["errors"][0]["pointer"]) == (422, f"#/jobs/{int(order > 0)}/depends_on/0")
+    assert client.get(f"{URL}/{there}").status_code == 200

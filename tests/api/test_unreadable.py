@@ -199,7 +199,7 @@ def test_the_scheduler_goes_on(client: FlaskClient, fake: redis.Redis) -> None:
     client.post(f"{V1}/jobs", json={**CALL, "id": "later", "delay": 60})
     scheduler = Scheduler(fake, Settings(), Catalog(), clock=lambda: time.time() + 90)
     for _ in range(12):
-        scheduler._look_at = scheduler.unserved._next_check_at = scheduler.leftovers._rest_until = 0.0
+        scheduler._next_maintenance_at = scheduler.unserved._next_check_at = scheduler.leftovers._rest_until = 0.0
         scheduler.step()
     assert client.get(f"{V1}/jobs/later").get_json()["status"] == "queued"
     assert client.get(f"{V1}/schedules/good").get_json()["counts"]["runs"] == 1

@@ -1,4 +1,4 @@
-"""`waiting_for`: why a job is scheduled, for which limit, and until when."""
+"""`waiting_for`: why a job is scheduled or deferred, for what, and until when."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -56,10 +56,69 @@ def test_a_delay_is_waited_for_until_its_time(jobs: Jobs) -> None:
     assert waiting_for(jobs, delayed["id"]) is None
 
 
-def test_what_is_not_scheduled_waits_for_nothing(jobs: Jobs) -> None:
-    queued = jobs.enqueue("demo.add", 1, 2)
-    deferred = jobs.enqueue_with({"depends_on": [queued.id]}, "demo.add", 1, 2)
-    assert [waiting_for(jobs, one.id) for one in (queued, deferred)] == [None, None]
+def test_a_queued_job_waits_for_nothing(jobs: Jobs) -> None:
+    assert waiting_for(jobs, jobs.enqueue("demo.add", 1, 2).id) is None
+
+
+def on(reason: str, name: str) -> dict[str, object]:
+    return {"reason": reason, "name": name, "until": None}
+
+
+def test_a_deferred_job_waits_for_the_first_parent_that_has_not_ended(jobs: Jobs) -> None:
+    first, late = jobs.enqueue("demo.add", 1, 2), jobs.enqueue_with({"delay": 60}, "demo.add", 1, 2)
+    child = jobs.enqueue_with({"depends_on": [first.id, late.id]}, "demo.add", 1, 2)
+    assert waiting_for(jobs, child.id) == on("dependency", first.id)
+    jobs.run()
+    assert waiting_for(jobs, child.id) == on("dependency", late.id)
+    jobs.advance(seconds=60)
+    assert (child.status, waiting_for(jobs, child.id)) == ("finished", None)
+
+
+@pytest.mark.parametrize("end", ["failed", "canceled", "deleted"])
+def test_a_parent_that_can_never_finish_is_named(jobs: Jobs, end: str) -> None:
+    parent = jobs.enqueue("demo.fail", "no") if end == "failed" else jobs.enqueue("demo.add", 1, 2)
+    child = jobs.enqueue_with({"depends_on": [parent.id]}, "demo.add", 1, 2)
+    if end == "failed":
+        jobs.run()
+    elif end == "canceled":
+        jobs.client.post(f"/api/v1/jobs/{parent.id}/cancel")
+    else:
+        jobs.client.delete(f"/api/v1/jobs/{parent.id}")
+    assert waiting_for(jobs, child.id) == on("dead_dependency", parent.id)
+
+
+def test_a_parent_that_is_requeued_is_waited_for_again(jobs: Jobs) -> None:
+    parent = jobs.enqueue("demo.add", 1, 2)
+    child = jobs.enqueue_with({"depends_on": [parent.id]}, "demo.add", 1, 2)
+    jobs.client.post(f"/api/v1/jobs/{parent.id}/cancel")
+    jobs.client.post(f"/api/v1/jobs/{parent.id}/requeue")
+    assert waiting_for(jobs, child.id) == on("dependency", parent.id)
+    jobs.run()
+    assert child.status == "finished"
+
+
+def test_a_parent_that_was_deleted_beside_one_that_runs_holds_up_nothing(jobs: Jobs) -> None:
+    gone, other = jobs.enqueue("demo.add", 1, 2), jobs.enqueue_with({"delay": 60}, "demo.add", 1, 2)
+    child = jobs.enqueue_with({"depends_on": [gone.id, other.id]}, "demo.add", 1, 2)
+    jobs.client.delete(f"/api/v1/jobs/{gone.id}")
+    assert waiting_for(jobs, child.id) == on("dependency", other.id)
+    jobs.advance(seconds=60)
+    assert child.status == "finished"
+
+
+def test_a_job_that_a_failure_lets_begin_waits_for_no_failed_one(jobs: Jobs) -> None:
+    failing, other = jobs.enqueue("demo.fail", "no"), jobs.enqueue_with({"delay": 60}, "demo.add", 1, 2)
+    child = jobs.enqueue_with({"depends_on": [failing.id, other.id]}, "demo.add", 1, 2)
+    jobs.redis.hset(f"rq:job:{child.id}", "allow_dependency_failures", 1)
+    jobs.run()
+    assert waiting_for(jobs, child.id) == on("dependency", other.id)
+
+
+def test_a_job_of_a_workflow_waits_for_its_workflow(jobs: Jobs) -> None:
+    nodes = [{"name": "a", "function": "demo.add", "args": [1, 2]}]
+    nodes.append({**nodes[0], "name": "b", "after": ["a"]})
+    workflow = jobs.client.post("/api/v1/workflows", json={"jobs": nodes}).get_json()["id"]
+    assert waiting_for(jobs, f"{workflow}-b") == on("dependency", workflow)
 
 
 def test_a_retry_is_waited_for_until_its_time(jobs: Jobs) -> None:
@@ -143,13 +202,24 @@ def test_the_time_of_a_list_is_read_with_the_jobs(jobs: Jobs, monkeypatch: pytes
     assert len(trips) == 2
 
 
+def test_the_parents_of_a_list_are_read_with_the_times(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = jobs.enqueue_with({"delay": 60}, "demo.add", 1, 2)
+    children = [jobs.enqueue_with({"depends_on": [parent.id]}, "demo.add", n, 0).id for n in range(5)]
+    trips: list[int] = []
+    make = jobs.redis.pipeline
+    monkeypatch.setattr(jobs.redis, "pipeline", lambda *said, **more: (trips.append(1), make(*said, **more))[1])
+    shown = job_view.fetch(jobs.redis, [parent.id, *children])
+    assert [one and one["waiting_for"] for one in shown[1:]] == [on("dependency", parent.id)] * 5
+    assert len(trips) == 2
+
+
 def test_the_openapi_document_lists_what_a_state_and_a_reason_may_be(jobs: Jobs) -> None:
     client: FlaskClient = jobs.client
     schemas = client.get("/openapi.json").get_json()["components"]["schemas"]
     states = ["created", "queued", "deferred", "scheduled", "started", "finished", "failed", "stopped", "canceled"]
     for name in ("Job", "JobDetail", "WorkflowJob", "ScheduledRun"):
         assert schemas[name]["properties"]["status"]["enum"] == states
-    reasons = ["delay", "retry", "rate_limit", "concurrency", "breaker"]
+    reasons = ["delay", "retry", "rate_limit", "concurrency", "breaker", "dependency", "dead_dependency"]
     assert schemas["WaitingFor"]["properties"]["reason"]["enum"] == reasons
     assert schemas["Worker"]["properties"]["state"]["enum"] == ["started", "suspended", "busy", "idle", "?"]
     assert schemas["Health"]["properties"]["status"]["enum"] == ["ok", "degraded"]

@@ -40,7 +40,7 @@ def serve(settings: Settings, connection: redis.Redis, has_workers: bool = False
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     with pytest.MonkeyPatch.context() as quick:
-        quick.setattr(stream, "BLOCK", 0.05)
+        quick.setattr(stream, "READ_BLOCK_SECONDS", 0.05)
         quick.setattr(streams, "SHUTDOWN_CHECK_SECONDS", 0.05)
         thread.start()
         try:
@@ -222,7 +222,7 @@ def test_a_job_that_waits_is_changed() -> None:
     ]
     nothing = run("jobs", "change", "mine", "--json")
     assert (nothing.exit_code, nothing.stdout) == (3, "")
-    assert "say what is to be changed" in nothing.stderr
+    assert "give at least one change" in nothing.stderr
 
 
 @pytest.fixture
@@ -539,7 +539,7 @@ def test_what_happens_while_the_connection_is_broken_is_told_of_later(api: str, 
         valkey.delete("jobline:events")
         line.mend()
         assert listening.stderr
-        assert listening.stderr.readline() == "what has happened since is no longer known\n"
+        assert listening.stderr.readline() == "the events since the Last-Event-ID are no longer stored\n"
         until(lambda: listened_to(valkey))
         answer("jobs", "requeue", "one")
         assert json.loads(listening.stdout.readline())["id"] == "one"

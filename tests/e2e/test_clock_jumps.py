@@ -17,7 +17,7 @@ from rq.serializers import JSONSerializer
 from app.catalog.catalog import Catalog
 from app.enqueue.new_job import prepare
 from app.enqueue.write import enqueue
-from app.lifecycle.recovery import LOOKS, SWEEP_EVERY
+from app.lifecycle.recovery import LOOKS_BEFORE_LOST, SWEEP_INTERVAL_SECONDS
 from app.redis.client import now
 from app.redis.keys import CLOCK
 from app.schedules import manage
@@ -26,7 +26,7 @@ from app.settings import Settings
 from tests.conftest import RQ_WORKER, Project, Server, status, until
 
 HOUR = 3600
-GIVEN_UP_AFTER = LOOKS * SWEEP_EVERY + 6  # seconds until a dead worker would have been given up
+GIVEN_UP_AFTER = LOOKS_BEFORE_LOST * SWEEP_INTERVAL_SECONDS + 6  # seconds until a dead worker would have been given up
 EVERY = ("redis", "scheduler", "worker")
 SLEEP = "import select, time\ntime.sleep = lambda seconds: select.select([], [], [], seconds) and None\n"
 """faketime 0.9.10 breaks Python's own, which sleeps until a moment of the monotonic clock."""

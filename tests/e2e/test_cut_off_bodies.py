@@ -65,7 +65,7 @@ def test_a_job_is_not_requeued(api: Server, valkey: redis.Redis, header: str, bo
 def test_no_route_takes_a_part_for_the_whole(api: Server, valkey: redis.Redis, request_line: str) -> None:
     answer = send(api.port, request_line, "Content-Length: 3", b"{}")
     assert answer.startswith(b"HTTP/1.1 400 ")
-    assert b"The connection ended before the whole body came" in answer
+    assert b"The connection ended before the whole body arrived" in answer
 
 
 @pytest.mark.parametrize(

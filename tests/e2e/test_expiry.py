@@ -19,7 +19,7 @@ from app.lifecycle import recovery
 from app.redis.keys import DISABLED_WEBHOOKS, LEASES, OUTBOX
 from app.settings import Settings
 from app.worker import Worker
-from app.worker.redis_session import Claims
+from app.worker.redis_session import RedisSession
 from tests.conftest import ROOT, RQ_WORKER, Project, status, until
 from tests.e2e.test_leftovers import walk
 from tests.receiver import SECRET, Receiver
@@ -222,6 +222,7 @@ def use_jobs(client: FlaskClient, valkey: redis.Redis, receiver: Receiver) -> No
     put(client, "add", 1, webhook=own)
     send(client, "/workflows", {"jobs": [node("a", "add", 1)], "webhook": own})
     put(client, "die_twice")
+    put(client, "again", webhook=own)
     for path, function in (("/ok", "add"), ("/status/410", "add"), ("/ok", "fail")):
         put(client, function, *([1] if function == "add" else []), webhook={"url": receiver.base + path})
     until(lambda: valkey.exists(DISABLED_WEBHOOKS))
@@ -263,12 +264,12 @@ def use_rq(client: FlaskClient, valkey: redis.Redis) -> None:
     for _ in range(2):
         valkey.zadd(LEASES, {"dead": 1})
         valkey.hset("rq:worker:dead", mapping={"queues": "graves", "birth": ""})
-        claims = Claims(valkey, "dead", give_up=lambda: True)
+        claims = RedisSession(valkey, "dead", give_up=lambda: True)
         [claimed] = claims.claim(["graves"], claims.new_executions(1))  # type: ignore[misc]
         claims.begins(claimed, time.time())
         claims.settle()
-        claims._wire.close()
-        recovery.Sweeper(valkey)._bury("dead")
+        claims._connection.close()
+        recovery.Sweeper(valkey)._remove_worker("dead")
     recovery.wait_for_children()
     assert status(valkey, lost) == "failed"
 

@@ -8,10 +8,10 @@ import pytest
 import redis
 
 from app.lifecycle import recovery
-from app.lifecycle.recovery import LOOKS, Sweeper, mark_of
+from app.lifecycle.recovery import LOOKS_BEFORE_LOST, Sweeper, mark_of
 from app.redis.keys import LEASES
 from app.worker.horse_monitor import BEAT
-from app.worker.redis_session import KEEP
+from app.worker.redis_session import EXECUTION_TTL_SECONDS
 from tests.conftest import Project, Server, status, until
 
 NAME = "w1"
@@ -23,7 +23,7 @@ def full(server: Server) -> Iterator[redis.Redis]:
     """A Valkey whose memory is full, and on which a worker runs a job."""
     server.start()
     connection = server.connection
-    running(connection, time.time() + KEEP)
+    running(connection, time.time() + EXECUTION_TTL_SECONDS)
     connection.config_set("maxmemory", "1")
     with pytest.raises(redis.OutOfMemoryError):
         connection.set("key", "value")
@@ -33,7 +33,7 @@ def full(server: Server) -> Iterator[redis.Redis]:
 
 @pytest.fixture(autouse=True)
 def _look_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recovery, "SWEEP_EVERY", 0.0)
+    monkeypatch.setattr(recovery, "SWEEP_INTERVAL_SECONDS", 0.0)
 
 
 def running(connection: redis.Redis, until_: float) -> None:
@@ -46,7 +46,17 @@ def running(connection: redis.Redis, until_: float) -> None:
 
 def beat(connection: redis.Redis) -> list[Any]:
     job = {"queue": "default", "id": "job", "execution": EXECUTION, "now_seconds": time.time(), "spent": 5.0}
-    return list(BEAT(connection, worker=NAME, now="now", worker_kept=480, horse_moves=1, execution_kept=KEEP, **job))
+    return list(
+        BEAT(
+            connection,
+            worker=NAME,
+            now="now",
+            worker_kept=480,
+            horse_moves=1,
+            execution_kept=EXECUTION_TTL_SECONDS,
+            **job,
+        )
+    )
 
 
 def test_a_live_worker_is_heard_while_memory_is_full(full: redis.Redis) -> None:
@@ -58,7 +68,7 @@ def test_a_live_worker_is_heard_while_memory_is_full(full: redis.Redis) -> None:
 
 def test_nobody_is_given_up_while_memory_is_full(full: redis.Redis) -> None:
     sweeper = Sweeper(full)
-    for _ in range(3 * LOOKS):
+    for _ in range(3 * LOOKS_BEFORE_LOST):
         with pytest.raises(redis.OutOfMemoryError):
             sweeper.sweep()
     full.config_set("maxmemory", "0")
@@ -76,7 +86,7 @@ def test_nothing_is_half_recovered_while_memory_is_full(full: redis.Redis) -> No
 def test_a_worker_that_is_dead_is_given_up_as_ever(full: redis.Redis) -> None:
     full.config_set("maxmemory", "0")
     sweeper = Sweeper(full)
-    for _ in range(LOOKS + 2):
+    for _ in range(LOOKS_BEFORE_LOST + 2):
         sweeper.sweep()
     assert (status(full, "job"), full.zcard(LEASES), full.zcard("rq:wip:default")) == ("failed", 0, 0)
 
@@ -106,7 +116,7 @@ def test_a_clock_put_forward_ends_no_job_of_a_live_worker(valkey: redis.Redis, m
     """The lease of the worker moves; the time of its job, as the wall clock has it, is over."""
     running(valkey, time.time() - 3600)
     sweeper = Sweeper(valkey)
-    for _ in range(2 * LOOKS):
+    for _ in range(2 * LOOKS_BEFORE_LOST):
         valkey.zincrby(LEASES, 1, NAME)
         sweeper.sweep()
     assert status(valkey, "job") == "started"

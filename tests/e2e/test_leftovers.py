@@ -25,7 +25,7 @@ from app.redis.keys import EVENTS, LEASES
 from app.rq_adapter.rq_parts import Job
 from app.settings import Settings, get_settings
 from app.worker import Worker
-from app.worker.redis_session import Claimed, Claims
+from app.worker.redis_session import Claimed, RedisSession
 from tests.conftest import Project, status, until
 
 ADD = {"function": "demo.add", "args": [1, 2]}
@@ -38,13 +38,13 @@ def client(valkey: redis.Redis) -> FlaskClient:
 
 
 @pytest.fixture
-def claims(valkey: redis.Redis) -> Iterator[Claims]:
+def claims(valkey: redis.Redis) -> Iterator[RedisSession]:
     """Of a worker named w."""
     valkey.zadd(LEASES, {"w": 0})
     valkey.hset("rq:worker:w", mapping={"birth": "", "state": "started", "queues": "default"})
-    found = Claims(valkey, "w", give_up=lambda: True)
+    found = RedisSession(valkey, "w", give_up=lambda: True)
     yield found
-    found._wire.close()
+    found._connection.close()
 
 
 def enqueued(client: FlaskClient, **said: Any) -> str:
@@ -53,7 +53,7 @@ def enqueued(client: FlaskClient, **said: Any) -> str:
     return str(answer.json["id"])
 
 
-def begun(claims: Claims) -> Claimed:
+def begun(claims: RedisSession) -> Claimed:
     found = claims.claim(["default"], claims.new_executions(1))
     assert isinstance(found, list)
     [claimed] = found
@@ -90,7 +90,7 @@ def walk(valkey: redis.Redis, ahead: float = 0) -> None:
 
 @pytest.mark.parametrize("retries", [0, 1, 2])
 def test_the_failure_of_a_job_that_was_deleted_while_it_ran_does_not_bring_it_back(
-    client: FlaskClient, claims: Claims, valkey: redis.Redis, retries: int
+    client: FlaskClient, claims: RedisSession, valkey: redis.Redis, retries: int
 ) -> None:
     wait = {"max": retries, "intervals": [retries - 1]} if retries else None
     job_id = enqueued(client, retry=wait)
@@ -102,7 +102,7 @@ def test_the_failure_of_a_job_that_was_deleted_while_it_ran_does_not_bring_it_ba
 
 
 def test_the_success_of_a_job_that_was_deleted_while_it_ran_does_not_bring_it_back(
-    client: FlaskClient, claims: Claims, valkey: redis.Redis
+    client: FlaskClient, claims: RedisSession, valkey: redis.Redis
 ) -> None:
     job_id = enqueued(client)
     worker, job = worker_of(valkey, begun(claims))
@@ -125,7 +125,7 @@ def test_what_a_job_that_is_gone_saves_does_not_bring_it_back(client: FlaskClien
 
 
 def test_a_job_that_rq_requeues_does_not_expire_while_it_runs(
-    client: FlaskClient, claims: Claims, valkey: redis.Redis
+    client: FlaskClient, claims: RedisSession, valkey: redis.Redis
 ) -> None:
     job_id = enqueued(client, failure_ttl=50)
     fail(*worker_of(valkey, begun(claims)))
@@ -138,7 +138,7 @@ def test_a_job_that_rq_requeues_does_not_expire_while_it_runs(
 
 @pytest.mark.parametrize("wait", [0, 5])
 def test_an_execution_whose_time_has_run_out_is_settled_once(
-    client: FlaskClient, claims: Claims, valkey: redis.Redis, wait: int
+    client: FlaskClient, claims: RedisSession, valkey: redis.Redis, wait: int
 ) -> None:
     job_id = enqueued(client, retry={"max": 3, "intervals": [wait]})
     claims.claim(["default"], claims.new_executions(1))
@@ -164,7 +164,7 @@ def test_rq_s_maintenance_goes_on_cleaning_the_other_registries(valkey: redis.Re
 
 
 def test_the_results_of_a_job_that_failed_expire_if_rq_was_given_no_failure_ttl(
-    claims: Claims, valkey: redis.Redis
+    claims: RedisSession, valkey: redis.Redis
 ) -> None:
     queue = rq.Queue("default", connection=valkey, serializer=JSONSerializer)
     queue.enqueue("jobs.demo.add", job_id="job")
@@ -175,7 +175,7 @@ def test_the_results_of_a_job_that_failed_expire_if_rq_was_given_no_failure_ttl(
 
 @pytest.mark.parametrize("outcome", ["failed", "stopped"])
 def test_nothing_is_kept_of_a_lost_job_whose_failure_ttl_is_0(
-    client: FlaskClient, claims: Claims, valkey: redis.Redis, outcome: str
+    client: FlaskClient, claims: RedisSession, valkey: redis.Redis, outcome: str
 ) -> None:
     job_id = enqueued(client, failure_ttl=0)
     child = enqueued(client, depends_on=[job_id])
@@ -187,7 +187,7 @@ def test_nothing_is_kept_of_a_lost_job_whose_failure_ttl_is_0(
 
 
 def test_a_failure_with_a_failure_ttl_of_0_is_told_once(
-    client: FlaskClient, claims: Claims, valkey: redis.Redis
+    client: FlaskClient, claims: RedisSession, valkey: redis.Redis
 ) -> None:
     job_id = enqueued(client, failure_ttl=0)
     valkey.hset(f"rq:job:{job_id}", mapping={"follow": "webhook", "webhook": "{}"})
@@ -214,7 +214,9 @@ def test_all_of_a_canceled_job_expires(
     assert status(valkey, child) == "deferred"
 
 
-def test_a_parent_that_had_finished_has_no_dependents(client: FlaskClient, claims: Claims, valkey: redis.Redis) -> None:
+def test_a_parent_that_had_finished_has_no_dependents(
+    client: FlaskClient, claims: RedisSession, valkey: redis.Redis
+) -> None:
     done, pending = enqueued(client), enqueued(client, delay=60)
     begun(claims)
     valkey.hset(f"rq:job:{done}", "status", JobStatus.FINISHED.value)
@@ -226,7 +228,7 @@ def test_a_parent_that_had_finished_has_no_dependents(client: FlaskClient, claim
 
 @pytest.mark.parametrize("outcome", ["returned", "failed"])
 def test_a_lost_execution_gives_up_its_place(
-    client: FlaskClient, claims: Claims, valkey: redis.Redis, outcome: str
+    client: FlaskClient, claims: RedisSession, valkey: redis.Redis, outcome: str
 ) -> None:
     first, second = enqueued(client, concurrency={"most": 1}), enqueued(client, concurrency={"most": 1})
     claimed = begun(claims)
@@ -239,7 +241,7 @@ def test_a_lost_execution_gives_up_its_place(
 
 
 def test_the_place_of_a_job_that_is_deleted_before_it_begins_is_given_up(
-    client: FlaskClient, claims: Claims, valkey: redis.Redis
+    client: FlaskClient, claims: RedisSession, valkey: redis.Redis
 ) -> None:
     enqueued(client, concurrency={"most": 1})
     second = enqueued(client, concurrency={"most": 1})
@@ -272,7 +274,9 @@ def test_an_unreadable_job_gives_up_its_place(client: FlaskClient, project: Proj
     assert not valkey.keys("jobline:limit*")
 
 
-def test_a_worker_that_was_given_up_leaves_no_hash(client: FlaskClient, claims: Claims, valkey: redis.Redis) -> None:
+def test_a_worker_that_was_given_up_leaves_no_hash(
+    client: FlaskClient, claims: RedisSession, valkey: redis.Redis
+) -> None:
     enqueued(client)
     recovery.forget(valkey, "w")
     claims.claim(["default"], claims.new_executions(1))
@@ -325,7 +329,7 @@ def test_registries_of_a_queue_that_no_worker_serves_are_cleaned_too(valkey: red
 
 
 def test_a_job_of_a_workflow_that_never_began_expires_and_waits_again_without_expiry(
-    client: FlaskClient, claims: Claims, valkey: redis.Redis
+    client: FlaskClient, claims: RedisSession, valkey: redis.Redis
 ) -> None:
     body = {"jobs": [{"name": "a", **ADD}, {"name": "b", **ADD, "after": ["a"]}], "on_success": ADD}
     flow = client.post("/api/v1/workflows", json=body).get_json()["id"]

@@ -16,7 +16,7 @@ from app.enqueue import new_job, write
 from app.lifecycle import actions
 from app.redis.keys import LEASES
 from app.settings import Settings
-from app.worker.redis_session import Claims
+from app.worker.redis_session import RedisSession
 from tests.conftest import RQ_WORKER, Project, status, until
 from tests.e2e.test_losses import family
 
@@ -107,7 +107,7 @@ def test_a_rate_is_exact_in_every_window(project: Project, valkey: redis.Redis) 
     for number in range(32):
         put(valkey, project, str(number), rate_limit=Limit("10/s"))
     valkey.zadd(LEASES, {"w": 0})
-    claims, taken = Claims(valkey, "w", give_up=lambda: True), list[tuple[float, float]]()
+    claims, taken = RedisSession(valkey, "w", give_up=lambda: True), list[tuple[float, float]]()
     while len(taken) < 32:
         limits.sweep(valkey)
         asked = time.monotonic()

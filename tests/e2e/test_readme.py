@@ -15,6 +15,7 @@ import redis
 
 from app.api.application import create_app
 from app.catalog.catalog import Catalog, Function
+from app.log import ROUTINE
 from app.settings import Settings
 from app.testing import run_jobs
 from app.webhooks import signing
@@ -36,7 +37,7 @@ RUN = ["make run", "make test", "curl -s", ".venv/bin/jobline jobs", "rq worker"
 """How the commands begin that a test here runs."""
 ELSEWHERE = ["REDIS_PASSWORD=", "docker compose"]
 """tests/e2e/test_deployment.py and tests/e2e/test_proxy.py"""
-CHECKS = ["make check", "make lint", "make docs", "make lock", "git clone"]
+CHECKS = ["make check", "make install"]
 """Of whoever changes Jobline; .ci/run runs the checks."""
 
 
@@ -79,6 +80,9 @@ def test_make_run_the_curl_and_the_command_line(tmp_path: Path) -> None:
         family = psutil.Process(running.pid).children(recursive=True)
         os.killpg(running.pid, signal.SIGINT)  # as Ctrl-C does
         running.wait(60)
+    said = (tmp_path / "log").read_text()
+    assert [text for text in (*ROUTINE, "Websockets") if text in said] == []
+    assert said[: said.index('"event":"ready"')].count("\n") < 10, "a newcomer reads what is there before it"
     assert family
     assert [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
 

@@ -237,12 +237,12 @@ def test_a_name_that_leads_to_a_private_address_is_refused_at_every_attempt(
 
 
 def test_only_what_follows_a_job_is_delivered(receiver: Receiver, fake: redis.Redis) -> None:
-    with pytest.raises(Discard, match="Only what follows a job"):
+    with pytest.raises(Discard, match="Only Jobline enqueues deliveries"):
         deliver(f"{receiver.base}/ok", TOLD)
     enqueue(fake, [NewJob(webhook_delivery.DELIVER, [receiver.base, TOLD], {}, "webhooks", 25, 500, 500, id="by-hand")])
     _job_stack.push(Job.fetch("by-hand", connection=fake))
     try:
-        with pytest.raises(Discard, match="Only what follows a job"):
+        with pytest.raises(Discard, match="Only Jobline enqueues deliveries"):
             deliver(f"{receiver.base}/ok", TOLD)
     finally:
         _job_stack.pop()

@@ -52,7 +52,7 @@ def _states(world: World, stored: Contents) -> Iterator[str]:
             yield f"{job.id} is {fields.get('status')} in {fields.get('origin')}, and was told to be {job}"
         if job.status in ("failed", "stopped", "canceled", "finished") and not fields.get("ended_at"):
             yield f"{job.id} is {job.status} and has no end"
-        if job.status in ("queued", "claimed", "deferred") and (fields.get("ended_at") or "reason" in fields):
+        if job.status in ("queued", "claimed", "deferred") and "reason" in fields:
             yield f"{job.id} is {job.status} and keeps the end of another life"
 
 

@@ -1,19 +1,23 @@
 """Random steps in a random order, made smaller by hypothesis when one of them fails."""
 
+import math
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
+import hypothesis
 import redis
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from app.author.options import Unique
 from app.lifecycle.recovery import Outcome
-from app.workflows.graph import Need, Node
-from tests.properties.world import LIMITS, QUEUES, World, callbacks_inline
+from app.workflows.graph import Dependency, Node
+from tests.properties.workers import QUEUES
+from tests.properties.world import LIMITS, World, callbacks_inline
 
 MAX_JOBS = 14
+STEPS_PER_LIFE, STEPS_PER_RUN = 60, 6000
 SOME = st.sampled_from
 ARGUMENTS = SOME((1, 2))
 RULES = st.builds(
@@ -48,6 +52,31 @@ def _time(kind: str | None, seconds: int = 3600) -> dict[str, Any]:
     return {}
 
 
+def run(connection: redis.Redis, steps: int, seed: int) -> tuple[int, str]:
+    """Make so many steps: how many were made, and what was wrong, with the steps that show it. Ctrl-C ends it early."""
+    made = 0
+    while made < steps:
+        machine = type("Lives", (Lives,), {"connection": connection, "steps": 0})
+        try:
+            run_state_machine_as_test(
+                hypothesis.seed(seed + made)(machine),
+                settings=hypothesis.settings(
+                    max_examples=math.ceil(min(steps - made, STEPS_PER_RUN) / STEPS_PER_LIFE),
+                    stateful_step_count=STEPS_PER_LIFE, deadline=None, database=None,
+                    suppress_health_check=list(hypothesis.HealthCheck), report_multiple_bugs=False,
+                    phases=(hypothesis.Phase.generate,),
+                ),
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            return made + machine.steps, "interrupted"
+        except Exception as error:
+            return made + machine.steps, "\n".join(
+                [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]
+            )
+        made += machine.steps
+    return made, ""
+
+
 def pick(some: list[Any], number: int) -> Any:
     return some[number % len(some)] if some else None
 
@@ -61,6 +90,12 @@ class Lives(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World(self.connection)
+
+    @initialize(some=st.lists(OPTIONS, max_size=3))
+    def begin_with(self, some: list[dict[str, Any]]) -> None:
+        for options in some:
+            self.world.enqueue([self.world.prepare(**options, id=self.world.new_id())])
+            self.world.listen()
 
     def check_invariants(self, *args: Any, **kwargs: Any) -> None:
         with callbacks_inline():
@@ -109,7 +144,7 @@ class Lives(RuleBasedStateMachine):
         made: list[Node] = []
         for number, said in enumerate(nodes):
             parents = {made[one % number].name: even for one, even in said["after"] if number}
-            needs = [Need(name, even) for name, even in parents.items()]
+            needs = [Dependency(name, even) for name, even in parents.items()]
             made.append(Node(f"n{number}", "demo.add", [1, 2], after=needs, each=said["each"]))
         ends = [Node(name, "demo.add", [1, 2]) for name in hooks]
         delays = {f"n{number}": said["delay"] for number, said in enumerate(nodes)}
@@ -119,13 +154,20 @@ class Lives(RuleBasedStateMachine):
     def claim(self, number: int, wanted: int) -> None:
         self.world.claim(self.world.hands[number], wanted)
 
-    @rule(number=st.integers(0, 2), ends=st.booleans())
-    def claim_and_begin(self, number: int, ends: bool) -> None:
-        self.world.claim(self.world.hands[number], 1)
-        if self.world.claimed:
-            self.world.begin(self.world.claimed[0])
-        if self.world.begun and ends:
-            self.world.finish(self.world.begun[0])
+    @rule(number=st.integers(0, 2), end=SOME((None, None, "finish", "finish", "fail", *Outcome)))
+    def attempt(self, number: int, end: str | None) -> None:
+        """Claim and begin a job, and end it."""
+        world = self.world
+        world.claim(world.hands[number], 1)
+        if world.claimed:
+            world.begin(world.claimed[0])
+        if world.begun and end == "finish":
+            world.finish(world.begun[0])
+        elif world.begun and end == "fail":
+            world.fail(world.begun[0], may_retry=True)
+        elif world.begun and end:
+            with callbacks_inline():
+                world.lose(world.begun[0], Outcome(end))
 
     @rule(number=NUMBER)
     def begin(self, number: int) -> None:
@@ -137,10 +179,13 @@ class Lives(RuleBasedStateMachine):
         if held := pick(self.world.begun, number):
             self.world.finish(held)
 
-    @rule(number=NUMBER)
-    def fail(self, number: int) -> None:
+    @rule(number=NUMBER, may_retry=st.booleans(), as_rq=SOME((False, False, False, True)))
+    def fail(self, number: int, may_retry: bool, as_rq: bool) -> None:
         if held := pick(self.world.begun, number):
-            self.world.fail(held)
+            if as_rq:
+                self.world.fail_as_rq(held)
+            else:
+                self.world.fail(held, may_retry)
 
     @rule(number=NUMBER, outcome=SOME(tuple(Outcome)))
     def lose(self, number: int, outcome: Outcome) -> None:

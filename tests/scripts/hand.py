@@ -15,7 +15,7 @@ from app.redis.pipelined import PipelinedConnection
 from app.settings import get_settings
 from app.worker import Worker
 from app.worker.horse_monitor import BEAT
-from app.worker.redis_session import KEEP, Claimed, Claims, Finished, Nothing
+from app.worker.redis_session import EXECUTION_TTL_SECONDS, Claimed, Finished, Nothing, RedisSession
 
 CATALOG = Catalog()
 
@@ -42,15 +42,15 @@ class Hand:
         self.worker.set_state(WorkerStatus.STARTED)
         tries = count()
         client = connection if client is None else client
-        wire_class = getattr(client, "wire_class", PipelinedConnection)
-        self.claims = Claims(client, name, give_up=lambda: next(tries) > 20, wire_class=wire_class)
+        connection_class = getattr(client, "connection_class", PipelinedConnection)
+        self.session = RedisSession(client, name, give_up=lambda: next(tries) > 20, connection_class=connection_class)
 
     @property
     def key(self) -> str:
         return f"rq:worker:{self.name}"
 
     def ask(self, wanted: int = 1) -> list[Claimed] | Nothing:
-        return self.claims.claim(self.queues, self.claims.new_executions(wanted))
+        return self.session.claim(self.queues, self.session.new_executions(wanted))
 
     def claim(self, wanted: int = 1) -> list[Claimed]:
         found = self.ask(wanted)
@@ -58,8 +58,8 @@ class Hand:
         return found
 
     def begin(self, claimed: Claimed, now: float | None = None) -> None:
-        self.claims.begins(claimed, time.time() if now is None else now)
-        self.claims.settle()
+        self.session.begins(claimed, time.time() if now is None else now)
+        self.session.settle()
 
     def finish(
         self, claimed: Claimed, result: bytes | None = b"3", ttl: int | None = None, ran: float = 0.001
@@ -68,13 +68,13 @@ class Hand:
         now = time.time()
         ttl = int(claimed.result_ttl or 500) if ttl is None else ttl
         finished = Finished(claimed, result, ttl, now - ran, now)
-        self.claims.ended(finished)
-        self.claims.settle()
+        self.session.ended(finished)
+        self.session.settle()
         return finished
 
     def release(self, claimed: Claimed) -> None:
-        self.claims.releases(claimed)
-        self.claims.settle()
+        self.session.releases(claimed)
+        self.session.settle()
 
     def beat(self, claimed: Claimed | None = None, ran: float = 5.0, now: float | None = None) -> list[int]:
         """As the parent does, whose horse has run the job for `ran` seconds."""
@@ -95,7 +95,7 @@ def beat(
     if claimed:
         job = {
             "queue": claimed.queue, "id": claimed.raw_id, "execution": claimed.execution_id,
-            "now_seconds": at.timestamp(), "execution_kept": KEEP, "spent": ran,
+            "now_seconds": at.timestamp(), "execution_kept": EXECUTION_TTL_SECONDS, "spent": ran,
         }  # fmt: skip
     answer: list[int] = BEAT(connection, worker=name, now=rq_timestamp(at), worker_kept=480, horse_moves=1, **job)
     return answer

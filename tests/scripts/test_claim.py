@@ -9,7 +9,7 @@ from rq.suspension import suspend
 from app.author.options import Limit, Unique
 from app.errors import Conflict
 from app.lifecycle import queues, recovery
-from app.worker.redis_session import KEEP, Nothing
+from app.worker.redis_session import EXECUTION_TTL_SECONDS, Nothing
 from tests.contents import changed, contents
 from tests.invariants import broken
 from tests.scripts.hand import Hand, put
@@ -41,7 +41,7 @@ def test_jobs_come_in_their_order_with_what_their_hash_says(valkey: redis.Redis)
         assert getattr(first, name) is None
     leases = dict(valkey.zrange("rq:wip:default", 0, -1, withscores=True))
     assert set(leases) == {f"{one.id}:{one.execution_id}".encode() for one in (first, second)}
-    assert all(abs(score - time.time() - KEEP) <= 2 for score in leases.values())
+    assert all(abs(score - time.time() - EXECUTION_TTL_SECONDS) <= 2 for score in leases.values())
     assert valkey.hget(hand.key, "state") == b"busy"
     assert broken(valkey) == []
 
@@ -153,7 +153,7 @@ def test_a_worker_that_finds_nothing_is_idle(valkey: redis.Redis) -> None:
 
 def send(hand: Hand, only_if_idle: bool = False) -> object:
     """A claim as the bells send it, on a line of its own."""
-    sent = hand.claims.command(hand.queues, hand.claims.new_executions(1), only_if_idle)
+    sent = hand.session.claim_command(hand.queues, hand.session.new_executions(1), only_if_idle)
     line = hand.connection.connection_pool.get_connection()
     line.send_packed_command([sent])
     answer = line.read_response()
@@ -178,14 +178,14 @@ def test_a_claim_from_before_the_fence_takes_nothing(valkey: redis.Redis, only_i
     put(valkey, "job")
     hand = Hand(valkey)
     valkey.hset(hand.key, "state", "idle")
-    late = hand.claims.fence
-    hand.claims.give_back([])
-    assert hand.claims.fence == late + 1
-    now, hand.claims.fence = hand.claims.fence, late
+    late = hand.session.fence
+    hand.session.give_back([])
+    assert hand.session.fence == late + 1
+    now, hand.session.fence = hand.session.fence, late
     before = contents(valkey)
     assert send(hand, only_if_idle) == b"busy"
     assert changed(before, contents(valkey)) == {}
-    hand.claims.fence = now
+    hand.session.fence = now
     assert [one[1] for one in send(hand, only_if_idle)] == [b"job"]  # type: ignore[attr-defined]
 
 

@@ -11,7 +11,7 @@ import redis
 from app.author.options import JOB_EVENTS, Webhook
 from app.lifecycle import actions
 from app.redis.keys import ended_key
-from app.worker.redis_session import KEEP
+from app.worker.redis_session import EXECUTION_TTL_SECONDS
 from tests.contents import changed, contents
 from tests.invariants import broken
 from tests.scripts.hand import Hand, put
@@ -59,7 +59,7 @@ def test_each_attempt_counts_once(valkey: redis.Redis) -> None:
     [job] = first.run()
     first.begin(job)
     assert valkey.hget("rq:job:job", "attempts") == b"1"
-    first.claims.give_back([job.execution_id])
+    first.session.give_back([job.execution_id])
     second = Hand(valkey, "v")
     second.run()
     assert valkey.hget("rq:job:job", "attempts") == b"2"
@@ -262,7 +262,7 @@ def test_a_beat(valkey: redis.Redis) -> None:
     count = valkey.zscore("jobline:leases", "w")
     assert hand.beat(job, ran=50, now=now) == [1, 1]
     assert valkey.zscore("jobline:leases", "w") == count + 1
-    assert float(valkey.zscore("rq:wip:default", member)) == pytest.approx(now + KEEP, abs=0.01)
+    assert float(valkey.zscore("rq:wip:default", member)) == pytest.approx(now + EXECUTION_TTL_SECONDS, abs=0.01)
     worker = fields(valkey, hand.key)
     assert near(worker["last_heartbeat"], now)
     assert near(worker["horse_moved_at"], now)
@@ -272,9 +272,11 @@ def test_a_beat(valkey: redis.Redis) -> None:
     assert float(record["created_at"]) == pytest.approx(now - 50, abs=0.01)
     assert (record["id"], record["worker_name"]) == (job.execution_id, "w")
     assert float(record["last_heartbeat"]) == pytest.approx(now, abs=0.01)
-    assert KEEP - 2 <= valkey.ttl(f"rq:execution:{member}") <= KEEP
-    assert float(valkey.zscore("rq:executions:job", job.execution_id)) == pytest.approx(now + KEEP + 60, abs=0.01)
-    assert KEEP + 58 <= valkey.ttl("rq:executions:job") <= KEEP + 60
+    assert EXECUTION_TTL_SECONDS - 2 <= valkey.ttl(f"rq:execution:{member}") <= EXECUTION_TTL_SECONDS
+    assert float(valkey.zscore("rq:executions:job", job.execution_id)) == pytest.approx(
+        now + EXECUTION_TTL_SECONDS + 60, abs=0.01
+    )
+    assert EXECUTION_TTL_SECONDS + 58 <= valkey.ttl("rq:executions:job") <= EXECUTION_TTL_SECONDS + 60
     assert near(valkey.hget("rq:job:job", "last_heartbeat"), now)
     assert broken(valkey) == []
     began = record["created_at"]
@@ -288,7 +290,9 @@ def test_a_short_job_has_its_lease_and_no_record(valkey: redis.Redis) -> None:
     [job] = hand.run()
     now = time.time() + 20
     assert hand.beat(job, ran=0.9, now=now) == [1, 1]
-    assert float(valkey.zscore("rq:wip:default", f"job:{job.execution_id}")) == pytest.approx(now + KEEP, abs=0.01)
+    assert float(valkey.zscore("rq:wip:default", f"job:{job.execution_id}")) == pytest.approx(
+        now + EXECUTION_TTL_SECONDS, abs=0.01
+    )
     assert valkey.keys("rq:execution*") == []
 
 

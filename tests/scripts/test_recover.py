@@ -307,7 +307,7 @@ def test_the_wait_before_a_retry(valkey: redis.Redis, intervals: bytes | None, l
 
 @pytest.fixture
 def sweeper(valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Sweeper:
-    monkeypatch.setattr(recovery, "SWEEP_EVERY", 0.0)
+    monkeypatch.setattr(recovery, "SWEEP_INTERVAL_SECONDS", 0.0)
     return Sweeper(valkey)
 
 
@@ -317,7 +317,7 @@ def test_a_worker_that_beats_no_more_is_given_up(valkey: redis.Redis, sweeper: S
     dead, alive = Hand(valkey, "dead", ("default", "other")), Hand(valkey, "alive")
     dead.run()
     dead.claim()
-    for _ in range(recovery.LOOKS):
+    for _ in range(recovery.LOOKS_BEFORE_LOST):
         alive.beat()
         sweeper.sweep()
         assert (status(valkey, "job"), valkey.zcard("rq:wip:default")) == ("started", 2)
@@ -337,7 +337,7 @@ def test_a_worker_that_beats_now_and_then_is_not_given_up(valkey: redis.Redis, s
     hand = Hand(valkey)
     hand.run()
     for _ in range(4):
-        for _ in range(recovery.LOOKS):
+        for _ in range(recovery.LOOKS_BEFORE_LOST):
             sweeper.sweep()
         hand.beat()
         sweeper.sweep()
@@ -347,7 +347,7 @@ def test_a_worker_that_beats_now_and_then_is_not_given_up(valkey: redis.Redis, s
 def test_an_outage_gives_up_nobody(valkey: redis.Redis, sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> None:
     put(valkey, "job")
     Hand(valkey).run()
-    for _ in range(recovery.LOOKS):
+    for _ in range(recovery.LOOKS_BEFORE_LOST):
         sweeper.sweep()
     with monkeypatch.context() as patch:
         patch.setattr(sweeper.connection, "zrange", _away)
@@ -389,7 +389,7 @@ def test_looks_have_a_time_between_them(valkey: redis.Redis) -> None:
     put(valkey, "job")
     Hand(valkey).run()
     sweeper = Sweeper(valkey)
-    for _ in range(recovery.LOOKS + 5):
+    for _ in range(recovery.LOOKS_BEFORE_LOST + 5):
         sweeper.sweep()
     assert status(valkey, "job") == "started"
 
@@ -420,10 +420,10 @@ def test_an_execution_of_a_stock_worker_that_may_live_is_lost_only_after_its_tim
     [job] = Hand(valkey, "stock").run()
     valkey.zrem("jobline:leases", "stock")
     member = f"job:{job.execution_id}"
-    for _ in range(recovery.LOOKS + 2):
+    for _ in range(recovery.LOOKS_BEFORE_LOST + 2):
         valkey.zadd("rq:wip:default", {member: time.time() - 1})
         sweeper.sweep()
-    monkeypatch.setattr(recovery, "EXECUTION_LIVES", 0.0)
+    monkeypatch.setattr(recovery, "EXECUTION_TTL_SECONDS", 0.0)
     assert status(valkey, "job") == "started"
     sweeper.sweep()
     recovery.wait_for_children()
@@ -431,7 +431,7 @@ def test_an_execution_of_a_stock_worker_that_may_live_is_lost_only_after_its_tim
 
 
 def test_a_child_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recovery, "CHILD_LIVES", 1.0)
+    monkeypatch.setattr(recovery, "CHILD_TIMEOUT_SECONDS", 1.0)
     began = time.monotonic()
     recovery.in_child(lambda: time.sleep(60))
     until(lambda: recovery.reap() or not recovery._children, 10)

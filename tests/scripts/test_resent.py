@@ -43,13 +43,13 @@ Scene = Callable[["Resent"], None]
 SCENES: dict[str, tuple[str, Scene]] = {}
 """What sends a script: its name, and the scene."""
 CLAIM = "worker/claim"
-"""Not in the table: sent again it would claim other jobs, so that it never is; see test_claims.py."""
+"""Not in the table: sent again it would claim other jobs, so that it never is; see tests/worker/test_redis_session.py."""
 
 
 class Resent(redis.Redis):
     """Sends one script twice, and notes what Redis held before, after the first and after the second."""
 
-    wire_class = in_process._Wire
+    connection_class = in_process._FakeConnection
     shas: frozenset[str] = frozenset()
     sent: list[tuple[Contents, Contents, Contents]]
 

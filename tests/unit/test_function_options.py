@@ -10,7 +10,7 @@ import pytest
 from app import Breaker, Discard, Limit, Retry, Unique, Webhook, job
 from app.author.options import JOB_EVENTS, Misuse, Options
 from app.catalog.fields import Backoff, BreakerBody, ConcurrencyBody, RateBody, RetryBody, UniqueBody, WebhookBody
-from app.catalog.function_options import BadOptions, checked_retry, options_of
+from app.catalog.function_options import BadOptions, options_of, validated_retry
 from tests.receiver import SECRET
 
 URL = "https://example.com/hook"
@@ -170,10 +170,10 @@ def test_options_are_given_by_name() -> None:
 
 
 def test_a_retry_that_a_function_returns_is_checked_too() -> None:
-    assert checked_retry(Retry(2, intervals=("1m",))).waits() == [60, 60]
+    assert validated_retry(Retry(2, intervals=("1m",))).waits() == [60, 60]
     for wrong in (Retry(0), Retry(1, longest=1)):  # type: ignore[call-arg]
         with pytest.raises(BadOptions):
-            checked_retry(wrong)
+            validated_retry(wrong)
     assert isinstance(Retry(1, longest=1), Misuse)  # type: ignore[call-arg]
 
 

@@ -13,11 +13,11 @@ from app.author.options import Limit
 from app.catalog.catalog import Catalog
 from app.enqueue import new_job, write
 from app.enqueue.new_job import NewJob
-from app.lifecycle import actions
+from app.lifecycle import actions, change_job
 from app.redis.keys import LEASES
 from app.settings import Settings
 from app.testing import Jobs, run_jobs
-from app.worker.redis_session import Claimed, Claims
+from app.worker.redis_session import Claimed, RedisSession
 from tests.conftest import status, until
 
 START = datetime(2027, 1, 1, tzinfo=UTC)
@@ -181,7 +181,7 @@ class Hands:
 
     def __init__(self, connection: redis.Redis) -> None:
         connection.zadd(LEASES, {"w": 0})
-        self.connection, self.claims = connection, Claims(connection, "w", give_up=lambda: True)
+        self.connection, self.claims = connection, RedisSession(connection, "w", give_up=lambda: True)
         self.held: dict[str, Claimed] = {}
 
     def take(self) -> str | None:
@@ -398,3 +398,43 @@ def test_a_failure_that_is_sent_again_counts_once(valkey: redis.Redis) -> None:
     limits.COUNT_FAILURE(valkey, function_name="f", most=3, window=60, cool_down=30, token="three")
     assert 29_000 < valkey.pttl(keys[1]) <= 30_000
     assert 85 < valkey.ttl(keys[0]) <= 90
+
+
+def test_a_job_that_was_canceled_while_it_waited_and_is_requeued_waits_again(valkey: redis.Redis, hands: Hands) -> None:
+    enqueue(valkey, "a", "b")
+    assert [hands.take(), hands.take()] == ["a", None]
+    actions.cancel(valkey, "b")
+    hands.end("a")
+    enqueue(valkey, "c")
+    assert hands.take() == "c"
+    actions.requeue(valkey, "b")
+    assert hands.take() is None
+    hands.end("c")
+    assert queued(valkey) == ["b"]
+
+
+def test_a_job_that_was_requeued_and_delayed_by_hand_is_not_let_go_before_its_time(
+    valkey: redis.Redis, hands: Hands
+) -> None:
+    enqueue(valkey, "a", "b")
+    assert [hands.take(), hands.take()] == ["a", None]
+    actions.cancel(valkey, "b")
+    actions.requeue(valkey, "b")
+    change_job.update_before_start(valkey, "b", delay=3600.0)
+    hands.end("a")
+    look_now(valkey)
+    assert status(valkey, "b") == "scheduled"
+    assert valkey.zscore("rq:scheduled:default", "b") > time.time() + 3500
+
+
+def test_a_job_that_a_breaker_refuses_waits_in_no_list_of_another_limit(valkey: redis.Redis, hands: Hands) -> None:
+    job = new("b", concurrency=Limit(1))
+    job.limits = [["breaker", "demo.add"], *job.limits]
+    write.enqueue(valkey, [new("a", concurrency=Limit(1)), job])
+    assert [hands.take(), hands.take()] == ["a", None]
+    valkey.zadd("rq:scheduled:default", {"b": 1})
+    actions.move_due(valkey, "default", datetime.now(UTC))  # it keeps its turn
+    valkey.set("jobline:breaker:demo.add:open", 1, px=60_000)
+    assert hands.take() is None
+    assert valkey.hget("rq:job:b", "waits_for") == b"breaker:function:demo.add"
+    assert valkey.keys("jobline:limit:*:waiting") == []

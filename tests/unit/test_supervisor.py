@@ -9,23 +9,23 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.processes import supervisor
+from app.processes import greeting, supervisor
 from app.settings import Settings
 
 URL = "redis://:hunter2@127.0.0.1:6400/0"
 
 
-def greeting(settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
+def greeting_text(settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
     with monkeypatch.context() as patch:
         patch.setattr(sys.stdout, "isatty", lambda: True)
-        supervisor._greet(settings, URL)
+        greeting.greet(settings, URL)
     return capsys.readouterr().out
 
 
 def test_the_address_of_valkey_is_shown_with_a_command_in_place_of_its_password(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = greeting(Settings(data_dir=Path("my data")), capsys, monkeypatch)
+    text = greeting_text(Settings(data_dir=Path("my data")), capsys, monkeypatch)
     assert "redis://127.0.0.1:6400/0\n" in text
     assert """RQ_REDIS_URL="$(cat 'my data/redis.url')" .venv/bin/rq info""" in text
     assert "hunter2" not in text
@@ -34,7 +34,7 @@ def test_the_address_of_valkey_is_shown_with_a_command_in_place_of_its_password(
 def test_a_newcomer_reads_where_everything_is_and_how_to_stop_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = greeting(Settings(port=8123), capsys, monkeypatch)
+    text = greeting_text(Settings(port=8123), capsys, monkeypatch)
     for path in ("/", "/docs", "/dashboard/", "/api/v1/functions/demo.add/jobs"):
         assert f" http://127.0.0.1:8123{path}" in text
     assert "Ctrl-C" in text
@@ -45,7 +45,7 @@ def test_a_newcomer_reads_where_everything_is_and_how_to_stop_it(
 def test_of_a_server_that_is_not_ours_only_the_address_is_shown(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = greeting(Settings(redis_url=URL), capsys, monkeypatch)  # type: ignore[arg-type]
+    text = greeting_text(Settings(redis_url=URL), capsys, monkeypatch)  # type: ignore[arg-type]
     assert "redis://127.0.0.1:6400/0\n" in text
     assert "redis.url" not in text
     assert "hunter2" not in text

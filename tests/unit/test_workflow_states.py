@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.lifecycle.quarantine import quarantine
+from app.redis.client import rq_timestamp
 from app.redis.keys import ended_key, job_key
 from app.testing import Jobs, run_jobs
 from app.workflows import store
@@ -64,7 +65,7 @@ def parts(workflow: str) -> list[str]:
 
 
 def tell_end(jobs: Jobs, job_id: str, status: str) -> None:
-    store.ADVANCE(jobs.redis, id=job_id, status=status)
+    store.ADVANCE(jobs.redis, id=job_id, status=status, now=rq_timestamp(datetime.now(UTC)))
 
 
 SUM = {"name": "sum", "function": "demo.add", "args": [{"$result": "one"}, 1], "after": ["one"]}
@@ -283,6 +284,91 @@ def test_a_requeued_job_reopens_what_was_canceled_for_its_sake(jobs: Jobs) -> No
     assert shown(jobs, workflow)["status"] == "finished"
     assert counts(jobs, workflow) == {"total": 5, "finished": 5}
     assert lifetimes(jobs, parts(workflow)[0]) == [DAY]
+
+
+def listen(jobs: Jobs) -> None:
+    jobs.redis.xadd("jobline:events", {"ids": ""})
+
+
+def told(jobs: Jobs, job_id: str) -> list[str]:
+    entries = jobs.redis.xrange("jobline:events")
+    return [raw[b"status"].decode() for _, raw in entries if job_id.encode() in raw[b"ids"].split()]
+
+
+def act(jobs: Jobs, action: str, job_id: str) -> None:
+    assert jobs.client.post(f"/api/v1/jobs/{job_id}/{action}").status_code in (200, 202)
+
+
+def test_a_job_that_is_delayed_or_waits_again_is_told_to_the_event_stream(jobs: Jobs) -> None:
+    listen(jobs)
+    workflow = submit(jobs, add("first"), add("late", "first", delay=60), fail("bad"), add("child", "bad"))
+    jobs.run()
+    assert told(jobs, f"{workflow}-late") == ["deferred", "scheduled"]
+    act(jobs, "requeue", f"{workflow}-bad")
+    assert told(jobs, f"{workflow}-child") == ["deferred", "canceled", "deferred"]
+
+
+def test_a_job_that_is_canceled_while_it_waits_lets_its_workflow_end(jobs: Jobs) -> None:
+    workflow = submit(jobs, add("first"), add("child", "first"), add("even", even_if_failed("child")))
+    act(jobs, "cancel", f"{workflow}-child")
+    jobs.run()
+    assert states(jobs, workflow) == {"first": "finished", "child": "canceled", "even": "finished"}
+    assert (shown(jobs, workflow)["status"], counts(jobs, workflow)) == (
+        "failed", {"total": 3, "finished": 2, "canceled": 1}
+    )  # fmt: skip
+
+
+def test_a_job_that_is_canceled_before_the_rest_of_its_node_counts_once(jobs: Jobs) -> None:
+    workflow = submit(jobs, fail("bad"), add("many", "bad", each=[1, 2]))
+    act(jobs, "cancel", f"{workflow}-many-0")
+    jobs.run()
+    assert counts(jobs, workflow) == {"total": 3, "failed": 1, "canceled": 2}
+
+
+def test_a_job_that_was_canceled_for_another_and_is_requeued_itself_lets_its_workflow_end(jobs: Jobs) -> None:
+    workflow = submit(jobs, fail("bad"), add("many", "bad", each=[1, 2]))
+    jobs.run()
+    act(jobs, "requeue", f"{workflow}-many-1")
+    assert shown(jobs, workflow)["status"] == "running"
+    jobs.run()
+    assert shown(jobs, workflow)["status"] == "failed"
+    assert counts(jobs, workflow) == {"total": 3, "failed": 1, "canceled": 1, "finished": 1}
+
+
+def test_a_failure_that_is_mended_leaves_the_workflow_failed_for_another(jobs: Jobs) -> None:
+    workflow = submit(jobs, fail("bad"), add("child", "bad"))
+    jobs.run()
+    act(jobs, "requeue", f"{workflow}-child")
+    jobs.run()
+    assert (states(jobs, workflow), shown(jobs, workflow)["status"]) == (
+        {"bad": "failed", "child": "finished"}, "failed"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("parent", ["add", "fail"])
+def test_a_job_that_is_canceled_and_requeued_while_the_others_of_its_node_wait_runs_once(
+    jobs: Jobs, parent: str
+) -> None:
+    first = add("first", delay=60) if parent == "add" else fail("first", delay=60)
+    workflow = submit(jobs, first, add("many", "first", each=[1, 2], queue="high"))
+    act(jobs, "cancel", f"{workflow}-many-0")
+    act(jobs, "requeue", f"{workflow}-many-0")
+    tell_end(jobs, f"{workflow}-first", "finished" if parent == "add" else "failed")
+    jobs.redis.zrem("rq:scheduled:default", f"{workflow}-first")
+    assert jobs.redis.hget(job_key(f"{workflow}-many-0"), "status") == b"queued"
+    assert shown(jobs, workflow)["status"] == "running"
+    jobs.run()
+    ended = {"finished": 3} if parent == "add" else {"finished": 1, "failed": 1, "canceled": 1}
+    assert counts(jobs, workflow) == {"total": 3, **ended}
+    assert shown(jobs, workflow)["status"] == ("finished" if parent == "add" else "failed")
+
+
+def test_what_is_canceled_for_a_deleted_job_ends_when_that_is_seen(jobs: Jobs) -> None:
+    workflow = submit(jobs, add("first", delay="2h"), add("child", "first"))
+    jobs.advance(hours=1)
+    jobs.client.delete(f"/api/v1/jobs/{workflow}-first")
+    store.sweep(jobs.redis, 0, 1)
+    assert jobs.get(f"{workflow}-child")["ended_at"].startswith("2027-01-01T01:00:00")
 
 
 def test_a_requeued_job_ends_the_stop(jobs: Jobs) -> None:

@@ -23,8 +23,8 @@ from app.views import job_view
 from app.worker import horse as module
 from app.worker import next_job
 from app.worker.horse import Horse, Limits
-from app.worker.prefetched import Box
-from app.worker.shared_status import Board, Leaving
+from app.worker.prefetched import PrefetchedExecutions
+from app.worker.shared_status import Leaving, SharedStatus
 from tests.conftest import status, until
 from tests.contents import Contents, changed, contents
 from tests.invariants import broken
@@ -36,11 +36,13 @@ BURST = Limits(burst=True)
 class Stable:
     """One horse, and its parent's ends of what they share."""
 
-    def __init__(self, connection: redis.Redis, box: Box, line: tuple[socket.socket, socket.socket]) -> None:
-        self.hand, self.board, self.box, self.line = Hand(connection), Board(), box, line
+    def __init__(
+        self, connection: redis.Redis, box: PrefetchedExecutions, line: tuple[socket.socket, socket.socket]
+    ) -> None:
+        self.hand, self.status_board, self.prefetched, self.line = Hand(connection), SharedStatus(), box, line
 
     def run(self, limits: Limits = BURST) -> Leaving:
-        self.horse = Horse(self.hand.worker, self.board, self.box, self.line[1], limits)
+        self.horse = Horse(self.hand.worker, self.status_board, self.prefetched, self.line[1], limits)
         with in_process._restored_alarm():
             leaving = self.horse.run()
         assert broken(self.hand.connection) == []
@@ -50,7 +52,7 @@ class Stable:
 @pytest.fixture
 def stable(valkey: redis.Redis) -> Iterator[Stable]:
     line = socket.socketpair()
-    with contextlib.closing(Box()) as box, line[0], line[1]:
+    with contextlib.closing(PrefetchedExecutions()) as box, line[0], line[1]:
         yield Stable(valkey, box, line)
 
 
@@ -67,8 +69,8 @@ def test_a_burst_runs_all_that_there_is(valkey: redis.Redis, stable: Stable) -> 
     ids = [put(valkey, str(number), "demo.fail" if number % 7 == 6 else "demo.add") for number in range(60)]
     assert stable.run() is Leaving.EMPTY
     assert statuses(valkey, *ids) == ["failed" if number % 7 == 6 else "finished" for number in range(60)]
-    assert stable.horse.performed == stable.board.begun == 60
-    assert stable.board.running is None
+    assert stable.horse.performed == stable.status_board.begun == 60
+    assert stable.status_board.running is None
     jobs = [job for job in job_view.fetch(valkey, ids) if job]
     assert [job["started_at"] for job in jobs] == sorted(job["started_at"] for job in jobs)
     assert {job["attempts"] for job in jobs} == {1}
@@ -127,7 +129,7 @@ def test_it_runs_so_many_jobs_and_no_more(valkey: redis.Redis, stable: Stable, b
 def test_it_leaves_when_it_was_idle_for_long(
     valkey: redis.Redis, stable: Stable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(module, "CHECK_INTERVAL_SECONDS", 0.1)
     threading.Timer(0.5, lambda: put(valkey, "job")).start()
     began = time.monotonic()
     assert stable.run(Limits(idle=1)) is Leaving.IDLE
@@ -138,18 +140,18 @@ def test_it_leaves_when_it_was_idle_for_long(
 def test_it_finishes_its_job_when_it_is_to_stop_and_gives_the_others_back(
     valkey: redis.Redis, stable: Stable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(next_job, "BATCH_TIME", 1.0)
+    monkeypatch.setattr(next_job, "BATCH_SECONDS", 1.0)
     ids = [put(valkey, str(number)) for number in range(100)]
-    show = stable.board.show
+    show = stable.status_board.show
 
     def show_and_stop(*words: Any) -> None:
         show(*words)
-        if stable.board.begun > 10 and stable.horse.intake._stowed:
-            stable.board.order_to_stop()
+        if stable.status_board.begun > 10 and stable.horse.next_job._claimed:
+            stable.status_board.order_to_stop()
 
-    monkeypatch.setattr(stable.board, "show", show_and_stop)
+    monkeypatch.setattr(stable.status_board, "show", show_and_stop)
     assert stable.run(Limits()) is Leaving.STOPPED
-    done = stable.board.begun
+    done = stable.status_board.begun
     assert 10 < done < 99
     assert statuses(valkey, *ids) == ["finished"] * done + ["queued"] * (100 - done)
     assert valkey.lrange("rq:queue:default", 0, -1) == [job_id.encode() for job_id in ids[done:]]
@@ -159,7 +161,7 @@ def test_it_finishes_its_job_when_it_is_to_stop_and_gives_the_others_back(
 def test_it_leaves_when_its_parent_is_gone(
     valkey: redis.Redis, stable: Stable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(module, "CHECK_INTERVAL_SECONDS", 0.1)
     stable.line[0].close()
     assert stable.run(Limits()) is Leaving.STOPPED
 
@@ -172,7 +174,7 @@ def test_it_is_replaced_when_it_has_done_enough(
 ) -> None:
     monkeypatch.setenv(name, value)
     get_settings.cache_clear()
-    monkeypatch.setattr(module, "_memory", lambda: 1000 + 2 * (stable.board.begun // 30))
+    monkeypatch.setattr(module, "_memory", lambda: 1000 + 2 * (stable.status_board.begun // 30))
     ids = [put(valkey, str(number)) for number in range(40)]
     expected = Leaving.EMPTY if (name, value) == ("HORSE_JOBS", "100") else Leaving.RECYCLED
     assert stable.run() is expected

@@ -30,7 +30,7 @@ def work(valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Work:
             process = SimpleNamespace(pid=0, settled=True)
             return SimpleNamespace(leaving=leaving, begun=begun, returned=returned, horse=process, watch=lambda: None)
 
-        monkeypatch.setattr(parent, "Keeper", horse)
+        monkeypatch.setattr(parent, "HorseMonitor", horse)
         done = worker._keep_a_horse(Limits(jobs=jobs))
         assert next(left, None) is None
         return done, waits
@@ -57,7 +57,7 @@ def test_a_horse_that_begins_nothing_is_replaced_later_and_later(work: Work) -> 
     _, waits = work(*[nothing] * 9, (Leaving.DIED, 1, 0), nothing, STOPPED)
     assert waits[:3] == pytest.approx([0.1, 0.3, 0.7])
     assert waits[:9] == sorted(waits[:9])
-    assert waits[8] == parent.LONGEST_BACKOFF
+    assert waits[8] == parent.MAX_BACKOFF_SECONDS
     assert waits[9:] == pytest.approx([0.0, 0.1])
 
 

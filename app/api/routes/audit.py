@@ -1,4 +1,4 @@
-"""/audit, and the one place where requests are written down."""
+"""/audit, and the recording of each request in the audit log."""
 
 import re
 
@@ -10,7 +10,7 @@ from app.api.openapi import blueprint
 from app.api.schemas.audit import Audit, AuditQuery
 from app.audit import audit_log
 
-SINGLE_ENQUEUE_ENDPOINTS = ("jobs.enqueue", "functions.call")  # enqueues of one job
+SINGLE_ENQUEUE_ENDPOINTS = ("jobs.enqueue", "functions.call")  # enqueue one job each
 ROUTE_PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
 MAX_TARGET_CHARS = 200  # characters of a target
 
@@ -20,12 +20,12 @@ api = blueprint("audit", "system", "/api/v1/audit")
 @api.get("", responses={200: Audit})
 @requires("admin")
 def list_audit(query: AuditQuery) -> Response:
-    """Who changed what, newest first."""
+    """List audit log entries, newest first."""
     return page("entries", *audit_log.page(context().redis, **dict(query)))
 
 
 def record_request(response: Response) -> None:
-    """After each request: those of a known caller that changed something, may have (500, 503), or were forbidden to."""
+    """Record a request of a known caller that changed something, may have done so (500, 503), or was forbidden."""
     request, settings = current_request(), context().settings
     changes = request.method not in ("GET", "HEAD", "OPTIONS") and g.get("scope", "read") != "read"
     is_audited = settings.audit == "all" or (
@@ -40,7 +40,7 @@ def record_request(response: Response) -> None:
             target=_target(response),
             status=response.status_code,
             address=request.remote_addr or "",
-            details=g.get("noted", {}),
+            details=g.get("audit_details", {}),
         )
         context().audit_log.record(entry, defer=response.status_code == 503)
 

@@ -1,4 +1,4 @@
-"""/failures: failed jobs in groups."""
+"""/failures: failed jobs, grouped."""
 
 from flask import Response
 
@@ -14,6 +14,9 @@ api = blueprint("failures", "jobs", "/api/v1/failures")
 @api.get("", responses={200: Failures})
 @requires("read")
 def list_failures(query: FailuresQuery) -> Response:
-    """Failed jobs by function and type of error, most frequent first; of very many the newest are looked at."""
+    """Count failed jobs by function and type of error.
+
+    Most frequent first. Only the newest failed jobs are counted if there are very many.
+    """
     groups, complete = failures.groups(context().redis, **dict(query))
     return json_response({"failures": groups, "complete": complete})

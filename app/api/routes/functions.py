@@ -1,4 +1,4 @@
-"""/functions: the catalogue, and a call of one function by its arguments alone."""
+"""/functions: the catalogue, and enqueueing a call by its arguments alone."""
 
 from dataclasses import asdict
 
@@ -7,6 +7,7 @@ from flask import Response, request
 from app.api import new_jobs
 from app.api.auth import requires
 from app.api.context import context, json_response
+from app.api.errors import not_an_object
 from app.api.openapi import PREFER_AND_IDEMPOTENCY_KEY, blueprint
 from app.api.schemas.functions import Function as FunctionAnswer
 from app.api.schemas.functions import Functions
@@ -14,7 +15,6 @@ from app.api.schemas.jobs import JobDetailOrReference
 from app.api.schemas.system import NamePath
 from app.catalog.catalog import Function
 from app.enqueue import new_job
-from app.errors import Invalid
 
 api = blueprint("functions", "functions", "/api/v1/functions")
 
@@ -22,9 +22,10 @@ api = blueprint("functions", "functions", "/api/v1/functions")
 @api.get("", responses={200: Functions})
 @requires("read")
 def list_functions() -> Response:
-    """Every function that can be run: the public ones (no underscore) that are defined in a module of `jobs/`.
+    """List functions.
 
-    Also the modules that do not import, and the functions that are set aside for their options or annotations.
+    Every public function (no underscore) defined in a module of `jobs/`. Also modules that cannot be imported, and
+    functions that are set aside because their options or annotations are invalid.
     """
     catalog = context().catalog.refresh()
     functions = [_as_json(function) for _, function in sorted(catalog.offered.items())]
@@ -35,7 +36,10 @@ def list_functions() -> Response:
 @api.get("/<string:name>", responses={200: FunctionAnswer})
 @requires("read")
 def get_function(path: NamePath) -> Response:
-    """One function, with the JSON Schema of its arguments and its result; 404 says why, if it is set aside."""
+    """Get a function.
+
+    It has the JSON Schema of its arguments and its result. For a function that is set aside, 404 says why.
+    """
     return json_response(_as_json(context().catalog.get(path.name)))
 
 
@@ -46,11 +50,14 @@ def get_function(path: NamePath) -> Response:
 )
 @requires("enqueue")
 def call(path: NamePath) -> Response:
-    """Enqueue a call of this function; the body is its arguments by name."""
+    """Enqueue a call of a function.
+
+    The body is an object of its arguments by name.
+    """
     function = context().catalog.get(path.name)
     body = request.get_json()
     if not isinstance(body, dict):
-        raise Invalid("The request does not fit its schema", [{"detail": "Input should be an object", "pointer": "#"}])
+        raise not_an_object()
     args, kwargs = function.from_body(body)
     return new_jobs.enqueue(new_job.prepare(function, context().settings, args, kwargs))
 

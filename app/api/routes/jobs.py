@@ -1,4 +1,4 @@
-"""/jobs: enqueue one or many, list, look, wait, change, cancel, requeue, delete."""
+"""/jobs: enqueue, list, get, wait, change, cancel, requeue and delete, one or many."""
 
 from typing import cast
 
@@ -43,7 +43,10 @@ def enqueue(body: JobBody) -> Response:
 @api.post("/bulk", responses={202: Ids}, openapi_extensions=IDEMPOTENCY_KEY)
 @requires("enqueue")
 def enqueue_bulk(body: BulkBody) -> Response:
-    """Enqueue up to 10,000 jobs: all of them, or none."""
+    """Enqueue up to 10,000 jobs.
+
+    Either all of them are enqueued, or none.
+    """
     jobs, errors = [], []
     for number, job_body in enumerate(body.jobs):
         try:
@@ -53,7 +56,7 @@ def enqueue_bulk(body: BulkBody) -> Response:
             if len(errors) > MAX_LISTED_ERRORS:
                 break
     if errors:
-        raise Invalid("No job was enqueued", errors)
+        raise Invalid("No job was enqueued: some are invalid", errors)
     add_audit_details(jobs=len(jobs))
     warnings = new_jobs.unserved_warnings(jobs)
     result = write.enqueue(context().redis, jobs, idempotency.receipt())
@@ -65,35 +68,51 @@ def enqueue_bulk(body: BulkBody) -> Response:
 @api.get("", responses={200: Jobs})
 @requires("read")
 def list_jobs(query: JobsQuery) -> Response:
-    """Jobs, newest first: by when they were last queued, or else created. One queue and state has its own order."""
+    """List jobs.
+
+    Newest first: by the time they were last queued, or else created. With both `queue` and `status`, in the order of
+    that queue or registry.
+    """
     return page("jobs", *listing.jobs(context().redis, query, query.limit, query.cursor))
 
 
 @api.post("/requeue", responses={200: BulkRequeued})
 @requires("enqueue", "read")
 def requeue_many(body: BulkRequeue) -> Response:
-    """Put the failed jobs that a filter means back on their queues; a cursor goes on where the time was over."""
+    """Requeue failed jobs that match a filter.
+
+    Returns a cursor to go on with if the time limit of five seconds was reached.
+    """
     return _bulk_change("requeue", "requeued", body)
 
 
 @api.post("/cancel", responses={200: BulkCanceled})
 @requires("enqueue", "read")
 def cancel_many(body: BulkCancel) -> Response:
-    """Cancel the jobs that a filter means, and stop those that run; a cursor goes on where the time was over."""
+    """Cancel jobs that match a filter.
+
+    Running jobs are stopped. Returns a cursor to go on with if the time limit of five seconds was reached.
+    """
     return _bulk_change("cancel", "canceled", body)
 
 
 @api.post("/delete", responses={200: BulkDeleted})
 @requires("admin")
 def delete_many(body: BulkDelete) -> Response:
-    """Remove the jobs that a filter means, but for those that run; a cursor goes on where the time was over."""
+    """Delete jobs that match a filter.
+
+    Running jobs are skipped. Returns a cursor to go on with if the time limit of five seconds was reached.
+    """
     return _bulk_change("delete", "deleted", body)
 
 
 @api.get("/<string:job_id>", responses={200: JobDetail, 304: None}, openapi_extensions=PREFER)
 @requires("read")
 def get_job(path: JobPath) -> Response:
-    """A job; `Prefer: wait=N` waits up to N seconds (60 at most) for its end."""
+    """Get a job.
+
+    `Prefer: wait=N` waits up to N seconds (at most 60) for its end.
+    """
     job = fetch_job(path.job_id, preferred_wait_seconds())
     response = json_response(job)
     response.add_etag()
@@ -103,38 +122,50 @@ def get_job(path: JobPath) -> Response:
 @api.patch("/<string:job_id>", responses={200: JobDetailOrReference})
 @requires("enqueue")
 def amend_job(path: JobPath, body: AmendBody) -> Response:
-    """Change when, where and how a job runs that has not started; a deferred one its queue and labels only."""
+    """Change a job that has not started.
+
+    Of a deferred job only the queue, tags and description can be changed.
+    """
     changes = {name: value for name, value in body if value is not None}
     limit = queue_limit.limit_for(body.queue, context().settings)
     change_job.update_before_start(context().redis, path.job_id, queue_limit=limit, **changes)
-    return json_response(redact(fetch_job(path.job_id, 0)))
+    return json_response(redact(fetch_job(path.job_id)))
 
 
 @api.post("/<string:job_id>/cancel", responses={200: JobDetailOrReference, 202: JobDetailOrReference})
 @requires("enqueue")
 def cancel(path: JobPath) -> Response:
-    """Cancel a job that has not started, or stop the one that runs (202: its worker has been told)."""
+    """Cancel a job.
+
+    A job that has not started is canceled (200). A running job is being stopped by its worker (202).
+    """
     connection = context().redis
     actions.cancel(connection, path.job_id)
     outbox.follow_up(connection)
-    job = fetch_job(path.job_id, 0)
+    job = fetch_job(path.job_id)
     return json_response(redact(job), 200 if job["status"] == "canceled" and may_read() else 202)
 
 
 @api.post("/<string:job_id>/requeue", responses={202: JobDetailOrReference})
 @requires("enqueue")
 def requeue(path: JobPath, body: RequeueBody) -> Response:
-    """Put a failed, stopped or canceled job back on its queue; a body, which may be left out, changes its call."""
+    """Requeue a failed, stopped or canceled job.
+
+    The body is optional and changes the call.
+    """
     service = context()
     changes = {**dict(body), "retry": body.retry.as_retry() if body.retry else None}
     change_job.requeue(service.redis, service.catalog, service.settings, path.job_id, **changes)
-    return json_response(redact(fetch_job(path.job_id, 0)), 202)
+    return json_response(redact(fetch_job(path.job_id)), 202)
 
 
 @api.delete("/<string:job_id>", responses={204: None})
 @requires("admin")
 def delete(path: JobPath) -> Response:
-    """Remove a job and what is kept of it; not while it runs."""
+    """Delete a job.
+
+    Its result and history are deleted too. A running job cannot be deleted (409).
+    """
     actions.delete(context().redis, path.job_id)
     return Response(status=204)
 
@@ -143,6 +174,6 @@ def _bulk_change(action: bulk.Action, count_name: str, body: Bulk) -> Response:
     selection = body.selection()
     tally = bulk.apply(context().redis, action, selection, body.limit, body.cursor, body.dry_run)
     counts = {"matched": tally.matched, count_name: tally.changed, "skipped": tally.skipped}
-    filters = selection.model_dump(mode="json", exclude_none=True, exclude={"q"})  # which may be part of an argument
+    filters = selection.model_dump(mode="json", exclude_none=True, exclude={"q"})  # `q` may be part of an argument
     add_audit_details(**counts, **filters, dry_run=body.dry_run)
     return json_response({**counts, "next_cursor": tally.next_cursor})

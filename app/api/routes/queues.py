@@ -1,4 +1,4 @@
-"""/queues: look, pause, resume, empty; and /workers."""
+"""/queues: list, get, pause, resume, empty. /workers: list, get."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ api = blueprint("queues", "queues", "/api/v1")
 @api.get("/queues", responses={200: Queues})
 @requires("read")
 def list_queues() -> Response:
-    """Every queue with its counts."""
+    """List queues."""
     readable, unreadable = listing.queues(context().redis)
     return json_response({"queues": context().served_queues.with_warnings(readable), **unreadable_field(unreadable)})
 
@@ -26,14 +26,17 @@ def list_queues() -> Response:
 @api.get("/queues/<string:name>", responses={200: Queue})
 @requires("read")
 def get_queue(path: NamePath) -> Response:
-    """One queue with its counts."""
+    """Get a queue."""
     return _queue_response(listing.queue(context().redis, path.name))
 
 
 @api.post("/queues/<string:name>/pause", responses={200: Queue})
 @requires("admin")
 def pause(path: QueuePath) -> Response:
-    """Accept jobs, and run none."""
+    """Pause a queue.
+
+    It accepts jobs, but workers start none of them.
+    """
     queues.pause(context().redis, path.name)
     return _queue_response(listing.read_queue(context().redis, path.name))
 
@@ -41,7 +44,7 @@ def pause(path: QueuePath) -> Response:
 @api.post("/queues/<string:name>/resume", responses={200: Queue})
 @requires("admin")
 def resume(path: QueuePath) -> Response:
-    """Run jobs again."""
+    """Resume a paused queue."""
     queues.resume(context().redis, path.name)
     return _queue_response(listing.read_queue(context().redis, path.name))
 
@@ -49,7 +52,7 @@ def resume(path: QueuePath) -> Response:
 @api.post("/queues/<string:name>/empty", responses={200: Deleted})
 @requires("admin")
 def empty(path: QueuePath) -> Response:
-    """Delete the jobs that wait in it."""
+    """Delete all queued jobs of a queue."""
     listing.queue(context().redis, path.name)
     return json_response({"deleted": queues.empty(context().redis, path.name)})
 
@@ -57,7 +60,7 @@ def empty(path: QueuePath) -> Response:
 @api.get("/workers", responses={200: Workers})
 @requires("read")
 def list_workers() -> Response:
-    """The workers that are registered."""
+    """List workers."""
     readable, unreadable = listing.workers(context().redis)
     return json_response({"workers": readable, **unreadable_field(unreadable)})
 
@@ -65,7 +68,7 @@ def list_workers() -> Response:
 @api.get("/workers/<string:name>", responses={200: Worker})
 @requires("read")
 def get_worker(path: NamePath) -> Response:
-    """One worker."""
+    """Get a worker."""
     return json_response(listing.worker(context().redis, path.name))
 
 

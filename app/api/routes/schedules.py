@@ -1,4 +1,4 @@
-"""/schedules: look, put, delete, pause, resume, trigger, and try a rule out."""
+"""/schedules: list, get, put, delete, pause, resume, trigger, and preview of a rule."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -30,7 +30,10 @@ api = blueprint("schedules", "schedules", "/api/v1/schedules")
 @api.get("", responses={200: Schedules})
 @requires("read")
 def list_schedules(query: SchedulesQuery) -> Response:
-    """Schedules by name; entries of scheduler.py that are set aside; and what was found that is not ours to run."""
+    """List schedules by name.
+
+    Also the entries of scheduler.py that are set aside, and the entries of a plain rq-scheduler, which are not run.
+    """
     connection = context().redis
     names = store.names(connection, query.cursor or "", query.limit)
     entries = store.read(connection, names)
@@ -48,23 +51,31 @@ def list_schedules(query: SchedulesQuery) -> Response:
 @api.post("/preview", responses={200: Preview})
 @requires("read")
 def preview(body: PreviewBody) -> Response:
-    """What a rule means, and when it would run next; nothing is kept."""
+    """Preview a rule.
+
+    Returns what the rule means and when it would run. Nothing is stored.
+    """
     return json_response(_preview(body, datetime.now(UTC), None))
 
 
 @api.get("/<string:name>", responses={200: ScheduleAnswer})
 @requires("read")
 def get_schedule(path: NamePath) -> Response:
-    """One schedule, with its next and its last runs."""
+    """Get a schedule."""
     return _schedule_response(path.name)
 
 
 @api.put("/<string:name>", responses={200: ScheduleAnswer, 201: ScheduleAnswer})
 @requires("admin")
 def put_schedule(path: NamePath, body: ScheduleBody) -> Response:
-    """Make or replace a schedule (201: it is new). 409 for one that scheduler.py declares."""
+    """Create or replace a schedule.
+
+    A schedule declared in scheduler.py cannot be replaced (409).
+    """
     if not NAME.fullmatch(path.name):
-        raise Invalid("The name does not fit", [{"detail": f"a name is {NAME.pattern}", "pointer": "#"}])
+        raise Invalid(
+            "The name of the schedule is invalid", [{"detail": f"a name must match {NAME.pattern}", "pointer": "#"}]
+        )
     service = context()
     schedule = Schedule(name=path.name, **dict(body))
     new = manage.put(service.redis, service.catalog, service.settings, schedule, now(service.redis), declared=False)
@@ -74,7 +85,10 @@ def put_schedule(path: NamePath, body: ScheduleBody) -> Response:
 @api.delete("/<string:name>", responses={204: None})
 @requires("admin")
 def delete_schedule(path: NamePath) -> Response:
-    """Remove a schedule, and none of its runs. 409 for one that scheduler.py declares."""
+    """Delete a schedule.
+
+    Its jobs stay. A schedule declared in scheduler.py cannot be deleted (409).
+    """
     manage.delete(context().redis, path.name)
     return Response(status=204)
 
@@ -82,7 +96,7 @@ def delete_schedule(path: NamePath) -> Response:
 @api.post("/<string:name>/pause", responses={200: ScheduleAnswer})
 @requires("admin")
 def pause(path: NamePath) -> Response:
-    """Run it no more, until it is resumed."""
+    """Pause a schedule."""
     manage.pause(context().redis, path.name)
     return _schedule_response(path.name)
 
@@ -90,7 +104,10 @@ def pause(path: NamePath) -> Response:
 @api.post("/<string:name>/resume", responses={200: ScheduleAnswer})
 @requires("admin")
 def resume(path: NamePath) -> Response:
-    """Go on from now; what was due meanwhile is not run."""
+    """Resume a paused schedule.
+
+    Runs that were due meanwhile are skipped.
+    """
     manage.resume(context().redis, path.name, now(context().redis))
     return _schedule_response(path.name)
 
@@ -98,7 +115,10 @@ def resume(path: NamePath) -> Response:
 @api.post("/<string:name>/trigger", responses={202: JobOrReference})
 @requires("enqueue")
 def trigger(path: NamePath) -> Response:
-    """Run it now, once; its clock goes on as it was."""
+    """Enqueue a run of a schedule now.
+
+    The times of its other runs do not change.
+    """
     service = context()
     job_id = manage.trigger(service.redis, path.name, service.catalog, service.settings, now(service.redis))
     job = job_view.fetch(service.redis, [job_id])[0]
@@ -138,7 +158,7 @@ def _as_json(states: list[State]) -> list[dict[str, Any]]:
 
 
 def _preview(when: When, now: datetime, state: State | None) -> dict[str, Any]:
-    """Of a schedule, from its next due moment on; of a mere rule, from now on."""
+    """The text of a rule and its next runs: of a schedule from its next due time on, else from now on."""
     first = state.first if state else when.first(now)
     due = state.due if state else when.after(now, first)
     moments: list[datetime] = []

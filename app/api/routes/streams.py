@@ -1,7 +1,7 @@
-"""Server-sent events (WHATWG HTML, section 9.2): of a job, of a workflow, of all that happens.
+"""Server-sent events (WHATWG HTML, section 9.2) of a job, of a workflow, and of all jobs.
 
-`Last-Event-ID` resumes after that event; where too much time has passed for it, `reset` says so and the state is told
-anew. A comment every HEARTBEAT seconds shows that the line is alive.
+`Last-Event-ID` resumes after that event. If the events since are no longer stored, the stream sends `reset` and the
+current state. A comment every HEARTBEAT_SECONDS keeps the connection alive.
 """
 
 import time
@@ -26,8 +26,8 @@ from app.states import ENDED
 from app.views import job_view
 from app.workflows import view
 
-HEARTBEAT_SECONDS = 15.0  # seconds
-SHUTDOWN_CHECK_SECONDS = 1.0  # seconds between two looks whether the process is about to end
+HEARTBEAT_SECONDS = 15.0
+SHUTDOWN_CHECK_SECONDS = 1.0  # between checks whether the process is shutting down
 END_STATUSES = (*ENDED, "deleted")
 MAX_CACHED_FUNCTIONS = 10_000
 
@@ -35,7 +35,7 @@ api = blueprint("events", "events", "/api/v1")
 
 
 class Message(NamedTuple):
-    """One server-sent event; after an `end` there is none."""
+    """One server-sent event. A message of the kind `end` is the last of its stream."""
 
     kind: str
     event_id: str
@@ -46,20 +46,23 @@ class Message(NamedTuple):
 
 
 class Feed(Protocol):
-    """What is told to one listener."""
+    """The messages of one stream, made from events."""
 
     def matches(self, event: Event) -> bool: ...
 
-    def of(self, event: Event) -> Message | None: ...
+    def message(self, event: Event) -> Message | None: ...
 
-    def current_state(self, place: str) -> Message | None:
-        """The state as it is."""
+    def current_state(self, event_id: str) -> Message | None:
+        """A message with the current state, as of `event_id`; None if there is no such state."""
 
 
 @api.get("/jobs/<string:job_id>/events", responses={200: EVENT_STREAM, 204: None})
 @requires("read")
 def job_events(path: JobPath) -> Response:
-    """What happens to a job, until its end: events status, progress and end."""
+    """Stream the events of a job until its end.
+
+    Events: `status`, `progress`, `end`.
+    """
     feed = JobFeed(context().redis, path.job_id)
     if feed.state()["status"] == "deleted":
         raise NotFound(f"No job {path.job_id!r}")
@@ -69,7 +72,10 @@ def job_events(path: JobPath) -> Response:
 @api.get("/workflows/<string:workflow_id>/events", responses={200: EVENT_STREAM, 204: None})
 @requires("read")
 def workflow_events(path: WorkflowPath) -> Response:
-    """What happens to the jobs of a workflow, until its end: events job, progress and end."""
+    """Stream the events of a workflow until its end.
+
+    Events: `workflow`, `job`, `progress`, `end`.
+    """
     view.get(context().redis, path.workflow_id)
     return _stream(WorkflowFeed(context().redis, path.workflow_id))
 
@@ -77,12 +83,15 @@ def workflow_events(path: WorkflowPath) -> Response:
 @api.get("/events", responses={200: EVENT_STREAM})
 @requires("read")
 def all_events(query: EventsQuery) -> Response:
-    """What happens to all jobs, or to those of a queue or a function: event job."""
+    """Stream the events of all jobs, or of those of a queue or a function.
+
+    Event: `job`.
+    """
     return _stream(AllJobsFeed(context().redis, query.queue, query.function))
 
 
 class JobFeed:
-    """Of one job."""
+    """The messages about one job."""
 
     def __init__(self, connection: redis.Redis, job_id: str) -> None:
         self.connection, self.job_id = connection, job_id
@@ -93,20 +102,20 @@ class JobFeed:
     def matches(self, event: Event) -> bool:
         return event.job_id == self.job_id
 
-    def of(self, event: Event) -> Message:
+    def message(self, event: Event) -> Message:
         if event.status == "progress":
             return Message("progress", event.event_id, event.progress)
         if event.status in END_STATUSES:
             return Message("end", event.event_id, self.state())
         return Message("status", event.event_id, _status_change(event))
 
-    def current_state(self, place: str) -> Message:
-        found = self.state()
-        return Message("end" if found["status"] in END_STATUSES else "status", place, found)
+    def current_state(self, event_id: str) -> Message:
+        job = self.state()
+        return Message("end" if job["status"] in END_STATUSES else "status", event_id, job)
 
 
 class WorkflowFeed:
-    """Of one workflow and its jobs."""
+    """The messages about one workflow and its jobs."""
 
     def __init__(self, connection: redis.Redis, workflow: str) -> None:
         self.connection, self.workflow = connection, workflow
@@ -114,20 +123,20 @@ class WorkflowFeed:
     def matches(self, event: Event) -> bool:
         return event.job_id == self.workflow or event.job_id.startswith(f"{self.workflow}-")
 
-    def of(self, event: Event) -> Message:
+    def message(self, event: Event) -> Message:
         if event.status == "progress":
             return Message("progress", event.event_id, {**(event.progress or {}), "id": event.job_id})
         if event.job_id == self.workflow:
             return self.current_state(event.event_id)
         return Message("job", event.event_id, _status_change(event))
 
-    def current_state(self, place: str) -> Message:
-        found = view.get(self.connection, self.workflow)
-        return Message("workflow" if found["status"] == "running" else "end", place, found)
+    def current_state(self, event_id: str) -> Message:
+        workflow = view.get(self.connection, self.workflow)
+        return Message("workflow" if workflow["status"] == "running" else "end", event_id, workflow)
 
 
 class AllJobsFeed:
-    """Of all jobs, or of a queue's or a function's."""
+    """The messages about all jobs, or those of a queue or a function."""
 
     def __init__(self, connection: redis.Redis, queue: str | None, function: str | None) -> None:
         self.connection, self.queue, self.function = connection, queue, function
@@ -136,12 +145,12 @@ class AllJobsFeed:
     def matches(self, event: Event) -> bool:
         return bool(event.queue) and self.queue in (None, event.queue) and event.status != "progress"
 
-    def of(self, event: Event) -> Message | None:
+    def message(self, event: Event) -> Message | None:
         if self.function and self._function_of(event.job_id) != self.function:
             return None
         return Message("job", event.event_id, _status_change(event))
 
-    def current_state(self, place: str) -> None:  # noqa: ARG002 - a Feed's; there is no state of all jobs
+    def current_state(self, event_id: str) -> None:  # noqa: ARG002 - required by Feed
         return None
 
     def _function_of(self, job_id: str) -> str | None:
@@ -154,7 +163,13 @@ class AllJobsFeed:
 
 
 def _stream(feed: Feed) -> Response:
-    """Raises BadRequest; Unavailable: too many are open; TooManyRequests: too many are open with this key."""
+    """The response that streams a feed; 204 if its end was already received.
+
+    Raises:
+        BadRequest: the Last-Event-ID is invalid.
+        TooManyRequests: the caller has too many open streams.
+        Unavailable: too many streams are open.
+    """
     last_event_id, hub = _last_event_id(), context().events
     share = api_keys.share(hub.max_listeners, context().api_keys)
     try:
@@ -167,7 +182,7 @@ def _stream(feed: Feed) -> Response:
     missed = hub.events_after(last_event_id, feed.matches) if last_event_id else None
     if missed == [] and (now := feed.current_state(event_id)) and now.kind == "end":
         listener.close()
-        return Response(status=204)  # there is nothing to come: a client that reads this does not come back
+        return Response(status=204)  # tells EventSource clients not to reconnect
 
     def generate() -> Iterator[str]:
         try:
@@ -183,25 +198,26 @@ def _stream(feed: Feed) -> Response:
 def _messages(
     feed: Feed, hub: Hub, listener: Listener, last_event_id: str | None, event_id: str, missed: list[Event] | None
 ) -> Iterator[Message | None]:
-    """Up to an `end`; None: nothing has happened for HEARTBEAT seconds."""
+    """The messages of a stream up to `end`; None when nothing has happened for HEARTBEAT_SECONDS."""
     if last_event_id and missed is None:
-        yield Message("reset", event_id, {"reason": "what has happened since is no longer known"})
-    first = [feed.current_state(event_id)] if missed is None else [feed.of(event) for event in missed]
+        yield Message("reset", event_id, {"reason": "the events since the Last-Event-ID are no longer stored"})
+    first = [feed.current_state(event_id)] if missed is None else [feed.message(event) for event in missed]
     for message in first:
         if message:
             yield message
             if message.kind == "end":
                 return
-    after, last_sent_at = (
-        missed[-1].event_id if missed else last_event_id if missed == [] and last_event_id else event_id,
-        time.monotonic(),
-    )
+    if missed:
+        event_id = missed[-1].event_id
+    elif missed == [] and last_event_id:
+        event_id = last_event_id
+    last_sent_at = time.monotonic()
     while not (listener.is_cut_off or hub.closing()):
         event = listener.next(SHUTDOWN_CHECK_SECONDS)
-        if event and parse_event_id(event.event_id) > parse_event_id(after):
-            message = feed.of(event)
+        if event and parse_event_id(event.event_id) > parse_event_id(event_id):
+            message = feed.message(event)
         elif time.monotonic() - last_sent_at > HEARTBEAT_SECONDS:
-            state = feed.current_state(after)  # a stock worker tells nothing
+            state = feed.current_state(event_id)  # a stock worker publishes no events
             last_sent_at, message = time.monotonic(), state if state and state.kind == "end" else None
             if message is None:
                 yield None
@@ -215,13 +231,13 @@ def _messages(
 
 
 def _last_event_id() -> str | None:
-    """Raises BadRequest."""
+    """The request's Last-Event-ID. Raises BadRequest: it is invalid."""
     event_id = request.headers.get("Last-Event-ID") or None
     try:
         if event_id:
             parse_event_id(event_id)
     except ValueError:
-        raise BadRequest("The Last-Event-ID is not one of ours") from None
+        raise BadRequest("The Last-Event-ID is not a valid event id") from None
     return event_id
 
 

@@ -1,7 +1,7 @@
-"""What is outside /api/v1: health, the OpenAPI document, the documentation page, and the way in.
+"""Everything outside of /api/v1: health checks, the OpenAPI document, the documentation page and the start page.
 
-Probes have no key: they are told of the parts of the service and their states, and no name of a function, a schedule or
-a queue, nor an error of one.
+Health checks need no API key. Without one they disclose the state of the service's parts, but no names of functions,
+schedules or queues, and no errors of these.
 """
 
 from typing import Any, cast
@@ -21,17 +21,17 @@ pages = Blueprint("pages", __name__, template_folder="templates")
 
 @api.get("/livez", responses={200: Health})
 def livez() -> Response:
-    """This process answers."""
+    """Check that this process answers."""
     return json_response({"status": "ok"})
 
 
 @api.get("/readyz", responses={200: Health, 503: PROBLEMS[503]})
 def readyz() -> Response:
-    """How old the scheduler's last move is, and what is set aside. 503 while Redis is away or takes no writes.
+    """Check that the service is ready.
 
-    Also if no scheduler has moved for 15 seconds; one may take so long to appear after this process has started.
-    `degraded`: there are modules that do not import, or functions or schedules that are set aside. Which they are, and
-    the queues of QUEUES that no worker serves (`warnings`), is for callers with the scope `read`.
+    503 while Redis is unavailable or accepts no writes, and when no scheduler has been active for 15 seconds (also
+    counted from the start of this process). `degraded`: modules cannot be imported, or functions or schedules are set
+    aside. Their names, and the `warnings`, are only for callers with the scope `read`.
     """
     readiness = context().readiness
     age, warnings = readiness.check(), readiness.warnings()

@@ -1,4 +1,4 @@
-"""/webhooks: the URLs that have asked for no more."""
+"""/webhooks: URLs disabled by 410 Gone."""
 
 from flask import Response
 
@@ -14,13 +14,19 @@ api = blueprint("webhooks", "webhooks", "/api/v1/webhooks")
 @api.get("/disabled", responses={200: DisabledWebhooks})
 @requires("read")
 def list_disabled() -> Response:
-    """The URLs that have answered 410 Gone in the last 30 days: nothing is delivered there."""
+    """List disabled webhook URLs.
+
+    They answered 410 Gone in the last 30 days. Nothing is delivered to them.
+    """
     return json_response({"disabled": webhook_delivery.list_disabled(context().redis)})
 
 
 @api.delete("/disabled", responses={204: None})
 @requires("admin")
 def enable(query: WebhookQuery) -> Response:
-    """Deliver to this URL again; what failed meanwhile can be requeued."""
+    """Enable a disabled webhook URL again.
+
+    Deliveries that failed meanwhile can be requeued.
+    """
     webhook_delivery.enable(context().redis, query.url)
     return Response(status=204)

@@ -1,4 +1,4 @@
-"""/workflows: submit a graph of jobs, look, list, cancel."""
+"""/workflows: submit, list, get, cancel."""
 
 from typing import Any
 
@@ -37,7 +37,10 @@ api = blueprint("workflows", "workflows", "/api/v1/workflows")
 @api.post("", responses={202: WorkflowSummary}, openapi_extensions=IDEMPOTENCY_KEY)
 @requires("enqueue")
 def submit(body: WorkflowBody) -> Response:
-    """Submit a graph of jobs: all of it, or nothing."""
+    """Submit a workflow.
+
+    Either all of its jobs are stored, or none.
+    """
     nodes = [_node(node, f"#/jobs/{number}") for number, node in enumerate(body.jobs)]
     hooks = {name: hook for name in HOOKS if (hook := getattr(body, name))}
     hook_nodes = [
@@ -70,21 +73,24 @@ def submit(body: WorkflowBody) -> Response:
 @api.get("", responses={200: Workflows})
 @requires("read")
 def list_workflows(query: WorkflowsQuery) -> Response:
-    """Workflows, newest first."""
+    """List workflows, newest first."""
     return page("workflows", *view.list_workflows(context().redis, query.limit, query.cursor, query.status, query.name))
 
 
 @api.get("/<string:workflow_id>", responses={200: Workflow})
 @requires("read")
 def get_workflow(path: WorkflowPath) -> Response:
-    """The graph, and how each of its jobs stands."""
+    """Get a workflow with the status of each of its jobs."""
     return json_response(view.get(context().redis, path.workflow_id))
 
 
 @api.post("/<string:workflow_id>/cancel", responses={202: WorkflowOrReference})
 @requires("enqueue")
 def cancel(path: WorkflowPath) -> Response:
-    """Cancel what has not begun, and stop what runs."""
+    """Cancel a workflow.
+
+    Jobs that have not started are canceled, and running jobs are being stopped.
+    """
     connection = context().redis
     store.cancel(connection, path.workflow_id)
     outbox.follow_up(connection)
@@ -99,7 +105,7 @@ def _node(body: NodeBody, pointer: str) -> Node:
 
 
 def _prepare_jobs(workflow: str, announced: bool, node_bodies: list[tuple[Node, HookBody]]) -> store.NodeJobs:
-    """The jobs of each node. Raises Invalid, with all that is wrong."""
+    """The jobs of each node. Raises Invalid with the errors of all jobs."""
     prepared: store.NodeJobs = []
     errors: list[dict[str, str]] = []
     for node, body in node_bodies:
@@ -112,7 +118,7 @@ def _prepare_jobs(workflow: str, announced: bool, node_bodies: list[tuple[Node, 
             if len(errors) > MAX_LISTED_ERRORS:
                 break
     if errors:
-        raise Invalid("No workflow was made", errors)
+        raise Invalid("No workflow was created: some of its jobs are invalid", errors)
     return prepared
 
 

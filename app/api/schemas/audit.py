@@ -1,4 +1,4 @@
-"""Who changed what."""
+"""Entries of the audit log."""
 
 from typing import Any, Literal
 
@@ -9,8 +9,8 @@ from app.catalog.fields import Instant, Strict
 
 
 class AuditQuery(Strict):
-    actor: str | None = Field(None, description='The name of an API key, or "open"')
-    action: str | None = Field(None, description='As "jobs.requeue"')
+    actor: str | None = Field(None, description='Name of an API key, or "open"')
+    action: str | None = Field(None, description='Such as "jobs.requeue"')
     since: Instant | None = None
     cursor: str | None = None
     limit: int = Field(100, ge=1, le=500)
@@ -23,10 +23,10 @@ class AuditEntry(BaseModel):
     action: str
     method: Literal["POST", "PUT", "PATCH", "DELETE"]
     route: str
-    target: str = Field(description="The id or name in the path, or of what was made")
+    target: str = Field(description="Id or name in the path, or of the created resource")
     status: int
     address: str
-    details: dict[str, Any] = Field(description="Counts, and which jobs were meant")
+    details: dict[str, Any] = Field(description="Counts, and the filter of a bulk request")
 
 
 class Audit(BaseModel):

@@ -1,4 +1,4 @@
-"""Many jobs at once, by a filter."""
+"""Bulk changes of jobs that match a filter."""
 
 from typing import Literal
 
@@ -9,26 +9,26 @@ from app.views.selection import Selection
 
 
 class Bulk(Selection):
-    """Which jobs, as in the list of jobs; newest first in each queue and state."""
+    """A filter of jobs, as for the list of jobs. Jobs are changed newest first in each queue and status."""
 
-    dry_run: Flag = Field(False, description="Count, and change nothing")
-    limit: int | None = Field(None, ge=1, description="So many jobs at most in this request")
-    cursor: str | None = Field(None, description="`next_cursor` of the request before, with the same filter")
+    dry_run: Flag = Field(False, description="Count matching jobs, and change nothing")
+    limit: int | None = Field(None, ge=1, description="Maximum number of jobs in this request")
+    cursor: str | None = Field(None, description="`next_cursor` of the previous response to the same filter")
 
     def selection(self) -> Selection:
         return Selection(**self.model_dump(include=set(Selection.model_fields)))
 
 
 class BulkRequeue(Bulk):
-    """Which jobs, as in the list of jobs; newest first in each queue and state."""
+    """A filter of jobs, as for the list of jobs. Jobs are changed newest first in each queue and status."""
 
     status: Literal["failed", "stopped", "canceled"] = "failed"
 
 
 class WithAll(Bulk):
-    """Which jobs, as in the list of jobs; newest first in each queue and state."""
+    """A filter of jobs, as for the list of jobs. Jobs are changed newest first in each queue and status."""
 
-    all: Flag = Field(False, description="Needed where no filter is given")
+    all: Flag = Field(False, description="Required to be true if there is no filter")
 
     @model_validator(mode="after")
     def _check_filter_or_all(self) -> "WithAll":
@@ -38,21 +38,21 @@ class WithAll(Bulk):
 
 
 class BulkCancel(WithAll):
-    """Which jobs, as in the list of jobs; newest first in each queue and state."""
+    """A filter of jobs, as for the list of jobs. Jobs are changed newest first in each queue and status."""
 
     status: Literal["queued", "started", "scheduled", "deferred"] | None = Field(
-        None, description="If it is not given, each of these"
+        None, description="Default: all of these"
     )
 
 
 class BulkDelete(WithAll):
-    """Without a status, jobs in any; those that run are skipped."""
+    """A filter of jobs; default: in any status. Running jobs are skipped."""
 
 
 class BulkResult(BaseModel):
     matched: int
-    skipped: int = Field(description="Matched, but no longer in a state for that")
-    next_cursor: str | None = Field(description="Where to go on; null: all have been looked at")
+    skipped: int = Field(description="Matching jobs whose status no longer allows the change")
+    next_cursor: str | None = Field(description="Where the next request goes on; null: all jobs were handled")
 
 
 class BulkRequeued(BulkResult):
@@ -60,7 +60,7 @@ class BulkRequeued(BulkResult):
 
 
 class BulkCanceled(BulkResult):
-    canceled: int = Field(description="With those that run, whose workers have been told")
+    canceled: int = Field(description="Including running jobs that are being stopped")
 
 
 class BulkDeleted(BulkResult):

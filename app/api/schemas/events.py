@@ -1,4 +1,4 @@
-"""Streams of events."""
+"""Event streams."""
 
 from app.catalog.fields import Strict
 

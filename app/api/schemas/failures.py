@@ -1,4 +1,4 @@
-"""Failures, grouped."""
+"""Failed jobs, grouped."""
 
 from pydantic import BaseModel, Field
 
@@ -8,20 +8,20 @@ from app.catalog.fields import Instant, Strict
 class FailuresQuery(Strict):
     queue: str | None = None
     function: str | None = None
-    since: Instant | None = Field(None, description="Failed at or after")
+    since: Instant | None = Field(None, description="Jobs that failed at or after this time")
 
 
 class Failure(BaseModel):
     function: str | None
-    error: str = Field(description="The error's type")
-    message: str = Field(description="Of the latest")
+    error: str = Field(description="Type of the error")
+    message: str = Field(description="Message of the latest error")
     count: int
     first_seen: str | None
     last_seen: str | None
-    example: str = Field(description="The id of the latest job")
+    example: str = Field(description="Id of the latest job")
     queues: list[str]
 
 
 class Failures(BaseModel):
     failures: list[Failure]
-    complete: bool = Field(description="False: there are more failed jobs than were looked at, which were the newest")
+    complete: bool = Field(description="False: only the newest failed jobs were counted")

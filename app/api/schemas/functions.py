@@ -1,4 +1,4 @@
-"""What can be called."""
+"""Functions and their options."""
 
 from typing import Any, Literal
 
@@ -8,7 +8,7 @@ from app.api.schemas.jobs import Webhook
 
 
 class Limit(BaseModel):
-    """How many jobs begin in a time (`most` is a rate), or run at once (`most` is a number)."""
+    """A limit on how many jobs start in a time (`most` is a rate), or run at once (`most` is a number)."""
 
     most: int | str
     by: Literal["function", "queue"]
@@ -54,7 +54,7 @@ class Function(BaseModel):
 
 
 class RejectedFunction(BaseModel):
-    """A function that is set aside: it cannot be run until its options or annotations are mended."""
+    """A function that cannot be called, because its options or annotations are invalid."""
 
     name: str
     file: str
@@ -64,5 +64,5 @@ class RejectedFunction(BaseModel):
 
 class Functions(BaseModel):
     functions: list[Function]
-    broken: dict[str, str] = Field(description="Modules that do not import, and why")
+    broken: dict[str, str] = Field(description="Modules that cannot be imported, and why")
     rejected: list[RejectedFunction] = Field(description="Functions that are set aside, and why")

@@ -1,4 +1,4 @@
-"""A job, and what is said of one."""
+"""Jobs, and the requests that create and change them."""
 
 from typing import Annotated, Any, Literal
 
@@ -27,7 +27,7 @@ JobStatus = Literal[
 
 
 class JobOptions(CallOptions):
-    """What may be said of a job besides its call; what is not said is the function's own, or the service's default."""
+    """Options of a job. Defaults are those of its function, then those of the service."""
 
     id: NewId | None = None
     delay: DelaySeconds | None = None
@@ -63,13 +63,13 @@ class JobsQuery(Selection):
 
 
 class RequeueBody(Strict):
-    """What takes the place of what was; all else stays. `args` and `kwargs` each replace the whole of theirs."""
+    """Changes of a requeued job. `args` and `kwargs` each replace all that the job had."""
 
     args: list[Any] | None = None
     kwargs: dict[str, Any] | None = None
     queue: QueueName | None = None
     timeout: Seconds | None = None
-    retry: RetryBody | None = Field(None, description="Retries, given anew")
+    retry: RetryBody | None = Field(None, description="New retries; default: none")
 
     @model_validator(mode="before")
     @classmethod
@@ -78,14 +78,14 @@ class RequeueBody(Strict):
 
 
 class AmendBody(Strict):
-    """What is to be changed of a job that has not started."""
+    """Changes of a job that has not started."""
 
     delay: DelaySeconds | None = None
-    at: Instant | None = Field(None, description="A moment that is past means now")
-    at_front: Literal[True] | None = Field(None, description="To the head of its queue, at once or when it is due")
+    at: Instant | None = Field(None, description="A time in the past means now")
+    at_front: Literal[True] | None = Field(None, description="Put it at the front of its queue, now or when it is due")
     queue: QueueName | None = None
     timeout: Seconds | None = None
-    tags: Annotated[list[Tag], Field(max_length=32)] | None = Field(None, description="All of them")
+    tags: Annotated[list[Tag], Field(max_length=32)] | None = Field(None, description="Replaces all tags")
     description: Annotated[str, Field(max_length=1000)] | None = None
 
     @model_validator(mode="after")
@@ -93,7 +93,7 @@ class AmendBody(Strict):
         if self.delay is not None and self.at is not None:
             raise ValueError("give delay or at, not both")
         if all(value is None for _, value in self):
-            raise ValueError("say what is to be changed")
+            raise ValueError("give at least one change")
         return self
 
 
@@ -121,19 +121,21 @@ class Webhook(BaseModel):
 
 
 class WaitingFor(BaseModel):
-    """Why a job is `scheduled`."""
+    """Why a job is `scheduled` or `deferred`."""
 
-    reason: Literal["delay", "retry", "rate_limit", "concurrency", "breaker"] = Field(
-        description="It was delayed, waits for its next attempt, or is held back by a limit or an open breaker"
+    reason: Literal["delay", "retry", "rate_limit", "concurrency", "breaker", "dependency", "dead_dependency"] = Field(
+        description="It was delayed, waits for its next attempt, is held back by a limit or an open breaker, or waits "
+        "for another job; `dead_dependency`: for one that failed, was stopped, canceled or deleted, so that it waits "
+        "until that one is requeued, or it is canceled or requeued itself"
     )
     name: str | None = Field(
         description="Of the limit or breaker: `function:NAME` or `queue:NAME`, then `:` and the value of its key; "
-        "null for delay and retry",
+        "the id of the job, or of the workflow, that it waits for; null for delay and retry",
         examples=["function:billing.charge:42"],
     )
     until: str | None = Field(
         description="When it is queued again: the due time of a delay or a retry, the end of an open breaker, an "
-        "estimate for a rate limit; null for concurrency, which depends on when other jobs end"
+        "estimate for a rate limit; null for concurrency and dependencies, which depend on when other jobs end"
     )
 
 
@@ -150,7 +152,7 @@ class Job(BaseModel):
     created_at: str | None
     enqueued_at: str | None
     scheduled_for: str | None
-    waiting_for: WaitingFor | None = Field(description="Why it is scheduled; null in any other state")
+    waiting_for: WaitingFor | None = Field(description="Why it is scheduled or deferred; null in any other state")
     started_at: str | None
     ended_at: str | None
     attempts: int
@@ -183,11 +185,11 @@ class Attempt(BaseModel):
 
 
 class JobDetail(Job):
-    history: list[Attempt] = Field(description="Its attempts that have ended, newest first: the last ten, or more")
+    history: list[Attempt] = Field(description="Attempts that have ended, newest first: at least the last ten")
 
     warnings: list[str] = Field(
         default_factory=list,
-        description="Of an enqueue: queues from which no worker takes jobs; left out if there is none",
+        description="In the response to an enqueue: queues that no worker serves; left out if there are none",
     )
 
 
@@ -214,5 +216,5 @@ class Jobs(BaseModel):
 class Ids(BaseModel):
     ids: list[str]
     warnings: list[str] = Field(
-        default_factory=list, description="Queues from which no worker takes jobs; left out if there is none"
+        default_factory=list, description="Queues that no worker serves; left out if there are none"
     )

@@ -23,7 +23,8 @@ class Queue(BaseModel):
     counts: Counts
     paused: bool
     warnings: list[str] = Field(
-        default_factory=list, description="Jobs are there, and no worker takes them; left out if there is none"
+        default_factory=list,
+        description="Says if the queue has jobs, but no worker serves it; left out if there are none",
     )
 
 

@@ -1,4 +1,4 @@
-"""Rules that make jobs in time."""
+"""Schedules: rules that enqueue jobs at set times."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from app.schedules.rule import CatchUp, Overlap, Rule, When
 
 
 class ScheduleBody(Rule):
-    """All that is said of a schedule; its name is in the path."""
+    """A schedule; its name is in the path."""
 
 
 class PreviewBody(When):
-    """When, and nothing else."""
+    """A rule without its function."""
 
 
 class SchedulesQuery(Strict):
@@ -41,8 +41,8 @@ class ScheduledRun(BaseModel):
 
 class ScheduleCounts(BaseModel):
     runs: int
-    skips: int = Field(description="Due while the last run was not over")
-    misses: int = Field(description="Due while no scheduler ran, and not caught up")
+    skips: int = Field(description="Runs skipped because the last one had not ended")
+    misses: int = Field(description="Runs missed while no scheduler ran")
     failures: int
 
 
@@ -83,9 +83,9 @@ class ForeignEntry(BaseModel):
 
 
 class RejectedSchedule(BaseModel):
-    """An entry of scheduler.py that is set aside: it does not run until it is mended."""
+    """An entry of scheduler.py that is set aside because it is invalid."""
 
-    name: str = Field(description="Its own, else its function's, else its place in the list")
+    name: str = Field(description="Its name, else that of its function, else its index in the list")
     function: str | None
     reason: str
 

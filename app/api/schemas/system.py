@@ -1,4 +1,4 @@
-"""What all resources share."""
+"""Schemas that several resources share."""
 
 from typing import Literal
 
@@ -13,16 +13,16 @@ class Health(BaseModel):
     status: Literal["ok", "degraded"]
     redis: Literal["ok"] | None = None
     scheduler: float | None = Field(
-        None, description="Seconds since the scheduler that leads has moved; null: none does yet"
+        None, description="Seconds since the leading scheduler was last active; null: there was none yet"
     )
-    warnings: list[str] | None = Field(None, description="Queues of QUEUES that no worker serves")
-    broken: dict[str, str] | None = Field(None, description="Modules that do not import, and why")
+    warnings: list[str] | None = Field(None, description="Queues named in QUEUES that no worker serves")
+    broken: dict[str, str] | None = Field(None, description="Modules that cannot be imported, and why")
     rejected_functions: dict[str, str] | None = Field(None, description="Functions that are set aside: where, and why")
     rejected_schedules: dict[str, str] | None = Field(None, description="Schedules that are set aside, and why")
 
 
 class Unreadable(BaseModel):
-    """An entry that cannot be read: something else than Jobline has written it, or a version of Jobline to come."""
+    """An entry that cannot be read: another program has written it, or a later version of Jobline."""
 
     reason: str
 
@@ -35,7 +35,7 @@ class UnreadableName(Unreadable):
     name: str
 
 
-UNREADABLE = "Entries that cannot be read, and why; left out if there is none"
+UNREADABLE = "Entries that cannot be read, and why; left out if there are none"
 
 
 class ProblemItem(BaseModel):
@@ -44,7 +44,7 @@ class ProblemItem(BaseModel):
 
 
 class Problem(BaseModel):
-    """RFC 9457."""
+    """An error (RFC 9457)."""
 
     type: str = "about:blank"
     title: str

@@ -1,4 +1,4 @@
-"""URLs that have answered 410 Gone."""
+"""Webhook URLs that are disabled because they answered 410 Gone."""
 
 from pydantic import BaseModel
 

@@ -1,4 +1,4 @@
-"""Graphs of jobs."""
+"""Workflows: graphs of jobs."""
 
 from typing import Annotated, Any, Literal
 
@@ -15,7 +15,7 @@ class NeedBody(Strict):
 
 
 class HookBody(JobBody):
-    """A job of a workflow; what comes before it is said by `after`."""
+    """A job of a workflow. `after` names the jobs it depends on."""
 
     @model_validator(mode="after")
     def _check_allowed_fields(self) -> "HookBody":
@@ -29,7 +29,7 @@ class NodeBody(HookBody):
     name: NodeName
     after: Annotated[list[NodeName | NeedBody], Field(max_length=10_000)] = []
     each: Annotated[list[Any], Field(min_length=1, max_length=10_000)] | None = Field(
-        None, description="One job for each item, which is its last positional argument; its result is a list"
+        None, description="One job for each item, which becomes its last positional argument; the result is a list"
     )
 
 
@@ -37,7 +37,8 @@ class WorkflowBody(Strict):
     name: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     jobs: Annotated[list[NodeBody], Field(min_length=1, max_length=10_000)]
     on_error: Literal["continue", "stop"] = Field(
-        "continue", description="When a job dies: the jobs that do not need it go on, or what has not begun is canceled"
+        "continue",
+        description="When a job fails: continue with those that do not depend on it, or cancel all not yet started",
     )
     on_success: HookBody | None = None
     on_failure: HookBody | None = None
@@ -79,7 +80,7 @@ class WorkflowSummary(BaseModel):
     links: SelfLink
     warnings: list[str] = Field(
         default_factory=list,
-        description="When it is submitted: queues from which no worker takes jobs; left out if there is none",
+        description="In the response to its submission: queues that no worker serves; left out if there are none",
     )
 
 
@@ -93,7 +94,7 @@ class WorkflowJob(BaseModel):
     id: str
     function: str
     status: JobStatus
-    result: Any = Field(description="Of the jobs that nothing comes after")
+    result: Any = Field(description="Result of a job that no other job depends on")
     error: JobError | None
     after: list[Need]
 

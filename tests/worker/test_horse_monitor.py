@@ -14,10 +14,10 @@ import redis
 from app.lifecycle import recovery
 from app.settings import get_settings
 from app.worker import horse_monitor as module
-from app.worker.horse_monitor import Keeper
-from app.worker.prefetched import Box
+from app.worker.horse_monitor import HorseMonitor
+from app.worker.prefetched import PrefetchedExecutions
 from app.worker.redis_session import Claimed
-from app.worker.shared_status import Board, Leaving
+from app.worker.shared_status import Leaving, SharedStatus
 from app.worker.wake import Wake
 from tests.conftest import status, until
 from tests.contents import changed, contents
@@ -27,13 +27,13 @@ from tests.scripts.test_life import fields
 from tests.scripts.test_recover import attempts
 
 FAILED, OK = 3, 0  # exit codes of a horse that looks at Redis
-Life = Callable[[Board, Box], object]
+Life = Callable[[SharedStatus, PrefetchedExecutions], object]
 
 
 @pytest.fixture
 def hand(valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Hand:
-    monkeypatch.setattr(module, "LOOK_EVERY", 0.05)
-    monkeypatch.setattr(module, "RENEW_EVERY", 0.1)
+    monkeypatch.setattr(module, "CHECK_INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr(module, "LEASE_RENEWAL_SECONDS", 0.1)
     monkeypatch.setenv("TIMEOUT_GRACE", "1")
     monkeypatch.setenv("SHUTDOWN_GRACE", "1")
     get_settings.cache_clear()
@@ -50,24 +50,24 @@ class Over:
     """A keeper over a horse of which the test says what it does."""
 
     def __init__(self, hand: Hand, wake: Wake, life: Life) -> None:
-        def live(board: Board, box: Box, _: object) -> int:
+        def live(board: SharedStatus, box: PrefetchedExecutions, _: object) -> int:
             hand.connection.connection_pool.reset()  # it is forked: lines of its own
             found = life(board, box)
             return found if isinstance(found, int) else OK
 
         self.hand = hand
-        self.keeper = Keeper(hand.worker, wake, live)
+        self.monitor = HorseMonitor(hand.worker, wake, live)
 
     def watch(self) -> int:
         """Until it has ended; its exit code, or the number of its signal less than 0."""
-        self.keeper.watch()
-        assert self.keeper.horse.settled
+        self.monitor.watch()
+        assert self.monitor.horse.settled
         assert broken(self.hand.connection) == []
-        return os.waitstatus_to_exitcode(self.keeper.horse.status or 0)
+        return os.waitstatus_to_exitcode(self.monitor.horse.status or 0)
 
 
 def works_on(job: Claimed, timeout: float = 60) -> Life:
-    def life(board: Board, _: Box) -> None:
+    def life(board: SharedStatus, _: PrefetchedExecutions) -> None:
         board.show(job.queue, job.id, job.execution_id, timeout)
         time.sleep(30)
 
@@ -125,7 +125,7 @@ def test_a_job_without_a_timeout_is_not_killed(valkey: redis.Redis, hand: Hand, 
     put(valkey, "job")
     [job] = hand.run()
 
-    def life(board: Board, _: Box) -> None:
+    def life(board: SharedStatus, _: PrefetchedExecutions) -> None:
         board.show(job.queue, job.id, job.execution_id, -1)
         time.sleep(1.5)
         hand.finish(job, ran=1.5)
@@ -139,8 +139,8 @@ def test_a_job_is_stopped_on_request(valkey: redis.Redis, hand: Hand, wake: Wake
     put(valkey, "job", retry_waits=[1])
     [job] = hand.run()
     over = Over(hand, wake, works_on(job))
-    until(lambda: over.keeper.horse.board.running)
-    over.keeper.job_to_stop = "job"
+    until(lambda: over.monitor.horse.status_board.running)
+    over.monitor.job_to_stop = "job"
     assert over.watch() == -9
     assert status(valkey, "job") == "stopped"
     assert error(valkey, "job") == "Job stopped by user, work-horse terminated."
@@ -151,22 +151,22 @@ def test_a_stop_that_comes_too_late_stops_no_other_job(valkey: redis.Redis, hand
     put(valkey, "job")
     [job] = hand.run()
 
-    def life(board: Board, _: Box) -> None:
+    def life(board: SharedStatus, _: PrefetchedExecutions) -> None:
         board.show(job.queue, job.id, job.execution_id, 60)
         time.sleep(0.5)
         hand.finish(job)
         board.clear()
 
     over = Over(hand, wake, life)
-    until(lambda: over.keeper.horse.board.running)
-    over.keeper.job_to_stop = "another"
+    until(lambda: over.monitor.horse.status_board.running)
+    over.monitor.job_to_stop = "another"
     assert over.watch() == OK
-    assert over.keeper.job_to_stop is None  # else it would stop the job when that comes
+    assert over.monitor.job_to_stop is None  # else it would stop the job when that comes
     assert status(valkey, "job") == "finished"
 
 
 def test_a_kill_is_meant_for_one_job_and_not_for_the_next(valkey: redis.Redis, hand: Hand, wake: Wake) -> None:
-    def life(board: Board, _: Box) -> int:
+    def life(board: SharedStatus, _: PrefetchedExecutions) -> int:
         board.show("default", "first", "1" * 32, 60)
         until(lambda: board.stop_ordered)
         board.show("default", "second", "2" * 32, 60)
@@ -174,21 +174,21 @@ def test_a_kill_is_meant_for_one_job_and_not_for_the_next(valkey: redis.Redis, h
         time.sleep(0.3)
         return OK
 
-    horse = Over(hand, wake, life).keeper.horse
-    first = until(lambda: horse.board.running)
+    horse = Over(hand, wake, life).monitor.horse
+    first = until(lambda: horse.status_board.running)
     horse.order_to_stop()
-    until(lambda: horse.board.leaving is Leaving.STOPPED)
+    until(lambda: horse.status_board.leaving is Leaving.STOPPED)
     assert not horse.kill_if_running(first)
     until(horse.ended)
     assert horse.status == 0
-    assert horse.board.begun == 2
+    assert horse.status_board.begun == 2
 
 
 def test_a_horse_that_is_asked_to_stop_has_its_grace(valkey: redis.Redis, hand: Hand, wake: Wake) -> None:
     put(valkey, "job")
     [job] = hand.run()
 
-    def life(board: Board, _: Box) -> int:
+    def life(board: SharedStatus, _: PrefetchedExecutions) -> int:
         board.show(job.queue, job.id, job.execution_id, 60)
         seen = sees(lambda: board.stop_ordered)
         time.sleep(0.3)
@@ -217,10 +217,10 @@ def test_an_end_at_once_gives_the_job_back(valkey: redis.Redis, hand: Hand, wake
     put(valkey, "job")
     [job] = hand.run()
     over = Over(hand, wake, works_on(job))
-    until(lambda: over.keeper.horse.board.running)
-    over.keeper.end()
+    until(lambda: over.monitor.horse.status_board.running)
+    over.monitor.end()
     assert valkey.lrange("rq:queue:default", 0, -1) == [b"job"]
-    over.keeper.end()  # there is nothing left to do
+    over.monitor.end()  # there is nothing left to do
 
 
 @pytest.mark.parametrize("retries", [None, [60]])
@@ -234,7 +234,7 @@ def test_what_a_dead_horse_held_is_settled(
     [job, stowed] = hand.claim(2)
     valkey.hset(hand.key, "current_job", "job")
 
-    def life(board: Board, box: Box) -> None:
+    def life(board: SharedStatus, box: PrefetchedExecutions) -> None:
         board.show(job.queue, job.id, job.execution_id, 60)
         box.put([stowed.execution_id])
         os.kill(os.getpid(), 9)
@@ -252,11 +252,11 @@ def test_what_a_dead_horse_held_is_settled(
 
 def test_a_claim_of_a_dead_horse_that_comes_late_takes_nothing(valkey: redis.Redis, hand: Hand, wake: Wake) -> None:
     put(valkey, "job")
-    late = hand.claims.command(hand.queues, hand.claims.new_executions(1))
+    late = hand.session.claim_command(hand.queues, hand.session.new_executions(1))
     Over(hand, wake, lambda *_: None).watch()
     before = contents(valkey)
-    hand.claims._wire.send(late)
-    assert hand.claims._wire.read() == b"busy"
+    hand.session._connection.send(late)
+    assert hand.session._connection.read() == b"busy"
     assert changed(before, contents(valkey)) == {}
 
 
@@ -268,7 +268,7 @@ def test_what_a_held_up_horse_has_stowed_goes_back(
     job, *stowed = hand.claim(3)
     hand.begin(job)
 
-    def life(board: Board, box: Box) -> int:
+    def life(board: SharedStatus, box: PrefetchedExecutions) -> int:
         board.show(job.queue, job.id, job.execution_id, 60)
         box.put([one.execution_id for one in stowed])
         seen = sees(lambda: hand.connection.lrange("rq:queue:default", 0, -1) == [b"first", b"second"])
@@ -282,21 +282,21 @@ def test_what_a_held_up_horse_has_stowed_goes_back(
 def test_a_claim_that_lands_after_its_job_was_given_back_is_given_back_too(
     valkey: redis.Redis, hand: Hand, wake: Wake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOOK_EVERY", 0.5)
+    monkeypatch.setattr(module, "CHECK_INTERVAL_SECONDS", 0.5)
     for job_id in ("job", "stowed"):
         put(valkey, job_id)
     job, stowed = hand.claim(2)
     hand.begin(job)
-    [late] = hand.claims.new_executions(1)
+    [late] = hand.session.new_executions(1)
 
-    def life(board: Board, box: Box) -> int:
+    def life(board: SharedStatus, box: PrefetchedExecutions) -> int:
         board.show(job.queue, job.id, job.execution_id, 60)
         box.put([stowed.execution_id, late])
         back = lambda: hand.connection.llen("rq:queue:default") == 1  # noqa: E731
         if sees(back):
             return FAILED
-        hand.claims._wire.connect()
-        hand.claims.claim(hand.queues, [late])
+        hand.session._connection.connect()
+        hand.session.claim(hand.queues, [late])
         seen = FAILED if back() else sees(back)
         hand.finish(job)
         board.clear()
@@ -308,14 +308,14 @@ def test_a_claim_that_lands_after_its_job_was_given_back_is_given_back_too(
 def test_a_horse_that_takes_what_it_has_stowed_keeps_it(
     valkey: redis.Redis, hand: Hand, wake: Wake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "HELD_UP_AFTER", 0.5)
+    monkeypatch.setattr(module, "HELD_UP_AFTER_SECONDS", 0.5)
     for number in range(8):
         put(valkey, str(number))
     claimed = hand.claim(8)
 
-    def life(board: Board, box: Box) -> int:
+    def life(board: SharedStatus, box: PrefetchedExecutions) -> int:
         box.put([one.execution_id for one in claimed])
-        hand.claims._wire.connect()
+        hand.session._connection.connect()
         for one in claimed:
             if box.take() != one.execution_id:
                 return FAILED
@@ -337,7 +337,7 @@ def test_its_beats_keep_a_job_that_outlives_its_lease(valkey: redis.Redis, hand:
     valkey.zadd("rq:wip:default", {member: time.time() + 1})  # as if it had run for 89 of its 90 seconds
     beats = float(valkey.zscore("jobline:leases", "w") or 0)
 
-    def life(board: Board, _: Box) -> int:
+    def life(board: SharedStatus, _: PrefetchedExecutions) -> int:
         board.show(job.queue, job.id, job.execution_id, 600)
         seen = sees(lambda: float(hand.connection.zscore("rq:wip:default", member)) > time.time() + 80)
         time.sleep(1.5)
@@ -370,19 +370,19 @@ def test_a_job_that_has_just_ended_does_not_look_taken(valkey: redis.Redis, hand
     [job] = hand.run()
     hand.finish(job)
     over = Over(hand, wake, works_on(job))
-    until(lambda: over.keeper.horse.board.running)
-    over.keeper._beat()
+    until(lambda: over.monitor.horse.status_board.running)
+    over.monitor._beat()
     time.sleep(0.1)
-    assert not over.keeper.horse.ended()
-    over.keeper._beat()
-    until(over.keeper.horse.ended)
-    over.keeper.end()
+    assert not over.monitor.horse.ended()
+    over.monitor._beat()
+    until(over.monitor.horse.ended)
+    over.monitor.end()
 
 
 def test_a_worker_that_was_forgotten_is_there_again(valkey: redis.Redis, hand: Hand, wake: Wake) -> None:
     recovery.forget(valkey, "w")
 
-    def life(board: Board, _: Box) -> int:
+    def life(board: SharedStatus, _: PrefetchedExecutions) -> int:
         return sees(lambda: hand.connection.hexists(hand.key, "birth") and hand.connection.scard("rq:workers:default"))
 
     assert Over(hand, wake, life).watch() == OK
@@ -395,7 +395,7 @@ def test_a_worker_that_was_forgotten_is_there_again(valkey: redis.Redis, hand: H
 def test_a_horse_that_stands_still_is_replaced(
     valkey: redis.Redis, hand: Hand, wake: Wake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "STILL_AFTER", 0.3)
+    monkeypatch.setattr(module, "STALLED_AFTER_SECONDS", 0.3)
     assert Over(hand, wake, lambda *_: time.sleep(30)).watch() == -9
 
 
@@ -403,11 +403,11 @@ def test_a_horse_that_stands_still_is_replaced(
 def test_a_horse_that_moves_or_works_is_not(
     valkey: redis.Redis, hand: Hand, wake: Wake, monkeypatch: pytest.MonkeyPatch, busy: bool
 ) -> None:
-    monkeypatch.setattr(module, "STILL_AFTER", 0.6)
+    monkeypatch.setattr(module, "STALLED_AFTER_SECONDS", 0.6)
     put(valkey, "job")
     [job] = hand.run()
 
-    def life(board: Board, _: Box) -> None:
+    def life(board: SharedStatus, _: PrefetchedExecutions) -> None:
         if busy:
             board.show(job.queue, job.id, job.execution_id, 60)
             time.sleep(1.2)
@@ -436,7 +436,7 @@ def test_what_it_does_is_done_when_redis_is_back(
 
     monkeypatch.setattr(recovery, "fence", fence)
     over = Over(hand, wake, works_on(job))
-    threading.Timer(0.3, over.keeper.horse.kill).start()
+    threading.Timer(0.3, over.monitor.horse.kill).start()
     assert over.watch() == -9
     assert status(valkey, "job") == "failed"
 
@@ -444,11 +444,11 @@ def test_what_it_does_is_done_when_redis_is_back(
 def test_a_sweep_goes_on_while_the_horse_works(
     valkey: redis.Redis, hand: Hand, wake: Wake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recovery, "SWEEP_EVERY", 0.05)
+    monkeypatch.setattr(recovery, "SWEEP_INTERVAL_SECONDS", 0.05)
     put(valkey, "lost")
     Hand(valkey, "dead").run()
 
-    def life(board: Board, _: Box) -> int:
+    def life(board: SharedStatus, _: PrefetchedExecutions) -> int:
         for _ in range(100):
             board.clear()
             if status(hand.connection, "lost") == "failed":

@@ -10,7 +10,7 @@ import redis
 
 from app.lifecycle import queues
 from app.worker import idle_wait as module
-from app.worker.idle_wait import Bells
+from app.worker.idle_wait import IdleWait
 from app.worker.redis_session import Claimed, Nothing
 from tests.conftest import until
 from tests.invariants import broken
@@ -25,18 +25,18 @@ class Idle:
 
     def __init__(self, connection: redis.Redis, parent: int) -> None:
         self.hand = Hand(connection, queues=QUEUES)
-        self.bells = Bells(connection, self.hand.claims, list(QUEUES), parent)
+        self.idle_wait = IdleWait(connection, self.hand.session, list(QUEUES), parent)
         self.listen()
 
     def listen(self) -> None:
         assert self.hand.ask() is Nothing.EMPTY
-        assert self.bells.wait(0.01, list(QUEUES)) is Nothing.EMPTY
+        assert self.idle_wait.wait(0.01, list(QUEUES)) is Nothing.EMPTY
 
     def hears(self, seconds: float = 5) -> list[Claimed] | Nothing:
         """The first answer but for that there is nothing."""
         end, found = time.monotonic() + seconds, Nothing.EMPTY
         while found is Nothing.EMPTY and time.monotonic() < end:
-            found = self.bells.wait(0.2, list(QUEUES))  # type: ignore[assignment]
+            found = self.idle_wait.wait(0.2, list(QUEUES))  # type: ignore[assignment]
         return found
 
 
@@ -88,23 +88,23 @@ def test_while_a_job_is_at_work_no_bell_claims_another(valkey: redis.Redis, idle
     valkey.hset(idle.hand.key, "state", "busy")
     ids = [b"first", b"second", b"third"]
     valkey.rpush("rq:queue:low", *ids)
-    until(lambda: select.select([idle.bells.bells[1]._wire], [], [], 0)[0])  # it has rung
+    until(lambda: select.select([idle.idle_wait.watches[1]._connection], [], [], 0)[0])  # it has rung
     assert valkey.lrange("rq:queue:low", 0, -1) == ids
-    assert idle.bells.wait(2, list(QUEUES)) is Nothing.EMPTY
+    assert idle.idle_wait.wait(2, list(QUEUES)) is Nothing.EMPTY
     assert valkey.lrange("rq:queue:low", 0, -1) == ids
 
 
 def test_what_a_bell_claimed_on_a_line_that_breaks_is_given_back(valkey: redis.Redis, idle: Idle) -> None:
     put(valkey, "job", queue="low")
     until(lambda: valkey.zcard("rq:wip:low") == 1)
-    fence = idle.hand.claims.fence
-    idle.bells.bells[1]._wire._socket.recv(65536)  # the answer is lost
+    fence = idle.hand.session.fence
+    idle.idle_wait.watches[1]._connection._socket.recv(65536)  # the answer is lost
     valkey.client_kill_filter(_type="normal", skipme=True)
     with pytest.raises(redis.ConnectionError):
-        idle.bells.wait(5, list(QUEUES))
+        idle.idle_wait.wait(5, list(QUEUES))
     assert valkey.lrange("rq:queue:low", 0, -1) == [b"job"]
     assert valkey.zcard("rq:wip:low") == 0
-    assert idle.hand.claims.fence == fence + 1  # a claim that is still on its way takes nothing
+    assert idle.hand.session.fence == fence + 1  # a claim that is still on its way takes nothing
     assert names(idle.hand.ask()) == [b"job"]
     idle.hand.connection.delete("rq:wip:low")
     idle.listen()
@@ -113,11 +113,11 @@ def test_what_a_bell_claimed_on_a_line_that_breaks_is_given_back(valkey: redis.R
 
 
 def test_a_silent_line_is_given_up(valkey: redis.Redis, idle: Idle) -> None:
-    idle.bells.bells[0]._armed_at -= module.BLOCK + module.SLACK - 1
-    assert idle.bells.wait(0.01, list(QUEUES)) is Nothing.EMPTY
-    idle.bells.bells[0]._armed_at -= 2
+    idle.idle_wait.watches[0]._started_at -= module.BLOCK_SECONDS + module.SLACK_SECONDS - 1
+    assert idle.idle_wait.wait(0.01, list(QUEUES)) is Nothing.EMPTY
+    idle.idle_wait.watches[0]._started_at -= 2
     with pytest.raises(redis.ConnectionError, match="silent"):
-        idle.bells.wait(0.01, list(QUEUES))
+        idle.idle_wait.wait(0.01, list(QUEUES))
     idle.listen()
     put(valkey, "job", queue="high")
     assert names(idle.hears()) == [b"job"]
@@ -127,14 +127,14 @@ def test_a_paused_queue_is_not_heard_and_the_others_are(valkey: redis.Redis, idl
     queues.pause(valkey, "high")
     put(valkey, "held", queue="high")
     assert idle.hears() is Nothing.PAUSED
-    assert [bell.deaf for bell in idle.bells.bells] == [True, False]
+    assert [watch.is_muted for watch in idle.idle_wait.watches] == [True, False]
     put(valkey, "job", queue="low")
     assert names(idle.hears()) == [b"job"]
     idle.hand.finish(Claimed("low", b"job", "none"))
     assert valkey.lrange("rq:queue:high", 0, -1) == [b"held"]
     valkey.hset(idle.hand.key, "state", "idle")
     queues.resume(valkey, "high")
-    assert names(idle.hears(2 * module.PAUSE_LOOK + 2)) == [b"held"]
+    assert names(idle.hears(2 * module.PAUSE_CHECK_SECONDS + 2)) == [b"held"]
 
 
 def test_a_queue_that_is_no_list_is_not_heard_for_a_while_and_the_others_are(
@@ -142,9 +142,9 @@ def test_a_queue_that_is_no_list_is_not_heard_for_a_while_and_the_others_are(
 ) -> None:
     valkey.set("rq:queue:high", "text")
     idle = Idle(valkey, line[1].fileno())
-    until(lambda: idle.bells.wait(0.1, list(QUEUES)) is Nothing.EMPTY and idle.bells.bells[0].deaf)
+    until(lambda: idle.idle_wait.wait(0.1, list(QUEUES)) is Nothing.EMPTY and idle.idle_wait.watches[0].is_muted)
     began = time.monotonic()
-    assert idle.bells.wait(0.3, list(QUEUES)) is Nothing.EMPTY
+    assert idle.idle_wait.wait(0.3, list(QUEUES)) is Nothing.EMPTY
     assert time.monotonic() - began >= 0.3
     put(valkey, "job", queue="low")
     assert names(idle.hears()) == [b"job"]
@@ -155,13 +155,13 @@ def test_a_word_of_the_parent_ends_the_wait(
 ) -> None:
     line[0].send(b"!")
     began = time.monotonic()
-    assert idle.bells.wait(20, list(QUEUES)) is Nothing.EMPTY
+    assert idle.idle_wait.wait(20, list(QUEUES)) is Nothing.EMPTY
     assert time.monotonic() - began < 5
 
 
 def test_who_may_not_claim_listens_to_nothing(valkey: redis.Redis, line: tuple[socket.socket, socket.socket]) -> None:
     hand = Hand(valkey, queues=QUEUES)
-    bells = Bells(valkey, hand.claims, list(QUEUES), line[1].fileno())
+    bells = IdleWait(valkey, hand.session, list(QUEUES), line[1].fileno())
     put(valkey, "job", queue="high")
     valkey.hset(hand.key, "state", "idle")
     began = time.monotonic()

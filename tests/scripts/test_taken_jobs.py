@@ -51,7 +51,7 @@ def is_recovered(hand: Hand, job: Claimed) -> None:
 
 
 def is_given_back(hand: Hand, job: Claimed) -> None:
-    hand.claims.give_back([job.execution_id])
+    hand.session.give_back([job.execution_id])
 
 
 Taken = Callable[[redis.Redis, Claimed], None]

@@ -12,17 +12,17 @@ from rq.worker import DequeueStrategy
 
 from app.lifecycle import recovery
 from app.worker import next_job as module
-from app.worker.next_job import Intake
-from app.worker.prefetched import Box
+from app.worker.next_job import NextJob
+from app.worker.prefetched import PrefetchedExecutions
 from app.worker.redis_session import Claimed, Nothing
-from app.worker.shared_status import TEXT, Board, Leaving, Running
+from app.worker.shared_status import TEXT, Leaving, Running, SharedStatus
 from tests.invariants import broken
 from tests.scripts.hand import Hand, put
 
 
 @pytest.fixture
-def box() -> Iterator[Box]:
-    box = Box()
+def box() -> Iterator[PrefetchedExecutions]:
+    box = PrefetchedExecutions()
     yield box
     box.close()
 
@@ -31,24 +31,25 @@ class Worker:
     """A worker that runs its jobs in no time, or in as many seconds as the test says."""
 
     def __init__(
-        self, connection: redis.Redis, box: Box, queues: tuple[str, ...] = ("default",), one_by_one: bool = False,
+        self, connection: redis.Redis, box: PrefetchedExecutions, queues: tuple[str, ...] = ("default",),
+        one_by_one: bool = False,
         strategy: DequeueStrategy = DequeueStrategy.DEFAULT,
     ) -> None:  # fmt: skip
-        self.hand, self.box = Hand(connection, queues=queues), box
+        self.hand, self.prefetched = Hand(connection, queues=queues), box
         self.hand.worker._dequeue_strategy = strategy
         self._line = socket.socketpair()
-        self.intake = Intake(self.hand.worker, self.hand.claims, box, self._line[1].fileno(), one_by_one)
+        self.next_job = NextJob(self.hand.worker, self.hand.session, box, self._line[1].fileno(), one_by_one)
         self.now = 1000.0
 
     def next(self) -> Claimed:
-        found = self.intake.next()
+        found = self.next_job.next()
         assert isinstance(found, Claimed), found
         return found
 
     def run(self, seconds: float) -> str:
         """The next job, begun and finished; its id."""
         job = self.next()
-        self.intake.begins(self.now)
+        self.next_job.begins(self.now)
         self.hand.begin(job, self.now)
         self.hand.finish(job)
         self.now += seconds
@@ -59,37 +60,39 @@ def fill(connection: redis.Redis, count: int, queue: str = "default") -> list[st
     return [put(connection, f"{queue}-{number}", queue=queue) for number in range(count)]
 
 
-def test_short_jobs_are_claimed_in_batches_that_grow_and_all_in_their_order(valkey: redis.Redis, box: Box) -> None:
+def test_short_jobs_are_claimed_in_batches_that_grow_and_all_in_their_order(
+    valkey: redis.Redis, box: PrefetchedExecutions
+) -> None:
     ids = fill(valkey, 150)
     worker = Worker(valkey, box)
     sizes = []
-    claim = worker.hand.claims.new_executions
-    worker.hand.claims.new_executions = lambda count: sizes.append(count) or claim(count)  # type: ignore[func-returns-value, method-assign]
+    claim = worker.hand.session.new_executions
+    worker.hand.session.new_executions = lambda count: sizes.append(count) or claim(count)  # type: ignore[func-returns-value, method-assign]
     assert [worker.run(0.00001) for _ in range(150)] == ids
     assert sizes[0] == 1
     assert all(size <= 2 * before for before, size in pairwise(sizes))
-    assert max(sizes) == module.MOST_AT_ONCE
-    assert worker.intake.next() is Nothing.EMPTY
+    assert max(sizes) == module.MAX_BATCH_SIZE
+    assert worker.next_job.next() is Nothing.EMPTY
     assert broken(valkey) == []
 
 
 def test_a_claim_that_is_answered_while_another_report_is_waited_for_is_not_forgotten(
-    valkey: redis.Redis, box: Box
+    valkey: redis.Redis, box: PrefetchedExecutions
 ) -> None:
     ids = fill(valkey, 40)
     worker = Worker(valkey, box)
     done = [worker.run(0.00001) for _ in range(5)]
     job = worker.next()
-    worker.intake.begins(worker.now)
-    assert worker.hand.claims.asked
-    worker.hand.claims.settle()  # as after a failure, or when something follows the end
-    assert worker.hand.claims.asked
+    worker.next_job.begins(worker.now)
+    assert worker.hand.session.has_pending_claim
+    worker.hand.session.settle()  # as after a failure, or when something follows the end
+    assert worker.hand.session.has_pending_claim
     worker.hand.finish(job)
     assert [*done, job.id, *(worker.run(0.00001) for _ in range(34))] == ids
     assert broken(valkey) == []
 
 
-def test_long_jobs_are_claimed_one_by_one(valkey: redis.Redis, box: Box) -> None:
+def test_long_jobs_are_claimed_one_by_one(valkey: redis.Redis, box: PrefetchedExecutions) -> None:
     ids = fill(valkey, 12)
     worker = Worker(valkey, box)
     assert [worker.run(1) for _ in range(10)] == ids[:10]
@@ -98,18 +101,20 @@ def test_long_jobs_are_claimed_one_by_one(valkey: redis.Redis, box: Box) -> None
     assert valkey.zcard("rq:wip:default") == 1
 
 
-def test_after_a_rest_jobs_are_claimed_one_by_one_again(valkey: redis.Redis, box: Box) -> None:
+def test_after_a_rest_jobs_are_claimed_one_by_one_again(valkey: redis.Redis, box: PrefetchedExecutions) -> None:
     fill(valkey, 40)
     worker = Worker(valkey, box, one_by_one=False)
     for _ in range(7):
         worker.run(0.00001)
-    worker.intake.rest()
-    assert worker.intake._executions() != []
-    assert len(worker.intake._executions()) <= 2
+    worker.next_job.reset_batch()
+    assert worker.next_job._new_executions() != []
+    assert len(worker.next_job._new_executions()) <= 2
 
 
 @pytest.mark.parametrize("said", [{"one_by_one": True}, {"strategy": DequeueStrategy.ROUND_ROBIN}])
-def test_who_counts_or_takes_turns_claims_one_by_one(valkey: redis.Redis, box: Box, said: dict[str, object]) -> None:
+def test_who_counts_or_takes_turns_claims_one_by_one(
+    valkey: redis.Redis, box: PrefetchedExecutions, said: dict[str, object]
+) -> None:
     fill(valkey, 20)
     worker = Worker(valkey, box, **said)  # type: ignore[arg-type]
     for number in range(8):
@@ -117,14 +122,14 @@ def test_who_counts_or_takes_turns_claims_one_by_one(valkey: redis.Redis, box: B
         assert valkey.llen("rq:queue:default") == 19 - number
 
 
-def test_queues_in_turns(valkey: redis.Redis, box: Box) -> None:
+def test_queues_in_turns(valkey: redis.Redis, box: PrefetchedExecutions) -> None:
     fill(valkey, 2, "a")
     fill(valkey, 2, "b")
     worker = Worker(valkey, box, ("a", "b"), strategy=DequeueStrategy.ROUND_ROBIN)
     assert [worker.run(0) for _ in range(4)] == ["a-0", "b-0", "a-1", "b-1"]
 
 
-def test_what_the_parent_has_taken_the_horse_does_not_run(valkey: redis.Redis, box: Box) -> None:
+def test_what_the_parent_has_taken_the_horse_does_not_run(valkey: redis.Redis, box: PrefetchedExecutions) -> None:
     ids = fill(valkey, 30)
     worker = Worker(valkey, box)
     done = [worker.run(0.00001) for _ in range(5)]
@@ -133,13 +138,13 @@ def test_what_the_parent_has_taken_the_horse_does_not_run(valkey: redis.Redis, b
     taken = box.take_all()
     recovery.give_back(valkey, taken)
     assert box.take() is None
-    if worker.hand.claims.asked:  # it was under way, and is given back by the second time
-        worker.hand.claims.settle()
+    if worker.hand.session.has_pending_claim:  # it was under way, and is given back by the second time
+        worker.hand.session.settle()
         recovery.give_back(valkey, taken)
     worker.hand.finish(job)
     done.append(job.id)
-    while isinstance(found := worker.intake.next(), Claimed):
-        worker.intake.begins(worker.now)
+    while isinstance(found := worker.next_job.next(), Claimed):
+        worker.next_job.begins(worker.now)
         worker.hand.begin(found)
         worker.hand.finish(found)
         done.append(found.id)
@@ -148,7 +153,7 @@ def test_what_the_parent_has_taken_the_horse_does_not_run(valkey: redis.Redis, b
     assert broken(valkey) == []
 
 
-def test_a_box_hands_out_each_execution_once_and_in_order(box: Box) -> None:
+def test_a_box_hands_out_each_execution_once_and_in_order(box: PrefetchedExecutions) -> None:
     ids = [f"{number:032d}" for number in range(3)]
     assert box.take() is None
     box.put(ids)
@@ -157,7 +162,7 @@ def test_a_box_hands_out_each_execution_once_and_in_order(box: Box) -> None:
     assert box.take() is None
 
 
-def test_a_box_is_shared_by_a_process_and_its_child(box: Box) -> None:
+def test_a_box_is_shared_by_a_process_and_its_child(box: PrefetchedExecutions) -> None:
     ids = [f"{number:032d}" for number in range(100)]
     box.put(ids)
     pid = os.fork()
@@ -170,7 +175,7 @@ def test_a_box_is_shared_by_a_process_and_its_child(box: Box) -> None:
 
 
 def test_a_board_says_what_runs() -> None:
-    board = Board()
+    board = SharedStatus()
     assert (board.running, board.begun, board.leaving, board.stop_ordered) == (None, 0, Leaving.DIED, False)
     began, ticks = time.monotonic(), board.ticks
     for number in range(3):  # each of the two texts
@@ -191,7 +196,7 @@ def test_a_board_says_what_runs() -> None:
 
 
 def test_a_job_whose_names_do_not_fit_is_not_shown() -> None:
-    board = Board()
+    board = SharedStatus()
     board.show("queue", "x" * (TEXT - 200), "execution", 7)
     with pytest.raises(ValueError, match="too long"):
         board.show("queue", "x" * TEXT, "execution", 7)
@@ -202,7 +207,7 @@ def test_a_job_whose_names_do_not_fit_is_not_shown() -> None:
 
 
 def test_a_board_is_shared_by_a_process_and_its_child() -> None:
-    board = Board()
+    board = SharedStatus()
     pid = os.fork()
     if pid == 0:
         board.show("queue", "job", "execution", 7)
