@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,9 +32,10 @@ def messages(client: FlaskClient, path: str, last: str | None, count: int) -> li
     answer = client.get(f"/api/v1{path}", headers=headers)
     assert (answer.status_code, answer.content_type) == (200, "text/event-stream")
     found: list[tuple[str, str, Any]] = []
-    texts = iter(answer.response)
+    texts, end = iter(answer.response), time.monotonic() + 20
     while len(found) < count:
         text = next(texts)
+        assert time.monotonic() < end, found
         lines = dict(line.split(": ", 1) for line in str(text, "utf-8").splitlines() if line.partition(": ")[1])
         if "event" in lines:
             found.append((lines["event"], lines["id"], json.loads(lines["data"])))

@@ -198,4 +198,4 @@ def test_a_refusal_takes_less_than_a_millisecond(valkey: redis.Redis) -> None:
 def test_a_chunked_body_that_never_came_is_not_taken_for_an_empty_one(client: FlaskClient, path: str) -> None:
     """An empty one means all jobs."""
     answer = client.post(f"/api/v1/{path}", headers={"Transfer-Encoding": "chunked"})
-    assert (answer.status_code, "before the whole body came" in answer.get_json()["detail"]) == (400, True)
+    assert (answer.status_code, "before the whole body" in answer.get_json()["detail"]) == (400, True)

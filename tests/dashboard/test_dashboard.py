@@ -62,6 +62,14 @@ def poison(redis, target):
     redis.xadd("rq:results:started", {"type": 1, "return_value": b64encode(bomb)})
 
 
+@pytest.mark.parametrize(("registry", "status"), [("started", 409), ("queued", 200)])
+def test_running_jobs_are_not_emptied(client, redis, registry, status):
+    before = redis.zrange("rq:wip:default", 0, -1)
+    headers = {"Origin": "http://localhost"}
+    assert client.post(f"/dashboard/queue/default/{registry}/empty", headers=headers).status_code == status
+    assert redis.zrange("rq:wip:default", 0, -1) == before
+
+
 @pytest.mark.parametrize("path", ["/0/view/job/started", "/0/data/job/started.json", "/0/data/workers.json"])
 def test_stock_runs_a_pickle(stock, jobs, redis, tmp_path, path):
     poison(redis, tmp_path / "ran")

@@ -502,6 +502,18 @@ def test_what_could_never_run_is_refused_when_it_is_put(world: Time) -> None:
     assert world.valkey.keys() == []
 
 
+def test_a_queued_job_of_an_empty_queue_is_put_back(world: Time) -> None:
+    past = datetime.now(UTC) - timedelta(minutes=5)
+    job = prepare(world.catalog.get("demo.add"), Settings(), [1, 2], {}, id="lost", created_at=past)
+    enqueue(world.valkey, [job])
+    world.valkey.delete("rq:queue:default")
+    orphans, now = world.scheduler().orphans, datetime.now(UTC)
+    assert orphans.sweep(now) == []
+    orphans._seen = dict.fromkeys(orphans._seen, 0.0)
+    assert orphans.sweep(now) == ["lost"]
+    assert world.valkey.lrange("rq:queue:default", 0, -1) == [b"lost"]
+
+
 def test_a_queued_job_in_no_list_is_put_back(world: Time) -> None:
     function = world.catalog.get("demo.add")
     past = datetime.now(UTC) - timedelta(minutes=1)

@@ -131,6 +131,15 @@ def test_retry_after_is_honoured_up_to_a_day(
     assert failed.value.retry_after == seconds
 
 
+@pytest.mark.parametrize("status", [302, 404, 500, 502])
+def test_retry_after_of_other_answers_is_passed_over(
+    attempt: Callable[..., Any], receiver: Receiver, status: int
+) -> None:
+    with pytest.raises(DeliveryFailed) as failed:
+        attempt(f"{receiver.base}/busy/{status}/120")
+    assert failed.value.retry_after is None
+
+
 def test_retry_after_may_be_a_date_and_what_is_neither_is_passed_over(
     attempt: Callable[..., Any], receiver: Receiver
 ) -> None:
