@@ -116,6 +116,21 @@ def test_it_is_filtered_and_paged(client: FlaskClient, valkey: redis.Redis, monk
     assert seen == ["q11", "q9", "q7", "q5", "q3", "q1"]
 
 
+def test_a_page_for_which_many_were_looked_at_in_vain_has_a_next_one(
+    client: FlaskClient, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_log, "BATCH_SIZE", 2)
+    monkeypatch.setattr(audit_log, "MAX_ENTRIES_READ", 4)
+    for headers in (CI, *(OPS for _ in range(9))):
+        client.post(f"{JOBS}/cancel", json={"queue": "low"}, headers=headers)
+    found, pages, cursor = [], 0, ""
+    while cursor is not None:
+        answer = client.get(f"/api/v1/audit?actor=ci{cursor and f'&cursor={cursor}'}", headers=OPS).get_json()
+        found, pages, cursor = found + answer["entries"], pages + 1, answer["next_cursor"]
+    assert [entry["actor"] for entry in found] == ["ci"]
+    assert pages == 3
+
+
 def test_it_is_for_admins_and_its_cursor_its_own(client: FlaskClient) -> None:
     assert client.get("/api/v1/audit", headers=CI).status_code == 403
     assert client.get("/api/v1/audit").status_code == 401

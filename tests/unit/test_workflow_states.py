@@ -405,3 +405,11 @@ def test_a_job_that_cannot_be_read_fails_its_workflow(jobs: Jobs) -> None:
     assert states(jobs, workflow) == {"bad": "failed", "child": "canceled"}
     assert counts(jobs, workflow) == {"total": 2, "failed": 1, "canceled": 1}
     assert shown(jobs, workflow)["status"] == "failed"
+
+
+@pytest.mark.parametrize(("failure_ttl", "kept"), [(0, 60), (10, 60), (600, 600)])
+def test_what_is_canceled_is_kept_for_a_minute_at_least(jobs: Jobs, failure_ttl: int, kept: int) -> None:
+    workflow = submit(jobs, fail("bad"), add("child", "bad", failure_ttl=failure_ttl))
+    jobs.run()
+    assert states(jobs, workflow)["child"] == "canceled"
+    assert lifetimes(jobs, job_key(f"{workflow}-child")) == [kept]
