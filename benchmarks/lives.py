@@ -37,5 +37,5 @@ def measure(lab: Lab, case: Worker) -> dict[str, object]:  # noqa: ARG001 - ther
         "seed": lab.seed,
         "transitions": transitions.seen.total(),
         "seconds": round(time.monotonic() - begin, 1),
-        "wrong": problem.partition("\n")[0] or 0,
+        "wrong": 0 if problem in ("", "interrupted") else problem.partition("\n")[0],
     }

@@ -1,9 +1,11 @@
 -- A library: an ended job of a workflow runs again, and nodes that were canceled because of it wait again.
 -- uses: workflows/library
 local function wait_again(workflow, node)
-  local canceled = 0
+  local canceled, open = 0, 0
   each_member(workflow, node, function(member)
-    if redis.call('HGET', workflow.ended, member) ~= 'canceled' then return end
+    local ended = redis.call('HGET', workflow.ended, member)
+    if not ended or ended == 'canceled' then open = open + 1 end
+    if ended ~= 'canceled' then return end
     local id = workflow.id .. '-' .. member
     local status, queue = unpack(redis.call('HMGET', job_key(id), 'status', 'origin'))
     redis.call('HDEL', workflow.ended, member)
@@ -15,8 +17,7 @@ local function wait_again(workflow, node)
     end
   end)
   local was_over = get(workflow, 'state:' .. node) ~= 'open'
-  set(workflow, 'state:' .. node, 'waiting')
-  redis.call('HINCRBY', workflow.key, 'open:' .. node, canceled)
+  set(workflow, 'state:' .. node, 'waiting', 'open:' .. node, open)
   redis.call('HDEL', workflow.key, 'failed:' .. node, 'dropped:' .. node)
   if HOOKS[node] then return end
   redis.call('HINCRBY', workflow.key, 'count:canceled', -canceled)
@@ -30,12 +31,14 @@ local function reopen(id)
   if not status or HOOKS[node] then return end
   redis.call('HDEL', workflow.ended, member)
   redis.call('HINCRBY', workflow.key, 'count:' .. status, -1)
-  redis.call('HINCRBY', workflow.key, 'open:' .. node, 1)
   redis.call('HDEL', workflow.key, 'failed:' .. node, 'dropped:' .. node, 'stopped', 'ended_at')
+  local open = 0
   each_member(workflow, node, function(other)
     local ended = redis.call('HGET', workflow.ended, other)
+    if not ended then open = open + 1 end
     if ended and ended ~= 'finished' then set(workflow, 'failed:' .. node, ended == 'canceled' and 'canceled' or 'failed') end
   end)
+  set(workflow, 'open:' .. node, open)
   local state = get(workflow, 'state:' .. node)
   if state ~= 'open' and state ~= 'waiting' then
     set(workflow, 'state:' .. node, 'open')

@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from app.author.options import Unique
 from app.lifecycle.recovery import Outcome
 from app.workflows.graph import Dependency, Node
-from tests.properties.world import LIMITS, QUEUES, World, callbacks_inline
+from tests.properties.workers import QUEUES
+from tests.properties.world import LIMITS, World, callbacks_inline
 
 MAX_JOBS = 14
 STEPS_PER_LIFE, STEPS_PER_RUN = 60, 6000
@@ -52,7 +53,7 @@ def _time(kind: str | None, seconds: int = 3600) -> dict[str, Any]:
 
 
 def run(connection: redis.Redis, steps: int, seed: int) -> tuple[int, str]:
-    """Make so many steps: how many were made, and what was wrong, with the steps that show it."""
+    """Make so many steps: how many were made, and what was wrong, with the steps that show it. Ctrl-C ends it early."""
     made = 0
     while made < steps:
         machine = type("Lives", (Lives,), {"connection": connection, "steps": 0})
@@ -66,6 +67,8 @@ def run(connection: redis.Redis, steps: int, seed: int) -> tuple[int, str]:
                     phases=(hypothesis.Phase.generate,),
                 ),
             )  # fmt: skip
+        except KeyboardInterrupt:
+            return made + machine.steps, "interrupted"
         except Exception as error:
             return made + machine.steps, "\n".join(
                 [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]
