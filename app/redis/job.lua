@@ -44,14 +44,12 @@ local function push(queue, ids, position, behind)
 end
 
 -- Write the hash of a new job, as rq.job.Job.to_dict (RQ 2.12); its other fields are ARGV[first] to ARGV[last]. One that is
--- `ready` is to be pushed, another to be scheduled or deferred: it has `time_field` and `status` until then.
+-- `ready` is queued, and must be pushed; another has no `enqueued_at`, and must be scheduled or deferred.
 local function create_job(id, created_at, ready, ttl, first, last)
-  local job, time_field, status = job_key(id), 'created_at', 'created'
-  if ready then time_field, status = 'enqueued_at', 'queued' end
-  redis.call('HSET', job, 'created_at', created_at, time_field, created_at, 'status', status, 'success_callback_name', '',
-    'failure_callback_name', '', 'stopped_callback_name', '', 'started_at', '', 'ended_at', '', 'last_heartbeat', '',
-    'worker_name', '', 'group_id', '', unpack(ARGV, first, last))
-  if ttl ~= '' then redis.call('EXPIRE', job, ttl) end
+  redis.call('HSET', job_key(id), 'created_at', created_at, ready and 'enqueued_at' or 'created_at', created_at, 'status',
+    ready and 'queued' or 'created', 'success_callback_name', '', 'failure_callback_name', '', 'stopped_callback_name', '',
+    'started_at', '', 'ended_at', '', 'last_heartbeat', '', 'worker_name', '', 'group_id', '', unpack(ARGV, first, last))
+  if ttl ~= '' then redis.call('EXPIRE', job_key(id), ttl) end
 end
 
 -- Queue existing jobs that are in no list or registry. `enqueued_at`: RQ's format; nil: keep it.

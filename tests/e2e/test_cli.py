@@ -40,7 +40,7 @@ def serve(settings: Settings, connection: redis.Redis, has_workers: bool = False
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     with pytest.MonkeyPatch.context() as quick:
-        quick.setattr(stream, "BLOCK", 0.05)
+        quick.setattr(stream, "READ_BLOCK_SECONDS", 0.05)
         quick.setattr(streams, "SHUTDOWN_CHECK_SECONDS", 0.05)
         thread.start()
         try:
