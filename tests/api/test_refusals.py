@@ -192,3 +192,10 @@ def test_a_refusal_takes_less_than_a_millisecond(valkey: redis.Redis) -> None:
     ):
         status, seconds = median(**headers)
         assert (status, seconds < 0.001) == (expected, True), seconds
+
+
+@pytest.mark.parametrize("path", ["jobs/requeue", "jobs/cancel", "jobs/delete", "jobs"])
+def test_a_chunked_body_that_never_came_is_not_taken_for_an_empty_one(client: FlaskClient, path: str) -> None:
+    """An empty one means all jobs."""
+    answer = client.post(f"/api/v1/{path}", headers={"Transfer-Encoding": "chunked"})
+    assert (answer.status_code, "before the whole body came" in answer.get_json()["detail"]) == (400, True)

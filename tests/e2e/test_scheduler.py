@@ -541,6 +541,16 @@ def test_a_job_is_put_back_only_if_it_is_queued_and_nowhere(world: Time, place: 
     assert valkey.sismember("rq:queues", "rq:queue:default") == requeued
 
 
+def test_a_schedule_that_has_had_all_its_runs_is_over_also_when_it_is_resumed(world: Time) -> None:
+    world.put(interval=10, max_runs=2)
+    world.pass_by(world.scheduler(), 35)
+    assert world.due() == [10, 20]
+    manage.pause(world.valkey, "s")
+    manage.resume(world.valkey, "s", world.clock.now)
+    assert (world.state().paused, world.state().due) == ("", None)
+    assert world.valkey.zcard(KEY) == 0
+
+
 def test_an_interval_goes_on_in_step_after_a_pause(world: Time) -> None:
     world.put(interval=100)
     world.pass_by(world.scheduler(), 130, step=10)

@@ -361,6 +361,30 @@ def _away(*_: object, **__: object) -> None:
     raise redis.ConnectionError
 
 
+def test_while_redis_takes_no_writes_nobody_can_beat_and_nobody_is_given_up(
+    valkey: redis.Redis, sweeper: Sweeper
+) -> None:
+    put(valkey, "job")
+    Hand(valkey).run()
+    sweeper.sweep()
+    valkey.config_set("min-replicas-to-write", 1)
+    try:
+        for _ in range(recovery.LOOKS):
+            with pytest.raises(redis.RedisError, match="NOREPLICAS"):
+                sweeper.sweep()
+    finally:
+        valkey.config_set("min-replicas-to-write", 0)
+    sweeper.sweep()
+    assert status(valkey, "job") == "started"
+
+
+def test_a_new_fence_of_a_worker_that_was_forgotten_expires(valkey: redis.Redis) -> None:
+    Hand(valkey)
+    recovery.forget(valkey, "w")
+    assert recovery.fence(valkey, "w") == 1
+    assert 0 < valkey.ttl("rq:worker:w") <= 480
+
+
 def test_looks_have_a_time_between_them(valkey: redis.Redis) -> None:
     put(valkey, "job")
     Hand(valkey).run()

@@ -226,6 +226,16 @@ def test_the_place_of_a_job_that_cannot_be_read_is_free(valkey: redis.Redis, sta
     assert valkey.keys("jobline:limit:*:held") == []
 
 
+@pytest.mark.parametrize(("field", "left"), [("webhook", 0), ("workflow_webhook", 0), ("tags", 1)])
+def test_what_follows_an_end_is_done_at_once(valkey: redis.Redis, stable: Stable, field: str, left: int) -> None:
+    put(valkey, "job")
+    valkey.hset("rq:job:job", field, '{"url": "http://localhost/", "events": []}')
+    valkey.xadd("jobline:outbox", {"job_id": "another"})
+    stable.run()
+    assert status(valkey, "job") == "finished"
+    assert valkey.xlen("jobline:outbox") == left
+
+
 def test_a_job_that_is_deleted_while_it_runs_leaves_nothing(valkey: redis.Redis, stable: Stable) -> None:
     put(valkey, "job", "demo.sleep", 0.3)
 
