@@ -369,7 +369,7 @@ def test_while_redis_takes_no_writes_nobody_can_beat_and_nobody_is_given_up(
     sweeper.sweep()
     valkey.config_set("min-replicas-to-write", 1)
     try:
-        for _ in range(recovery.LOOKS):
+        for _ in range(recovery.LOOKS_BEFORE_LOST):
             with pytest.raises(redis.RedisError, match="NOREPLICAS"):
                 sweeper.sweep()
     finally:
