@@ -10,20 +10,23 @@ import redis
 from app.redis.fields import FIELDS, OTHERS, RQ
 from app.redis.keys import DECLARED
 
+NOTIFICATION = "__keyspace@0__:"
 REGISTRIES = "wip|finished|failed|deferred|scheduled|canceled"
 
 
 class Watcher:
-    """Looks at a Redis again and again, because many keys are gone when a job has ended."""
+    """Collects keys and fields while jobs run: Redis tells of each key that is written; hashes are read repeatedly."""
 
     def __init__(self, connection: redis.Redis) -> None:
         self.connection, self.problems = connection, set[str]()
         self.seen = set[str]()
         """Names of keys, and `key.field`."""
-        self._over = threading.Event()
+        self._over, self._pubsub = threading.Event(), connection.pubsub(ignore_subscribe_messages=True)
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "Watcher":
+        self.connection.config_set("notify-keyspace-events", "KA")
+        self._pubsub.psubscribe(f"{NOTIFICATION}*")
         self._thread.start()
         return self
 
@@ -31,10 +34,24 @@ class Watcher:
         self._over.set()
         self._thread.join(20)
         self.look()
+        self._hear()
+        self._pubsub.close()
+        self.connection.config_set("notify-keyspace-events", "")
 
     def _watch(self) -> None:
         while not self._over.wait(0.02):
             self.look()
+            self._hear()
+
+    def _hear(self) -> None:
+        """Names of keys that were written meanwhile, those too that are gone."""
+        while message := self._pubsub.get_message():
+            key = message["channel"].decode(errors="replace").removeprefix(NOTIFICATION)
+            name = name_of(key)
+            if name is None:
+                self.problems.add(f"key {key}")
+            else:
+                self.seen.add(name)
 
     def look(self) -> None:
         for raw in self.connection.keys():
@@ -67,6 +84,7 @@ def ours() -> set[str]:
     return keys | {f"{name}.{field.pattern}" for name, some in FIELDS.items() for field in some if field.writer != RQ}
 
 
+@cache
 def name_of(key: str) -> str | None:
     """The declaration of a key: of several that match the one with the longest fixed text."""
     matching = [name for name, declared in _declared().items() if _matches(declared.pattern, key)]

@@ -112,7 +112,7 @@ def only(n: int) -> int:
 def told(*_: object) -> None: ...
 """
 NOT_SEEN = {
-    "RESULT": "gone when its script ends", "ENDED": "gone when its script ends", "SCHEDULER_WAKE": "a channel",
+    "SCHEDULER_WAKE": "a channel",
     "READY": "nobody asks /readyz here", "BROKEN_SCHEDULES": "all are right", "REJECTED_SCHEDULES": "all are right",
 }  # fmt: skip
 """Keys of ours that this run does not leave for long enough to be seen, and why."""

@@ -2,6 +2,7 @@
 
 import redis
 
+from app.lifecycle.recovery import Outcome
 from app.workflows.graph import Dependency, Node
 from tests.properties import machine, transitions
 from tests.properties.world import World
@@ -34,5 +35,35 @@ def make_rare_transitions(world: World) -> None:
     for step in (world.cancel, world.requeue):
         step("f0-a")
         world.check()
+    make_rare_ends(world)
     world.drain()
     world.close()
+
+
+def make_rare_ends(world: World) -> None:
+    later = {"scheduled": {"delay": 3600.0}, "deferred": {"depends_on": ["parent"]}}
+    for status, options in {"queued": {}, **later}.items():
+        for step in (world.cancel, world.delete):
+            job_id = world.new_id()
+            world.enqueue([world.prepare(1, "none", breaker=False, id=job_id, queue="low", **options)])
+            world.check()
+            assert world.model.jobs[job_id].status == status
+            step(job_id)
+            world.check()
+    for end in (Outcome.STOPPED, Outcome.FAILED, None):
+        for step in (world.requeue, world.delete):
+            job_id = world.new_id()
+            world.enqueue([world.prepare(1, "none", breaker=False, id=job_id, queue="high", at_front=True)])
+            world.check()
+            world.claim(world.hands[0], 1)
+            if end:
+                world.begin(world.claimed[0])
+                world.lose(world.begun[0], end)
+            else:
+                world.quarantine(world.claimed[0])
+            world.check()
+            step(job_id)
+            world.check()
+            if step == world.requeue:
+                world.delete(job_id)
+                world.check()

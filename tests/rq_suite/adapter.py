@@ -17,26 +17,11 @@ rq.job.Job.retry_by_options = Job.retry_by_options  # asked of every job that fa
 rq.job.Job.check_callbacks = lambda self: None  # nor this: any function is a callback
 
 
-class _Serializer:
-    """The worker's, with calls in the form that JSON gives them, and its errors."""
-
-    def __init__(self, serializer: Any) -> None:
-        self.serializer, self.dumps = serializer, serializer.dumps
-
-    def loads(self, data: bytes) -> tuple[Any, ...]:
-        try:
-            path, instance, args, kwargs = self.serializer.loads(data)
-        except Exception as error:
-            raise ValueError("no call") from error
-        return path, instance, list(args), kwargs
-
-
 class _Horse(horse.Horse):
     """Runs pickled jobs its own way too, not only RQ's way. It is a process: what it sets is set for itself alone."""
 
     def __init__(self, worker: Any, *args: Any) -> None:
         super().__init__(worker, *args)
-        horse.JSON = _Serializer(worker.serializer)  # type: ignore[assignment, misc]
         Job.__init__ = partialmethod(rq.job.Job.__init__, serializer=worker.serializer)  # type: ignore[assignment]
 
 

@@ -92,7 +92,7 @@ def test_a_report_that_no_other_follows_is_sent_all_the_same(valkey: redis.Redis
 
 
 def test_no_report_is_missed_whenever_it_comes(valkey: redis.Redis, reporting: Reporter, monkeypatch: Any) -> None:
-    monkeypatch.setattr(progress_reporter, "SEND_EVERY", 0.001)
+    monkeypatch.setattr(progress_reporter, "SEND_INTERVAL_SECONDS", 0.001)
     for number in range(300):
         reporting.update(number)
         time.sleep(number % 7 / 2000)  # at other moments of the thread

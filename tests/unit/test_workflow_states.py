@@ -413,3 +413,22 @@ def test_what_is_canceled_is_kept_for_a_minute_at_least(jobs: Jobs, failure_ttl:
     jobs.run()
     assert states(jobs, workflow)["child"] == "canceled"
     assert lifetimes(jobs, job_key(f"{workflow}-child")) == [kept]
+
+
+def test_a_job_that_was_deleted_while_it_waited_cancels_what_needs_it_though_others_run(jobs: Jobs) -> None:
+    workflow = submit(jobs, add("first"), add("many", "first", each=[1, 2], delay=60), add("child", "many"))
+    jobs.client.delete(f"/api/v1/jobs/{workflow}-many-0")
+    jobs.run()
+    assert states(jobs, workflow)["child"] == "canceled"
+    jobs.advance(seconds=60)
+    assert (counts(jobs, workflow), shown(jobs, workflow)["status"]) == (
+        {"total": 4, "finished": 2, "canceled": 2}, "failed"
+    )  # fmt: skip
+
+
+def test_a_retry_of_a_job_with_callbacks_is_told_once(jobs: Jobs) -> None:
+    listen(jobs)
+    failing = jobs.enqueue_with({"retry": {"max": 1, "intervals": [10]}}, "demo.fail", "no")
+    jobs.redis.hset(job_key(failing.id), "failure_callback_name", "jobs.demo.add")
+    jobs.run()
+    assert told(jobs, failing.id) == ["queued", "started", "scheduled"]
