@@ -43,7 +43,7 @@ Scene = Callable[["Resent"], None]
 SCENES: dict[str, tuple[str, Scene]] = {}
 """What sends a script: its name, and the scene."""
 CLAIM = "worker/claim"
-"""Not in the table: sent again it would claim other jobs, so that it never is; see tests/worker/test_redis_session.py."""
+"""Not in the table: sent again it would claim other jobs, so it never is: see tests/worker/test_redis_session.py."""
 
 
 class Resent(redis.Redis):
