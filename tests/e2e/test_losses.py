@@ -184,7 +184,8 @@ def test_a_worker_killed_as_an_attempt_fails_leaves_no_retry_beside_it(
 ) -> None:
     """Else the job runs again, and once more when the worker is found to be dead, though it has finished meanwhile."""
     project.write("notes", SOURCE)
-    put(valkey, "default", "job", "dies_as_it_fails", retry=rq.Retry(3, interval=60))
+    callback = rq.Callback("jobs.notes.failed")  # so that RQ writes its end, in several steps
+    put(valkey, "default", "job", "dies_as_it_fails", retry=rq.Retry(3, interval=60), on_failure=callback)
     worker(project, started, "default").wait(20)
     assert valkey.zcard("rq:wip:default") == 1
     assert valkey.zcard("rq:scheduled:default") == 0

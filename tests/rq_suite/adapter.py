@@ -9,7 +9,7 @@ from rq.worker import Worker as Stock
 from app.catalog.catalog import Catalog
 from app.rq_adapter.rq_parts import Job
 from app.worker import Worker as Jobline
-from app.worker import horse
+from app.worker import attempt, horse
 
 Catalog._discover = lambda self: None  # type: ignore[method-assign] # no catalogue: jobs/ is not imported,
 Job._execute = rq.job.Job._execute  # type: ignore[method-assign] # and any function is a job
@@ -22,6 +22,7 @@ class _Horse(horse.Horse):
 
     def __init__(self, worker: Any, *args: Any) -> None:
         super().__init__(worker, *args)
+        attempt.dumps_checked = worker.serializer.dumps  # type: ignore[assignment, misc]
         Job.__init__ = partialmethod(rq.job.Job.__init__, serializer=worker.serializer)  # type: ignore[assignment]
 
 
