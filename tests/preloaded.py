@@ -140,6 +140,7 @@ def serve(line: socket.socket) -> dict[str, Any]:
     while True:
         signal.set_wakeup_fd(wake.fileno())
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        _report_ends(statuses)  # of those that ended while nobody was told of it
         ready, _, _ = select.select([line, woken], [], [])
         if woken in ready:
             woken.recv(4096)

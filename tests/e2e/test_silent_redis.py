@@ -194,8 +194,8 @@ def test_no_more_threads_wait_than_there_are_connections(server: Server, monkeyp
         first = [threading.Thread(target=request) for _ in range(2 * MAX_SHARED_CONNECTIONS)]
         for thread in first:
             thread.start()
-        time.sleep(2 * circuit.PING_INTERVAL_SECONDS + circuit.SUSPECT_AFTER_SECONDS)
         until(lambda: client.connection_pool.in_use == MAX_SHARED_CONNECTIONS)
+        time.sleep(2 * circuit.PING_INTERVAL_SECONDS + circuit.SUSPECT_AFTER_SECONDS)
         more = [threading.Thread(target=request) for _ in range(100)]
         for thread in more:
             thread.start()

@@ -42,6 +42,11 @@ def make_rare_transitions(world: World) -> None:
 
 def make_rare_ends(world: World) -> None:
     later = {"scheduled": {"delay": 3600.0}, "deferred": {"depends_on": ["parent"]}}
+    delayed = world.new_id()
+    world.enqueue([world.prepare(1, "none", breaker=False, id=delayed, queue="low", delay=3600.0)])
+    world.check()
+    world.change(delayed, {"delay": 7200.0})
+    world.check()
     for status, options in {"queued": {}, **later}.items():
         for step in (world.cancel, world.delete):
             job_id = world.new_id()
