@@ -2,6 +2,7 @@
 
 import functools
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections import Counter
@@ -31,6 +32,12 @@ def mounts_tmpfs() -> bool:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--run-all", action="store_true", help="fail if any test was not run for want of a program")
+
+
+def pytest_configure() -> None:
+    # A shell has its background jobs ignore SIGINT, and the processes that tests start would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
