@@ -72,7 +72,7 @@ def unreadable_field(entries: Sequence[Any]) -> dict[str, Sequence[Any]]:
 
 
 def page(name: str, items: list[Any], cursor: str | None, unreadable: Sequence[Any] = ()) -> Response:
-    """One page of a list, with a Link header to the next page (RFC 8288)."""
+    """The response with one page of a list: JSON, and a Link header to the next page (RFC 8288) if there is one."""
     response = json_response({name: items, "next_cursor": cursor, **unreadable_field(unreadable)})
     if cursor:
         next_url = f"{request.path}?{urlencode({**request.args.to_dict(), 'cursor': cursor})}"

@@ -30,7 +30,7 @@ log = structlog.get_logger("jobline.audit")
 
 @dataclass(frozen=True)
 class Entry:
-    """One request."""
+    """An entry of the audit log: a request, who made it and how it was answered."""
 
     actor: str
     """The name of the API key; "open" if no keys are configured."""

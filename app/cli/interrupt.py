@@ -18,7 +18,9 @@ MAX_TRIES = 4  # then the process is ended with os._exit
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """In this context, SIGINT raises KeyboardInterrupt again and again until the context is left.
+    """A context in which Ctrl-C (SIGINT) is sure to end the command.
+
+    It raises KeyboardInterrupt, again every RETRY_SECONDS until the context is left, and at last ends the process.
 
     No effect outside of the main thread, or where SIGINT is ignored, as in a background job of a shell.
     """

@@ -5,14 +5,10 @@
 -- if the answer is not known yet. `is_new`: 1 if the ids cannot have been written before.
 -- args: now_seconds is_new limited_queues? queue_limit? receipt? receipt_seconds? receipt_request? receipt_answer?
 -- rest: jobs
--- uses: enqueue/library enqueue/queue_limit enqueue/receipt
+-- uses: enqueue/library
 local jobs, any_extra = read_jobs(JOBS)
-if receipt ~= '' then
-  local kept = redis.call('GET', receipt)
-  if kept then return { 'kept', kept } end
-end
-local refused = one_too_many(limited_queues, queue_limit)
-if refused then return { 'queues', refused } end
+local reply = reply_without_writing(receipt, limited_queues, queue_limit)
+if reply then return reply end
 local ids, problem, replaced
 if any_extra then
   ids, problem, replaced = check_jobs(jobs)

@@ -27,7 +27,10 @@ class Answer(TypedDict, total=False):
 
 @dataclass
 class Receipt:
-    """One request with an Idempotency-Key. `answer` is stored with the jobs if it is known before they are written."""
+    """The record of a request with an Idempotency-Key, from which later ones with that key are answered.
+
+    `answer` is stored with the jobs if it is known before they are written; otherwise their ids are.
+    """
 
     key: str
     request: str

@@ -2,9 +2,18 @@
 -- of elements of its hash, those elements. `position`: TAIL, FRONT or 'deferred'; the due time in seconds since 1970; or '+'
 -- and the seconds of its delay.
 -- `extra`: named (the caller chose the id), front, depends_on (ids), lock: { key, milliseconds, during, on_conflict }.
--- uses: redis/job
+-- uses: redis/job enqueue/queue_limit enqueue/receipt
 local WAITABLE = { created = true, queued = true, deferred = true, scheduled = true, started = true, finished = true }
 local HELD_WHILE = { created = true, queued = true, scheduled = true, deferred = true }
+
+-- The reply to a request that writes nothing: { 'kept', value } if it has a receipt already, or { 'queues', name } if there
+-- would be too many queues; nil if it may write.
+local function reply_without_writing(receipt, names, limit)
+  local kept = receipt ~= '' and redis.call('GET', receipt)
+  if kept then return { 'kept', kept } end
+  local refused = one_too_many(names, limit)
+  return refused and { 'queues', refused }
+end
 
 -- The jobs from ARGV[n] on, and whether any of them has an `extra`.
 local function read_jobs(n)
@@ -126,9 +135,7 @@ local function write_jobs(jobs, seconds)
         redis.call('HSET', job_key(job.id), 'dependency_id', job.parents[1], 'dependency_ids', cjson.encode(job.parents))
       end
       if is_ready then
-        local name = job.position .. ' ' .. job.queue
-        ready[name] = ready[name] or { queue = job.queue, position = job.position }
-        table.insert(ready[name], job.id)
+        add_to_batch(ready, job.queue, job.position, job.id)
       else
         if delay then redis.call('HSET', job_key(job.id), 'delayed', 1) end
         if front then redis.call('HSET', job_key(job.id), 'enqueue_at_front', 1) end

@@ -25,7 +25,7 @@ SMALL_CALL_BYTES = 512  # zlib's smallest window
 
 @dataclass(slots=True)
 class NewJob:
-    """One job to enqueue. Durations are in seconds; `function` is the path that RQ imports."""
+    """A job that is not in Redis yet. Durations are in seconds; `function` is its import path, as RQ stores it."""
 
     function: str
     args: list[Any]

@@ -11,7 +11,7 @@ if not status then return nil end
 if changes_meta == '1' and (meta or '') ~= old_meta then return 'again' end
 local old_queue = origin or ''
 local queue = other_queue ~= '' and other_queue or old_queue
-if queue_limit ~= '' and one_too_many(queue, queue_limit) then return 'queues' end
+if one_too_many(queue, queue_limit) then return 'queues' end
 local moves, gets_time, later = queue ~= old_queue, at ~= '' or delay ~= '', false
 if at ~= '' and tonumber(at) > clock() then later = math.ceil(at) end
 if delay ~= '' and tonumber(delay) > 0 then later = due_after(tonumber(delay)) end

@@ -172,7 +172,7 @@ class Sweeper:
     def __init__(self, connection: redis.Redis) -> None:
         self.connection = connection
         self._seen: dict[str, tuple[float, int]] = {}
-        """By live worker: the count of its lease, and in how many looks it did not change."""
+        """By name of a live worker: its number of lease renewals, and how many sweeps have found that number unchanged."""
         self._overdue: dict[bytes, tuple[float, float]] = {}
         """Overdue executions of live workers: the score, and when it was first seen (time.monotonic)."""
         self._next_at = 0.0

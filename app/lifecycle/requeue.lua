@@ -7,7 +7,7 @@ local job = job_key(id)
 local status, origin, workflow = unpack(redis.call('HMGET', job, 'status', 'origin', 'workflow'))
 if not status then return nil end
 if status ~= 'failed' and status ~= 'stopped' and status ~= 'canceled' then return status end
-if queue_limit ~= '' and one_too_many(other_queue, queue_limit) then return 'queues' end
+if one_too_many(other_queue, queue_limit) then return 'queues' end
 local queue = other_queue ~= '' and other_queue or origin or ''
 leave(id, origin or '', status)
 revive(id)

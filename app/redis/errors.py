@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
+from redis.client import Pipeline
 from redis.exceptions import (
     ClusterDownError,
     ConnectionError,
@@ -42,6 +44,17 @@ def raise_transient(answers: Iterable[object]) -> None:
     for answer in answers:
         if isinstance(answer, RedisError) and is_transient(answer):
             raise answer
+
+
+def execute_each(pipeline: Pipeline) -> list[Any]:
+    """Execute a pipeline. Returns for each command its answer, or the error with which it alone was refused.
+
+    Raises:
+        redis.RedisError: a transient error, of whichever command.
+    """
+    answers = pipeline.execute(raise_on_error=False)
+    raise_transient(answers)
+    return answers
 
 
 def is_transient_reply(reply: str) -> bool:

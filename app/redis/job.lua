@@ -43,6 +43,13 @@ local function push(queue, ids, position, behind)
   tell(table.concat(ids, ' '), queue, 'queued')
 end
 
+-- Add a job to those that enter the same queue at the same position. `batches` has them by both.
+local function add_to_batch(batches, queue, position, id)
+  local name = position .. ' ' .. queue
+  batches[name] = batches[name] or { queue = queue, position = position }
+  table.insert(batches[name], id)
+end
+
 -- Write the hash of a new job, as rq.job.Job.to_dict (RQ 2.12); its other fields are ARGV[first] to ARGV[last]. One that is
 -- `ready` is queued, and must be pushed; another has no `enqueued_at`, and must be scheduled or deferred.
 local function create_job(id, created_at, ready, ttl, first, last)
@@ -86,20 +93,17 @@ local function queue_of(key) return string.sub(key, #queue_key('') + 1) end
 
 local function reschedule(id, queue, at) redis.call('ZADD', registry_key('scheduled', queue), at, id) end
 
--- `at`: seconds since 1970.
-local function schedule_job(id, queue, at)
-  redis.call('HSET', job_key(id), 'status', 'scheduled')
+-- Put a job that waits into the registry of its status. `score`: seconds since 1970.
+local function register(id, queue, status, score)
+  redis.call('HSET', job_key(id), 'status', status)
   redis.call('SADD', QUEUES, queue_key(queue))
-  redis.call('ZADD', registry_key('scheduled', queue), at, id)
-  tell(id, queue, 'scheduled')
+  redis.call('ZADD', registry_key(status, queue), score, id)
+  tell(id, queue, status)
 end
 
-local function defer_job(id, queue, since)
-  redis.call('HSET', job_key(id), 'status', 'deferred')
-  redis.call('SADD', QUEUES, queue_key(queue))
-  redis.call('ZADD', registry_key('deferred', queue), since, id)
-  tell(id, queue, 'deferred')
-end
+-- Both times are in seconds since 1970.
+local function schedule_job(id, queue, at) register(id, queue, 'scheduled', at) end
+local function defer_job(id, queue, since) register(id, queue, 'deferred', since) end
 
 local function start_job(id, queue, worker, started_at, attempt)
   redis.call('HSET', job_key(id), 'status', 'started', 'started_at', started_at, 'last_heartbeat', started_at,

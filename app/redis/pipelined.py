@@ -29,7 +29,10 @@ def pack(*arguments: str | bytes | float) -> bytes:
 
 
 class PipelinedConnection:
-    """One connection, used by one thread. With `retry_connect=False`, `connect` makes a single, short attempt."""
+    """A connection to Redis that sends commands without waiting for answers. For one thread at a time.
+
+    With `retry_connect=False`, `connect` makes a single attempt instead of the retries of `client`.
+    """
 
     def __init__(
         self, client: redis.Redis, retry_connect: bool = True, read_timeout: float = READ_TIMEOUT_SECONDS

@@ -167,7 +167,7 @@ class Job(rq.job.Job):
                 return args, kwargs
 
     def heartbeat(self, timestamp: datetime, ttl: int, pipeline: Any = None, xx: bool = False) -> None:
-        """As RQ 2.12's, but it does not bring back a job that is gone."""
+        """Record that the job runs, as `rq.job.Job.heartbeat` (RQ 2.12), but without creating a deleted job anew."""
         if pipeline is not None:
             super().heartbeat(timestamp, ttl, pipeline, xx)
             return
@@ -179,7 +179,11 @@ class Job(rq.job.Job):
         return super().to_dict(include_meta, include_result)
 
     def save_meta(self) -> None:
-        """As RQ 2.12's, but it does not bring back a job that is gone. Raises TypeError, TooDeep."""
+        """Store `meta`, as `rq.job.Job.save_meta` (RQ 2.12), but without creating a deleted job anew.
+
+        Raises:
+            TypeError, TooDeep: `meta` cannot be stored as JSON.
+        """
         self._keep_progress()
         SET_FIELD(self.connection, id=self.id, field="meta", value=dumps_checked(self.meta))
 

@@ -22,7 +22,7 @@ class LeaseLost(Exception):
 
 
 class Lease:
-    """One scheduler's hold on the lock."""
+    """The lock that makes one scheduler the leader, as this process holds it or not. It expires after LEASE_SECONDS."""
 
     key = RQScheduler.scheduler_lock_key
 

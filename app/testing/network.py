@@ -54,7 +54,7 @@ class Mail:
 
 @dataclass(frozen=True)
 class Delivery:
-    """One attempt to deliver a webhook, as its receiver sees it. The signature covers `body`."""
+    """A webhook request that was sent, and the status of its response. The signature covers `body`."""
 
     url: str
     event: str

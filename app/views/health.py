@@ -9,7 +9,7 @@ import redis
 
 from app.errors import Unavailable
 from app.redis.client import seconds_now
-from app.redis.errors import raise_transient
+from app.redis.errors import execute_each
 from app.redis.hash_values import float_of
 from app.redis.keys import READY, SCHEDULERS, WORKERS
 from app.views import served
@@ -116,8 +116,7 @@ def _schedulers(connection: redis.Redis) -> list[dict[bytes, bytes]]:
     with connection.pipeline(transaction=False) as pipeline:
         for key in keys:
             pipeline.hgetall(key)
-        answers = pipeline.execute(raise_on_error=False)
-    raise_transient(answers)
+        answers = execute_each(pipeline)
     hashes = [(key, answer) for key, answer in zip(keys, answers, strict=True) if isinstance(answer, dict)]
     gone = [key for key, scheduler in hashes if not scheduler]
     if gone:

@@ -7,7 +7,7 @@ import redis
 
 from app.errors import Conflict, NotFound
 from app.lifecycle.queues import paused
-from app.redis.errors import raise_transient
+from app.redis.errors import execute_each, raise_transient
 from app.redis.hash_values import float_of, int_of, text_of
 from app.redis.keys import QUEUES, WORKERS, queue_key, registry_key
 from app.views import merge
@@ -55,14 +55,13 @@ def queues(connection: redis.Redis, names: list[str] | None = None) -> tuple[lis
             pipeline.llen(queue_key(name))
             for kind in kinds:
                 pipeline.zcard(registry_key(kind, name))
-        counts = iter(pipeline.execute(raise_on_error=False))
+        counts = iter(execute_each(pipeline))
     paused_names = paused(connection)
     known: list[Queue] = []
     unreadable: list[UnreadableEntry] = []
     for name in names:
         counts_by_state = dict(zip(("queued", "started", *kinds[1:]), counts, strict=False))
         errors = [count for count in counts_by_state.values() if isinstance(count, redis.RedisError)]
-        raise_transient(errors)
         if errors:
             unreadable.append({"name": name, "reason": str(errors[0])})
         else:
@@ -91,8 +90,7 @@ def workers(connection: redis.Redis) -> tuple[list[Worker], list[UnreadableEntry
     with connection.pipeline(transaction=False) as pipeline:
         for key in keys:
             pipeline.hgetall(key)
-        raws = pipeline.execute(raise_on_error=False)
-    raise_transient(raws)
+        raws = execute_each(pipeline)
     known: list[Worker] = []
     unreadable: list[UnreadableEntry] = []
     for key, raw in zip(keys, raws, strict=True):

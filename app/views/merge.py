@@ -37,8 +37,8 @@ class _Stream:
     def __init__(self, registry: Registry, position: Position | None, size: int) -> None:
         self.registry, self.position, self.size = registry, position, size
         self.ahead: list[tuple[str, Position, Job | None]] = []
-        """In reverse order, each with the newest time among itself and all later ones, so that an old job which has
-        only just ended does not hide newer ones."""
+        """The jobs, last to be taken first, as (sort key, position, job). The key is the newest `queued_at` of this and
+        all later jobs, so that an old job which has only just ended does not hide newer ones."""
         self.ended = False
 
     def fill(self, ids: list[tuple[str, Position]], jobs: list[Job | None]) -> None:

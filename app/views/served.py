@@ -10,7 +10,7 @@ from typing import Any
 import redis
 import structlog
 
-from app.redis.errors import raise_transient
+from app.redis.errors import execute_each
 from app.redis.keys import WORKERS, queue_key
 from app.views import listing
 
@@ -31,9 +31,7 @@ def served_queues(connection: redis.Redis) -> set[str]:
     with connection.pipeline(transaction=False) as pipeline:
         for key in connection.smembers(WORKERS):
             pipeline.hmget(key, "queues", "last_heartbeat")
-        answers = pipeline.execute(raise_on_error=False)
-    raise_transient(answers)
-    answers = [answer for answer in answers if isinstance(answer, list)]
+        answers = [answer for answer in execute_each(pipeline) if isinstance(answer, list)]
     return {name for queues, beat in answers if queues and beat for name in queues.decode(errors="replace").split(",")}
 
 
@@ -126,6 +124,5 @@ class UnservedQueues:
         with self.connection.pipeline(transaction=False) as pipeline:
             for name in names:
                 pipeline.llen(queue_key(name))
-            counts = pipeline.execute(raise_on_error=False)
-        raise_transient(counts)
+            counts = execute_each(pipeline)
         return {name: count for name, count in zip(names, counts, strict=True) if isinstance(count, int) and count}

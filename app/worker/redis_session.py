@@ -64,7 +64,7 @@ class Claimed:
 
     @property
     def has_followers(self) -> bool:
-        """Whether a workflow or a webhook hangs on its end."""
+        """Whether its end concerns a workflow or a webhook."""
         return self.workflow is not None or self.webhook is not None
 
 
@@ -112,7 +112,7 @@ class Nothing(Enum):
     """Only paused queues have jobs."""
     SUSPENDED = b"suspended"
     BUSY = b"busy"
-    """Another bell has rung first; or the claim came late, on a line that was given up."""
+    """Another claim of this worker came first; or this one was sent on a connection that it has given up since."""
     UNLEASED = b"unleased"
     """This worker was given up for dead; its parent's next beat takes a new lease."""
 

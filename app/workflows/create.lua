@@ -2,15 +2,11 @@
 -- receipt's key holds something (enqueue/enqueue.lua), or { 'queues', name } if there would be too many queues.
 -- args: id seconds word_count limited_queues? queue_limit? receipt? receipt_seconds? receipt_request? receipt_answer?
 -- rest: words (of the workflow's hash, then the jobs)
--- uses: enqueue/library enqueue/queue_limit enqueue/receipt
+-- uses: enqueue/library
 local key = workflow_key(id)
 if redis.call('EXISTS', key) == 1 then return { 'ok' } end -- sent again after a lost reply
-if receipt ~= '' then
-  local kept = redis.call('GET', receipt)
-  if kept then return { 'kept', kept } end
-end
-local refused = one_too_many(limited_queues, queue_limit)
-if refused then return { 'queues', refused } end
+local reply = reply_without_writing(receipt, limited_queues, queue_limit)
+if reply then return reply end
 local first_job = WORDS + tonumber(word_count)
 redis.call('HSET', key, unpack(ARGV, WORDS, first_job - 1))
 redis.call('ZADD', WORKFLOWS, seconds, id)

@@ -48,13 +48,10 @@ local function open(workflow, node, now, gone)
     if delay then
       schedule_job(id, queue, due_after(tonumber(delay)))
     else
-      local place = end_of(at_front)
-      local name = place .. ' ' .. queue
-      ready[name] = ready[name] or { queue = queue, place = place }
-      table.insert(ready[name], id)
+      add_to_batch(ready, queue, end_of(at_front), id)
     end
   end)
-  for _, ids in pairs(ready) do queue_jobs(ids.queue, ids, ids.place, now.text) end
+  for _, ids in pairs(ready) do queue_jobs(ids.queue, ids, ids.position, now.text) end
 end
 
 -- Cancel the jobs of a node that waits; whether that ends it: one that was canceled by itself and requeued goes on.

@@ -6,7 +6,7 @@ import redis
 
 from app.errors import BadRequest, Conflict, NotFound
 from app.redis.client import batches
-from app.redis.errors import raise_transient
+from app.redis.errors import execute_each, raise_transient
 from app.redis.keys import WORKFLOWS, job_key, workflow_key
 from app.serializer import JSON, text_of
 from app.states import ENDED
@@ -106,8 +106,7 @@ def list_workflows(
         with connection.pipeline(transaction=False) as pipeline:
             for raw_id in ids:
                 pipeline.hgetall(workflow_key("").encode() + raw_id)
-            raws = pipeline.execute(raise_on_error=False)
-        raise_transient(raws)
+            raws = execute_each(pipeline)
         for raw_id, raw in zip(ids, raws, strict=True):
             if not raw:  # expired
                 connection.zrem(WORKFLOWS, raw_id)

@@ -35,7 +35,7 @@ api = blueprint("events", "events", "/api/v1")
 
 
 class Message(NamedTuple):
-    """One server-sent event. A message of the kind `end` is the last of its stream."""
+    """A server-sent event. After an event of kind "end" the stream is closed."""
 
     kind: str
     event_id: str
