@@ -10,14 +10,16 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 
 from collections.abc import Callable
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import click
 from pydantic import ValidationError
-from redis import Redis
 
 from app.access import api_keys
-from app.redis import client
 from app.settings import get_settings
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 RESOURCE_GROUPS = ("jobs", "functions", "queues", "workers", "schedules", "workflows")
 READ_ONLY_COMMANDS = ("events", "failures", "audit")
@@ -86,7 +88,8 @@ def scheduler() -> None:
     _run_probe(health.check_scheduler)
 
 
-def _run_probe(check: Callable[[Redis], None]) -> None:
+def _run_probe(check: Callable[["Redis"], None]) -> None:
+    from app.redis import client
     from app.views import health
 
     try:

@@ -14,7 +14,7 @@ PROGRAM = "many.py"
 SOURCE = """
 from datetime import datetime, timedelta
 from app.redis.client import connect
-from app.rq_parts import catalog
+from app.rq_adapter.rq_parts import catalog
 from app.schedules import every
 from app.schedules.process import Scheduler
 from app.settings import get_settings

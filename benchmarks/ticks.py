@@ -20,7 +20,7 @@ DUE_SCHEDULES = "rq:scheduler:scheduled_jobs"
 PROGRAM = "ticks.py"
 SOURCE = """
 from app.redis.client import connect
-from app.rq_parts import catalog
+from app.rq_adapter.rq_parts import catalog
 from app.schedules import every
 from app.schedules.process import Scheduler
 from app.settings import get_settings

@@ -128,7 +128,6 @@ class Hub:
             if self._thread is None or not self._thread.is_alive():
                 self._last_id = self._latest()
                 self._thread = threading.Thread(target=self._read, daemon=True)
-                self._listeners.add(listener)
                 self._thread.start()
             self._listeners.add(listener)
             return listener, self._last_id

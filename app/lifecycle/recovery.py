@@ -43,7 +43,7 @@ CHILD_TIMEOUT_SECONDS = 120.0  # seconds
 WORKER_TTL_SECONDS = 480  # seconds, as RQ 2.12 keeps the hash of a worker; its next beat sets the time anew
 MARK_LENGTH = 12  # characters of an execution's id that say whose it is
 CALLED_BACK = (b"failure_callback_name", b"stopped_callback_name", b"webhooks")
-"""Fields of a job that has something to call back."""
+"""Fields of a job's hash that name callbacks or RQ's webhooks, which are called after a failure."""
 NOT_BEGUN = "claimed, but not begun"
 LOST = "WorkerLost: the worker died while it ran this job"
 
@@ -56,7 +56,7 @@ _children: dict[int, float] = {}
 
 
 class Outcome(StrEnum):
-    """What becomes of the job. The first three queue it again."""
+    """How a job is settled whose execution was lost or failed. RETURNED, AGAIN and RETRIED queue it again."""
 
     RETURNED = "returned"
     """Back to the head of its queue, without a retry or a loss counted."""
@@ -77,6 +77,11 @@ def policy(job: Raw) -> Outcome:
     if function and function.options.idempotent and _number(job.get(b"losses"), 0) + 1 < MAX_LOSSES:
         return Outcome.AGAIN
     return Outcome.FAILED
+
+
+def as_a_failure(job: Raw, may_retry: bool = True) -> Outcome:
+    """Decide as after an exception of the job: by its retries alone."""
+    return Outcome.RETRIED if may_retry and retries_left(job) > 0 else Outcome.FAILED
 
 
 def _function(job: Raw) -> Function | None:
@@ -172,7 +177,7 @@ class Sweeper:
     def __init__(self, connection: redis.Redis) -> None:
         self.connection = connection
         self._seen: dict[str, tuple[float, int]] = {}
-        """By name of a live worker: its number of lease renewals, and how many sweeps have found that number unchanged."""
+        """By name of a live worker: how often it renewed its lease, and how many sweeps have found that unchanged."""
         self._overdue: dict[bytes, tuple[float, float]] = {}
         """Overdue executions of live workers: the score, and when it was first seen (time.monotonic)."""
         self._next_at = 0.0

@@ -1,8 +1,10 @@
 """One attempt at a job: its function is called, within its timeout, and nothing is written to Redis."""
 
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import rq
+import structlog
 from rq.job import _job_stack
 from rq.timeouts import JobTimeoutException
 
@@ -14,6 +16,9 @@ from app.worker.redis_session import Claimed
 
 if TYPE_CHECKING:
     from app.worker.parent import Worker
+
+
+log = structlog.get_logger("jobline.worker")
 
 
 class ResultTooLarge(Exception):
@@ -43,6 +48,15 @@ class Attempt:
             _job_stack.pop()
             self.reporter.running = None
         return None
+
+    def handle_failure(self, job: Job, error: BaseException) -> tuple[str, bool]:
+        """Call RQ's exception handlers. Returns the traceback, as text that UTF-8 can encode, and whether to retry."""
+        try:
+            self.worker.handle_exception(job, type(error), error, error.__traceback__)
+        except Exception:
+            log.exception("an exception handler has failed")
+        text = "".join(traceback.format_exception(error)).encode(errors="replace").decode()
+        return text, job.__dict__.get("retries_left") != 0  # retry_by_options has looked at the exception
 
     def _dumped(self, result: Any) -> bytes:
         """Raises TypeError for what has no JSON form, ResultTooLarge and TooDeep."""

@@ -10,7 +10,6 @@ import socket
 import sys
 import threading
 import time
-import traceback
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -219,12 +218,7 @@ class Horse:
     def _fail(self, job: Job, claimed: Claimed, error: BaseException, started_at: float, ended_at: float) -> None:
         """Report an attempt that raised: the job is retried, or a dead letter."""
         logger.warning("job failed", error=log.safe_repr(error))
-        try:
-            self.worker.handle_exception(job, type(error), error, error.__traceback__)
-        except Exception:
-            logger.exception("an exception handler has failed")
-        may_retry = job.__dict__.get("retries_left") != 0  # retry_by_options has looked at the exception
-        text = "".join(traceback.format_exception(error))
+        text, may_retry = self.attempt.handle_failure(job, error)
         self.session.failed(Failed(claimed, text, may_retry, job.retry_after, started_at, ended_at))
 
 

@@ -42,11 +42,6 @@ def by_policy_as_begun(job: Raw) -> Outcome:
     return recovery.policy({**job, b"status": b"started"})
 
 
-def as_a_failure(job: Raw) -> Outcome:
-    """As an exception of the job: by its retries alone."""
-    return Outcome.RETRIED if recovery.retries_left(job) > 0 else Outcome.FAILED
-
-
 def returned(_: Raw) -> Outcome:
     return Outcome.RETURNED
 
@@ -173,7 +168,7 @@ class HorseMonitor:
         running, grace = self.horse.status_board.running, get_settings().timeout_grace
         if running and running.timeout > 0 and time.monotonic() > running.since + running.timeout + grace:
             reason = f"JobTimeoutException: killed: it did not end within {grace} s of its timeout, {running.timeout} s"
-            self._kill(running, reason, as_a_failure)
+            self._kill(running, reason, recovery.as_a_failure)
         elif not running and self.horse.seconds_since_move() > STALLED_AFTER_SECONDS:
             log.error("the work horse does not move: it is replaced")
             self.horse.kill()

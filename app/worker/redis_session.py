@@ -206,7 +206,7 @@ class RedisSession:
             outcome="raised" if failed.may_retry else "failed",
             now=rq_timestamp(datetime.fromtimestamp(failed.ended_at, UTC)),
             now_seconds=failed.ended_at,
-            reason=b64encode(zlib.compress(failed.traceback.encode(errors="replace"))),
+            reason=b64encode(zlib.compress(failed.traceback.encode())),
             failure_ttl=self._failure_ttl,
             began_at=failed.started_at,
             wait="" if failed.wait is None else failed.wait,

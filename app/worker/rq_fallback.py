@@ -6,7 +6,6 @@ again later, and never replaced by another one.
 
 import contextlib
 import time
-import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -126,17 +125,12 @@ class RqFallback:
             error = _raised_by(lambda: job.execute_failure_callback(
                 worker.death_penalty_class, type(failed), failed, failed.__traceback__
             )) or error  # fmt: skip
-        try:
-            worker.handle_exception(job, type(error), error, error.__traceback__)
-        except Exception:
-            logger.exception("an exception handler has failed")
-        text = "".join(traceback.format_exception(error))
+        text, may_retry = self.attempt.handle_failure(job, error)
         taken = self._write(job, claimed, lambda: worker.handle_job_failure(job=job, queue=queue, exc_string=text))
         if taken:
             self._patiently(lambda: self._queue_dependents(job, queue))
         else:
-            job_may_retry = job.__dict__.get("retries_left") != 0  # retry_by_options has looked at the exception
-            self._recover(claimed, text, lambda raw: _as_a_failure(raw, job_may_retry))
+            self._recover(claimed, text, lambda job_hash: recovery.as_a_failure(job_hash, may_retry))
         return True
 
     def _queue_dependents(self, job: Job, queue: rq.Queue) -> None:
@@ -205,7 +199,3 @@ def _raised_by(call: Callable[[], Any]) -> BaseException | None:
     except BaseException as error:
         return error
     return None
-
-
-def _as_a_failure(job: Raw, may_retry: bool) -> Outcome:
-    return Outcome.RETRIED if may_retry and recovery.retries_left(job) > 0 else Outcome.FAILED

@@ -341,6 +341,29 @@ def test_only_the_errors_that_its_function_names_are_retried(
     assert status(valkey, "job") == status_then
 
 
+UNENCODABLE = """
+def fail() -> None:
+    raise ValueError("x\\udc80y")
+"""
+
+
+@pytest.mark.parametrize("by_rq", [False, True], ids=["plain", "ended by RQ"])
+def test_an_error_that_utf_8_cannot_encode_is_a_failure_like_any_other(
+    valkey: redis.Redis, stable: Stable, write_module: Callable[[str, str], None], by_rq: bool
+) -> None:
+    write_module("unencodable", UNENCODABLE)
+    with override_catalog(Catalog()):
+        put(valkey, "job", "demo.fail")
+        valkey.hset("rq:job:job", "data", new_job.encode_call("jobs.unencodable.fail", [], {}))
+        if by_rq:
+            end_as_rq_does(valkey)
+        stable.run()
+    job = job_view.fetch(valkey, ["job"])[0]
+    assert job
+    assert (job["status"], job["function"]) == ("failed", "unencodable.fail")
+    assert (job["error"]["type"], job["error"]["message"]) == ("ValueError", "x?y")
+
+
 @pytest.mark.parametrize(("said", "child"), [({}, "queued"), ({"retry_waits": [60]}, "deferred")])
 @pytest.mark.parametrize("broken_at", ["its failure", "its dependents"])
 def test_what_waits_for_a_failure_is_queued_though_a_line_breaks_at_the_end(
