@@ -126,9 +126,13 @@ def send_requeue(
     )
 
 
-def move_due(connection: redis.Redis, queue: str, now: datetime, limit: int = 1000) -> int:
-    """Move up to `limit` due jobs from the scheduled registry to their queue. Returns their number.
+def move_due(connection: redis.Redis, now: datetime, limit: int = 1000) -> tuple[int, list[str]]:
+    """Move up to `limit` due jobs from the scheduled registries to their queues.
 
-    Like rq.scheduler.RQScheduler.enqueue_scheduled_jobs (RQ 2.12), but atomic.
+    Like rq.scheduler.RQScheduler.enqueue_scheduled_jobs (RQ 2.12), but atomic, and for all queues at once.
+
+    Returns:
+        the number of jobs, and the names of queues that cannot be read.
     """
-    return int(MOVE_DUE(connection, queue=queue, now=rq_timestamp(now), now_seconds=now.timestamp(), count=limit))
+    moved, unreadable = MOVE_DUE(connection, now=rq_timestamp(now), now_seconds=now.timestamp(), count=limit)
+    return int(moved), [name.decode(errors="replace") for name in unreadable]

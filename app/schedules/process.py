@@ -22,10 +22,9 @@ from app.catalog.catalog import Catalog
 from app.lifecycle import actions, outbox
 from app.lifecycle.empty_queues import EmptyQueueRemover
 from app.lifecycle.leftovers import LeftoverRemover
+from app.lifecycle.lost_workers import Sweeper
 from app.lifecycle.orphans import Orphans
-from app.lifecycle.recovery import Sweeper
 from app.redis.client import seconds_now
-from app.redis.errors import raise_transient
 from app.redis.keys import CLOCK_JUMP_SECONDS, SCHEDULER_WAKE, SCHEDULERS
 from app.rq_adapter.rq_parts import Job, Queue
 from app.schedules.clock import ClockSetbackMonitor, RedisClock
@@ -33,7 +32,6 @@ from app.schedules.lease import Lease, LeaseLost
 from app.schedules.reconcile import Reconciler
 from app.schedules.runner import Runner
 from app.settings import Settings
-from app.views import listing
 from app.views.served import UnservedQueues
 from app.worker.wake import Wake
 from app.workflows import store as workflows
@@ -153,15 +151,12 @@ class Scheduler(RQScheduler):
 
     def _move_delayed(self) -> None:
         """Enqueue delayed jobs and retries that are due."""
-        for queue in listing.queue_names(self.connection):
-            try:
-                while self.lease.hold() and actions.move_due(self.connection, queue, self._now()):
-                    pass
-            except redis.ResponseError as error:
-                raise_transient([error])
-                if queue not in self._unreadable:
-                    self._unreadable.add(queue)
-                    log.exception("a queue cannot be read, and its delayed jobs stay where they are", queue=queue)
+        moved = 1
+        while moved and self.lease.hold():
+            moved, unreadable = actions.move_due(self.connection, self._now())
+            for queue in sorted(set(unreadable) - self._unreadable):
+                log.error("a queue cannot be read, and its delayed jobs stay where they are", queue=queue)
+            self._unreadable.update(unreadable)
 
     def _heartbeat(self) -> None:
         """Record a heartbeat. Called after a step, so that a scheduler whose every step fails does not seem alive."""

@@ -163,9 +163,8 @@ class Jobs:
             runner.close_ended_runs()
             while runner.run_due(now)[0]:
                 pass
-        for name in self._queues():
-            while actions.move_due(self.redis, name, now):
-                pass
+        while actions.move_due(self.redis, now)[0]:
+            pass
         workflows.sweep(self.redis, 0, parts=1)
         while outbox.follow_up(self.redis):
             pass

@@ -13,13 +13,13 @@ from rq.exceptions import NoSuchJobError
 from rq.worker import WorkerStatus
 
 from app.lifecycle import recovery
-from app.lifecycle.recovery import LEASE_RENEWAL_SECONDS, Outcome, Raw
+from app.lifecycle.lost_workers import LEASE_RENEWAL_SECONDS
+from app.lifecycle.recovery import EXECUTION_TTL_SECONDS, Outcome, Raw
 from app.redis.client import rq_timestamp
 from app.redis.scripts import Script
 from app.rq_adapter.rq_parts import Job
 from app.settings import get_settings
 from app.worker.horse_process import HorseProcess, Life, why
-from app.worker.redis_session import EXECUTION_TTL_SECONDS
 from app.worker.shared_status import Leaving, Running
 from app.worker.wake import Wake
 
@@ -201,15 +201,15 @@ class HorseMonitor:
         )
         self._take_prefetched()
         self._give_back()
-        for queue, job_id, execution in recovery.held_by(self.connection, self.worker.name):
-            if running and execution == running.execution_id:
+        for execution in recovery.held_by(self.connection, self.worker.name):
+            if running and execution.id == running.execution_id:
                 with contextlib.suppress(NoSuchJobError):
-                    job = Job.fetch(job_id, connection=self.connection)
+                    job = Job.fetch(execution.job_id, connection=self.connection)
                     self.worker.handle_work_horse_killed(job, horse.pid, horse.status, None)
-                recovery.recover(self.connection, queue, job_id, execution, reason, decision)
+                recovery.recover(self.connection, execution, reason, decision)
                 self.worker.increment_failed_job_count()
             else:  # not begun; or ended, and its end was lost on the way
-                recovery.recover(self.connection, queue, job_id, execution, recovery.LOST, recovery.policy)
+                recovery.recover(self.connection, execution, recovery.LOST, recovery.policy)
                 self.returned += 1
 
     def _take_prefetched(self) -> None:

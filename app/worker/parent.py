@@ -23,8 +23,8 @@ from rq.worker import DequeueStrategy
 
 from app import limits
 from app.catalog.catalog import function_name
-from app.lifecycle import recovery
-from app.lifecycle.recovery import Sweeper
+from app.lifecycle import callback_processes
+from app.lifecycle.lost_workers import Sweeper
 from app.redis.keys import LEASES, registry_key
 from app.redis.pipelined import PipelinedConnection
 from app.rq_adapter import coroutines
@@ -108,7 +108,7 @@ class Worker(rq.Worker):
             if self.monitor:
                 self._stop_requested = True
                 self.monitor.end()
-            recovery.wait_for_children()
+            callback_processes.wait()
             self.teardown()
 
     def _keep_a_horse(self, limits: Limits) -> int:

@@ -163,12 +163,8 @@ class RqFallback:
 
     def _recover(self, claimed: Claimed, reason: str, decide: Callable[[Raw], Outcome]) -> None:
         """End the execution by the script of lifecycle/recovery.py, unless it has ended."""
-        self._patiently(
-            lambda: (
-                self._is_held(claimed)
-                and recovery.recover(self.connection, claimed.queue, claimed.id, claimed.execution_id, reason, decide)
-            )
-        )
+        execution = recovery.Execution(claimed.queue, claimed.id, claimed.execution_id)
+        self._patiently(lambda: self._is_held(claimed) and recovery.recover(self.connection, execution, reason, decide))
 
     def _is_held(self, claimed: Claimed) -> bool:
         member = f"{claimed.id}:{claimed.execution_id}"

@@ -18,7 +18,7 @@ from rq.serializers import JSONSerializer
 from app.catalog.catalog import Catalog
 from app.enqueue.new_job import prepare
 from app.enqueue.write import enqueue
-from app.lifecycle.recovery import LOOKS_BEFORE_LOST, SWEEP_INTERVAL_SECONDS
+from app.lifecycle.lost_workers import LOOKS_BEFORE_LOST, SWEEP_INTERVAL_SECONDS
 from app.redis.client import now
 from app.redis.keys import CLOCK
 from app.schedules import manage

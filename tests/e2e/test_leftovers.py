@@ -17,7 +17,7 @@ from rq.serializers import JSONSerializer
 from app import limits
 from app.api.application import create_app
 from app.events.stream import Hub
-from app.lifecycle import actions, recovery
+from app.lifecycle import actions, callback_processes, lost_workers, recovery
 from app.lifecycle.leftovers import LeftoverRemover
 from app.lifecycle.quarantine import quarantine
 from app.lifecycle.recovery import Sweeper
@@ -180,8 +180,10 @@ def test_nothing_is_kept_of_a_lost_job_whose_failure_ttl_is_0(
     job_id = enqueued(client, failure_ttl=0)
     child = enqueued(client, depends_on=[job_id])
     claimed = begun(claims)
-    recovery.recover(valkey, "default", job_id, claimed.execution_id, "no", lambda _: recovery.Outcome(outcome))
-    recovery.wait_for_children()
+    recovery.recover(
+        valkey, recovery.Execution("default", job_id, claimed.execution_id), "no", lambda _: recovery.Outcome(outcome)
+    )
+    callback_processes.wait()
     assert lasting(valkey) == {f"rq:job:{child}", f"rq:job::{child}:dependencies"}
     assert not valkey.exists(f"rq:job:{job_id}", f"rq:results:{job_id}")
 
@@ -234,8 +236,10 @@ def test_a_lost_execution_gives_up_its_place(
     claimed = begun(claims)
     claims.claim(["default"], claims.new_executions(1))
     assert (status(valkey, first), status(valkey, second)) == ("started", "scheduled")
-    recovery.recover(valkey, "default", first, claimed.execution_id, "no", lambda _: recovery.Outcome(outcome))
-    recovery.wait_for_children()
+    recovery.recover(
+        valkey, recovery.Execution("default", first, claimed.execution_id), "no", lambda _: recovery.Outcome(outcome)
+    )
+    callback_processes.wait()
     assert (status(valkey, first), status(valkey, second)) == ({"returned": "queued"}.get(outcome, outcome), "queued")
     assert not valkey.keys("jobline:limit:*:held")
 
@@ -278,7 +282,7 @@ def test_a_worker_that_was_given_up_leaves_no_hash(
     client: FlaskClient, claims: RedisSession, valkey: redis.Redis
 ) -> None:
     enqueued(client)
-    recovery.forget(valkey, "w")
+    lost_workers.forget(valkey, "w")
     claims.claim(["default"], claims.new_executions(1))
     assert not valkey.exists("rq:worker:w")
     valkey.set("rq:suspended", 1)

@@ -7,8 +7,9 @@ from typing import Any
 import redis
 
 from app import limits
-from app.lifecycle import quarantine, recovery
-from app.lifecycle.recovery import Outcome, Sweeper
+from app.lifecycle import lost_workers, quarantine, recovery
+from app.lifecycle.lost_workers import Sweeper
+from app.lifecycle.recovery import Outcome
 from app.redis.keys import EVENTS, job_key
 from app.rq_adapter.rq_parts import Follows, Job
 from app.worker.redis_session import Claimed, Failed
@@ -147,7 +148,9 @@ class Workers:
             outcome = Outcome.AGAIN
         if held in self.claimed:
             outcome = Outcome.RETURNED
-        recovery.recover(self.connection, job.queue, job.id, job.execution_id, recovery.LOST, lambda _: outcome)
+        recovery.recover(
+            self.connection, recovery.Execution(job.queue, job.id, job.execution_id), recovery.LOST, lambda _: outcome
+        )
         self.settled(held)
 
     def quarantine(self, held: tuple[Hand, Claimed]) -> None:
@@ -163,7 +166,7 @@ class Workers:
     def lose_worker(self, number: int) -> None:
         """The worker is dead for so long that a sweeper buries it; another takes its place."""
         dead, sweeper = self.hands[number], Sweeper(self.connection)
-        for _ in range(recovery.LOOKS_BEFORE_LOST + 2):
+        for _ in range(lost_workers.LOOKS_BEFORE_LOST + 2):
             for hand in self.hands:
                 if hand is not dead:
                     hand.beat()

@@ -13,7 +13,7 @@ from app.author.options import Limit
 from app.enqueue import new_job, write
 from app.enqueue.new_job import NewJob
 from app.errors import Conflict, Invalid, NotFound
-from app.lifecycle import actions, change_job, orphans, queues, recovery
+from app.lifecycle import actions, callback_processes, change_job, orphans, queues
 from app.redis.keys import LIMITS_WAITING, breaker_key, queue_key, registry_key
 from app.settings import get_settings
 from app.workflows import store
@@ -34,11 +34,11 @@ LIMITS: dict[str, dict[str, Limit]] = {
 @contextmanager
 def callbacks_inline() -> Iterator[None]:
     """Without a process of its own for what follows a failure."""
-    forked, recovery.in_child = recovery.in_child, lambda work: work()
+    forked, callback_processes.start = callback_processes.start, lambda work: work()
     try:
         yield
     finally:
-        recovery.in_child = forked
+        callback_processes.start = forked
 
 
 class World(Workers):
@@ -215,8 +215,7 @@ class World(Workers):
         self.look()
 
     def move_due(self) -> None:
-        for queue in QUEUES:
-            actions.move_due(self.connection, queue, datetime.now(UTC))
+        actions.move_due(self.connection, datetime.now(UTC))
 
     def look(self) -> None:
         """At all limits, as if their time had come."""

@@ -8,7 +8,7 @@ from rq.suspension import suspend
 
 from app.author.options import Limit, Unique
 from app.errors import Conflict
-from app.lifecycle import queues, recovery
+from app.lifecycle import lost_workers, queues
 from app.worker.redis_session import EXECUTION_TTL_SECONDS, Nothing
 from tests.contents import changed, contents
 from tests.invariants import broken
@@ -134,7 +134,7 @@ def test_a_worker_that_was_given_up_takes_nothing(valkey: redis.Redis) -> None:
 @pytest.mark.parametrize("suspended", [True, False])
 def test_a_claim_makes_no_hash_of_a_worker_that_was_forgotten(valkey: redis.Redis, suspended: bool) -> None:
     hand = Hand(valkey)
-    recovery.forget(valkey, "w")
+    lost_workers.forget(valkey, "w")
     if suspended:
         suspend(valkey)
     assert hand.ask() is (Nothing.SUSPENDED if suspended else Nothing.UNLEASED)

@@ -19,7 +19,9 @@ def delayed(connection: redis.Redis) -> None:
 def retried(connection: redis.Redis) -> None:
     put(connection, "job", retry_waits=[60])
     [job] = Hand(connection).run()
-    recovery.recover(connection, "default", "job", job.execution_id, LOST, lambda _: Outcome.RETRIED)
+    recovery.recover(
+        connection, recovery.Execution("default", "job", job.execution_id), LOST, lambda _: Outcome.RETRIED
+    )
 
 
 @pytest.mark.parametrize("put_off", [delayed, retried])

@@ -11,8 +11,9 @@ from rq.job import Callback, Dependency
 
 from app.author.options import JOB_EVENTS, Webhook
 from app.catalog.catalog import Catalog
-from app.lifecycle import recovery
-from app.lifecycle.recovery import LOST, Outcome, Sweeper
+from app.lifecycle import callback_processes, lost_workers, recovery
+from app.lifecycle.lost_workers import Sweeper
+from app.lifecycle.recovery import LOST, Outcome
 from app.rq_adapter.rq_parts import Queue, override_catalog
 from app.views import job_view
 from app.worker.redis_session import Claimed
@@ -24,8 +25,10 @@ from tests.scripts.test_life import events, fields, listen, near
 
 
 def recover(connection: redis.Redis, job: Claimed, to: Outcome) -> None:
-    assert recovery.recover(connection, job.queue, job.id, job.execution_id, LOST, lambda _: to) is to
-    recovery.wait_for_children()
+    assert (
+        recovery.recover(connection, recovery.Execution(job.queue, job.id, job.execution_id), LOST, lambda _: to) is to
+    )
+    callback_processes.wait()
     assert broken(connection) == []
     assert connection.zcard(f"rq:wip:{job.queue}") == 0
     assert connection.keys("rq:execution*") == []
@@ -94,8 +97,8 @@ def test_its_callbacks_are_called_and_who_waits_for_a_failure_is_queued(
     queue.enqueue("jobs.demo.add", 1, 2, job_id="child", depends_on=Dependency([parent], allow_failure=True))
     [job] = Hand(valkey).run()
     with override_catalog(Catalog()):
-        recovery.recover(valkey, "default", "job", job.execution_id, LOST, lambda _: outcome)
-        recovery.wait_for_children()
+        recovery.recover(valkey, recovery.Execution("default", "job", job.execution_id), LOST, lambda _: outcome)
+        callback_processes.wait()
     assert valkey.lrange("called", 0, -1) == called
     assert status(valkey, "child") == ("queued" if outcome is Outcome.FAILED else "deferred")
 
@@ -248,8 +251,10 @@ def test_jobs_are_given_back_in_their_order(valkey: redis.Redis) -> None:
     claimed, kept = mine.claim(2) + mine.claim(1), others.claim()
     recovery.give_back(valkey, [one.execution_id for one in claimed[:2]])
     assert valkey.lrange("rq:queue:default", 0, -1) == [b"a", b"b", b"d"]
-    assert [entry[:2] for entry in recovery.held_by(valkey, "w")] == [("default", "c")]
-    assert recovery.held_by(valkey, "other") == [("other", "other", kept[0].execution_id)]
+    assert [execution[:2] for execution in recovery.held_by(valkey, "w")] == [("default", "c")]
+    assert [execution[:3] for execution in recovery.held_by(valkey, "other")] == [
+        ("other", "other", kept[0].execution_id)
+    ]
     assert broken(valkey) == []
 
 
@@ -299,7 +304,9 @@ def test_the_wait_before_a_retry(valkey: redis.Redis, intervals: bytes | None, l
     hand = Hand(valkey)
     [job] = hand.run()
     valkey.hset("rq:job:job", mapping={"retries_left": left, "retry_intervals": intervals or b""})
-    recovery.recover(valkey, "default", "job", job.execution_id, recovery.LOST, lambda _: Outcome.RETRIED)
+    recovery.recover(
+        valkey, recovery.Execution("default", "job", job.execution_id), recovery.LOST, lambda _: Outcome.RETRIED
+    )
     due = valkey.zscore("rq:scheduled:default", "job")
     assert (due is None) == (wait == 0)
     assert due is None or 0 < due - time.time() - wait + 1 < 2
@@ -307,7 +314,7 @@ def test_the_wait_before_a_retry(valkey: redis.Redis, intervals: bytes | None, l
 
 @pytest.fixture
 def sweeper(valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Sweeper:
-    monkeypatch.setattr(recovery, "SWEEP_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(lost_workers, "SWEEP_INTERVAL_SECONDS", 0.0)
     return Sweeper(valkey)
 
 
@@ -317,7 +324,7 @@ def test_a_worker_that_beats_no_more_is_given_up(valkey: redis.Redis, sweeper: S
     dead, alive = Hand(valkey, "dead", ("default", "other")), Hand(valkey, "alive")
     dead.run()
     dead.claim()
-    for _ in range(recovery.LOOKS_BEFORE_LOST):
+    for _ in range(lost_workers.LOOKS_BEFORE_LOST):
         alive.beat()
         sweeper.sweep()
         assert (status(valkey, "job"), valkey.zcard("rq:wip:default")) == ("started", 2)
@@ -328,7 +335,7 @@ def test_a_worker_that_beats_no_more_is_given_up(valkey: redis.Redis, sweeper: S
     assert valkey.zrange("jobline:leases", 0, -1) == [b"alive"]
     assert valkey.smembers("rq:workers") == valkey.smembers("rq:workers:default") == {b"rq:worker:alive"}
     assert not valkey.exists("rq:worker:dead", "rq:workers:other")
-    recovery.wait_for_children()
+    callback_processes.wait()
     assert broken(valkey) == []
 
 
@@ -337,7 +344,7 @@ def test_a_worker_that_beats_now_and_then_is_not_given_up(valkey: redis.Redis, s
     hand = Hand(valkey)
     hand.run()
     for _ in range(4):
-        for _ in range(recovery.LOOKS_BEFORE_LOST):
+        for _ in range(lost_workers.LOOKS_BEFORE_LOST):
             sweeper.sweep()
         hand.beat()
         sweeper.sweep()
@@ -347,7 +354,7 @@ def test_a_worker_that_beats_now_and_then_is_not_given_up(valkey: redis.Redis, s
 def test_an_outage_gives_up_nobody(valkey: redis.Redis, sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> None:
     put(valkey, "job")
     Hand(valkey).run()
-    for _ in range(recovery.LOOKS_BEFORE_LOST):
+    for _ in range(lost_workers.LOOKS_BEFORE_LOST):
         sweeper.sweep()
     with monkeypatch.context() as patch:
         patch.setattr(sweeper.connection, "zrange", _away)
@@ -369,7 +376,7 @@ def test_while_redis_takes_no_writes_nobody_can_beat_and_nobody_is_given_up(
     sweeper.sweep()
     valkey.config_set("min-replicas-to-write", 1)
     try:
-        for _ in range(recovery.LOOKS_BEFORE_LOST):
+        for _ in range(lost_workers.LOOKS_BEFORE_LOST):
             with pytest.raises(redis.RedisError, match="NOREPLICAS"):
                 sweeper.sweep()
     finally:
@@ -380,7 +387,7 @@ def test_while_redis_takes_no_writes_nobody_can_beat_and_nobody_is_given_up(
 
 def test_a_new_fence_of_a_worker_that_was_forgotten_expires(valkey: redis.Redis) -> None:
     Hand(valkey)
-    recovery.forget(valkey, "w")
+    lost_workers.forget(valkey, "w")
     assert recovery.fence(valkey, "w") == 1
     assert 0 < valkey.ttl("rq:worker:w") <= 480
 
@@ -389,7 +396,7 @@ def test_looks_have_a_time_between_them(valkey: redis.Redis) -> None:
     put(valkey, "job")
     Hand(valkey).run()
     sweeper = Sweeper(valkey)
-    for _ in range(recovery.LOOKS_BEFORE_LOST + 5):
+    for _ in range(lost_workers.LOOKS_BEFORE_LOST + 5):
         sweeper.sweep()
     assert status(valkey, "job") == "started"
 
@@ -406,7 +413,7 @@ def test_an_execution_of_no_live_worker_is_lost_when_its_lease_is_over(valkey: r
     valkey.zadd("rq:wip:default", {f"{job.id}:{job.execution_id}": score for job, score in scores})
     sweeper = Sweeper(valkey)
     sweeper.sweep()
-    recovery.wait_for_children()
+    callback_processes.wait()
     assert [status(valkey, job_id) for job_id in ("early", "late", "alive")] == ["failed", "started", "started"]
     ours.beat(alive)
     assert float(valkey.zscore("rq:wip:default", f"alive:{alive.execution_id}")) > now + 60
@@ -420,21 +427,21 @@ def test_an_execution_of_a_stock_worker_that_may_live_is_lost_only_after_its_tim
     [job] = Hand(valkey, "stock").run()
     valkey.zrem("jobline:leases", "stock")
     member = f"job:{job.execution_id}"
-    for _ in range(recovery.LOOKS_BEFORE_LOST + 2):
+    for _ in range(lost_workers.LOOKS_BEFORE_LOST + 2):
         valkey.zadd("rq:wip:default", {member: time.time() - 1})
         sweeper.sweep()
-    monkeypatch.setattr(recovery, "EXECUTION_TTL_SECONDS", 0.0)
+    monkeypatch.setattr(lost_workers, "EXECUTION_TTL_SECONDS", 0.0)
     assert status(valkey, "job") == "started"
     sweeper.sweep()
-    recovery.wait_for_children()
+    callback_processes.wait()
     assert status(valkey, "job") == "failed"
 
 
 def test_a_child_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recovery, "CHILD_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(callback_processes, "TIMEOUT_SECONDS", 1.0)
     began = time.monotonic()
-    recovery.in_child(lambda: time.sleep(60))
-    until(lambda: recovery.reap() or not recovery._children, 10)
+    callback_processes.start(lambda: time.sleep(60))
+    until(lambda: callback_processes.reap() or not callback_processes._deadlines, 10)
     assert time.monotonic() - began > 0.9
 
 
@@ -443,18 +450,33 @@ def test_a_job_that_cannot_be_read_is_set_aside(valkey: redis.Redis) -> None:
     [job] = Hand(valkey).run()
     valkey.delete("rq:job:job")
     valkey.set("rq:job:job", "text")
-    recovery.recover(valkey, "default", "job", job.execution_id, LOST, recovery.policy)
-    recovery.wait_for_children()
+    recovery.recover(valkey, recovery.Execution("default", "job", job.execution_id), LOST, recovery.policy)
+    callback_processes.wait()
     assert status(valkey, "job") == "failed"
     assert valkey.get("jobline:unreadable:job") == b"text"
     assert valkey.ttl("jobline:unreadable:job") > 0
     assert valkey.zcard("rq:wip:default") == 0
 
 
+def test_a_registry_that_cannot_be_read_keeps_no_other_queue_from_recovery(
+    valkey: redis.Redis, sweeper: Sweeper
+) -> None:
+    put(valkey, "job", queue="other")
+    Hand(valkey, queues=("other",)).run()
+    valkey.sadd("rq:queues", "rq:queue:default")
+    valkey.set("rq:wip:default", "text")
+    valkey.zadd("rq:wip:other", dict.fromkeys(valkey.zrange("rq:wip:other", 0, -1), 1.0))
+    valkey.zrem("jobline:leases", "w")
+    valkey.delete("rq:worker:w")
+    sweeper.sweep()
+    assert status(valkey, "job") == "failed"
+    assert valkey.get("rq:wip:default") == b"text"
+
+
 def test_an_id_may_have_a_colon(valkey: redis.Redis) -> None:
     put(valkey, "a:b")
     [job] = Hand(valkey).run()
-    assert recovery.held_by(valkey, "w") == [("default", "a:b", job.execution_id)]
+    assert [execution[:3] for execution in recovery.held_by(valkey, "w")] == [("default", "a:b", job.execution_id)]
     recovery.give_back(valkey, [job.execution_id])
     assert valkey.lrange("rq:queue:default", 0, -1) == [b"a:b"]
     assert broken(valkey) == []

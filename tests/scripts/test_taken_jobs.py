@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from app.lifecycle import actions, recovery
+from app.lifecycle import actions, callback_processes, recovery
 from app.lifecycle.recovery import Outcome
 from app.worker.redis_session import Claimed
 from tests.contents import changed, contents
@@ -23,8 +23,10 @@ def back_to_its_queue(connection: redis.Redis, job: Claimed) -> None:
 
 
 def to_its_end(connection: redis.Redis, job: Claimed) -> None:
-    recovery.recover(connection, "default", job.id, job.execution_id, recovery.LOST, lambda _: Outcome.FAILED)
-    recovery.wait_for_children()
+    recovery.recover(
+        connection, recovery.Execution("default", job.id, job.execution_id), recovery.LOST, lambda _: Outcome.FAILED
+    )
+    callback_processes.wait()
 
 
 def out_of_redis(connection: redis.Redis, job: Claimed) -> None:
@@ -46,7 +48,10 @@ def beats(hand: Hand, job: Claimed) -> None:
 
 def is_recovered(hand: Hand, job: Claimed) -> None:
     assert not recovery.recover(
-        hand.connection, "default", job.id, job.execution_id, recovery.LOST, lambda _: Outcome.RETRIED
+        hand.connection,
+        recovery.Execution("default", job.id, job.execution_id),
+        recovery.LOST,
+        lambda _: Outcome.RETRIED,
     )
 
 

@@ -355,7 +355,7 @@ def test_a_job_that_comes_to_its_queue_by_itself_keeps_its_turn(valkey: redis.Re
     enqueue(valkey, "a", "b", "c")
     assert [hands.take(), hands.take()] == ["a", None]
     later = datetime.now(UTC) + timedelta(hours=1)
-    assert actions.move_due(valkey, "default", later) == 2
+    assert actions.move_due(valkey, later) == (2, [])
     assert (queued(valkey), hands.take()) == (["b", "c"], None)
     assert valkey.lrange("jobline:limit:slots:function:demo.add::waiting", 0, -1) == [b"b", b"c"]
     hands.end("a")
@@ -433,7 +433,7 @@ def test_a_job_that_a_breaker_refuses_waits_in_no_list_of_another_limit(valkey: 
     write.enqueue(valkey, [new("a", concurrency=Limit(1)), job])
     assert [hands.take(), hands.take()] == ["a", None]
     valkey.zadd("rq:scheduled:default", {"b": 1})
-    actions.move_due(valkey, "default", datetime.now(UTC))  # it keeps its turn
+    actions.move_due(valkey, datetime.now(UTC))  # it keeps its turn
     valkey.set("jobline:breaker:demo.add:open", 1, px=60_000)
     assert hands.take() is None
     assert valkey.hget("rq:job:b", "waits_for") == b"breaker:function:demo.add"

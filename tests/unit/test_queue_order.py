@@ -71,8 +71,20 @@ def test_many_that_are_due_come_in_the_order_of_their_times_and_in_parts(jobs: J
     for name, delay in (("late", 3), ("soon", 1), ("later", 4), ("next", 2)):
         put(jobs, name, delay=delay)
     due = START + timedelta(seconds=4)
-    assert [actions.move_due(jobs.redis, "default", due, limit=3) for _ in range(3)] == [3, 1, 0]
+    assert [actions.move_due(jobs.redis, due, limit=3)[0] for _ in range(3)] == [3, 1, 0]
     assert queued(jobs.redis) == ["soon", "next", "late", "later"]
+
+
+@pytest.mark.parametrize("key", ["rq:scheduled:broken", "rq:queue:broken"])
+def test_a_queue_that_cannot_be_read_holds_up_no_other(jobs: Jobs, key: str) -> None:
+    put(jobs, "stuck", queue="broken", delay=1)
+    put(jobs, "fine", delay=1)
+    jobs.redis.delete(key)
+    jobs.redis.set(key, "text")
+    assert actions.move_due(jobs.redis, START + timedelta(seconds=1)) == (1, ["broken"])
+    assert queued(jobs.redis) == ["fine"]
+    assert jobs.redis.get(key) == b"text"
+    assert jobs.redis.hget("rq:job:stuck", "status") == b"scheduled"
 
 
 def test_a_delayed_job_that_is_gone_is_not_queued(jobs: Jobs) -> None:

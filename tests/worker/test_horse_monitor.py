@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pytest
 import redis
 
-from app.lifecycle import recovery
+from app.lifecycle import callback_processes, lost_workers, recovery
 from app.settings import get_settings
 from app.worker import horse_monitor as module
 from app.worker.horse_monitor import HorseMonitor
@@ -380,7 +380,7 @@ def test_a_job_that_has_just_ended_does_not_look_taken(valkey: redis.Redis, hand
 
 
 def test_a_worker_that_was_forgotten_is_there_again(valkey: redis.Redis, hand: Hand, wake: Wake) -> None:
-    recovery.forget(valkey, "w")
+    lost_workers.forget(valkey, "w")
 
     def life(board: SharedStatus, _: PrefetchedExecutions) -> int:
         return sees(lambda: hand.connection.hexists(hand.key, "birth") and hand.connection.scard("rq:workers:default"))
@@ -444,7 +444,7 @@ def test_what_it_does_is_done_when_redis_is_back(
 def test_a_sweep_goes_on_while_the_horse_works(
     valkey: redis.Redis, hand: Hand, wake: Wake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recovery, "SWEEP_INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr(lost_workers, "SWEEP_INTERVAL_SECONDS", 0.05)
     put(valkey, "lost")
     Hand(valkey, "dead").run()
 
@@ -457,7 +457,7 @@ def test_a_sweep_goes_on_while_the_horse_works(
         return FAILED
 
     assert Over(hand, wake, life).watch() == OK
-    recovery.wait_for_children()
+    callback_processes.wait()
 
 
 def test_a_worker_that_leaves_has_no_lease(valkey: redis.Redis, hand: Hand) -> None:
