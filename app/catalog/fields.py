@@ -74,7 +74,9 @@ PositiveSeconds = Annotated[
 ]
 Instant = Annotated[datetime, BeforeValidator(_require_text), AfterValidator(_to_utc)]
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
-RESERVED_ID_PREFIXES = ("msg_", "schedule-")
+SCHEDULE_ID_PREFIX = "schedule-"
+"""Begins the id of a schedule's entry, and of the placeholder job that shows it in rq-scheduler's tools."""
+RESERVED_ID_PREFIXES = ("msg_", SCHEDULE_ID_PREFIX)
 """Prefixes of ids that Jobline generates: of webhook deliveries, and of the placeholder jobs of schedules."""
 
 

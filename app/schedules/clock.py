@@ -19,6 +19,7 @@ import structlog
 from redis.client import Pipeline
 
 from app.catalog.catalog import Catalog
+from app.catalog.fields import SCHEDULE_ID_PREFIX
 from app.redis.client import batches, seconds_now
 from app.redis.keys import CLOCK, CLOCK_JUMP_SECONDS, breaker_key
 from app.redis.scripts import Script
@@ -85,7 +86,7 @@ class ClockSetbackMonitor:
         already is skipped then: an interval that is due within its length is left as it is.
         """
         entries = self.connection.zrangebyscore(store.DUE_SCHEDULES, f"({now}", "+inf")
-        names = [entry.decode(errors="replace").removeprefix(store.ENTRY_PREFIX) for entry in entries]
+        names = [entry.decode(errors="replace").removeprefix(SCHEDULE_ID_PREFIX) for entry in entries]
         for batch in batches(names, store.BATCH_SIZE):
             update = partial(_shift_schedules, seconds=seconds, now=now)
             store.transact(self.connection, batch, update, self.lease)

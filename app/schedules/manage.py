@@ -7,13 +7,14 @@ import redis
 from redis.client import Pipeline
 
 from app.catalog.catalog import Catalog
+from app.catalog.fields import SCHEDULE_ID_PREFIX
 from app.enqueue import new_job, queue_limit
 from app.enqueue.new_job import NewJob
 from app.errors import Conflict, JoblineError, NotFound
 from app.schedules import store
 from app.schedules.rule import Schedule, When
 from app.schedules.state import State
-from app.schedules.store import ENTRY_PREFIX, StoredState
+from app.schedules.store import StoredState
 from app.serializer import text_of, utc
 from app.settings import Settings
 
@@ -125,7 +126,7 @@ def placeholder_job(schedule: Schedule, catalog: Catalog, settings: Settings) ->
     function.check(schedule.args, schedule.kwargs)
     options = _job_options(schedule)
     return new_job.prepare(
-        function, settings, schedule.args, schedule.kwargs, id=ENTRY_PREFIX + schedule.name, **options
+        function, settings, schedule.args, schedule.kwargs, id=SCHEDULE_ID_PREFIX + schedule.name, **options
     )
 
 

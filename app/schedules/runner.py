@@ -15,6 +15,7 @@ import structlog
 from redis.client import Pipeline
 
 from app.catalog.catalog import Catalog
+from app.catalog.fields import SCHEDULE_ID_PREFIX
 from app.enqueue.new_job import NewJob
 from app.errors import JoblineError
 from app.redis.client import batches
@@ -24,7 +25,7 @@ from app.schedules.lease import Lease
 from app.schedules.plan import plan
 from app.schedules.rule import NAME
 from app.schedules.state import State
-from app.schedules.store import BATCH_SIZE, DUE_SCHEDULES, ENTRY_PREFIX
+from app.schedules.store import BATCH_SIZE, DUE_SCHEDULES
 from app.settings import Settings
 from app.states import ENDED
 
@@ -53,7 +54,7 @@ class Runner:
         names: list[str] = []
         for entry, score in entries:
             text = entry.decode(errors="replace")
-            name = text.removeprefix(ENTRY_PREFIX)
+            name = text.removeprefix(SCHEDULE_ID_PREFIX)
             if name != text and NAME.fullmatch(name):
                 names.append(name)
             else:
@@ -93,7 +94,7 @@ class Runner:
                 if isinstance(state, State):
                     states[name] = state
                 else:
-                    pipeline.zrem(DUE_SCHEDULES, ENTRY_PREFIX + name)
+                    pipeline.zrem(DUE_SCHEDULES, SCHEDULE_ID_PREFIX + name)
                     self._log.add(log.error, "a schedule cannot be read, and is set aside", name, reason=str(state))
             update(states, pipeline)
 

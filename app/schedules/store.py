@@ -12,6 +12,7 @@ import redis
 from redis.client import Pipeline
 from rq_scheduler import Scheduler as RQScheduler
 
+from app.catalog.fields import SCHEDULE_ID_PREFIX
 from app.enqueue.new_job import NewJob
 from app.enqueue.write import add as add_jobs
 from app.errors import BadRequest, Conflict, NotFound
@@ -32,8 +33,6 @@ from app.schedules.state import State, Unreadable
 from app.serializer import JSON
 
 DUE_SCHEDULES = RQScheduler.scheduled_jobs_key
-ENTRY_PREFIX = "schedule-"
-"""Begins the id of a schedule's entry, and of the placeholder job that shows it in rq-scheduler's tools."""
 BATCH_SIZE = 100
 """Schedules per transaction."""
 NEW_JOB_FIELDS = dict.fromkeys(
@@ -185,8 +184,8 @@ def write(
         fixed = {"created_at": rq_timestamp(job.created_at), "status": "scheduled"}
         pipeline.hset(job_key(job.id), mapping={**NEW_JOB_FIELDS, **fixed, **job.fields()})
     add_jobs(pipeline, runs)
-    due = {ENTRY_PREFIX + state.name: state.schedule.jittered(state.due) for state in states if state.due}
-    not_due = [ENTRY_PREFIX + state.name for state in states if not state.due]
+    due = {SCHEDULE_ID_PREFIX + state.name: state.schedule.jittered(state.due) for state in states if state.due}
+    not_due = [SCHEDULE_ID_PREFIX + state.name for state in states if not state.due]
     if states:
         pipeline.zadd(SCHEDULES, {state.name: 0 for state in states})
     broken = {state.name: state.broken for state in states if state.broken}
@@ -205,10 +204,10 @@ def write(
 
 def erase(pipeline: Pipeline, name: str) -> None:
     """Delete a schedule, but not the runs it has made."""
-    pipeline.zrem(DUE_SCHEDULES, ENTRY_PREFIX + name)
+    pipeline.zrem(DUE_SCHEDULES, SCHEDULE_ID_PREFIX + name)
     pipeline.zrem(SCHEDULES, name)
     pipeline.hdel(BROKEN_SCHEDULES, name)
-    pipeline.delete(schedule_key(name), job_key(ENTRY_PREFIX + name))
+    pipeline.delete(schedule_key(name), job_key(SCHEDULE_ID_PREFIX + name))
 
 
 def write_rejected(pipeline: Pipeline, entries: Sequence[dict[str, Any]]) -> None:

@@ -213,3 +213,23 @@ def test_an_unknown_job_is_told_from_one_that_is_there_by_its_id_alone(call: Cal
     for route in CHANGES:
         answer = call(route.format("unknown"), {"tags": []} if route.startswith("PATCH") else None)
         assert (answer.status_code, answer.get_json()["detail"]) == (404, "No job 'unknown'")
+
+
+def test_a_schedule_is_no_job_though_tools_of_rq_scheduler_see_one(client: FlaskClient, valkey: redis.Redis) -> None:
+    admin = {"Authorization": f"Bearer {KEYS['admin'][0]}"}
+    schedule = {"function": "demo.add", "args": [1, 2], "interval": 3600}
+    assert client.put("/api/v1/schedules/nightly", json=schedule, headers=admin).status_code == 201
+    path, before = "/api/v1/jobs/schedule-nightly", valkey.hgetall("rq:job:schedule-nightly")
+    assert before[b"status"] == b"scheduled"
+    answers = [
+        client.get(path, headers=admin),
+        client.get(f"{path}/events", headers=admin),
+        client.patch(path, json={"delay": 5}, headers=admin),
+        client.post(f"{path}/cancel", headers=admin),
+        client.post(f"{path}/requeue", headers=admin),
+        client.delete(path, headers=admin),
+    ]
+    assert [answer.status_code for answer in answers] == [404] * len(answers)
+    child = client.post("/api/v1/jobs", json={**ADD, "depends_on": ["schedule-nightly"]}, headers=admin)
+    assert (child.status_code, child.get_json()["errors"][0]["pointer"]) == (422, "#/depends_on/0")
+    assert valkey.hgetall("rq:job:schedule-nightly") == before

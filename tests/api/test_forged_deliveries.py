@@ -10,7 +10,6 @@ from app.api.application import create_app
 from app.catalog.catalog import Catalog
 from app.catalog.fields import RESERVED_ID_PREFIXES
 from app.lifecycle import actions, outbox
-from app.schedules import store
 from app.settings import Settings
 from app.webhooks import webhook_delivery
 from tests.receiver import OTHER_SECRET, SECRET
@@ -86,7 +85,6 @@ def test_a_delivery_has_the_id_that_no_caller_may_take(client: FlaskClient, fake
     outbox.follow_up(fake)
     (delivery,) = fake.lrange("rq:queue:webhooks", 0, -1)
     assert delivery.decode().startswith(RESERVED_ID_PREFIXES)
-    assert store.ENTRY_PREFIX.startswith(RESERVED_ID_PREFIXES)
     assert client.post("/api/v1/jobs", json={**made, "id": delivery.decode()}).status_code == 422
 
 

@@ -95,14 +95,13 @@ def test_an_api_process_holds_no_more_than_its_clients_use(start: Start, server:
             ask("/readyz")
 
     until(answers)
-    until(lambda: server.connection.zcard("jobline:leases") == 1)
-    before = held(server)
     threads = [threading.Thread(target=client) for _ in range(CLIENTS)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert held(server) - before <= 3 * CLIENTS + 4  # of each of its three pools, and for its own probes
+    own = 3 * CLIENTS + 4  # of each of its three pools, and for its own probes
+    assert held(server) <= own + WORKER + 1
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import structlog
 from rq_scheduler import Scheduler as Stock
 
 from app.catalog.catalog import Catalog
+from app.catalog.fields import SCHEDULE_ID_PREFIX
 from app.enqueue.new_job import prepare
 from app.enqueue.write import enqueue
 from app.errors import Conflict, Invalid
@@ -436,7 +437,7 @@ def test_jitter_puts_a_run_off_by_its_share(world: Time) -> None:
     """The scheduler sleeps until then, and does not look at it in vain."""
     schedule = world.put(interval=100, jitter=60)
     due = NOON + timedelta(seconds=100)
-    assert world.valkey.zscore(store.DUE_SCHEDULES, f"{store.ENTRY_PREFIX}s") == pytest.approx(schedule.jittered(due))
+    assert world.valkey.zscore(store.DUE_SCHEDULES, f"{SCHEDULE_ID_PREFIX}s") == pytest.approx(schedule.jittered(due))
     late = schedule.jittered(due) - due.timestamp()
     scheduler = world.scheduler()
     world.pass_by(scheduler, 100 + int(late))

@@ -55,6 +55,14 @@ def make_rare_ends(world: World) -> None:
             assert world.model.jobs[job_id].status == status
             step(job_id)
             world.check()
+    finished = world.new_id()
+    world.enqueue([world.prepare(1, "none", breaker=False, id=finished, queue="high", at_front=True)])
+    world.claim(world.hands[0], 1)
+    world.begin(world.claimed[0])
+    world.finish(world.begun[0])
+    world.check()
+    world.delete(finished)
+    world.check()
     for end in (Outcome.STOPPED, Outcome.FAILED, None):
         for step in (world.requeue, world.delete):
             job_id = world.new_id()

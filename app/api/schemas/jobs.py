@@ -2,14 +2,14 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, RootModel, model_validator
+from pydantic import AfterValidator, BaseModel, Field, RootModel, model_validator
 
 from app.author.options import JobEvent, WorkflowEvent
 from app.catalog.fields import (
+    SCHEDULE_ID_PREFIX,
     CallOptions,
     DelaySeconds,
     Flag,
-    Id,
     Instant,
     NewId,
     QueueName,
@@ -18,6 +18,7 @@ from app.catalog.fields import (
     Strict,
     Tag,
 )
+from app.errors import NotFound
 from app.views.selection import Selection
 
 JobStatus = Literal[
@@ -32,7 +33,7 @@ class JobOptions(CallOptions):
     id: NewId | None = None
     delay: DelaySeconds | None = None
     at: Instant | None = None
-    depends_on: Annotated[list[Id], Field(max_length=1000)] = Field(default_factory=list)
+    depends_on: Annotated[list[NewId], Field(max_length=1000)] = Field(default_factory=list)
     at_front: Flag = False
     description: Annotated[str, Field(max_length=1000)] | None = None
 
@@ -53,8 +54,15 @@ class BulkBody(Strict):
     jobs: Annotated[list[JobBody], Field(min_length=1, max_length=10_000)]
 
 
+def _no_schedule(job_id: str) -> str:
+    """Raises NotFound: under this id, tools of rq-scheduler see a schedule as a job."""
+    if job_id.startswith(SCHEDULE_ID_PREFIX):
+        raise NotFound(f"No job {job_id!r}: schedules are found at /schedules")
+    return job_id
+
+
 class JobPath(BaseModel):
-    job_id: str
+    job_id: Annotated[str, AfterValidator(_no_schedule)]
 
 
 class JobsQuery(Selection):
