@@ -23,7 +23,6 @@ from flask import Flask, Response, g, request
 from jinja2 import BaseLoader, ChoiceLoader, FunctionLoader
 from rq.exceptions import NoSuchJobError
 from rq.results import Result
-from rq.utils import as_text
 from rq_dashboard import web
 from werkzeug.exceptions import BadRequest, Conflict, MethodNotAllowed, NotFound
 
@@ -123,6 +122,10 @@ class Queue(rq.Queue):
         keys = [key.decode(errors="replace") for key in connection.smembers(cls.redis_queues_keys)]
         return [cls(key.removeprefix(prefix), connection=connection) for key in keys if key.startswith(prefix)]
 
+    def get_job_ids(self, offset: int = 0, length: int = -1) -> list[str]:
+        end = offset + length - 1 if length >= 0 else length
+        return [job_id.decode(errors="replace") for job_id in self.connection.lrange(self.key, offset, end)]
+
     def fetch_job(self, job_id: str) -> Job | None:
         """Unlike RQ's own, this does not remove a missing job from the queue."""
         try:
@@ -136,10 +139,14 @@ class Queue(rq.Queue):
             super().compact()
 
 
-class StartedJobRegistry(rq.registry.StartedJobRegistry):
-    @staticmethod
-    def parse_job_id(entry: str | bytes) -> str:
-        return str(as_text(entry)).partition(":")[0]
+def _with_text_ids(registry: type[rq.registry.BaseRegistry]) -> type[rq.registry.BaseRegistry]:
+    """A registry whose ids may be any bytes."""
+    return type(registry.__name__, (registry,), {"parse_job_id": staticmethod(_entry_id)})
+
+
+def _entry_id(entry: bytes) -> str:
+    """The id of a job from an entry of a registry: JOB:EXECUTION in that of started jobs."""
+    return entry.decode(errors="replace").partition(":")[0]
 
 
 class Worker(rq.Worker):
@@ -172,6 +179,19 @@ class Worker(rq.Worker):
             return super().get_current_job()
         except NoSuchJobError:
             return None
+
+
+REGISTRY_CLASSES = [
+    _with_text_ids(registry)
+    for registry in (
+        rq.registry.StartedJobRegistry,
+        rq.registry.FinishedJobRegistry,
+        rq.registry.FailedJobRegistry,
+        rq.registry.DeferredJobRegistry,
+        rq.registry.ScheduledJobRegistry,
+        rq.registry.CanceledJobRegistry,
+    )
+]
 
 
 def requeue_job(job_id: str, connection: redis.Redis) -> None:
@@ -235,7 +255,8 @@ def mount(app: Flask, connection: redis.Redis, authorize: Callable[[str], None])
         authorize("read" if request.method in ("GET", "HEAD") else "admin")
         _check_request()
 
-    for replacement in (Job, Queue, Worker, StartedJobRegistry, requeue_job):
+    replacements: list[Any] = [Job, Queue, Worker, *REGISTRY_CLASSES, requeue_job]
+    for replacement in replacements:
         setattr(web, replacement.__name__, replacement)
     web.config.serializer = JSON
     app.redis_conn = connection  # type: ignore[attr-defined]

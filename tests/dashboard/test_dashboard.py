@@ -177,6 +177,7 @@ def test_stock_fails_on_wrong_addresses(stock, jobs, path):
     assert get(stock, path).status_code == 500
 
 
+REGISTRY_KEYS = ("wip", "finished", "failed", "deferred", "scheduled", "canceled")
 BROKEN = {
     "date": lambda r: r.hset("rq:job:queued", "created_at", "yesterday"),
     "status": lambda r: r.hset("rq:job:queued", "status", "odd"),
@@ -187,6 +188,8 @@ BROKEN = {
     "job of the worker": lambda r: r.delete("rq:job:started"),
     "queue": lambda r: r.sadd("rq:queues", "nonsense"),
     "execution": lambda r: r.zadd("rq:wip:default", {"odd": 2**31}),
+    "id in the queue": lambda r: r.rpush("rq:queue:default", b"\xff"),
+    "ids in registries": lambda r: [r.zadd(f"rq:{name}:default", {b"\xff": 2**31}) for name in REGISTRY_KEYS],
 }
 
 
@@ -197,7 +200,7 @@ def test_unreadable_data(client, jobs, redis, how):
     assert {p: get(client, p).status_code for p in paths} == dict.fromkeys(paths, 200)
 
 
-@pytest.mark.parametrize("how", ["date", "status", "text", "no hash"])
+@pytest.mark.parametrize("how", ["date", "status", "text", "no hash", "id in the queue"])
 def test_stock_fails_on_unreadable_data(stock, jobs, redis, how):
     BROKEN[how](redis)
     assert get(stock, "/0/data/jobs/default/queued/8/asc/1.json").status_code == 500
