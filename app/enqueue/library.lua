@@ -118,33 +118,40 @@ local function write_dependencies(job)
   for _, parent in ipairs(job.waits_for) do redis.call('SADD', dependents_key(parent), job.id) end
 end
 
+-- Where a job goes that has a time or a delay: the due time in whole seconds, or its end of the queue if that has passed.
+local function due_position(job)
+  if string.sub(job.position, 1, 1) == '+' then return due_after(tonumber(job.position)) end
+  if tonumber(job.position) > clock() then return math.ceil(job.position) end
+  return job.extra and job.extra.front and FRONT or TAIL
+end
+
+-- Register a job that has been written and is not ready.
+local function put_off(job, position, seconds)
+  if string.sub(job.position, 1, 1) == '+' then redis.call('HSET', job_key(job.id), 'delayed', 1) end
+  if job.extra and job.extra.front then redis.call('HSET', job_key(job.id), 'enqueue_at_front', 1) end
+  if position == 'deferred' then
+    if job.waits_for then write_dependencies(job) end
+    defer_job(job.id, job.queue, seconds)
+  else
+    schedule_job(job.id, job.queue, position)
+  end
+end
+
 -- Write checked jobs, each to its position; `seconds`: now, since 1970.
 local function write_jobs(jobs, seconds)
   local ready = {}
   for _, job in ipairs(jobs) do
     if not job.instead and not job.is_there then
-      local front, delay = job.extra and job.extra.front, string.match(job.position, '^%+(.*)$')
-      if delay then
-        job.position = due_after(tonumber(delay))
-      elseif tonumber(job.position) then
-        job.position = tonumber(job.position) > clock() and math.ceil(job.position) or front and FRONT or TAIL
-      end
-      local is_ready = job.position == TAIL or job.position == FRONT
+      local position = tonumber(job.position) and due_position(job) or job.position
+      local is_ready = position == TAIL or position == FRONT
       create_job(job.id, job.created_at, is_ready, job.ttl, job.first, job.last)
       if job.other_parents then
         redis.call('HSET', job_key(job.id), 'dependency_id', job.parents[1], 'dependency_ids', cjson.encode(job.parents))
       end
       if is_ready then
-        add_to_batch(ready, job.queue, job.position, job.id)
+        add_to_batch(ready, job.queue, position, job.id)
       else
-        if delay then redis.call('HSET', job_key(job.id), 'delayed', 1) end
-        if front then redis.call('HSET', job_key(job.id), 'enqueue_at_front', 1) end
-        if job.position == 'deferred' then
-          if job.waits_for then write_dependencies(job) end
-          defer_job(job.id, job.queue, seconds)
-        else
-          schedule_job(job.id, job.queue, job.position)
-        end
+        put_off(job, position, seconds)
       end
       if job.extra and job.extra.lock then redis.call('SET', job.extra.lock[1], job.id, 'PX', job.extra.lock[2]) end
     end

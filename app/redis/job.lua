@@ -11,10 +11,6 @@
 -- postponed until the limit releases it, or it is canceled, deleted, changed or requeued. Becoming due does not end it: the
 -- job keeps its turn.
 -- uses: redis/events
-local REGISTRY_OF = {
-  scheduled = 'scheduled', deferred = 'deferred', finished = 'finished', canceled = 'canceled', failed = 'failed',
-  stopped = 'failed',
-}
 local PUSH_SIZE = 1000 -- ids in one command, because Lua can unpack only some thousands
 local NOTE_SECONDS = 60 -- lifetime of the stream entry for an end without a result
 
@@ -88,6 +84,14 @@ local function due_after(seconds)
   return math.ceil(now + seconds)
 end
 
+-- The registry of a status; nil if it has none.
+local function registry_of(status)
+  if status == 'stopped' then return 'failed' end
+  local has_its_own = status == 'finished' or status == 'failed' or status == 'scheduled' or status == 'deferred'
+    or status == 'canceled'
+  return has_its_own and status or nil
+end
+
 -- The name of a queue, from its key.
 local function queue_of(key) return string.sub(key, #queue_key('') + 1) end
 
@@ -125,8 +129,8 @@ local function leave(id, queue, status)
   if status == 'started' then return false end
   if status == 'queued' then
     if redis.call('LREM', queue_key(queue), -1, id) == 0 then return false end -- bulk cancels go newest first
-  elseif REGISTRY_OF[status] then
-    redis.call('ZREM', registry_key(REGISTRY_OF[status], queue), id)
+  elseif registry_of(status) then
+    redis.call('ZREM', registry_key(registry_of(status), queue), id)
   end
   stop_waiting(id)
   return true
@@ -198,7 +202,7 @@ local function end_job(id, queue, status, ended_at, seconds, kept_for, has_relat
   end
   local score = kept_for < 0 and kept_for or seconds + kept_for -- as RQ 2.12 keeps failed jobs
   if status == 'finished' and kept_for < 0 then score = '+inf' elseif status == 'canceled' then score = seconds end
-  redis.call('ZADD', registry_key(REGISTRY_OF[status], queue), score, id)
+  redis.call('ZADD', registry_key(registry_of(status), queue), score, id)
   tell(id, queue, status)
   if status == 'canceled' then note_end(id, status) end
   if has_followers then on_end(id, ...) end

@@ -36,7 +36,7 @@ for n = QUEUE_NAMES, FIRST_EXECUTION - 1 do
     local id = redis.pcall('LPOP', list)
     if type(id) ~= 'string' then break end -- it is empty, or no list
     local job = job_key(id)
-    local fields = redis.pcall('HMGET', job, unpack(FIELDS))
+    local fields = redis.pcall('HMGET', job, FIELDS)
     local limits = not fields.err and fields[AT.limits]
     if limits and #claimed > 0 then -- it begins when it is claimed, so it is claimed alone
       redis.call('LPUSH', list, id)
@@ -50,7 +50,7 @@ for n = QUEUE_NAMES, FIRST_EXECUTION - 1 do
       else
         hold(id, queue, execution, until_)
         if fields.err then fields = {} elseif fields[AT.ttl] or fields[AT.attempts] then redis.call('PERSIST', job) end
-        claimed[#claimed + 1] = { n - QUEUE_NAMES + 1, id, execution, unpack(fields, 1, #FIELDS) }
+        claimed[#claimed + 1] = { n - QUEUE_NAMES + 1, id, execution, unpack(fields, 1, FIELD_COUNT) }
         share = limits and 0 or share - 1
       end
     end

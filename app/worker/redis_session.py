@@ -69,7 +69,7 @@ class Claimed:
 
 
 FIELDS = [field.name for field in fields(Claimed) if field.default is None]
-CLAIM = Script("worker/claim", FIELDS=FIELDS, AT={name: n for n, name in enumerate(FIELDS, 1)})
+CLAIM = Script("worker/claim", FIELDS=FIELDS, FIELD_COUNT=len(FIELDS), AT={name: n for n, name in enumerate(FIELDS, 1)})
 BEGIN = Script("worker/begin")
 FINISH = Script("worker/finish")
 END_ATTEMPT = recovery.END_ATTEMPT

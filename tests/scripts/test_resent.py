@@ -21,7 +21,7 @@ from app.lifecycle.leftovers import FORGET, REMOVE
 from app.lifecycle.orphans import Orphans
 from app.lifecycle.quarantine import quarantine
 from app.lifecycle.recovery import Outcome
-from app.redis import scripts
+from app.redis import script_source
 from app.redis.client import rq_timestamp
 from app.redis.scripts import Script
 from app.rq_adapter.rq_parts import Job
@@ -463,7 +463,7 @@ def test_the_second_changes_nothing(client: Resent, name: str) -> None:
 
 
 def test_every_script_has_an_entry() -> None:
-    assert set(scripts.names()) == {name for name, _ in SCENES.values()} | {CLAIM}
+    assert set(script_source.names()) == {name for name, _ in SCENES.values()} | {CLAIM}
 
 
 @pytest.mark.parametrize("receipt", [False, True])

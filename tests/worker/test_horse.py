@@ -264,7 +264,7 @@ def test_the_failure_of_a_job_that_was_taken_counts_no_more(
 
     def take() -> None:
         until(lambda: status(valkey, "job") == "started")
-        recovery.give_back(valkey, [execution for _, _, execution in recovery.held_by(valkey, "w")])
+        recovery.give_back(valkey, [execution.id for execution in recovery.held_by(valkey, "w")])
         Hand(valkey, "other").run()
         before.append(contents(valkey))
 
