@@ -32,6 +32,7 @@ Constant = str | int | Sequence[str] | Mapping[str, int]
 KEY_FUNCTIONS: dict[str, Callable[..., str]] = {
     name: value for name, value in vars(keys).items() if callable(value) and name in keys.DECLARED
 }
+KEY_CALL = re.compile(rf"\b({'|'.join(KEY_FUNCTIONS)})\(")
 SHARED_CONSTANTS = {
     name: value
     for name, value in vars(keys).items()
@@ -174,12 +175,12 @@ def _literals(name: str, value: Constant) -> Iterator[tuple[str, str]]:
 
 def _with_keys(source: str) -> str:
     """Write keys in place of the calls of key functions."""
-    call = re.compile(rf"\b({'|'.join(KEY_FUNCTIONS)})\(")
-    while calls := list(call.finditer(source)):
-        last = calls[-1]  # its arguments contain no other call
-        arguments, end = _arguments(source, last.end())
-        source = source[: last.start()] + _key(KEY_FUNCTIONS[last[1]], arguments) + source[end:]
-    return source
+    pieces, end = [], 0
+    while match := KEY_CALL.search(source, end):
+        pieces.append(source[end : match.start()])
+        arguments, end = _arguments(source, match.end())
+        pieces.append(_key(KEY_FUNCTIONS[match[1]], [_with_keys(argument) for argument in arguments]))
+    return "".join([*pieces, source[end:]])
 
 
 def _arguments(source: str, start: int) -> tuple[list[str], int]:

@@ -58,20 +58,20 @@ class Script:
 
     def __call__(self, connection: redis.Redis | Pipeline, rest: Sequence[Any] = (), **args: Any) -> Any:
         """Run the script and return its result, or add it to a pipeline that is not a transaction."""
-        argv = self.argv(rest, **args)
         if isinstance(connection, Client):
             try:
-                return connection.pipelined.ask(self.packed(argv))
+                return connection.pipelined.ask(self.command(rest, **args))
             except redis.ConnectionError:
                 pass  # script not loaded, or Redis is away: redis-py's script call handles both
         if self._registered is None:
             self._registered = connection.register_script(self.text)
-        return self._registered((), argv, connection)
+        return self._registered((), self.argv(rest, **args), connection)
 
     def add_to(self, pipeline: Pipeline, rest: Sequence[Any] = (), **args: Any) -> None:
         """Add the script to a transaction by its source: an unknown SHA would fail alone, and the rest be applied."""
         pipeline.eval(self.text, 0, *self.argv(rest, **args))
 
-    def packed(self, argv: Sequence[Any]) -> bytes:
-        """The EVALSHA command in the Redis protocol, for a server that has loaded the script."""
-        return pack("EVALSHA", self.sha, 0, *argv)
+    def command(self, rest: Sequence[Any] = (), **args: Any) -> bytes:
+        """The EVALSHA command in the Redis protocol, for a server that has loaded the script. Raises as `argv`."""
+        words = args.values() if tuple(args) == self.args and not rest else self.argv(rest, **args)
+        return pack("EVALSHA", self.sha, 0, *words)

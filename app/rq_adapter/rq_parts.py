@@ -268,6 +268,5 @@ class Queue(rq.Queue):
             return super().schedule_job(job, datetime.fromtimestamp(score, UTC), pipeline, unique)
         pipeline.sadd(QUEUES, self.key)
         self._persist_job(job, pipeline, status=JobStatus.SCHEDULED)
-        pipeline.hdel(job.key, "waits_for")  # it waits for its retry
         pipeline.zadd(registry_key("scheduled", self.name), {job.id: score})
         return job

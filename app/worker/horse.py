@@ -23,7 +23,7 @@ from app.author import progress
 from app.catalog.catalog import function_name
 from app.lifecycle import outbox, recovery
 from app.lifecycle.quarantine import quarantine
-from app.rq_adapter.rq_parts import Follows, Job, Queue, catalog
+from app.rq_adapter.rq_parts import NOTHING, Follows, Job, Queue, catalog
 from app.settings import get_settings
 from app.worker.attempt import Attempt
 from app.worker.next_job import NextJob
@@ -155,7 +155,7 @@ class Horse:
                 raise ValueError("its key is no hash, or has no data")
             timeout = int(claimed.timeout or Queue.DEFAULT_TIMEOUT)
             self.status_board.show(claimed.queue, claimed.id, claimed.execution_id, timeout)
-        except ValueError as error:  # UnicodeDecodeError is one
+        except (ValueError, TypeError) as error:
             quarantine(self.connection, claimed.raw_id, claimed.queue, error, claimed.execution_id)
             if claimed.limits:
                 self.session.releases(claimed)
@@ -195,7 +195,8 @@ class Horse:
             return None
         try:
             call = self.worker.serializer.loads(zlib.decompress(claimed.data))
-            follows = Follows(claimed.workflow is not None, claimed.webhook is not None)
+            has_followers = claimed.has_followers
+            follows = Follows(claimed.workflow is not None, claimed.webhook is not None) if has_followers else NOTHING
             return Job.begun(claimed.id, self.connection, claimed.queue, call, follows)
         except (zlib.error, ValueError, TypeError):
             return None  # RQ's own way reads older forms too, and fails the rest with its reason

@@ -127,7 +127,7 @@ class Reporter:
         for _ in range(TRIES):
             meta = _with(known, report)
             words = PROGRESS.argv(
-                id=claimed.raw_id,
+                id=claimed.id,
                 queue=claimed.queue,
                 execution=execution,
                 attempt=int(claimed.attempts or 0) + 1,

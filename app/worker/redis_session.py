@@ -37,7 +37,8 @@ class Claimed:
     """A job that this worker has claimed. From `data` on, fields of its hash: None if missing or unreadable."""
 
     queue: str
-    raw_id: bytes
+    id: str
+    """Bytes that are not UTF-8 are escaped as by os.fsdecode (surrogates)."""
     execution_id: str
     data: bytes | None = None
     created_at: bytes | None = None
@@ -58,9 +59,8 @@ class Claimed:
     webhook: bytes | None = None
 
     @property
-    def id(self) -> str:
-        """Raises ValueError: not every id is UTF-8."""
-        return self.raw_id.decode()
+    def raw_id(self) -> bytes:
+        return self.id.encode(errors="surrogateescape")
 
     @property
     def has_followers(self) -> bool:
@@ -172,7 +172,7 @@ class RedisSession:
 
     def claim_command(self, queues: list[str], executions: list[str], only_if_idle: bool = False) -> bytes:
         """The command that claims as many jobs as there are executions."""
-        words = CLAIM.argv(
+        return CLAIM.command(
             [*queues, *executions],
             worker=self.name,
             execution_kept=EXECUTION_TTL_SECONDS,
@@ -180,28 +180,42 @@ class RedisSession:
             only_if_idle=int(only_if_idle),
             queue_count=len(queues),
         )
-        return CLAIM.packed(words)
 
     def parse_claim(self, queues: list[str], answer: Any) -> list[Claimed] | Nothing:
         """Decode the answer to a claim of these queues."""
         if isinstance(answer, bytes):
             return Nothing(answer)
         jobs = [
-            Claimed(queues[number - 1], job_id, execution.decode(), *fields)
+            Claimed(queues[number - 1], job_id.decode(errors="surrogateescape"), execution.decode(), *fields)
             for number, job_id, execution, *fields in answer
         ]
         return jobs or Nothing.EMPTY
 
     def ended(self, finished: Finished) -> None:
         """Report a success. It is sent with the next command."""
-        self._queue(finished.claimed.id, self._finish(finished))
+        claimed, has_followers = finished.claimed, finished.claimed.has_followers
+        command = (FINISH_AND_FOLLOW if has_followers else FINISH).command(
+            worker=self.name,
+            queue=claimed.queue,
+            id=claimed.id,
+            execution=claimed.execution_id,
+            value=b64encode(finished.result or b""),
+            result_ttl=finished.result_ttl,
+            started=finished.started_at,
+            ended=finished.ended_at,
+            now=rq_timestamp(datetime.fromtimestamp(finished.ended_at, UTC)),
+            spent=finished.ended_at - finished.started_at,
+            has_dependencies=1 if claimed.dependency_ids else 0,
+            has_followers=1 if has_followers else 0,
+        )
+        self._queue(claimed.id, command)
 
     def failed(self, failed: Failed) -> None:
         """Report an attempt that raised. It is sent with the next command."""
         claimed = failed.claimed
-        words = END_ATTEMPT.argv(
+        command = END_ATTEMPT.command(
             queue=claimed.queue,
-            id=claimed.raw_id,
+            id=claimed.id,
             execution=claimed.execution_id,
             outcome="raised" if failed.may_retry else "failed",
             now=rq_timestamp(datetime.fromtimestamp(failed.ended_at, UTC)),
@@ -213,19 +227,26 @@ class RedisSession:
             worker=self.name,
             spent=failed.ended_at - failed.started_at,
         )
-        self._queue(claimed.id, END_ATTEMPT.packed(words))
+        self._queue(claimed.id, command)
 
     def releases(self, claimed: Claimed) -> None:
         """Give back the places that an ended job held in its limits. Sent at once, as `begins`."""
-        words = RELEASE.argv(
+        command = RELEASE.command(
             limits=claimed.limits or b"[]", queue=claimed.queue, id=claimed.raw_id, execution=claimed.execution_id
         )
-        self._queue(claimed.id, RELEASE.packed(words))
+        self._queue(claimed.id, command)
         self._send_now()
 
     def begins(self, claimed: Claimed, now: float) -> None:
         """Report that a job begins, and send all queued reports. Never raises: what fails is sent again later."""
-        self._queue(claimed.id, self._begin(claimed, now))
+        command = BEGIN.command(
+            worker=self.name,
+            queue=claimed.queue,
+            id=claimed.id,
+            execution=claimed.execution_id,
+            now=rq_timestamp(datetime.fromtimestamp(now, UTC)),
+        )
+        self._queue(claimed.id, command)
         self._send_now()
 
     def settle(self) -> None:
@@ -297,34 +318,8 @@ class RedisSession:
         self._unsent = b"".join(command for _, command in self._unanswered)
         self._resent = len(self._unanswered)
 
-    def _begin(self, claimed: Claimed, now: float) -> bytes:
-        words = BEGIN.argv(
-            worker=self.name,
-            queue=claimed.queue,
-            id=claimed.raw_id,
-            execution=claimed.execution_id,
-            now=rq_timestamp(datetime.fromtimestamp(now, UTC)),
-        )
-        return BEGIN.packed(words)
-
-    def _finish(self, finished: Finished) -> bytes:
-        claimed = finished.claimed
-        words = FINISH.argv(
-            worker=self.name,
-            queue=claimed.queue,
-            id=claimed.raw_id,
-            execution=claimed.execution_id,
-            value=b64encode(finished.result or b""),
-            result_ttl=finished.result_ttl,
-            started=finished.started_at,
-            ended=finished.ended_at,
-            now=rq_timestamp(datetime.fromtimestamp(finished.ended_at, UTC)),
-            spent=finished.ended_at - finished.started_at,
-            has_dependencies=1 if claimed.dependency_ids else 0,
-            has_followers=1 if claimed.has_followers else 0,
-        )
-        return (FINISH_AND_FOLLOW if claimed.has_followers else FINISH).packed(words)
-
     def _load(self) -> None:
-        for script in SCRIPTS:
-            self.client.script_load(script.text)
+        with self.client.pipeline(transaction=False) as pipeline:
+            for script in SCRIPTS:
+                pipeline.script_load(script.text)
+            pipeline.execute()

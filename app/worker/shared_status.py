@@ -67,7 +67,7 @@ class SharedStatus:
         self._memory[LEAVING] = leaving
 
     def show(self, queue: str, job_id: str, execution_id: str, timeout: float) -> None:
-        """Record the job that begins. Raises ValueError: its names are too long."""
+        """Record the job that begins. Raises ValueError: its names are too long; TypeError: they are not UTF-8."""
         text = orjson.dumps((queue, job_id, execution_id, time.monotonic(), timeout))
         if len(text) > TEXT:
             raise ValueError("the names of this job are too long")

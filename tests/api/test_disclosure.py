@@ -12,6 +12,7 @@ from werkzeug.test import TestResponse
 
 from app.access import api_keys
 from app.api.application import create_app
+from app.enqueue.idempotency import Receipt
 from app.settings import Settings
 from tests.api.test_scopes import SCOPE_OF
 
@@ -153,6 +154,18 @@ def test_a_unique_job_of_somebody_else_is_an_id(
         replaced = call("POST /jobs", {**body, "unique": {"by": ["message"], "on_conflict": "replace"}})
         assert (replaced.status_code, "started" in replaced.get_json()["detail"]) == (409, False)
     assert call("POST /jobs", body, "enqueue-read").get_json()["args"] == [MARK]
+
+
+def test_a_replay_whose_answer_was_lost_shows_nothing_of_somebody_elses_job(
+    call: Call, secret_job: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Receipt, "store_answer", lambda *_: None)  # the process dies before it
+    job_id = secret_job("queued")
+    body = {"function": "demo.fail", "args": [MARK], "unique": {"by": ["message"]}}
+    call("POST /jobs", body, **{"Idempotency-Key": "a"})
+    replay = call("POST /jobs", body, **{"Idempotency-Key": "a"})
+    assert replay.headers["Idempotent-Replayed"] == "true"
+    assert (set(replay.get_json()), replay.get_json()["id"]) == ({"id", "links"}, job_id)
 
 
 def test_what_cannot_be_waited_for_does_not_say_why(call: Call, secret_job: Callable[[str], str]) -> None:

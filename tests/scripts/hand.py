@@ -94,7 +94,7 @@ def beat(
     job: dict[str, Any] = {}
     if claimed:
         job = {
-            "queue": claimed.queue, "id": claimed.raw_id, "execution": claimed.execution_id,
+            "queue": claimed.queue, "id": claimed.id, "execution": claimed.execution_id,
             "now_seconds": at.timestamp(), "execution_kept": EXECUTION_TTL_SECONDS, "spent": ran,
         }  # fmt: skip
     answer: list[int] = BEAT(connection, worker=name, now=rq_timestamp(at), worker_kept=480, horse_moves=1, **job)

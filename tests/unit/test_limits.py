@@ -188,7 +188,7 @@ class Hands:
         found = self.claims.claim(["default"], self.claims.new_executions(1))
         if not isinstance(found, list):
             return None
-        job_id = found[0].raw_id.decode()
+        job_id = found[0].id
         self.held[job_id] = found[0]
         return job_id
 

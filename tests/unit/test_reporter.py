@@ -61,7 +61,7 @@ def test_a_message_is_text_of_a_bounded_length(message: Any, text: str | None) -
 def claimed(valkey: redis.Redis) -> Claimed:
     valkey.hset("rq:job:job", mapping={"status": "started", "attempts": 1, "meta": JSON.dumps({"tags": ["red"]})})
     valkey.zadd("rq:wip:default", {"job:execution": 1})
-    return Claimed("default", b"job", "execution")
+    return Claimed("default", "job", "execution")
 
 
 @pytest.fixture

@@ -182,6 +182,17 @@ def test_it_is_replaced_when_it_has_done_enough(
     assert statuses(valkey, *ids) == ["finished"] * done + ["queued"] * (40 - done)
 
 
+@pytest.mark.parametrize(("threads", "expected"), [(32, Leaving.EMPTY), (33, Leaving.RECYCLED)])
+def test_it_is_replaced_when_jobs_have_left_too_many_threads_behind(
+    valkey: redis.Redis, stable: Stable, monkeypatch: pytest.MonkeyPatch, threads: int, expected: Leaving
+) -> None:
+    counts = iter([5])
+    monkeypatch.setattr(threading, "active_count", lambda: next(counts, 5 + threads))
+    ids = [put(valkey, "first"), put(valkey, "second")]
+    assert stable.run() is expected
+    assert statuses(valkey, *ids) == ["finished", "finished" if expected is Leaving.EMPTY else "queued"]
+
+
 def test_it_is_replaced_when_the_functions_have_changed(
     valkey: redis.Redis, stable: Stable, monkeypatch: pytest.MonkeyPatch
 ) -> None:

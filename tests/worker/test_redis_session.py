@@ -144,5 +144,5 @@ def test_every_answer_is_understood(valkey: redis.Redis) -> None:
         assert claims.parse_claim([], nothing.value) is nothing
     assert claims.parse_claim(["a"], []) is Nothing.EMPTY
     found = claims.parse_claim(["a", "b"], [[2, b"id", b"execution", b"data"]])
-    assert found == [Claimed("b", b"id", "execution", b"data")]
+    assert found == [Claimed("b", "id", "execution", b"data")]
     assert LEASES == "jobline:leases"
