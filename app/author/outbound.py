@@ -107,7 +107,8 @@ def plainly_private(url: str, allowed: str) -> bool:
 
 
 def _is_allowed(host: str, allowed: str) -> bool:
-    return host.lower() in {name.strip().lower() for name in allowed.split(",")}
+    """Whether a host is in a list; an IPv6 address may be in brackets in both."""
+    return host.strip("[]").lower() in {name.strip().strip("[]").lower() for name in allowed.split(",")}
 
 
 def _addresses(host: str, port: int, allowed_by: str) -> list[str]:

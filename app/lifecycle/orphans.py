@@ -12,6 +12,7 @@ import redis
 import structlog
 from rq.utils import utcparse
 
+from app.redis.errors import execute_each
 from app.redis.keys import job_key, queue_key
 from app.redis.scripts import Script
 
@@ -54,7 +55,7 @@ class Orphans:
         with self.connection.pipeline(transaction=False) as pipeline:
             for job_id in job_ids:
                 pipeline.hmget(job_key(job_id), "status", "origin", "enqueued_at")
-            answers = pipeline.execute(raise_on_error=False)
+            answers = execute_each(pipeline)
         jobs = {}
         for job_id, answer in zip(job_ids, answers, strict=True):
             if isinstance(answer, list) and answer[0] == b"queued" and answer[1]:

@@ -8,7 +8,6 @@ dies.
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 import redis
 import structlog
@@ -19,6 +18,7 @@ from app.catalog.fields import SCHEDULE_ID_PREFIX
 from app.enqueue.new_job import NewJob
 from app.errors import JoblineError
 from app.redis.client import batches
+from app.redis.errors import execute_each
 from app.redis.keys import OPEN_RUNS, job_key
 from app.schedules import manage, store
 from app.schedules.lease import Lease
@@ -147,6 +147,6 @@ class Runner:
         with self.connection.pipeline(transaction=False) as pipeline:
             for job_id in job_ids:
                 pipeline.hget(job_key(job_id), "status")
-            replies: list[Any] = pipeline.execute(raise_on_error=False)
+            replies = execute_each(pipeline)
         statuses = [reply.decode() if isinstance(reply, bytes) else "finished" for reply in replies]
         return dict(zip(job_ids, statuses, strict=True))

@@ -17,6 +17,7 @@ from app.enqueue.new_job import NewJob
 from app.enqueue.write import add as add_jobs
 from app.errors import BadRequest, Conflict, NotFound
 from app.redis.client import rq_timestamp
+from app.redis.errors import execute_each
 from app.redis.keys import (
     BROKEN_SCHEDULES,
     OPEN_RUNS,
@@ -63,13 +64,11 @@ def read(connection: redis.Redis, names: Sequence[str]) -> dict[str, StoredState
     with connection.pipeline(transaction=False) as pipeline:
         for name in names:
             pipeline.hgetall(schedule_key(name))
-        replies = pipeline.execute(raise_on_error=False)
+        replies = execute_each(pipeline)
     return {name: _parse(name, reply) for name, reply in zip(names, replies, strict=True)}
 
 
 def _parse(name: str, reply: Any) -> StoredState:
-    if isinstance(reply, redis.ConnectionError):
-        raise reply
     if isinstance(reply, redis.ResponseError):
         return Unreadable(str(reply))
     if not reply:

@@ -12,7 +12,7 @@ from typing import Any, Required, TypedDict
 import redis
 
 from app.catalog.catalog import function_name
-from app.redis.errors import raise_transient
+from app.redis.errors import execute_each
 from app.redis.hash_values import float_of, int_of, json_of, strings_of, text_of, time_of, utc_of
 from app.redis.keys import job_key, registry_key, results_key
 from app.serializer import JSON
@@ -76,7 +76,7 @@ def fetch(connection: redis.Redis, job_ids: Sequence[str], history: bool = False
         for job_id in job_ids:
             pipeline.hgetall(job_key(job_id))
             pipeline.xrevrange(results_key(job_id), count=MAX_ATTEMPTS_SHOWN if history else 1)
-        answers = pipeline.execute(raise_on_error=False)
+        answers = execute_each(pipeline)
     pairs = [(job_id, *answers[2 * n : 2 * n + 2]) for n, job_id in enumerate(job_ids)]
     jobs = [_as_json(job_id, raw, result) for job_id, raw, result in pairs]
     if history:
@@ -91,8 +91,7 @@ def fetch(connection: redis.Redis, job_ids: Sequence[str], history: bool = False
 
 
 def _as_json(job_id: str, raw: Any, result: Any) -> dict[str, Any] | None:
-    """A job, or None if it does not exist. Raises redis.RedisError: Redis is away."""
-    raise_transient([raw])
+    """A job, or None if it does not exist."""
     if isinstance(raw, redis.RedisError):
         return {**as_json(job_id, {}), "error": unreadable(f"its key holds no hash: {raw}")}
     return as_json(job_id, raw, result) if raw else None
@@ -110,7 +109,7 @@ def _add_waits(connection: redis.Redis, jobs: list[dict[str, Any]], lenient: set
             pipeline.zscore(registry_key("scheduled", job["queue"]), job["id"])
         for parent in parents:
             pipeline.hget(job_key(parent), "status")
-        answers = pipeline.execute(raise_on_error=False)
+        answers = execute_each(pipeline)
     for job, score in zip(scheduled, answers, strict=False):
         if isinstance(score, float) and (due := utc_of(score)):
             job["scheduled_for"] = due

@@ -15,6 +15,7 @@ import orjson
 import redis
 
 from app.errors import BadRequest
+from app.redis.errors import execute_each
 from app.views import job_view
 from app.views.registries import Position, Registry, parse_position
 
@@ -98,7 +99,7 @@ def _read(connection: redis.Redis, streams: Sequence[_Stream]) -> None:
     with connection.pipeline(transaction=False) as pipeline:
         for stream in pipelined:
             stream.registry.request(pipeline, stream.position, stream.size)
-        replies = iter(pipeline.execute(raise_on_error=False))
+        replies = iter(execute_each(pipeline))
     for stream in streams:
         if stream.registry.needs_lookup(stream.position):
             answers.append(stream.registry.after(connection, stream.position, stream.size))
@@ -119,8 +120,8 @@ def _parse(text: str) -> dict[Registry, Position]:
     """Decode a cursor. Raises BadRequest: it is invalid."""
     try:
         compressed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        page_jobs = orjson.loads(zlib.decompressobj().decompress(compressed, MAX_CURSOR_BYTES))
-        parse_entries = [parse_position(*entry) for entry in page_jobs]
-        return {registry: position for registry, position in parse_entries if position}
+        entries = orjson.loads(zlib.decompressobj().decompress(compressed, MAX_CURSOR_BYTES))
+        positions = [parse_position(*entry) for entry in entries]
+        return {registry: position for registry, position in positions if position}
     except (ValueError, TypeError, binascii.Error, zlib.error):
         raise BadRequest("The cursor is invalid") from None

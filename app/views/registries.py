@@ -56,7 +56,8 @@ class Registry:
                 return self._from_list(connection, position, count)
             return self.parse_entries(self.request(connection, position, count))
         except redis.ResponseError as error:
-            return self.parse_entries(error)
+            raise_transient([error])
+            return []
 
     def needs_lookup(self, position: Position | None) -> bool:
         """Whether the position must be looked up first, which `after` does and `request` does not."""
@@ -73,7 +74,6 @@ class Registry:
     def parse_entries(self, answer: Any) -> list[tuple[str, Position]]:
         """Decode the reply to `request`. An error because of a key of another type means no entries."""
         if isinstance(answer, redis.RedisError):
-            raise_transient([answer])
             return []
         if self.kind == "queued":
             return [_parse_member(member, str(n)) for n, member in enumerate(reversed(answer), 1)]

@@ -123,8 +123,11 @@ def test_without_a_secret_anywhere_a_webhook_is_refused(fake: fakeredis.FakeRedi
 
 
 def test_private_hosts_are_reached_by_name(fake: fakeredis.FakeRedis) -> None:
-    client = client_on(fake, webhook_secret=SECRET, webhook_allow_hosts="hooks.internal, 127.0.0.1")
-    enqueued(client, webhook={"url": "http://127.0.0.1:9000/hook"})
+    client = client_on(fake, webhook_secret=SECRET, webhook_allow_hosts="hooks.internal, 127.0.0.1, fd00::1, [fd00::2]")
+    for host in ("127.0.0.1", "[fd00::1]", "[fd00::2]"):
+        enqueued(client, webhook={"url": f"http://{host}:9000/hook"})
+    refused = client.post("/api/v1/jobs", json={**CALL, "webhook": {"url": "http://[fd00::3]/hook"}})
+    assert refused.status_code == 422
 
 
 def test_disabled_urls_are_listed_and_enabled(client: FlaskClient, fake: fakeredis.FakeRedis) -> None:

@@ -130,7 +130,7 @@ def test_a_paused_queue_is_not_heard_and_the_others_are(valkey: redis.Redis, idl
     assert [watch.is_muted for watch in idle.idle_wait.watches] == [True, False]
     put(valkey, "job", queue="low")
     assert names(idle.hears()) == [b"job"]
-    idle.hand.finish(Claimed("low", b"job", "none"))
+    idle.hand.finish(Claimed("low", "job", "none"))
     assert valkey.lrange("rq:queue:high", 0, -1) == [b"held"]
     valkey.hset(idle.hand.key, "state", "idle")
     queues.resume(valkey, "high")
