@@ -17,6 +17,7 @@ from typing import Any, TextIO
 import orjson
 import structlog
 
+from app.author import place
 from app.settings import Settings
 
 STDOUT_FD = 1
@@ -30,8 +31,18 @@ ROUTINE = (
 )  # fmt: skip
 """Lines of libraries that tell an operator nothing; LOG_LEVEL=DEBUG shows them."""
 
-context: dict[str, Any] = {}
-"""Fields added to every event of this process: the job that its work horse runs."""
+_job_fields: dict[int, dict[str, Any]] = {}
+"""By place: the fields of the job that runs there, which each of its events gets."""
+
+
+def set_job_fields(fields: dict[str, Any]) -> None:
+    """Set the fields of the job that runs in this place; {} once it has ended."""
+    _job_fields[place.current.get()] = fields
+
+
+def job_fields() -> dict[str, Any]:
+    """The fields of the job that runs in this place."""
+    return _job_fields.get(place.current.get(), {})
 
 
 class Output:
@@ -107,7 +118,8 @@ def _is_not_routine(record: logging.LogRecord) -> bool:
 
 
 def _add_context(_: Any, __: str, event: Any) -> Any:
-    return context | event if context else event
+    fields = job_fields()
+    return fields | event if fields else event
 
 
 def _printable(_: Any, __: str, event: Any) -> Any:

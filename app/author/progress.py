@@ -14,8 +14,8 @@ Sink = Callable[[Any, Any, Any], None]
 MAX_MESSAGE_CHARACTERS = 4096
 MAX_EXACT_INTEGER = 2**53  # larger integers are not exact in every JSON reader
 
-latest: tuple[str, dict[str, Any]] = "", {}
-"""The job id and the report that this process has sent last."""
+latest: dict[str, dict[str, Any]] = {}
+"""By id of a running job: the report that this process has sent last."""
 _sink: Sink | None = None
 
 

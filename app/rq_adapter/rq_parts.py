@@ -137,8 +137,9 @@ class Job(rq.job.Job):
     @property
     def attempt(self) -> int | None:
         """The number of the attempt that this process runs, from 1; None for a job that it does not run."""
-        found: int | None = log.context.get("attempt") if log.context.get("job_id") == self.id else None
-        return found
+        fields = log.job_fields()
+        number: int | None = fields.get("attempt") if fields.get("job_id") == self.id else None
+        return number
 
     def _execute(self) -> Any:
         """Raises NotFound for a function outside the catalogue, ValidationError for arguments that do not fit."""
@@ -189,8 +190,8 @@ class Job(rq.job.Job):
 
     def _keep_progress(self) -> None:
         """Its meta in Redis has a progress that this copy of it may not have: it must not be lost with a save."""
-        job_id, report = progress.latest
-        if job_id == self._id and isinstance(self.meta, dict):
+        report = progress.latest.get(self._id)
+        if report and isinstance(self.meta, dict):
             self.meta["progress"] = report
 
     def retry_by_options(self, error: BaseException) -> None:

@@ -11,8 +11,8 @@ from rq.timeouts import JobTimeoutException
 from app.rq_adapter.rq_parts import Job
 from app.serializer import dumps_checked
 from app.settings import get_settings
+from app.worker.claimed import Claimed
 from app.worker.progress_reporter import Reporter
-from app.worker.redis_session import Claimed
 
 if TYPE_CHECKING:
     from app.worker.parent import Worker
@@ -35,7 +35,8 @@ class Attempt:
 
     def run(self, job: Job, claimed: Claimed, timeout: int) -> BaseException | None:
         """Call the function of a job. Returns what it raised; None if it returned: see `job.outcome` and `result`."""
-        self.result, self.reporter.running = None, claimed
+        self.result = None
+        self.reporter.begin(claimed)
         _job_stack.push(job)
         try:
             with self.worker.death_penalty_class(timeout, JobTimeoutException, job_id=job.id):
@@ -46,7 +47,7 @@ class Attempt:
             return error
         finally:
             _job_stack.pop()
-            self.reporter.running = None
+            self.reporter.end()
         return None
 
     def handle_failure(self, job: Job, error: BaseException) -> tuple[str, bool]:

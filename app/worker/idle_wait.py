@@ -15,7 +15,8 @@ from redis.exceptions import ConnectionError, ResponseError
 
 from app.lifecycle import queues
 from app.redis.pipelined import PipelinedConnection, pack
-from app.worker.redis_session import Claimed, Nothing, RedisSession
+from app.worker.claimed import Claimed, Nothing
+from app.worker.redis_session import RedisSession
 
 BLOCK_SECONDS = 5  # an answer at least so often proves that the connection works
 SLACK_SECONDS = 5.0

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 from rq.worker import DequeueStrategy
 
+from app.worker.claimed import Claimed, Nothing
 from app.worker.idle_wait import IdleWait
 from app.worker.prefetched import PrefetchedExecutions
-from app.worker.redis_session import Claimed, Nothing, RedisSession
+from app.worker.redis_session import RedisSession
 
 if TYPE_CHECKING:
     from app.worker.parent import Worker

@@ -15,11 +15,11 @@ from typing import Any
 import redis
 import structlog
 
-from app.author import progress
+from app.author import place, progress
 from app.redis.pipelined import PipelinedConnection, pack
 from app.redis.scripts import Script
 from app.serializer import JSON
-from app.worker.redis_session import Claimed
+from app.worker.claimed import Claimed
 
 SEND_INTERVAL_SECONDS = 0.5  # seconds
 SETTLE_TIMEOUT_SECONDS = 1.0  # seconds that the end of a job waits for its last report
@@ -34,20 +34,30 @@ STOP = object()
 
 
 class Reporter:
-    """One work horse's. `running` is the execution whose reports come; the thread starts with the first of them."""
+    """Reports of all jobs that one work horse runs. Its thread starts with the first report."""
 
     def __init__(self, client: redis.Redis, connection_class: type[PipelinedConnection] = PipelinedConnection) -> None:
         self.client, self._connection_class = client, connection_class
-        self.running: Claimed | None = None
+        self._running: dict[int, Claimed] = {}
+        """By place: the job that runs there."""
         self._latest: dict[str, Report] = {}  # by execution
         self._awake = self._sending = False
         self._requests: SimpleQueue[Any] = SimpleQueue()  # None: there is a report; an event to set when it is sent
         self._pid = 0  # of the process that the thread is in
-        self._known: tuple[str, bytes] = "", b""  # an execution, and the meta of its job
+        self._known: dict[str, bytes] = {}
+        """By execution: the meta of its job, as last written or read."""
+
+    def begin(self, claimed: Claimed) -> None:
+        """A job begins in this place: what code there reports is about it."""
+        self._running[place.current.get()] = claimed
+
+    def end(self) -> None:
+        """The job in this place has ended: later reports, of threads that it left behind, are dropped."""
+        self._running.pop(place.current.get(), None)
 
     def update(self, current: Any, total: Any = None, message: Any = None) -> None:
         """As progress.update. Any thread may call it, and a process that the job has forked."""
-        running = self.running
+        running = self._running.get(place.current.get())
         if running is None:
             return  # a thread that a job has left behind
         self._latest[running.execution_id] = running, current, total, message
@@ -57,12 +67,15 @@ class Reporter:
             self._awake = True
             self._requests.put(None)
 
-    def settle(self) -> None:
-        """Wait until all reports are sent, for a moment at most."""
-        if (self._latest or self._sending) and self._pid == os.getpid():
+    def settle(self, claimed: Claimed | None = None) -> None:
+        """Wait until all reports, or those of one job that has ended, are sent: for a moment at most."""
+        has_reports = self._latest if claimed is None else claimed.execution_id in self._latest
+        if (has_reports or self._sending) and self._pid == os.getpid():
             sent = threading.Event()
             self._requests.put(sent)
             sent.wait(SETTLE_TIMEOUT_SECONDS)
+        if claimed:
+            self._known.pop(claimed.execution_id, None)
 
     def close(self) -> None:
         """End the thread, after its last report."""
@@ -121,9 +134,9 @@ class Reporter:
         if report is None:
             log.warning("progress is not reported: it is no finite number")
             return
-        progress.latest = claimed.id, report
+        progress.latest[claimed.id] = report
         execution = claimed.execution_id
-        known = self._known[1] if self._known[0] == execution else b""
+        known = self._known.get(execution, b"")
         for _ in range(TRIES):
             meta = _with(known, report)
             words = PROGRESS.argv(
@@ -138,7 +151,7 @@ class Reporter:
             wire.send(pack("EVAL", PROGRESS.text, 0, *words))
             answer = wire.read()
             if isinstance(answer, int):
-                self._known = execution, meta or known
+                self._known[execution] = meta or known
                 return
             known = answer
 

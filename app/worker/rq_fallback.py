@@ -26,7 +26,7 @@ from app.redis.errors import is_transient
 from app.redis.keys import registry_key
 from app.rq_adapter.rq_parts import Job
 from app.worker.attempt import Attempt
-from app.worker.redis_session import Claimed, RedisSession
+from app.worker.claimed import Claimed, Reports
 
 if TYPE_CHECKING:
     from app.worker.parent import Worker
@@ -42,8 +42,8 @@ logger = structlog.get_logger("jobline.worker")
 class RqFallback:
     """Of one horse. RQ writes on another connection than `session`, and not in one step."""
 
-    def __init__(self, worker: "Worker", session: RedisSession, attempt: Attempt, give_up: Callable[[], bool]) -> None:
-        self.worker, self.session, self.attempt, self.give_up = worker, session, attempt, give_up
+    def __init__(self, worker: "Worker", reports: Reports, attempt: Attempt, give_up: Callable[[], bool]) -> None:
+        self.worker, self.reports, self.attempt, self.give_up = worker, reports, attempt, give_up
         self.connection = worker.connection
 
     def run(self, claimed: Claimed, begun_at: float) -> None:
@@ -58,7 +58,7 @@ class RqFallback:
         """Call `write_end`, and end the execution by `recovery.recover` if it fails or returns False."""
         why = "its end could not be written"
         try:
-            self.session.settle()
+            self.reports.settle()
             self.worker.execution = Execution(claimed.execution_id, claimed.id, self.connection, self.worker.name)
             self.worker.execution.created_at = datetime.fromtimestamp(begun_at, UTC)
             if write_end():
@@ -81,13 +81,13 @@ class RqFallback:
         job = self._patiently(lambda: self._prepare(claimed))
         job.started_at = datetime.now(UTC)
         error = self.attempt.run(job, claimed, job.timeout or self.worker.queue_class.DEFAULT_TIMEOUT)
-        self.attempt.reporter.settle()
+        self.attempt.reporter.settle(claimed)
         return self._end(job, claimed, error, callbacks=True)
 
     def _prepare(self, claimed: Claimed) -> Job:
         found = self.worker.job_class.fetch(claimed.id, connection=self.connection, serializer=self.worker.serializer)
         found.check_callbacks()
-        log.context["function"] = function_name(found.func_name)
+        log.job_fields()["function"] = function_name(found.func_name)
         self.worker.prepare_job_execution(found, len(self.worker.queues) == 1)
         self.connection.persist(found.key)
         job: Job = found

@@ -25,7 +25,8 @@ from app.redis.keys import EVENTS, LEASES
 from app.rq_adapter.rq_parts import Job
 from app.settings import Settings, get_settings
 from app.worker import Worker
-from app.worker.redis_session import Claimed, RedisSession
+from app.worker.claimed import Claimed
+from app.worker.redis_session import RedisSession
 from tests.conftest import Project, status, until
 
 ADD = {"function": "demo.add", "args": [1, 2]}

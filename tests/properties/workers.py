@@ -12,7 +12,7 @@ from app.lifecycle.lost_workers import Sweeper
 from app.lifecycle.recovery import Outcome
 from app.redis.keys import EVENTS, job_key
 from app.rq_adapter.rq_parts import Follows, Job
-from app.worker.redis_session import Claimed, Failed
+from app.worker.claimed import Claimed, Failed
 from app.worker.rq_fallback import RqFallback
 from tests.properties import checks, transitions
 from tests.properties.model import Execution, Model

@@ -14,8 +14,9 @@ from app.redis.client import rq_timestamp
 from app.redis.pipelined import PipelinedConnection
 from app.settings import get_settings
 from app.worker import Worker
+from app.worker.claimed import Claimed, Finished, Nothing
 from app.worker.horse_monitor import BEAT
-from app.worker.redis_session import EXECUTION_TTL_SECONDS, Claimed, Finished, Nothing, RedisSession
+from app.worker.redis_session import EXECUTION_TTL_SECONDS, RedisSession
 
 CATALOG = Catalog()
 

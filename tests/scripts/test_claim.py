@@ -9,7 +9,8 @@ from rq.suspension import suspend
 from app.author.options import Limit, Unique
 from app.errors import Conflict
 from app.lifecycle import lost_workers, queues
-from app.worker.redis_session import EXECUTION_TTL_SECONDS, Nothing
+from app.worker.claimed import Nothing
+from app.worker.redis_session import EXECUTION_TTL_SECONDS
 from tests.contents import changed, contents
 from tests.invariants import broken
 from tests.scripts.hand import Hand, put

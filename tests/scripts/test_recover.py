@@ -16,7 +16,7 @@ from app.lifecycle.lost_workers import Sweeper
 from app.lifecycle.recovery import LOST, Outcome
 from app.rq_adapter.rq_parts import Queue, override_catalog
 from app.views import job_view
-from app.worker.redis_session import Claimed
+from app.worker.claimed import Claimed
 from tests.conftest import status, until
 from tests.invariants import broken
 from tests.receiver import SECRET

@@ -29,8 +29,9 @@ from app.schedules.clock import SHIFT_DUE_TIMES
 from app.settings import get_settings
 from app.testing import in_process
 from app.views.registries import Registry
+from app.worker.claimed import Claimed, Nothing
 from app.worker.progress_reporter import PROGRESS
-from app.worker.redis_session import FINISH, FINISH_AND_FOLLOW, Claimed, Nothing
+from app.worker.redis_session import FINISH, FINISH_AND_FOLLOW
 from app.workflows import store
 from tests.contents import Contents, changed, contents
 from tests.invariants import broken

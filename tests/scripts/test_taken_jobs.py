@@ -7,7 +7,7 @@ import redis
 
 from app.lifecycle import actions, callback_processes, recovery
 from app.lifecycle.recovery import Outcome
-from app.worker.redis_session import Claimed
+from app.worker.claimed import Claimed
 from tests.contents import changed, contents
 from tests.scripts.hand import Hand, put
 

@@ -17,7 +17,8 @@ from app.lifecycle import actions, change_job
 from app.redis.keys import LEASES
 from app.settings import Settings
 from app.testing import Jobs, run_jobs
-from app.worker.redis_session import Claimed, RedisSession
+from app.worker.claimed import Claimed
+from app.worker.redis_session import RedisSession
 from tests.conftest import status, until
 
 START = datetime(2027, 1, 1, tzinfo=UTC)

@@ -14,9 +14,9 @@ import redis
 from app.lifecycle import callback_processes, lost_workers, recovery
 from app.settings import get_settings
 from app.worker import horse_monitor as module
+from app.worker.claimed import Claimed
 from app.worker.horse_monitor import HorseMonitor
 from app.worker.prefetched import PrefetchedExecutions
-from app.worker.redis_session import Claimed
 from app.worker.shared_status import Leaving, SharedStatus
 from app.worker.wake import Wake
 from tests.conftest import status, until

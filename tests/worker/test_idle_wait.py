@@ -10,8 +10,8 @@ import redis
 
 from app.lifecycle import queues
 from app.worker import idle_wait as module
+from app.worker.claimed import Claimed, Nothing
 from app.worker.idle_wait import IdleWait
-from app.worker.redis_session import Claimed, Nothing
 from tests.conftest import until
 from tests.invariants import broken
 from tests.scripts.hand import Hand, put

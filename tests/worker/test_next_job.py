@@ -12,9 +12,9 @@ from rq.worker import DequeueStrategy
 
 from app.lifecycle import recovery
 from app.worker import next_job as module
+from app.worker.claimed import Claimed, Nothing
 from app.worker.next_job import NextJob
 from app.worker.prefetched import PrefetchedExecutions
-from app.worker.redis_session import Claimed, Nothing
 from app.worker.shared_status import TEXT, Leaving, Running, SharedStatus
 from tests.invariants import broken
 from tests.scripts.hand import Hand, put

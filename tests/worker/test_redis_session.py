@@ -6,7 +6,8 @@ import pytest
 import redis
 
 from app.redis.keys import LEASES
-from app.worker.redis_session import Claimed, Finished, Nothing, RedisSession
+from app.worker.claimed import Claimed, Finished, Nothing
+from app.worker.redis_session import RedisSession
 from tests.conftest import Server, until
 from tests.contents import changed, contents
 from tests.invariants import broken
