@@ -7,14 +7,20 @@ cancelled. A timeout is raised in the job where it awaits, so that it may catch 
 import asyncio
 import contextlib
 import contextvars
+import ctypes
 import enum
 import inspect
+import signal
 import threading
+import time
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import Future
 from typing import Any
 
 import structlog
+
+from app.author import place
 
 RETRY_TIMEOUT_SECONDS = 0.1  # seconds for the loop to pass a timeout on, before what holds it up is interrupted
 CANCEL_TIMEOUT_SECONDS = 1.0  # seconds for tasks that were left behind to end
@@ -22,8 +28,10 @@ CLOSE_TIMEOUT_SECONDS = 2.0  # seconds for async generators to end
 
 log = structlog.get_logger("jobline.worker")
 
+shared_loop: "SharedLoop | None" = None
+"""Where coroutines of several jobs run at once; None: each thread has a loop of its own."""
 _loops: dict[int, asyncio.AbstractEventLoop] = {}  # by thread: tests run jobs in any
-_runs: dict[int, "_Run"] = {}
+_runs: dict[int, "Run"] = {}
 
 
 class Ring(enum.Enum):
@@ -37,12 +45,14 @@ class Ring(enum.Enum):
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a job's coroutine to its end, on this thread's loop; what it returns or raises."""
+    """Run a job's coroutine to its end; what it returns or raises. On this thread's loop, or on the shared one."""
+    if shared_loop:
+        return shared_loop.run(coroutine)
     thread = threading.get_ident()
     loop = _loops.get(thread)
     if loop is None:
         loop = _loops[thread] = asyncio.new_event_loop()
-    _runs[thread] = job = _Run(coroutine, loop)
+    _runs[thread] = job = Run(coroutine, loop)
     try:
         return job.result()
     finally:
@@ -60,8 +70,17 @@ def ring(error: BaseException, thread: int | None = None) -> Ring:
 
     RAISE if no coroutine runs there, or if code of the job holds the loop up.
     """
+    if shared_loop and thread:
+        return shared_loop.ring(error, thread)
     job = _runs.get(thread or threading.get_ident())
     return job.ring(error, at_once=thread is None) if job else Ring.RAISE
+
+
+def share_loop() -> "SharedLoop":
+    """Have all coroutines of this process run on one loop, in a thread of its own."""
+    global shared_loop
+    shared_loop = SharedLoop()
+    return shared_loop
 
 
 def close() -> None:
@@ -77,34 +96,55 @@ def close() -> None:
         loop.close()
 
 
-class _Run:
+class Run:
     """One job's coroutine, driven step by step as the main task of the loop."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> None:
-        self.coroutine, self.loop = coroutine, loop
-        self.over = False
-        self._inside = False  # whether a step of the coroutine is being made
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        loop: asyncio.AbstractEventLoop,
+        context: contextvars.Context | None = None,
+    ) -> None:
+        self.coroutine, self.loop, self.place = coroutine, loop, context.get(place.current, 0) if context else 0
+        self.over = self.rang = False
+        self.is_inside = False  # whether a step of the coroutine is being made
         self._alarm: BaseException | None = None
+        self._exit: BaseException | None = None
         self._told = self._raised_elsewhere = False
-        self._task = loop.create_task(self._main(), context=contextvars.copy_context())
+        self.task = loop.create_task(self._main(), context=context or contextvars.copy_context())
 
     def result(self) -> Any:
         try:
-            return self.loop.run_until_complete(self._task)
+            self.loop.run_until_complete(self.task)
+            return self._result()
         except asyncio.CancelledError:
             if self._alarm is None or self._told:
                 raise
             raise self._alarm from None  # it rang before the first step
         finally:
-            if self._task.done() and not self._task.cancelled():
-                self._task.exception()  # it is known: asyncio need not complain that nobody has asked
+            if self.task.done() and not self.task.cancelled():
+                self.task.exception()  # it is known: asyncio need not complain that nobody has asked
+
+    def _result(self) -> Any:
+        if self._exit:
+            raise self._exit
+        return self.task.result()
+
+    def answer(self, ended: "Future[Any]") -> None:
+        """Pass on what the ended coroutine has returned or raised."""
+        try:
+            if self.task.cancelled():
+                raise self._alarm if self._alarm and not self._told else asyncio.CancelledError  # it rang before a step
+            ended.set_result(self._result())
+        except BaseException as error:
+            ended.set_exception(error)
 
     def ring(self, error: BaseException, at_once: bool) -> Ring:
         """`at_once`: this is the thread of the job, so that what is raised here is raised in the code that runs."""
         if self.over or self._told:
             return Ring.DONE
         rang_before, self._alarm = self._alarm is not None, error
-        if self._inside and (at_once or rang_before):
+        if self.is_inside and (at_once or rang_before):
             self._told = True
             return Ring.RAISE
         if not rang_before:
@@ -114,13 +154,32 @@ class _Run:
             return Ring.RAISE
         return Ring.AGAIN
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the error of `cancel` has been raised in the coroutine."""
+        return self._told
+
+    def cancel(self, error: BaseException) -> None:
+        """Raise an error in the coroutine, where it awaits. Called on the loop, between two steps."""
+        if not (self.over or self._told):
+            self._alarm = error
+            self.task.cancel()
+
+    def interrupt(self, raise_in_loop: Callable[[], None]) -> None:
+        """Raise the error in the code that runs on the loop at this moment and does not let it go on."""
+        self._told = True
+        raise_in_loop()
+
     def _cancel(self) -> None:
         """On the loop."""
         if not self._told:
-            self._task.cancel()
+            self.task.cancel()
 
     async def _main(self) -> Any:
-        return await self._steps()
+        try:
+            return await self._steps()
+        except (SystemExit, KeyboardInterrupt) as error:
+            self._exit = error  # asyncio would end the loop
 
     @types.coroutine
     def _steps(self) -> Generator[Any, Any, Any]:
@@ -129,9 +188,9 @@ class _Run:
         error: BaseException | None = None
         while True:
             try:
-                self._inside = True
+                self.is_inside = True
                 waits_for = self.coroutine.throw(error) if error else self.coroutine.send(value)
-                self._inside = False
+                self.is_inside = False
                 error = None
                 value = yield waits_for
             except StopIteration as end:
@@ -143,13 +202,13 @@ class _Run:
                     raise
                 error = self._meant_by(raised)
             finally:
-                self._inside = False
+                self.is_inside = False
 
     def _meant_by(self, raised: BaseException) -> BaseException:
         """The cancellation that an alarm has made stands for its exception."""
         if isinstance(raised, asyncio.CancelledError) and self._alarm and not self._told:
             self._told = True
-            self._task.uncancel()
+            self.task.uncancel()
             return self._alarm
         return raised
 
@@ -169,3 +228,116 @@ def _cancel_what_is_left(thread: int, loop: asyncio.AbstractEventLoop) -> None:
     if not all(task.done() for task in left):
         log.error("a task does not end when it is cancelled: the next job gets another event loop")
         del _loops[thread]
+
+
+class SharedLoop:
+    """One event loop for the coroutines of many jobs, each of which is waited for by the thread of its job."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.loop.set_task_factory(self._new_task)
+        self._runs: dict[int, Run] = {}
+        """By the thread that waits."""
+        self._tasks: dict[int, set[asyncio.Task[Any]]] = {}
+        """By place: the tasks that its job has made, its coroutine's own too."""
+        self._beat_at = time.monotonic()
+        self._is_closing = False
+        self.thread = threading.Thread(target=self._run_forever, daemon=True, name="event loop")
+        self.thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine to its end, from another thread; what it returns or raises."""
+        ended: Future[Any] = Future()
+        thread, context = threading.get_ident(), contextvars.copy_context()
+        self.loop.call_soon_threadsafe(self._start, coroutine, thread, context, ended)
+        return ended.result()
+
+    def ring(self, error: BaseException, thread: int) -> Ring:
+        """Raise an error in the coroutine that this thread waits for. RAISE if it waits for none.
+
+        If it is called again, and code of this job has not let the loop go on since, that is interrupted.
+        """
+        run = self._runs.get(thread)
+        if run is None:
+            return Ring.RAISE
+        if run.is_told or run.over:
+            return Ring.DONE
+        if run.rang:
+            task = asyncio.current_task(self.loop)
+            if run.is_inside or (task and task in self._tasks.get(run.place, ())):
+                run.interrupt(lambda: self._raise_in_loop(type(error)))
+        else:
+            run.rang = True
+            self.loop.call_soon_threadsafe(self._cancel, thread, error)
+        return Ring.AGAIN
+
+    def _raise_in_loop(self, exception: type[BaseException]) -> None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread.ident or 0), ctypes.py_object(exception))
+
+    def seconds_blocked(self) -> float:
+        """Seconds for which a callback or a step of a coroutine has not let the loop go on. Call it often."""
+        now = time.monotonic()
+        if self._beat_at:
+            blocked, self._beat_at = 0.0, 0.0
+            self._asked_at = now
+            self.loop.call_soon_threadsafe(self._beat)
+            return blocked
+        return now - self._asked_at
+
+    def place_inside(self) -> int:
+        """The place whose coroutine makes a step at this moment; 0: none does."""
+        runs = list(self._runs.values())
+        return next((run.place for run in runs if run.is_inside), 0)
+
+    def close(self) -> None:
+        """End the loop, after its async generators have ended."""
+        closing = asyncio.run_coroutine_threadsafe(self.loop.shutdown_asyncgens(), self.loop)
+        try:
+            closing.result(CLOSE_TIMEOUT_SECONDS)
+        except Exception as error:
+            log.warning("async generators were left open", error=type(error).__name__)
+        self._is_closing = True
+        self.loop.call_soon_threadsafe(self.loop.stop)
+
+    def _run_forever(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
+        asyncio.set_event_loop(self.loop)
+        while not self._is_closing:
+            try:
+                self.loop.run_forever()
+            except BaseException:  # of a timeout whose job has just let the loop go on
+                log.exception("the event loop was interrupted")
+
+    def _beat(self) -> None:
+        self._beat_at = time.monotonic()
+
+    def _cancel(self, thread: int, error: BaseException) -> None:
+        if run := self._runs.get(thread):
+            run.cancel(error)
+
+    def _new_task(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> "asyncio.Task[Any]":
+        task = asyncio.Task(coroutine, loop=loop, **options)
+        context: contextvars.Context | None = options.get("context")
+        tasks = self._tasks.setdefault(context.get(place.current, 0) if context else place.current.get(), set())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        return task
+
+    def _start(
+        self, coroutine: Coroutine[Any, Any, Any], thread: int, context: contextvars.Context, ended: "Future[Any]"
+    ) -> None:
+        self._runs[thread] = run = Run(coroutine, self.loop, context)
+        run.task.add_done_callback(lambda _: self._end(run, thread, context, ended), context=context)
+
+    def _end(self, run: Run, thread: int, context: contextvars.Context, ended: "Future[Any]") -> None:
+        run.over = True
+        del self._runs[thread]
+        left = self._tasks.get(context.get(place.current, 0))
+        if not left:
+            run.answer(ended)
+            return
+        for task in left:
+            task.cancel()
+        log.warning("tasks that the job has left behind are cancelled", tasks=sorted(t.get_name() for t in left)[:10])
+        waiting = asyncio.Task(asyncio.wait(set(left), timeout=CANCEL_TIMEOUT_SECONDS), loop=self.loop)
+        waiting.add_done_callback(lambda _: run.answer(ended))

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger("jobline.worker")
 
 
+class JobAborted(BaseException):
+    """Raised in a job whose end its worker has written already: it was stopped, or overran its timeout."""
+
+
 class ResultTooLarge(Exception):
     """The result exceeds RESULT_LIMIT."""
 

@@ -1,10 +1,11 @@
 -- Claim the next jobs of the queues, in their order: at no instant is an id in no list. They begin with begin.lua.
 -- `executions` are ids: so many jobs are wanted, and no more than this worker's share. A job whose limits refuse it is put
--- off. `execution_kept`: seconds that an execution is kept without a heartbeat; `only_if_idle`: 1 or 0.
+-- off. `execution_kept`: seconds that an execution is kept without a heartbeat; `only_if_idle`: 1 or 0;
+-- `others_run`: 1 if this worker runs jobs that it has claimed before.
 -- Returns 'suspended', 'unleased' (this worker was given up), 'busy', 'paused' (there is nothing but in paused queues),
 -- 'again' (many were put off, and there may be others behind them), or for each job { number of the queue, job's id,
 -- execution's id, FIELDS... }; the fields are missing where the job cannot be read.
--- args: worker execution_kept fence only_if_idle queue_count
+-- args: worker execution_kept fence only_if_idle others_run queue_count
 -- rest: queue_names (and then the executions)
 -- uses: limits/library
 local MAX_PUT_OFF = 200 -- jobs in one claim
@@ -61,8 +62,10 @@ end
 if #claimed > 0 then
   redis.call('HSET', key, 'state', 'busy')
 else
-  redis.call('HSET', key, 'state', 'idle')
-  redis.call('HDEL', key, 'current_job')
+  if others_run ~= '1' then
+    redis.call('HSET', key, 'state', 'idle')
+    redis.call('HDEL', key, 'current_job')
+  end
   if may_put_off == 0 then return 'again' end
   if held_back then return 'paused' end
 end

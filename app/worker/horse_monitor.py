@@ -2,9 +2,10 @@
 
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import redis
 import structlog
@@ -53,16 +54,22 @@ def stopped(_: Raw) -> Outcome:
 class HorseMonitor:
     """The parent's side of one horse. The constructor forks it; `watch` returns when it has ended and holds nothing."""
 
-    def __init__(self, worker: "Worker", wake: Wake, life: Life) -> None:
+    def __init__(self, worker: "Worker", wake: Wake, life: Life, places: int = 1) -> None:
+        """`places`: how many jobs the horse runs at once."""
         self.worker, self.wake, self.connection = worker, wake, worker.connection
-        self.job_to_stop: str | None = None
+        self.jobs_to_stop = deque[str]()
+        """Ids, as RQ's command stop-job gives them."""
         self._decision: tuple[str, Decision] | None = None
         self._grace_ends_at = 0.0
-        self._unheld: Running | None = None
+        self._unheld = set[str]()
+        """Executions that were not this worker's at the last beat."""
+        self._cut_off = dict[str, float]()
+        """By execution whose end has been written: when its job is to have stopped (time.monotonic)."""
+        self._is_concurrent = places > 1
         self._executions_to_return: dict[str, int] = {}  # executions, and how many times still
         self.returned = 0
         """Number of jobs that went back to their queues. The horse may have left because it saw these empty."""
-        self.horse = HorseProcess(life)
+        self.horse = HorseProcess(life, places)
 
     @property
     def leaving(self) -> Leaving:
@@ -80,6 +87,7 @@ class HorseMonitor:
             now = time.monotonic()
             self._act_on_requests()
             try:
+                self._stop_jobs()
                 self._give_back()
                 if now >= beat_at:
                     beat_at = now + LEASE_RENEWAL_SECONDS
@@ -114,13 +122,7 @@ class HorseMonitor:
                 return
 
     def _act_on_requests(self) -> None:
-        horse, running, job_id = self.horse, self.horse.status_board.running, self.job_to_stop
-        if job_id:
-            self.job_to_stop = None
-            if running and running.job_id == job_id:
-                self._kill(running, "Job stopped by user, work-horse terminated.", stopped)
-            else:
-                self.worker.log.info("Not working on job %s, command ignored.", job_id)
+        horse = self.horse
         if not self.worker.stop_requested:
             return
         if not horse.status_board.stop_ordered:
@@ -129,30 +131,34 @@ class HorseMonitor:
             with contextlib.suppress(redis.RedisError):
                 self.worker.set_shutdown_requested_date()
         elif time.monotonic() >= self._grace_ends_at:
-            log.warning("SHUTDOWN_GRACE is over", job_id=running and running.job_id)
+            log.warning("SHUTDOWN_GRACE is over", job_ids=[job.job_id for job in horse.status_board.running])
             self._decision = ("SHUTDOWN_GRACE is over", returned)
             horse.kill()
 
+    def _stop_jobs(self) -> None:
+        while self.jobs_to_stop:
+            job_id = self.jobs_to_stop[0]
+            job = next((job for job in self.horse.status_board.running if job.job_id == job_id), None)
+            if job:
+                self._kill(job, "Job stopped by user, work-horse terminated.", stopped)
+            else:
+                self.worker.log.info("Not working on job %s, command ignored.", job_id)
+            self.jobs_to_stop.popleft()
+
     def _beat(self) -> None:
-        worker, running, now = self.worker, self.horse.status_board.running, datetime.now(UTC)
-        moves = running or self.horse.seconds_since_move() < 2 * LEASE_RENEWAL_SECONDS
-        job: dict[str, Any] = {}
-        if running:
-            job = {
-                "queue": running.queue,
-                "id": running.job_id,
-                "execution": running.execution_id,
-                "now_seconds": now.timestamp(),
-                "execution_kept": EXECUTION_TTL_SECONDS,
-                "spent": time.monotonic() - running.since,
-            }
-        known, held = BEAT(
+        worker, now = self.worker, datetime.now(UTC)
+        running = [job for job in self.horse.status_board.running if job.execution_id not in self._cut_off]
+        moves = (running and not self._is_concurrent) or self.horse.seconds_since_move() < 2 * LEASE_RENEWAL_SECONDS
+        jobs = [(job.queue, job.job_id, job.execution_id, time.monotonic() - job.since) for job in running]
+        known, *held = BEAT(
             self.connection,
+            [word for job in jobs for word in job],
             worker=worker.name,
             now=rq_timestamp(now),
             worker_kept=worker.worker_ttl + 60,
             horse_moves=int(bool(moves)),
-            **job,
+            now_seconds=now.timestamp(),
+            execution_kept=EXECUTION_TTL_SECONDS,
         )
         worker.last_heartbeat = now
         if not known:
@@ -160,22 +166,45 @@ class HorseMonitor:
                 pipeline.hset(worker.key, mapping=worker.serialize())
                 worker_registration.register(worker, pipeline)
                 pipeline.execute()
-        if running and not held and self._unheld == running:  # twice: it may just have ended
-            self._kill(running, "it was taken from this worker", returned)
-        self._unheld = None if held else running
+        lost = [job for job, is_held in zip(running, held, strict=True) if not is_held]
+        for job in lost:
+            if job.execution_id in self._unheld:  # twice: it may just have ended
+                self._kill(job, "it was taken from this worker", returned)
+        self._unheld = {job.execution_id for job in lost}
 
     def _enforce_limits(self) -> None:
-        running, grace = self.horse.status_board.running, get_settings().timeout_grace
-        if running and running.timeout > 0 and time.monotonic() > running.since + running.timeout + grace:
-            reason = f"JobTimeoutException: killed: it did not end within {grace} s of its timeout, {running.timeout} s"
-            self._kill(running, reason, recovery.as_a_failure)
-        elif not running and self.horse.seconds_since_move() > STALLED_AFTER_SECONDS:
+        running, grace, now = self.horse.status_board.running, get_settings().timeout_grace, time.monotonic()
+        for job in running:
+            if job.timeout > 0 and now > job.since + job.timeout + grace and job.execution_id not in self._cut_off:
+                reason = f"JobTimeoutException: killed: it did not end within {grace} s of its timeout, {job.timeout} s"
+                self._kill(job, reason, recovery.as_a_failure)
+        if not running and self.horse.seconds_since_move() > STALLED_AFTER_SECONDS:
             log.error("the work horse does not move: it is replaced")
             self.horse.kill()
+        self._replace_if_deaf({job.execution_id for job in running}, now)
 
-    def _kill(self, running: Running, reason: str, decision: Decision) -> None:
-        if self.horse.kill_if_running(running):
-            self._decision = (reason, decision)
+    def _kill(self, job: Running, reason: str, decision: Decision) -> None:
+        """End a job by force. Where others run beside it, its end is written and it is asked to abort."""
+        if not self._is_concurrent:
+            if self.horse.kill_if_running(job):
+                self._decision = (reason, decision)
+            return
+        execution = recovery.Execution(job.queue, job.job_id, job.execution_id)
+        recovery.recover(self.connection, execution, reason, decision)
+        self._cut_off[job.execution_id] = time.monotonic() + get_settings().timeout_grace
+        self.horse.abort(job)
+
+    def _replace_if_deaf(self, running: set[str], now: float) -> None:
+        """Replace the horse if a job goes on after its end: others have SHUTDOWN_GRACE, and then are given back."""
+        self._cut_off = {execution: until for execution, until in self._cut_off.items() if execution in running}
+        if self._grace_ends_at == 0.0 and any(now > until for until in self._cut_off.values()):
+            log.warning("a job cannot be stopped: the work horse is replaced")
+            self.horse.order_to_stop()
+            self._grace_ends_at = now + get_settings().shutdown_grace
+        others = running - self._cut_off.keys()
+        if self._cut_off and self._grace_ends_at and (not others or now > self._grace_ends_at):
+            self._decision = ("another job of its work horse could not be stopped", returned)
+            self.horse.kill()
 
     def _settle(self) -> None:
         """Recover what the ended horse held. Tries again while Redis is away."""
@@ -194,7 +223,7 @@ class HorseMonitor:
                 self.wake.wait(CHECK_INTERVAL_SECONDS)
 
     def _recover(self) -> None:
-        horse, running = self.horse, self.horse.status_board.running
+        horse, running = self.horse, {job.execution_id for job in self.horse.status_board.running}
         reason, decision = self._decision or (
             f"WorkHorseTerminated: Work-horse terminated unexpectedly; {why(horse.status or 0)}",
             by_policy_as_begun,
@@ -202,7 +231,7 @@ class HorseMonitor:
         self._take_prefetched()
         self._give_back()
         for execution in recovery.held_by(self.connection, self.worker.name):
-            if running and execution.id == running.execution_id:
+            if execution.id in running:
                 with contextlib.suppress(NoSuchJobError):
                     job = Job.fetch(execution.job_id, connection=self.connection)
                     self.worker.handle_work_horse_killed(job, horse.pid, horse.status, None)

@@ -21,8 +21,9 @@ Life = Callable[[SharedStatus, PrefetchedExecutions, socket.socket], int]
 class HorseProcess:
     """Forks in the constructor. `life` runs in the child and returns an exit code."""
 
-    def __init__(self, life: Life) -> None:
-        self.status_board, self.prefetched = SharedStatus(), PrefetchedExecutions()
+    def __init__(self, life: Life, places: int = 1) -> None:
+        """`places`: how many jobs it runs at once."""
+        self.status_board, self.prefetched = SharedStatus(places), PrefetchedExecutions()
         self.status: int | None = None
         self.settled = False
         self._ticks, self._moved_at = self.status_board.ticks, time.monotonic()
@@ -42,8 +43,16 @@ class HorseProcess:
         theirs.close()
 
     def order_to_stop(self) -> None:
-        """Order it to finish its job and exit."""
+        """Order it to finish its jobs and exit."""
         self.status_board.order_to_stop()
+        self._wake()
+
+    def abort(self, running: Running) -> None:
+        """Ask it to abort one of its jobs."""
+        self.status_board.abort(running.execution_id)
+        self._wake()
+
+    def _wake(self) -> None:
         with contextlib.suppress(OSError):
             self._socket.send(b"!")
 
@@ -66,7 +75,7 @@ class HorseProcess:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGSTOP)
             self._wait_frozen()
-            if self.status is None and self.status_board.running == running:
+            if self.status is None and running in self.status_board.running:
                 self.kill()
                 return True
             os.kill(self.pid, signal.SIGCONT)

@@ -44,7 +44,7 @@ class QueueWatch:
         self._muted_until = time.monotonic() + seconds
 
     def start(self, session: RedisSession, queues: list[str]) -> int:
-        """Send the read and the claim, unless they are under way. Returns the file descriptor to poll.
+        """Send the read and, if there are `queues`, the claim, unless they are under way. Returns the file to poll.
 
         Raises:
             redis.ConnectionError: Redis has not answered for too long.
@@ -54,7 +54,7 @@ class QueueWatch:
             raise ConnectionError("the connection is silent")
         if not self._started_at:
             self.execution_id, self._queues = session.new_executions(1)[0], queues
-            claim = session.claim_command(queues, [self.execution_id], only_if_idle=True)
+            claim = session.claim_command(queues, [self.execution_id], only_if_idle=True) if queues else b""
             self._connection.send(self._command + claim)
             self._started_at = now
         return self._connection.fileno()
@@ -66,7 +66,7 @@ class QueueWatch:
         except ResponseError as error:
             log.error("a queue cannot be watched", queue=self.queue, error=str(error))  # noqa: TRY400 - a key of a wrong type
             self.mute(BLOCK_SECONDS)
-        claimed = session.parse_claim(self._queues, self._connection.read())
+        claimed = session.parse_claim(self._queues, self._connection.read()) if self._queues else Nothing.EMPTY
         self._started_at, self.execution_id = 0.0, ""
         return claimed
 
@@ -114,13 +114,41 @@ class IdleWait:
             self._give_back()
             raise
         if Nothing.PAUSED in answers:
-            self._mute_paused()
+            self.mute_paused()
         claimed = [job for answer in answers if isinstance(answer, list) for job in answer]
         others = [answer for answer in answers if isinstance(answer, Nothing)]
         return claimed or next((answer for answer in others if answer is not Nothing.BUSY), Nothing.EMPTY)
 
-    def _mute_paused(self) -> None:
-        """The read of a paused queue returns at once, again and again, while jobs are in it."""
+    def wait_for_arrival(self, seconds: float, queues: list[str], file: int) -> bool:
+        """Wait up to `seconds`, until the parent writes or `file` can be read, for a job in a queue. Claims nothing.
+
+        Returns:
+            whether the parent has written.
+
+        Raises:
+            redis.ConnectionError
+        """
+        poll = select.poll()
+        poll.register(self.parent, select.POLLIN)
+        poll.register(file, select.POLLIN)
+        try:
+            by_file = {
+                watch.start(self.session, []): watch
+                for watch in self.watches
+                if watch.queue in queues and not watch.is_muted
+            }
+            for descriptor in by_file:
+                poll.register(descriptor, select.POLLIN)
+            ready = {descriptor for descriptor, _ in poll.poll(1000 * seconds)}
+            for descriptor in ready & by_file.keys():
+                by_file[descriptor].answer(self.session)
+        except ConnectionError:
+            self._give_back()
+            raise
+        return self.parent in ready
+
+    def mute_paused(self) -> None:
+        """Do not watch paused queues for a while: a read returns at once, again and again, while jobs are in them."""
         paused = queues.paused(self.client)
         for watch in self.watches:
             if watch.queue in paused:

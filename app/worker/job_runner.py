@@ -19,7 +19,7 @@ from app.author import progress
 from app.catalog.catalog import function_name
 from app.lifecycle import outbox
 from app.rq_adapter.rq_parts import NOTHING, Follows, Job
-from app.worker.attempt import Attempt
+from app.worker.attempt import Attempt, JobAborted
 from app.worker.claimed import Claimed, Failed, Finished, Reports
 from app.worker.progress_reporter import Reporter
 from app.worker.rq_fallback import RqFallback
@@ -86,6 +86,8 @@ class JobRunner:
         log.job_fields()["function"] = function_name(job.func_name)
         error = self.attempt.run(job, claimed, timeout)
         ended_at = time.time()
+        if isinstance(error, JobAborted):
+            return
         self.reporter.settle(claimed)
         if error is not None and not self.worker.disable_default_exception_handler:
             self._fail(job, claimed, error, started_at, ended_at)

@@ -47,11 +47,11 @@ class NextJob:
     def next(self) -> Claimed | Nothing:
         """The next job, or why there is none. Raises as `RedisSession.claim`."""
         job = self._take_prefetched()
-        return job or self._keep_others(self.session.claim(self._queues(), self._new_executions()))
+        return job or self._keep_others(self.session.claim(self.queues(), self._new_executions()))
 
     def wait(self, seconds: float, claiming: bool) -> Claimed | Nothing:
         """Wait up to `seconds`, or until the parent writes, for a job to be queued. Raises as `IdleWait.wait`."""
-        return self._keep_others(self.idle_wait.wait(seconds, self._queues() if claiming else []))
+        return self._keep_others(self.idle_wait.wait(seconds, self.queues() if claiming else []))
 
     def begins(self, now: float) -> None:
         """The current job begins at `now` (seconds since 1970): request the next batch while it runs."""
@@ -60,7 +60,7 @@ class NextJob:
         self._began_at = now
         if self._claimed and not self.session.has_pending_claim:
             executions = self._new_executions()
-            self.session.request_claim(self._queues(), executions)
+            self.session.request_claim(self.queues(), executions)
             self.prefetched.put(executions)
 
     def _take_prefetched(self) -> Claimed | None:
@@ -82,13 +82,18 @@ class NextJob:
         if isinstance(answer, Nothing):
             return answer
         first, *others = answer
-        self.worker.reorder_queues(next(queue for queue in self.worker.queues if queue.name == first.queue))
+        self.reorder(first.queue)
         if others:
             self._claimed = {job.execution_id: job for job in others}
             self.prefetched.put(list(self._claimed))
         return first
 
-    def _queues(self) -> list[str]:
+    def reorder(self, queue: str) -> None:
+        """A job of this queue was claimed: with the strategies `round_robin` and `random`, others come first now."""
+        self.worker.reorder_queues(next(known for known in self.worker.queues if known.name == queue))
+
+    def queues(self) -> list[str]:
+        """The names of the queues, in the order in which jobs are taken from them."""
         return [queue.name for queue in self.worker._ordered_queues]
 
     def _new_executions(self) -> list[str]:

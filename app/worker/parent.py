@@ -6,6 +6,7 @@ RQ 2.12's `work` is replaced, for a job of its own is no longer the unit of its 
 import random
 import signal
 import socket
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -32,6 +33,7 @@ from app.rq_adapter.coroutines import RETRY_TIMEOUT_SECONDS, Ring
 from app.rq_adapter.rq_parts import Job, Queue, catalog
 from app.serializer import JSON
 from app.settings import get_settings
+from app.worker.concurrent_horse import ConcurrentHorse
 from app.worker.horse import Horse, Limits
 from app.worker.horse_monitor import HorseMonitor
 from app.worker.prefetched import PrefetchedExecutions
@@ -80,8 +82,11 @@ class Worker(rq.Worker):
         kwargs["log_job_description"] = False  # it shows arguments, which may be secret
         super().__init__(names, *args, **kwargs)
         self.execution: Execution | None = None
+        self.rq_lock = threading.Lock()
+        """Held while methods of `rq.Worker` work on `execution`."""
         self.monitor: HorseMonitor | None = None
         self.wake, self.sweeper = Wake(), Sweeper(self.connection)
+        self.concurrency = get_settings().concurrency
 
     def work(
         self,
@@ -117,7 +122,7 @@ class Worker(rq.Worker):
         while True:
             catalog().refresh()
             left = replace(limits, jobs=None if limits.jobs is None else limits.jobs - done)
-            self.monitor = keeper = HorseMonitor(self, self.wake, partial(self._be_horse, left))
+            self.monitor = keeper = HorseMonitor(self, self.wake, partial(self._be_horse, left), self.concurrency)
             self._horse_pid = keeper.horse.pid
             keeper.watch()
             done += keeper.begun
@@ -136,7 +141,8 @@ class Worker(rq.Worker):
             self.setup_work_horse_signals()
             random.seed()
             self._is_horse = True
-            board.leaving = self.horse_class(self, board, box, line, limits).run()
+            horse_class = self.horse_class if self.concurrency == 1 else ConcurrentHorse
+            board.leaving = horse_class(self, board, box, line, limits).run()
         except BaseException:
             log.exception("the work horse fell")
             return 1
@@ -169,7 +175,7 @@ class Worker(rq.Worker):
         """In RQ's thread for commands. A stop is left to the keeper, which can tell whether the job still runs."""
         payload = parse_payload(message)
         if payload["command"] == "stop-job" and self.monitor:
-            self.monitor.job_to_stop = payload.get("job_id")
+            self.monitor.jobs_to_stop.append(payload.get("job_id"))
             self.wake.ring()
         else:
             super().handle_payload(message)

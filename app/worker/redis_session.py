@@ -51,6 +51,8 @@ class RedisSession:
         connection_class: type[PipelinedConnection] = PipelinedConnection,
     ) -> None:
         self.client, self.name, self.give_up = client, worker_name, give_up
+        self.others_run = False
+        """Whether this worker runs jobs while it claims more."""
         self._mark = recovery.mark_of(worker_name)
         self._failure_ttl = get_settings().failure_ttl
         self._unsent, self._unanswered = b"", deque[tuple[str, bytes]]()
@@ -101,6 +103,7 @@ class RedisSession:
             execution_kept=EXECUTION_TTL_SECONDS,
             fence=self.fence,
             only_if_idle=int(only_if_idle),
+            others_run=int(self.others_run),
             queue_count=len(queues),
         )
 
@@ -158,10 +161,15 @@ class RedisSession:
             limits=claimed.limits or b"[]", queue=claimed.queue, id=claimed.raw_id, execution=claimed.execution_id
         )
         self._queue(claimed.id, command)
-        self._send_now()
+        self.flush()
 
     def begins(self, claimed: Claimed, now: float) -> None:
         """Report that a job begins, and send all queued reports. Never raises: what fails is sent again later."""
+        self.queue_begin(claimed, now)
+        self.flush()
+
+    def queue_begin(self, claimed: Claimed, now: float) -> None:
+        """Report that a job begins. It is sent with the next command."""
         command = BEGIN.command(
             worker=self.name,
             queue=claimed.queue,
@@ -170,7 +178,6 @@ class RedisSession:
             now=rq_timestamp(datetime.fromtimestamp(now, UTC)),
         )
         self._queue(claimed.id, command)
-        self._send_now()
 
     def settle(self) -> None:
         """Wait until Redis has answered all reports. Raises as `claim`."""
@@ -189,7 +196,8 @@ class RedisSession:
         self._unanswered.append((job_id, command))
         self._unsent += command
 
-    def _send_now(self) -> None:
+    def flush(self) -> None:
+        """Send all queued reports. Never raises: what fails is sent again later."""
         try:
             self._send()
         except redis.ConnectionError:

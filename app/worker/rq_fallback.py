@@ -6,7 +6,7 @@ again later, and never replaced by another one.
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,7 +25,7 @@ from app.lifecycle.recovery import Outcome, Raw
 from app.redis.errors import is_transient
 from app.redis.keys import registry_key
 from app.rq_adapter.rq_parts import Job
-from app.worker.attempt import Attempt
+from app.worker.attempt import Attempt, JobAborted
 from app.worker.claimed import Claimed, Reports
 
 if TYPE_CHECKING:
@@ -48,19 +48,17 @@ class RqFallback:
 
     def run(self, claimed: Claimed, begun_at: float) -> None:
         """Run a claimed job and write its end."""
-        self._safely(claimed, begun_at, lambda: self._perform(claimed))
+        self._safely(claimed, lambda: self._perform(claimed, begun_at))
 
     def end(self, job: Job, claimed: Claimed, begun_at: float, error: BaseException | None) -> None:
         """Write the end of a job that has run: `error` is what it raised; None if it returned a `Retry`."""
-        self._safely(claimed, begun_at, lambda: self._end(job, claimed, error))
+        self._safely(claimed, lambda: self._end(job, claimed, begun_at, error))
 
-    def _safely(self, claimed: Claimed, begun_at: float, write_end: Callable[[], bool]) -> None:
+    def _safely(self, claimed: Claimed, write_end: Callable[[], bool]) -> None:
         """Call `write_end`, and end the execution by `recovery.recover` if it fails or returns False."""
         why = "its end could not be written"
         try:
             self.reports.settle()
-            self.worker.execution = Execution(claimed.execution_id, claimed.id, self.connection, self.worker.name)
-            self.worker.execution.created_at = datetime.fromtimestamp(begun_at, UTC)
             if write_end():
                 return
         except NoSuchJobError:
@@ -76,13 +74,24 @@ class RqFallback:
             )
         self._recover(claimed, why, recovery.policy)
 
-    def _perform(self, claimed: Claimed) -> bool:
+    @contextlib.contextmanager
+    def _execution(self, claimed: Claimed, begun_at: float) -> Iterator[None]:
+        """Have the methods of RQ's worker work on this execution: they know one at a time."""
+        with self.worker.rq_lock:
+            self.worker.execution = Execution(claimed.execution_id, claimed.id, self.connection, self.worker.name)
+            self.worker.execution.created_at = datetime.fromtimestamp(begun_at, UTC)
+            yield
+
+    def _perform(self, claimed: Claimed, begun_at: float) -> bool:
         """As rq.Worker.perform_job (RQ 2.12), in three parts, of which the second alone runs code of the job."""
-        job = self._patiently(lambda: self._prepare(claimed))
+        with self._execution(claimed, begun_at):
+            job = self._patiently(lambda: self._prepare(claimed))
         job.started_at = datetime.now(UTC)
         error = self.attempt.run(job, claimed, job.timeout or self.worker.queue_class.DEFAULT_TIMEOUT)
+        if isinstance(error, JobAborted):
+            return True
         self.attempt.reporter.settle(claimed)
-        return self._end(job, claimed, error, callbacks=True)
+        return self._end(job, claimed, begun_at, error, callbacks=True)
 
     def _prepare(self, claimed: Claimed) -> Job:
         found = self.worker.job_class.fetch(claimed.id, connection=self.connection, serializer=self.worker.serializer)
@@ -93,8 +102,14 @@ class RqFallback:
         job: Job = found
         return job
 
-    def _end(self, job: Job, claimed: Claimed, error: BaseException | None, callbacks: bool = False) -> bool:
+    def _end(
+        self, job: Job, claimed: Claimed, begun_at: float, error: BaseException | None, callbacks: bool = False
+    ) -> bool:
         """As the end of rq.Worker.perform_job (RQ 2.12); whether Redis has taken it."""
+        with self._execution(claimed, begun_at):
+            return self._write_end(job, claimed, error, callbacks)
+
+    def _write_end(self, job: Job, claimed: Claimed, error: BaseException | None, callbacks: bool) -> bool:
         worker, queue = self.worker, self._queue(claimed.queue)
         if not callbacks:
             job.started_at = worker.execution and worker.execution.created_at

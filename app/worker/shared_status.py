@@ -8,17 +8,12 @@ from dataclasses import dataclass
 
 import orjson
 
-HEAD = struct.Struct("<QQI")  # writes, jobs begun, length of the text of the job at work (0: none)
-ORDER, LEAVING = 32, 33  # offsets of a byte each
-TEXTS, TEXT = 64, 8 * 1024  # where the two texts begin, and the room for each: they are written in turns
-
-
-class Order(enum.IntEnum):
-    """What the parent orders the horse to do."""
-
-    WORK = 0
-    STOP = 1
-    """Finish the running job, take no other, and exit."""
+STOP_ORDERED, LEAVING = 0, 1  # offsets of a byte each
+PLACES = 64  # offset of the first place
+HEAD = struct.Struct("<QQI")  # of a place: writes, jobs begun, length of the text of its job (0: none)
+ABORT = struct.Struct("<Q")  # at ABORT_OFFSET of a place: the number of writes at which its job is to be aborted
+ABORT_OFFSET, TEXTS, TEXT = 32, 64, 8 * 1024  # within a place; the two texts are written in turns
+PLACE = TEXTS + 2 * TEXT  # bytes
 
 
 class Leaving(enum.IntEnum):
@@ -35,7 +30,7 @@ class Leaving(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The running job; `since` is its start by the monotonic clock, `timeout` is seconds, none if not positive."""
+    """A running job; `since` is its start by the monotonic clock, `timeout` is seconds, none if not positive."""
 
     queue: str
     job_id: str
@@ -45,18 +40,22 @@ class Running:
 
 
 class SharedStatus:
-    """The status of one horse, which the horse writes, and the order to it, which the parent writes."""
+    """The status of one horse, which one thread of the horse writes, and the orders to it, which the parent writes.
 
-    def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, TEXTS + 2 * TEXT)
-        self._writes = self._begun = 0
+    Each job that runs has a place, from 0.
+    """
+
+    def __init__(self, places: int = 1) -> None:
+        self._memory = mmap.mmap(-1, PLACES + places * PLACE)
+        self._writes, self._begun = [0] * places, [0] * places
 
     def order_to_stop(self) -> None:
-        self._memory[ORDER] = Order.STOP
+        """Order the horse to finish its jobs, take no others, and exit."""
+        self._memory[STOP_ORDERED] = 1
 
     @property
     def stop_ordered(self) -> bool:
-        return self._memory[ORDER] == Order.STOP
+        return self._memory[STOP_ORDERED] == 1
 
     @property
     def leaving(self) -> Leaving:
@@ -66,40 +65,69 @@ class SharedStatus:
     def leaving(self, leaving: Leaving) -> None:
         self._memory[LEAVING] = leaving
 
-    def show(self, queue: str, job_id: str, execution_id: str, timeout: float) -> None:
+    def show(self, queue: str, job_id: str, execution_id: str, timeout: float, place: int = 0) -> None:
         """Record the job that begins. Raises ValueError: its names are too long; TypeError: they are not UTF-8."""
         text = orjson.dumps((queue, job_id, execution_id, time.monotonic(), timeout))
         if len(text) > TEXT:
             raise ValueError("the names of this job are too long")
-        self._begun += 1
-        start = TEXTS + TEXT * ((self._writes + 1) % 2)
+        self._begun[place] += 1
+        start = PLACES + place * PLACE + TEXTS + TEXT * ((self._writes[place] + 1) % 2)
         self._memory[start : start + len(text)] = text
-        self._head(len(text))
+        self._head(place, len(text), 1)
 
-    def clear(self) -> None:
-        """Record that no job runs, and that the horse is alive."""
-        self._head(0)
+    def clear(self, place: int = 0) -> None:
+        """Record that no job runs in a place, and that the horse is alive."""
+        self._head(place, 0, 1)
 
-    def _head(self, length: int) -> None:
-        self._writes += 1
-        HEAD.pack_into(self._memory, 0, self._writes, self._begun, length)
+    def tick(self) -> None:
+        """Record that the horse is alive."""
+        self._head(0, HEAD.unpack_from(self._memory, PLACES)[2], 2)  # an even number: the text stays where it is
+
+    def _head(self, place: int, length: int, writes: int) -> None:
+        self._writes[place] += writes
+        HEAD.pack_into(self._memory, PLACES + place * PLACE, self._writes[place], self._begun[place], length)
 
     @property
     def begun(self) -> int:
         """Number of jobs that this horse has begun."""
-        return int(HEAD.unpack_from(self._memory)[1])
+        return sum(int(self._read_head(place)[1]) for place in range(len(self._begun)))
 
     @property
     def ticks(self) -> int:
         """A number that changes whenever the horse moves."""
-        return int(HEAD.unpack_from(self._memory)[0])
+        return sum(int(self._read_head(place)[0]) for place in range(len(self._begun)))
 
     @property
-    def running(self) -> Running | None:
-        """The running job. Two texts are written in turns, so one that changes while it is read is read again."""
+    def running(self) -> list[Running]:
+        """The running jobs, the oldest first."""
+        jobs = (self._job(place) for place in range(len(self._begun)))
+        return sorted((job for job in jobs if job), key=lambda job: job.since)
+
+    def abort(self, execution_id: str) -> None:
+        """Ask the horse to abort this execution, if it runs."""
+        for place in range(len(self._begun)):
+            writes = self._read_head(place)[0]
+            job = self._job(place)
+            if job and job.execution_id == execution_id:
+                ABORT.pack_into(self._memory, PLACES + place * PLACE + ABORT_OFFSET, writes)
+
+    def aborted(self) -> list[int]:
+        """The places whose job is to be aborted."""
+        return [
+            place
+            for place, writes in enumerate(self._writes)
+            if writes and ABORT.unpack_from(self._memory, PLACES + place * PLACE + ABORT_OFFSET)[0] == writes
+        ]
+
+    def _read_head(self, place: int) -> tuple[int, int, int]:
+        writes, begun, length = HEAD.unpack_from(self._memory, PLACES + place * PLACE)
+        return writes, begun, length
+
+    def _job(self, place: int) -> Running | None:
+        """The job of a place. Two texts are written in turns, so one that changes while it is read is read again."""
         while True:
-            head = HEAD.unpack_from(self._memory)
-            start = TEXTS + TEXT * (head[0] % 2)
+            head = self._read_head(place)
+            start = PLACES + place * PLACE + TEXTS + TEXT * (head[0] % 2)
             text = bytes(self._memory[start : start + head[2]])
-            if HEAD.unpack_from(self._memory) == head:
+            if self._read_head(place) == head:
                 return Running(*orjson.loads(text)) if text else None

@@ -46,16 +46,16 @@ def running(connection: redis.Redis, until_: float) -> None:
 
 
 def beat(connection: redis.Redis) -> list[Any]:
-    job = {"queue": "default", "id": "job", "execution": EXECUTION, "now_seconds": time.time(), "spent": 5.0}
     return list(
         BEAT(
             connection,
+            ["default", "job", EXECUTION, 5.0],
             worker=NAME,
             now="now",
             worker_kept=480,
             horse_moves=1,
+            now_seconds=time.time(),
             execution_kept=EXECUTION_TTL_SECONDS,
-            **job,
         )
     )
 

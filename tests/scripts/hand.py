@@ -92,11 +92,14 @@ def beat(
     connection: redis.Redis, name: str, claimed: Claimed | None = None, ran: float = 5.0, now: float | None = None
 ) -> list[int]:
     at = datetime.fromtimestamp(now or time.time(), UTC)
-    job: dict[str, Any] = {}
-    if claimed:
-        job = {
-            "queue": claimed.queue, "id": claimed.id, "execution": claimed.execution_id,
-            "now_seconds": at.timestamp(), "execution_kept": EXECUTION_TTL_SECONDS, "spent": ran,
-        }  # fmt: skip
-    answer: list[int] = BEAT(connection, worker=name, now=rq_timestamp(at), worker_kept=480, horse_moves=1, **job)
+    answer: list[int] = BEAT(
+        connection,
+        [claimed.queue, claimed.id, claimed.execution_id, ran] if claimed else [],
+        worker=name,
+        now=rq_timestamp(at),
+        worker_kept=480,
+        horse_moves=1,
+        now_seconds=at.timestamp(),
+        execution_kept=EXECUTION_TTL_SECONDS,
+    )
     return answer

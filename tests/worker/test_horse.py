@@ -70,7 +70,7 @@ def test_a_burst_runs_all_that_there_is(valkey: redis.Redis, stable: Stable) -> 
     assert stable.run() is Leaving.EMPTY
     assert statuses(valkey, *ids) == ["failed" if number % 7 == 6 else "finished" for number in range(60)]
     assert stable.horse.performed == stable.status_board.begun == 60
-    assert stable.status_board.running is None
+    assert stable.status_board.running == []
     jobs = [job for job in job_view.fetch(valkey, ids) if job]
     assert [job["started_at"] for job in jobs] == sorted(job["started_at"] for job in jobs)
     assert {job["attempts"] for job in jobs} == {1}

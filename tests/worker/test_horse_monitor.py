@@ -140,7 +140,7 @@ def test_a_job_is_stopped_on_request(valkey: redis.Redis, hand: Hand, wake: Wake
     [job] = hand.run()
     over = Over(hand, wake, works_on(job))
     until(lambda: over.monitor.horse.status_board.running)
-    over.monitor.job_to_stop = "job"
+    over.monitor.jobs_to_stop.append("job")
     assert over.watch() == -9
     assert status(valkey, "job") == "stopped"
     assert error(valkey, "job") == "Job stopped by user, work-horse terminated."
@@ -159,9 +159,9 @@ def test_a_stop_that_comes_too_late_stops_no_other_job(valkey: redis.Redis, hand
 
     over = Over(hand, wake, life)
     until(lambda: over.monitor.horse.status_board.running)
-    over.monitor.job_to_stop = "another"
+    over.monitor.jobs_to_stop.append("another")
     assert over.watch() == OK
-    assert over.monitor.job_to_stop is None  # else it would stop the job when that comes
+    assert not over.monitor.jobs_to_stop  # else it would stop the job when that comes
     assert status(valkey, "job") == "finished"
 
 
@@ -175,7 +175,7 @@ def test_a_kill_is_meant_for_one_job_and_not_for_the_next(valkey: redis.Redis, h
         return OK
 
     horse = Over(hand, wake, life).monitor.horse
-    first = until(lambda: horse.status_board.running)
+    [first] = until(lambda: horse.status_board.running)
     horse.order_to_stop()
     until(lambda: horse.status_board.leaving is Leaving.STOPPED)
     assert not horse.kill_if_running(first)

@@ -176,19 +176,18 @@ def test_a_box_is_shared_by_a_process_and_its_child(box: PrefetchedExecutions) -
 
 def test_a_board_says_what_runs() -> None:
     board = SharedStatus()
-    assert (board.running, board.begun, board.leaving, board.stop_ordered) == (None, 0, Leaving.DIED, False)
+    assert (board.running, board.begun, board.leaving, board.stop_ordered) == ([], 0, Leaving.DIED, False)
     began, ticks = time.monotonic(), board.ticks
     for number in range(3):  # each of the two texts
         board.show("queue", f"job-{number}", "execution", 7)
-        running = board.running
-        assert running
+        [running] = board.running
         assert running == Running("queue", f"job-{number}", "execution", running.since, 7)
         assert began <= running.since <= time.monotonic()
         assert board.begun == number + 1
         assert board.ticks > ticks
         ticks = board.ticks
     board.clear()
-    assert (board.running, board.begun) == (None, 3)
+    assert (board.running, board.begun) == ([], 3)
     assert board.ticks > ticks
     board.order_to_stop()
     board.leaving = Leaving.RECYCLED
@@ -201,8 +200,7 @@ def test_a_job_whose_names_do_not_fit_is_not_shown() -> None:
     with pytest.raises(ValueError, match="too long"):
         board.show("queue", "x" * TEXT, "execution", 7)
     assert board.begun == 1
-    running = board.running
-    assert running
+    [running] = board.running
     assert len(running.job_id) == TEXT - 200
 
 
@@ -216,5 +214,31 @@ def test_a_board_is_shared_by_a_process_and_its_child() -> None:
     os.waitpid(pid, 0)
     assert board.leaving is Leaving.IDLE
     assert board.begun == 1
-    assert board.running
-    assert board.running.job_id == "job"
+    assert [running.job_id for running in board.running] == ["job"]
+
+
+def test_a_board_has_a_place_for_each_job_that_runs() -> None:
+    board = SharedStatus(3)
+    board.show("queue", "first", "a", 7, 2)
+    board.show("queue", "second", "b", 7, 0)
+    ticks = board.ticks
+    board.tick()
+    assert board.ticks > ticks
+    assert [running.job_id for running in board.running] == ["first", "second"]  # the oldest first
+    board.clear(2)
+    board.show("queue", "third", "c", 7, 2)
+    assert [running.job_id for running in board.running] == ["second", "third"]
+    assert board.begun == 3
+
+
+def test_an_abort_is_meant_for_one_execution() -> None:
+    board = SharedStatus(2)
+    board.show("queue", "first", "a", 7, 1)
+    board.show("queue", "second", "b", 7, 0)
+    board.abort("none")
+    assert board.aborted() == []
+    board.abort("a")
+    assert board.aborted() == [1]
+    board.clear(1)
+    board.show("queue", "third", "c", 7, 1)
+    assert board.aborted() == []

@@ -1,0 +1,193 @@
+"""A work horse that runs up to CONCURRENCY jobs at once.
+
+Plain functions run in threads, one for each place; coroutines on one event loop, each waited for by the thread of its
+place. The main thread alone talks to Redis about claims, starts and ends, and runs no code of jobs. No more jobs are
+claimed than there are free places.
+"""
+
+import sys
+import threading
+import time
+import traceback
+from typing import Any
+
+import redis
+import structlog
+from rq.job import _job_stack
+
+from app.author import place
+from app.lifecycle import recovery
+from app.lifecycle.quarantine import quarantine
+from app.rq_adapter import coroutines
+from app.rq_adapter.rq_parts import Queue, catalog
+from app.worker.claimed import Claimed, Nothing
+from app.worker.horse import CHECK_INTERVAL_SECONDS, Horse
+from app.worker.next_job import MAX_BATCH_SIZE
+from app.worker.places import Mailbox, Place
+from app.worker.shared_status import Leaving
+from app.worker.thread_alarm import ThreadAlarm
+
+SWITCH_INTERVAL_SECONDS = 0.001  # for the interpreter to change threads: a fifth of Python's own
+LOOK_INTERVAL_SECONDS = 0.5  # between two looks at the parent and the event loop, at least
+REDIS_RETRY_SECONDS = 0.05
+BLOCKED_AFTER_SECONDS = 1.0  # without a turn of the event loop, the job that holds it up is logged
+WATCHED = (Nothing.EMPTY, Nothing.BUSY, Nothing.PAUSED)
+"""Answers to a claim after which the arrival of a job is waited for."""
+
+logger = structlog.get_logger("jobline.worker")
+
+
+class ConcurrentHorse(Horse):
+    """See Horse. `status_board` has a place for each job; the main thread writes all of them."""
+
+    def __init__(self, worker: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(worker, *args, **kwargs)
+        worker.death_penalty_class = ThreadAlarm
+        _job_stack.__ident_func__ = lambda: place.current.get() or threading.get_ident()  # as rq.local's
+        self.mailbox = Mailbox()
+        self._free = list[Place]()
+        self._running = dict[int, Claimed]()
+        """By number of the place."""
+        self._places = dict[int, Place]()
+        self._aborted = set[str]()
+        """Executions that were aborted."""
+        self._is_blocked = False
+        self._next_look_at = 0.0
+
+    def _work(self) -> Leaving:
+        sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+        loop = coroutines.share_loop()
+        for number in range(1, self.settings.concurrency + 1):
+            self._places[number] = Place(
+                number, self.worker, self.mailbox, self.reporter, lambda: self.status_board.stop_ordered
+            )
+        self._free = list(reversed(self._places.values()))
+        self.threads = threading.active_count() + 1  # the one that lets alarms go off
+        leaving: Leaving | None = None
+        while True:
+            self._take_messages()
+            leaving = leaving or self._reason_to_leave()
+            if leaving and not self._running:
+                break
+            if leaving or not self._free:
+                self._wait(None)
+            else:
+                found = self._claim()
+                if isinstance(found, Nothing):
+                    leaving = self._leave_burst(found)
+                    self._wait(found)
+        self.session.settle()
+        loop.close()
+        return leaving
+
+    def _leave_burst(self, found: Nothing) -> Leaving | None:
+        if not self.limits.burst or self._running or found in (Nothing.UNLEASED, Nothing.AGAIN):
+            return None
+        return Leaving.SUSPENDED if found is Nothing.SUSPENDED else Leaving.EMPTY
+
+    def _claim(self) -> Nothing | None:
+        """Start as many jobs as there are free places, at most a batch. Returns why there is none."""
+        wanted = min(len(self._free), MAX_BATCH_SIZE)
+        if self.limits.jobs is not None:
+            wanted = min(wanted, self.limits.jobs - self.performed)
+        self.session.others_run = bool(self._running)
+        found = self.session.claim(self.next_job.queues(), self.session.new_executions(wanted))
+        if isinstance(found, Nothing):
+            return found
+        if catalog().is_stale():  # the next horse runs them
+            recovery.give_back(self.connection, [claimed.execution_id for claimed in found])
+            return None
+        self.next_job.reorder(found[0].queue)
+        now = time.time()
+        started = [claimed for claimed in found if self._begin(claimed, now)]
+        self.session.flush()
+        for place_number, claimed in list(self._running.items()):
+            if claimed in started:
+                self._places[place_number].start(claimed, self._timeout_of(claimed), now)
+        return None
+
+    def _begin(self, claimed: Claimed, now: float) -> bool:
+        """Give a claimed job a place, and report its start. False: it cannot be read."""
+        self.performed += 1
+        free = self._free[-1]
+        try:
+            if claimed.data is None:
+                raise ValueError("its key is no hash, or has no data")
+            timeout = self._timeout_of(claimed)
+            self.status_board.show(claimed.queue, claimed.id, claimed.execution_id, timeout, free.number - 1)
+        except (ValueError, TypeError) as error:
+            quarantine(self.connection, claimed.raw_id, claimed.queue, error, claimed.execution_id)
+            if claimed.limits:
+                self.session.releases(claimed)
+            return False
+        self._free.pop()
+        self._running[free.number] = claimed
+        self.session.queue_begin(claimed, now)
+        return True
+
+    def _timeout_of(self, claimed: Claimed) -> int:
+        return int(claimed.timeout or Queue.DEFAULT_TIMEOUT)
+
+    def _take_messages(self) -> None:
+        while message := self.mailbox.take():
+            name, argument = message
+            if name == "done":
+                self._running.pop(argument.number)
+                self._free.append(argument)
+                self.status_board.clear(argument.number - 1)
+                self.idle_since = time.monotonic()
+            elif name == "settle":
+                self.session.settle()
+                argument.set()
+            else:
+                getattr(self.session, name)(argument)
+
+    def _wait(self, found: Nothing | None) -> None:
+        """Wait for a message, the parent, or a job where `found` says that there was none; a second at most."""
+        try:
+            self.session.flush()
+            if not self.mailbox.may_wait():
+                return
+            if found is Nothing.PAUSED:
+                self.next_job.idle_wait.mute_paused()
+            queues = self.next_job.queues() if found in WATCHED else []
+            if found is not Nothing.AGAIN and self.next_job.idle_wait.wait_for_arrival(
+                CHECK_INTERVAL_SECONDS, queues, self.mailbox.fileno()
+            ):
+                self._heed_parent()
+        except redis.RedisError:
+            time.sleep(REDIS_RETRY_SECONDS)  # what is asked next waits for Redis
+        self.mailbox.drain()
+        if time.monotonic() >= self._next_look_at:
+            self._next_look_at = time.monotonic() + LOOK_INTERVAL_SECONDS
+            self._heed_parent()
+            self._look_at_loop()
+
+    def _heed_parent(self) -> None:
+        if not self._parent_lives():
+            self.status_board.order_to_stop()
+        self._abort_jobs()
+
+    def _abort_jobs(self) -> None:
+        for number in self.status_board.aborted():
+            claimed = self._running.get(number + 1)
+            if claimed and claimed.execution_id not in self._aborted:
+                self._aborted.add(claimed.execution_id)
+                self._places[number + 1].abort()
+
+    def _look_at_loop(self) -> None:
+        """Show that the horse is alive, unless a job blocks the event loop: then log which code it is in."""
+        loop = coroutines.shared_loop
+        blocked = loop.seconds_blocked() if loop else 0.0
+        if blocked < BLOCKED_AFTER_SECONDS:
+            self._is_blocked = False
+            self.status_board.tick()
+        elif loop and not self._is_blocked:
+            self._is_blocked = True
+            frame = sys._current_frames().get(loop.thread.ident or 0)
+            claimed = self._running.get(loop.place_inside())
+            logger.warning(
+                "a job blocks the event loop: all coroutines of this worker wait for it",
+                job_id=claimed and claimed.id,
+                stack="".join(traceback.format_stack(frame)[-3:]),
+            )
