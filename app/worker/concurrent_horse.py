@@ -67,6 +67,8 @@ class ConcurrentHorse(Horse):
         while True:
             self._take_messages()
             leaving = leaving or self._reason_to_leave()
+            if leaving:
+                self._give_back_pending()
             if leaving and not self._running:
                 break
             if leaving or not self._free:
@@ -75,7 +77,8 @@ class ConcurrentHorse(Horse):
                 found = self._claim()
                 if isinstance(found, Nothing):
                     leaving = self._leave_burst(found)
-                    self._wait(found)
+                    if not leaving:
+                        self._wait(found)
         self.session.settle()
         loop.close()
         return leaving
@@ -86,28 +89,45 @@ class ConcurrentHorse(Horse):
         return Leaving.SUSPENDED if found is Nothing.SUSPENDED else Leaving.EMPTY
 
     def _claim(self) -> Nothing | None:
-        """Start as many jobs as there are free places, at most a batch. Returns why there is none."""
-        wanted = min(len(self._free), MAX_BATCH_SIZE)
-        if self.limits.jobs is not None:
-            wanted = min(wanted, self.limits.jobs - self.performed)
-        self.session.others_run = bool(self._running)
-        found = self.session.claim(self.next_job.queues(), self.session.new_executions(wanted))
-        if isinstance(found, Nothing):
-            return found
+        """Start as many jobs as there are free places, at most a batch. Returns why there is none.
+
+        The next batch is asked for before the jobs of this one are started.
+        """
+        if not self.session.has_pending_claim:
+            self._request_claim()
+        found = self.session.claim_answer()
+        if not isinstance(found, list):
+            return Nothing.AGAIN if found is None else found
         if catalog().is_stale():  # the next horse runs them
             recovery.give_back(self.connection, [claimed.execution_id for claimed in found])
             return None
         self.next_job.reorder(found[0].queue)
         now = time.time()
-        started = [claimed for claimed in found if self._begin(claimed, now)]
+        started = [(place, claimed) for claimed in found if (place := self._begin(claimed, now))]
+        if self._free and len(found) > 1:
+            self._request_claim()
         self.session.flush()
-        for place_number, claimed in list(self._running.items()):
-            if claimed in started:
-                self._places[place_number].start(claimed, self._timeout_of(claimed), now)
+        for place, claimed in started:
+            place.start(claimed, self._timeout_of(claimed), now)
         return None
 
-    def _begin(self, claimed: Claimed, now: float) -> bool:
-        """Give a claimed job a place, and report its start. False: it cannot be read."""
+    def _request_claim(self) -> None:
+        wanted = min(len(self._free), MAX_BATCH_SIZE)
+        if self.limits.jobs is not None:
+            wanted = min(wanted, self.limits.jobs - self.performed)
+        if wanted > 0:
+            self.session.others_run = bool(self._running)
+            self.session.request_claim(self.next_job.queues(), self.session.new_executions(wanted))
+
+    def _give_back_pending(self) -> None:
+        """Give back what the last claim takes."""
+        if self.session.has_pending_claim:
+            found = self.session.claim_answer()
+            if isinstance(found, list):
+                recovery.give_back(self.connection, [claimed.execution_id for claimed in found])
+
+    def _begin(self, claimed: Claimed, now: float) -> Place | None:
+        """Give a claimed job a place, and report its start. None: it cannot be read."""
         self.performed += 1
         free = self._free[-1]
         try:
@@ -119,11 +139,11 @@ class ConcurrentHorse(Horse):
             quarantine(self.connection, claimed.raw_id, claimed.queue, error, claimed.execution_id)
             if claimed.limits:
                 self.session.releases(claimed)
-            return False
+            return None
         self._free.pop()
         self._running[free.number] = claimed
         self.session.queue_begin(claimed, now)
-        return True
+        return free
 
     def _timeout_of(self, claimed: Claimed) -> int:
         return int(claimed.timeout or Queue.DEFAULT_TIMEOUT)

@@ -82,7 +82,8 @@ class RedisSession:
 
     def new_executions(self, count: int) -> list[str]:
         """New execution ids, as long as RQ's. They begin with the mark of this worker (`recovery.mark_of`)."""
-        return [self._mark + os.urandom(10).hex() for _ in range(count)]
+        digits = os.urandom(10 * count).hex()
+        return [self._mark + digits[start : start + 20] for start in range(0, len(digits), 20)]
 
     def request_claim(self, queues: list[str], executions: list[str]) -> None:
         """Queue a claim. It is sent with the next command."""

@@ -201,7 +201,11 @@ def _function(name: str) -> Any:
 
 
 def states(connection: redis.Redis, ids: list[str]) -> Counter[str]:
-    return Counter(status(connection, job_id) for job_id in ids)
+    """How many jobs have which status, all at one moment."""
+    with connection.pipeline() as pipeline:
+        for job_id in ids:
+            pipeline.hget(f"rq:job:{job_id}", "status")
+        return Counter(found.decode() for found in pipeline.execute())
 
 
 def job(connection: redis.Redis, job_id: str) -> dict[str, Any]:
