@@ -17,7 +17,12 @@ from benchmarks.workers import JOBLINE, STOCK, Worker
 
 QUEUES = ("high", "default", "low")
 
-ROWS = (Worker("jobline 2", "jobline", (*JOBLINE, *QUEUES)), Worker("rq 2", "rq", (*STOCK, *QUEUES)))
+CONCURRENT = Worker("jobline 2 x 50", "jobline", (*JOBLINE, *QUEUES), environment={"CONCURRENCY": "50"})
+ROWS = (
+    Worker("jobline 2", "jobline", (*JOBLINE, *QUEUES)),
+    CONCURRENT,
+    Worker("rq 2", "rq", (*STOCK, *QUEUES)),
+)
 TITLE = "Chaos: SIGKILL every half second of a worker's parent, its children, or both; every second job has 10 retries"
 COLUMNS = (
     Column("jobs", "jobs"),
@@ -39,6 +44,7 @@ EACH_ROUND = False
 WORKERS = 2
 EVERY = 0.5  # seconds between two kills
 JOB_SECONDS = 0.005
+CONCURRENT_JOB_SECONDS = 0.2  # at most, from 0
 START = 20.0  # seconds for the first job to start
 STUCK = 30.0  # seconds after the last kill
 SLACK = 0.05  # seconds between a job's end and the moment that its worker can have told Redis so
@@ -46,11 +52,12 @@ SLACK = 0.05  # seconds between a job's end and the moment that its worker can h
 
 def measure(lab: Lab, case: Worker) -> dict[str, object]:
     count = lab.sizes.chaos_stock_jobs if case.peer == "rq" else lab.sizes.chaos_jobs
-    path = lab.folder / f"chaos-{case.peer}"
+    path = lab.folder / f"chaos-{case.name.replace(' ', '-')}"
     lab.server.empty()
-    marks.enqueue(lab.server, path, QUEUES, count, JOB_SECONDS)
+    first, most = (0.0, CONCURRENT_JOB_SECONDS) if case is CONCURRENT else (JOB_SECONDS, None)
+    marks.enqueue(lab.server, path, QUEUES, count, first, most)
     begin = time.monotonic()
-    with lab.started(case.peer, case.command, WORKERS) as commands:
+    with lab.started(case.peer, case.command, WORKERS, **case.environment) as commands:
         wait_until(path.exists, START)
         kills, died = kill_workers(
             lab,

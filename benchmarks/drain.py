@@ -78,7 +78,7 @@ def follow(lab: Lab, worker: Worker, before: int, until: int, seconds: float) ->
         polls += 1
         return finished(server, until)
 
-    with lab.started(worker.peer, worker.command, worker.copies):
+    with lab.started(worker.peer, worker.command, worker.copies, **worker.environment):
         to_first = wait_until(lambda: count() > before + min(STRAY, until - before - 1), START)
         if to_first is None:
             raise Unfinished(f"not one job in {START:.0f} s")

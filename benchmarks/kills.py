@@ -42,13 +42,13 @@ def kill_workers(
             for place, worker in enumerate(crew):
                 if not worker.alive:
                     died += 1
-                    crew[place] = lab.start(case.peer, case.command)
+                    crew[place] = lab.start(case.peer, case.command, **case.environment)
                     commands.append(crew[place])
             time.sleep(0.01)
         place, kind = dice.randrange(len(crew)), dice.choice(KINDS)
         at = time.monotonic()
         kills.append(Kill(at, kind, getattr(crew[place], f"kill_{kind}")()))
         if not crew[place].alive:
-            crew[place] = lab.start(case.peer, case.command)
+            crew[place] = lab.start(case.peer, case.command, **case.environment)
             commands.append(crew[place])
     return kills, died

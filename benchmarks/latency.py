@@ -23,7 +23,7 @@ SETTLE = 1.0  # seconds
 
 def measure(lab: Lab, worker: Worker) -> dict[str, float]:
     lab.server.empty()
-    with lab.started(worker.peer, worker.command, worker.copies):
+    with lab.started(worker.peer, worker.command, worker.copies, **worker.environment):
         lab.drive(worker.peer, "latency", WARM_UP, APART)
         time.sleep(SETTLE)
         found = sorted(lab.drive(worker.peer, "latency", lab.sizes.latency_jobs, APART))

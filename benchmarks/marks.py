@@ -1,5 +1,6 @@
 """The jobs that note their runs in a file, and what the file tells."""
 
+import random
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,14 +32,17 @@ def may_retry(number: int) -> bool:
     return number % 2 == 1
 
 
-def enqueue(server: Server, path: Path, queues: Sequence[str], count: int, seconds: float) -> None:
-    """Jobs "0" to "count - 1", in turn on each queue, that each take so many seconds."""
+def enqueue(
+    server: Server, path: Path, queues: Sequence[str], count: int, seconds: float, most: float | None = None
+) -> None:
+    """Jobs "0" to "count - 1", in turn on each queue, that each take so many seconds, or a random time up to `most`."""
+    dice = random.Random(count)
     for place, name in enumerate(queues):
         queue = Queue(name, connection=server.client, serializer=JSONSerializer)
         jobs = [
             Queue.prepare_data(
                 "jobs.bench.mark",
-                (str(path), number, seconds),
+                (str(path), number, seconds if most is None else dice.uniform(seconds, most)),
                 job_id=str(number),
                 result_ttl=KEEP,
                 retry=Retry(max=RETRIES) if may_retry(number) else None,

@@ -21,6 +21,8 @@ class Worker:
     copies: int = 1
     rough: int = field(default=1000, kw_only=True)
     """About how many jobs a second: for the size of the first trial only."""
+    environment: dict[str, str] = field(default_factory=dict, kw_only=True, hash=False)
+    """Settings of the worker."""
 
 
 def both(name: str, peer: str, command: tuple[str, ...], rough: int) -> tuple[Worker, Worker]:

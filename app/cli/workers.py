@@ -23,7 +23,9 @@ def list_workers(api: Api) -> None:
 
 def _print_worker(worker: Any) -> None:
     moments = {"birth": format_time(worker["birth"]), "last_heartbeat": format_time(worker["last_heartbeat"])}
-    print_details({**worker, "queues": ",".join(worker["queues"]), **moments})
+    print_details(
+        {**worker, "queues": ",".join(worker["queues"]), "current_jobs": ",".join(worker["current_jobs"]), **moments}
+    )
 
 
 def _print_workers(page: Any) -> None:

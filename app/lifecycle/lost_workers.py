@@ -14,17 +14,8 @@ import redis
 import structlog
 
 from app.lifecycle import callback_processes
-from app.lifecycle.recovery import (
-    EXECUTION_TTL_SECONDS,
-    LOST,
-    MARK_LENGTH,
-    Execution,
-    executions,
-    held_by,
-    mark_of,
-    policy,
-    recover,
-)
+from app.lifecycle.executions import MARK_LENGTH, Execution, executions, held_by, mark_of
+from app.lifecycle.recovery import EXECUTION_TTL_SECONDS, LOST, policy, recover
 from app.redis.keys import LEASES, WORKERS, job_key, worker_key
 
 LEASE_RENEWAL_SECONDS = 3.0

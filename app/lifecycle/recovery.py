@@ -3,14 +3,11 @@
 Lost executions are found by app/lifecycle/lost_workers.py, and by the parent process of a worker for its work horse.
 """
 
-import hashlib
-import math
 import zlib
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import NamedTuple
 
 import redis
 import structlog
@@ -20,6 +17,7 @@ from rq.timeouts import UnixSignalDeathPenalty
 from app import limits
 from app.catalog.catalog import Function
 from app.lifecycle import callback_processes
+from app.lifecycle.executions import Execution, executions
 from app.lifecycle.outbox import follow_up
 from app.lifecycle.quarantine import quarantine
 from app.redis.client import rq_timestamp
@@ -33,13 +31,12 @@ from app.views import job_view
 MAX_LOSSES = 3  # an idempotent job that took so many workers with it fails
 EXECUTION_TTL_SECONDS = 90  # seconds that an execution stays registered without a heartbeat, as RQ 2.12 keeps it
 WORKER_TTL_SECONDS = 480  # seconds, as RQ 2.12 keeps the hash of a worker; its next beat sets the time anew
-MARK_LENGTH = 12  # characters of an execution's id that say whose it is
 CALLED_BACK = (b"failure_callback_name", b"stopped_callback_name", b"webhooks")
 """Fields of a job's hash that name callbacks or RQ's webhooks, which are called after a failure."""
 NOT_BEGUN = "claimed, but not begun"
 LOST = "WorkerLost: the worker died while it ran this job"
 
-END_ATTEMPT, EXECUTIONS = Script("lifecycle/end_attempt"), Script("lifecycle/executions")
+END_ATTEMPT = Script("lifecycle/end_attempt")
 
 log = structlog.get_logger("jobline.recovery")
 
@@ -81,36 +78,6 @@ def _function(job: Raw) -> Function | None:
 
 def retries_left(job: Raw) -> int:
     return int_of(job.get(b"retries_left")) or 0
-
-
-def mark_of(worker_name: str) -> str:
-    """The MARK_LENGTH hexadecimal digits with which all execution ids of a worker begin."""
-    return hashlib.sha256(worker_name.encode()).hexdigest()[:MARK_LENGTH]
-
-
-class Execution(NamedTuple):
-    """An entry of RQ's started registries."""
-
-    queue: str
-    job_id: str
-    id: str
-    ends_at: float = 0.0
-    """When it is lost if it is not renewed, in seconds since 1970."""
-
-
-def executions(connection: redis.Redis, ends_by: float = math.inf) -> list[Execution]:
-    """The executions of all queues that end by this time, in seconds since 1970; none of an unreadable registry."""
-    entries = iter(EXECUTIONS(connection, ends_by=ends_by))
-    return [
-        Execution(queue.decode(errors="replace"), *_parts(member), float(score))
-        for queue, member, score in zip(entries, entries, entries, strict=True)
-    ]
-
-
-def held_by(connection: redis.Redis, worker_name: str) -> list[Execution]:
-    """The executions that a worker holds."""
-    mark = mark_of(worker_name)
-    return [execution for execution in executions(connection) if execution.id.startswith(mark)]
 
 
 def recover(
@@ -190,12 +157,6 @@ def _follow(connection: redis.Redis, job_id: str, outcome: Outcome, reason: str)
     job.send_webhooks("failed", exc_string=reason)
     error = AbandonedJobError(reason)
     job.execute_failure_callback(UnixSignalDeathPenalty, type(error), error, None)
-
-
-def _parts(member: bytes) -> tuple[str, str]:
-    """Split a member of RQ's started registry into job id and execution id."""
-    job_id, _, execution = member.decode(errors="replace").rpartition(":")
-    return job_id, execution
 
 
 def _began_at(job: Raw) -> float | str:

@@ -6,6 +6,7 @@ from typing import Any
 import redis
 
 from app.errors import Conflict, NotFound
+from app.lifecycle.executions import MARK_LENGTH, executions, mark_of
 from app.lifecycle.queues import paused
 from app.redis.errors import execute_each, raise_transient
 from app.redis.hash_values import float_of, int_of, text_of
@@ -93,9 +94,10 @@ def workers(connection: redis.Redis) -> tuple[list[Worker], list[UnreadableEntry
         raws = execute_each(pipeline)
     known: list[Worker] = []
     unreadable: list[UnreadableEntry] = []
+    jobs_by_mark = _claimed_jobs(connection)
     for key, raw in zip(keys, raws, strict=True):
         if isinstance(raw, dict) and raw:
-            known.append(_worker(key, raw))
+            known.append(_worker(key, raw, jobs_by_mark))
         elif raw:
             unreadable.append({"name": _worker_name(key), "reason": str(raw)})
     return known, unreadable
@@ -111,16 +113,27 @@ def worker(connection: redis.Redis, name: str) -> Worker:
         raise Conflict(f"Worker {name!r} cannot be read: {error}") from None
     if not raw:
         raise NotFound(f"No worker {name!r}")
-    return _worker(key, raw)
+    return _worker(key, raw, _claimed_jobs(connection))
 
 
-def _worker(key: bytes, raw: dict[bytes, bytes]) -> Worker:
+def _claimed_jobs(connection: redis.Redis) -> dict[str, list[str]]:
+    """Ids of jobs that are running or claimed, by the mark of their worker; none of stock workers."""
+    jobs: dict[str, list[str]] = {}
+    for execution in executions(connection):
+        jobs.setdefault(execution.id[:MARK_LENGTH], []).append(execution.job_id)
+    return jobs
+
+
+def _worker(key: bytes, raw: dict[bytes, bytes], jobs_by_mark: dict[str, list[str]]) -> Worker:
+    current_job = text_of(raw.get(b"current_job"))
+    claimed = jobs_by_mark.get(mark_of(_worker_name(key)), [])
     state = text_of(raw.get(b"state"))
     return {
         "name": _worker_name(key),
         "state": state if state in WORKER_STATES else "?",
         "queues": [name for name in (text_of(raw.get(b"queues")) or "").split(",") if name],
-        "current_job": text_of(raw.get(b"current_job")),
+        "current_job": current_job,
+        "current_jobs": list(dict.fromkeys([*([current_job] if current_job else []), *claimed])),
         "hostname": text_of(raw.get(b"hostname")),
         "pid": int_of(raw.get(b"pid")) or 0,
         "birth": text_of(raw.get(b"birth")),

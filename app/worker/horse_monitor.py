@@ -14,6 +14,7 @@ from rq.exceptions import NoSuchJobError
 from rq.worker import WorkerStatus
 
 from app.lifecycle import recovery
+from app.lifecycle.executions import Execution, held_by
 from app.lifecycle.lost_workers import LEASE_RENEWAL_SECONDS
 from app.lifecycle.recovery import EXECUTION_TTL_SECONDS, Outcome, Raw
 from app.redis.client import rq_timestamp
@@ -189,7 +190,7 @@ class HorseMonitor:
             if self.horse.kill_if_running(job):
                 self._decision = (reason, decision)
             return
-        execution = recovery.Execution(job.queue, job.job_id, job.execution_id)
+        execution = Execution(job.queue, job.job_id, job.execution_id)
         recovery.recover(self.connection, execution, reason, decision)
         self._cut_off[job.execution_id] = time.monotonic() + get_settings().timeout_grace
         self.horse.abort(job)
@@ -230,7 +231,7 @@ class HorseMonitor:
         )
         self._take_prefetched()
         self._give_back()
-        for execution in recovery.held_by(self.connection, self.worker.name):
+        for execution in held_by(self.connection, self.worker.name):
             if execution.id in running:
                 with contextlib.suppress(NoSuchJobError):
                     job = Job.fetch(execution.job_id, connection=self.connection)

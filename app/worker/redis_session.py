@@ -18,6 +18,7 @@ import structlog
 from redis.exceptions import ResponseError
 
 from app.lifecycle import recovery
+from app.lifecycle.executions import mark_of
 from app.redis.client import rq_timestamp
 from app.redis.pipelined import PipelinedConnection
 from app.redis.scripts import Script
@@ -53,7 +54,7 @@ class RedisSession:
         self.client, self.name, self.give_up = client, worker_name, give_up
         self.others_run = False
         """Whether this worker runs jobs while it claims more."""
-        self._mark = recovery.mark_of(worker_name)
+        self._mark = mark_of(worker_name)
         self._failure_ttl = get_settings().failure_ttl
         self._unsent, self._unanswered = b"", deque[tuple[str, bytes]]()
         self._resent = 0  # how many of the unanswered may have been executed before
@@ -81,7 +82,7 @@ class RedisSession:
         return answer
 
     def new_executions(self, count: int) -> list[str]:
-        """New execution ids, as long as RQ's. They begin with the mark of this worker (`recovery.mark_of`)."""
+        """New execution ids, as long as RQ's. They begin with the mark of this worker (`mark_of`)."""
         digits = os.urandom(10 * count).hex()
         return [self._mark + digits[start : start + 20] for start in range(0, len(digits), 20)]
 

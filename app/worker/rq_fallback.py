@@ -19,7 +19,7 @@ from rq.job import JobStatus
 
 from app import log
 from app.catalog.catalog import function_name
-from app.lifecycle import recovery
+from app.lifecycle import executions, recovery
 from app.lifecycle.quarantine import quarantine
 from app.lifecycle.recovery import Outcome, Raw
 from app.redis.errors import is_transient
@@ -178,7 +178,7 @@ class RqFallback:
 
     def _recover(self, claimed: Claimed, reason: str, decide: Callable[[Raw], Outcome]) -> None:
         """End the execution by the script of lifecycle/recovery.py, unless it has ended."""
-        execution = recovery.Execution(claimed.queue, claimed.id, claimed.execution_id)
+        execution = executions.Execution(claimed.queue, claimed.id, claimed.execution_id)
         self._patiently(lambda: self._is_held(claimed) and recovery.recover(self.connection, execution, reason, decide))
 
     def _is_held(self, claimed: Claimed) -> bool:

@@ -5,7 +5,7 @@ import redis
 import rq
 from rq.serializers import JSONSerializer
 
-from app.lifecycle import callback_processes, recovery
+from app.lifecycle import callback_processes, executions, recovery
 from app.rq_adapter.rq_parts import Queue
 from tests.conftest import Project, status
 from tests.e2e.test_worker import state
@@ -84,7 +84,7 @@ def test_nor_is_it_imported_for_a_job_whose_worker_has_died(valkey: redis.Redis,
     [job] = Hand(valkey).run()
     for kind in KINDS:
         valkey.hset("rq:job:job", f"{kind}_callback_name", "tests.e2e.test_callbacks.note")
-    recovery.recover(valkey, recovery.Execution("default", "job", job.execution_id), "lost", lambda _: outcome)
+    recovery.recover(valkey, executions.Execution("default", "job", job.execution_id), "lost", lambda _: outcome)
     callback_processes.wait()
     assert status(valkey, "job") == outcome.value
     assert not valkey.exists("noted")

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import redis
 
-from app.lifecycle import lost_workers, recovery
+from app.lifecycle import executions, lost_workers, recovery
+from app.lifecycle.executions import mark_of
 from app.lifecycle.lost_workers import LOOKS_BEFORE_LOST, Sweeper
-from app.lifecycle.recovery import mark_of
 from app.redis.keys import LEASES
 from app.worker.horse_monitor import BEAT
 from app.worker.redis_session import EXECUTION_TTL_SECONDS
@@ -80,7 +80,7 @@ def test_nobody_is_given_up_while_memory_is_full(full: redis.Redis) -> None:
 def test_nothing_is_half_recovered_while_memory_is_full(full: redis.Redis) -> None:
     before = {key: full.dump(key) for key in full.keys()}
     with pytest.raises(redis.OutOfMemoryError):
-        recovery.recover(full, recovery.Execution("default", "job", EXECUTION), recovery.LOST, recovery.policy)
+        recovery.recover(full, executions.Execution("default", "job", EXECUTION), recovery.LOST, recovery.policy)
     assert {key: full.dump(key) for key in full.keys()} == before
 
 

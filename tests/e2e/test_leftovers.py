@@ -17,7 +17,7 @@ from rq.serializers import JSONSerializer
 from app import limits
 from app.api.application import create_app
 from app.events.stream import Hub
-from app.lifecycle import actions, callback_processes, lost_workers, recovery
+from app.lifecycle import actions, callback_processes, executions, lost_workers, recovery
 from app.lifecycle.leftovers import LeftoverRemover
 from app.lifecycle.quarantine import quarantine
 from app.lifecycle.recovery import Sweeper
@@ -182,7 +182,7 @@ def test_nothing_is_kept_of_a_lost_job_whose_failure_ttl_is_0(
     child = enqueued(client, depends_on=[job_id])
     claimed = begun(claims)
     recovery.recover(
-        valkey, recovery.Execution("default", job_id, claimed.execution_id), "no", lambda _: recovery.Outcome(outcome)
+        valkey, executions.Execution("default", job_id, claimed.execution_id), "no", lambda _: recovery.Outcome(outcome)
     )
     callback_processes.wait()
     assert lasting(valkey) == {f"rq:job:{child}", f"rq:job::{child}:dependencies"}
@@ -238,7 +238,7 @@ def test_a_lost_execution_gives_up_its_place(
     claims.claim(["default"], claims.new_executions(1))
     assert (status(valkey, first), status(valkey, second)) == ("started", "scheduled")
     recovery.recover(
-        valkey, recovery.Execution("default", first, claimed.execution_id), "no", lambda _: recovery.Outcome(outcome)
+        valkey, executions.Execution("default", first, claimed.execution_id), "no", lambda _: recovery.Outcome(outcome)
     )
     callback_processes.wait()
     assert (status(valkey, first), status(valkey, second)) == ({"returned": "queued"}.get(outcome, outcome), "queued")

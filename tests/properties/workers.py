@@ -7,7 +7,7 @@ from typing import Any
 import redis
 
 from app import limits
-from app.lifecycle import lost_workers, quarantine, recovery
+from app.lifecycle import executions, lost_workers, quarantine, recovery
 from app.lifecycle.lost_workers import Sweeper
 from app.lifecycle.recovery import Outcome
 from app.redis.keys import EVENTS, job_key
@@ -149,7 +149,7 @@ class Workers:
         if held in self.claimed:
             outcome = Outcome.RETURNED
         recovery.recover(
-            self.connection, recovery.Execution(job.queue, job.id, job.execution_id), recovery.LOST, lambda _: outcome
+            self.connection, executions.Execution(job.queue, job.id, job.execution_id), recovery.LOST, lambda _: outcome
         )
         self.settled(held)
 

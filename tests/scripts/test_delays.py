@@ -6,7 +6,7 @@ import time
 import pytest
 import redis
 
-from app.lifecycle import recovery
+from app.lifecycle import executions, recovery
 from app.lifecycle.recovery import LOST, Outcome
 from app.redis.keys import CLOCK, CLOCK_JUMP_SECONDS
 from tests.scripts.hand import Hand, put
@@ -20,7 +20,7 @@ def retried(connection: redis.Redis) -> None:
     put(connection, "job", retry_waits=[60])
     [job] = Hand(connection).run()
     recovery.recover(
-        connection, recovery.Execution("default", "job", job.execution_id), LOST, lambda _: Outcome.RETRIED
+        connection, executions.Execution("default", "job", job.execution_id), LOST, lambda _: Outcome.RETRIED
     )
 
 

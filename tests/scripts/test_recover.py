@@ -11,7 +11,7 @@ from rq.job import Callback, Dependency
 
 from app.author.options import JOB_EVENTS, Webhook
 from app.catalog.catalog import Catalog
-from app.lifecycle import callback_processes, lost_workers, recovery
+from app.lifecycle import callback_processes, executions, lost_workers, recovery
 from app.lifecycle.lost_workers import Sweeper
 from app.lifecycle.recovery import LOST, Outcome
 from app.rq_adapter.rq_parts import Queue, override_catalog
@@ -26,7 +26,8 @@ from tests.scripts.test_life import events, fields, listen, near
 
 def recover(connection: redis.Redis, job: Claimed, to: Outcome) -> None:
     assert (
-        recovery.recover(connection, recovery.Execution(job.queue, job.id, job.execution_id), LOST, lambda _: to) is to
+        recovery.recover(connection, executions.Execution(job.queue, job.id, job.execution_id), LOST, lambda _: to)
+        is to
     )
     callback_processes.wait()
     assert broken(connection) == []
@@ -97,7 +98,7 @@ def test_its_callbacks_are_called_and_who_waits_for_a_failure_is_queued(
     queue.enqueue("jobs.demo.add", 1, 2, job_id="child", depends_on=Dependency([parent], allow_failure=True))
     [job] = Hand(valkey).run()
     with override_catalog(Catalog()):
-        recovery.recover(valkey, recovery.Execution("default", "job", job.execution_id), LOST, lambda _: outcome)
+        recovery.recover(valkey, executions.Execution("default", "job", job.execution_id), LOST, lambda _: outcome)
         callback_processes.wait()
     assert valkey.lrange("called", 0, -1) == called
     assert status(valkey, "child") == ("queued" if outcome is Outcome.FAILED else "deferred")
@@ -251,8 +252,8 @@ def test_jobs_are_given_back_in_their_order(valkey: redis.Redis) -> None:
     claimed, kept = mine.claim(2) + mine.claim(1), others.claim()
     recovery.give_back(valkey, [one.execution_id for one in claimed[:2]])
     assert valkey.lrange("rq:queue:default", 0, -1) == [b"a", b"b", b"d"]
-    assert [execution[:2] for execution in recovery.held_by(valkey, "w")] == [("default", "c")]
-    assert [execution[:3] for execution in recovery.held_by(valkey, "other")] == [
+    assert [execution[:2] for execution in executions.held_by(valkey, "w")] == [("default", "c")]
+    assert [execution[:3] for execution in executions.held_by(valkey, "other")] == [
         ("other", "other", kept[0].execution_id)
     ]
     assert broken(valkey) == []
@@ -305,7 +306,7 @@ def test_the_wait_before_a_retry(valkey: redis.Redis, intervals: bytes | None, l
     [job] = hand.run()
     valkey.hset("rq:job:job", mapping={"retries_left": left, "retry_intervals": intervals or b""})
     recovery.recover(
-        valkey, recovery.Execution("default", "job", job.execution_id), recovery.LOST, lambda _: Outcome.RETRIED
+        valkey, executions.Execution("default", "job", job.execution_id), recovery.LOST, lambda _: Outcome.RETRIED
     )
     due = valkey.zscore("rq:scheduled:default", "job")
     assert (due is None) == (wait == 0)
@@ -450,7 +451,7 @@ def test_a_job_that_cannot_be_read_is_set_aside(valkey: redis.Redis) -> None:
     [job] = Hand(valkey).run()
     valkey.delete("rq:job:job")
     valkey.set("rq:job:job", "text")
-    recovery.recover(valkey, recovery.Execution("default", "job", job.execution_id), LOST, recovery.policy)
+    recovery.recover(valkey, executions.Execution("default", "job", job.execution_id), LOST, recovery.policy)
     callback_processes.wait()
     assert status(valkey, "job") == "failed"
     assert valkey.get("jobline:unreadable:job") == b"text"
@@ -476,7 +477,7 @@ def test_a_registry_that_cannot_be_read_keeps_no_other_queue_from_recovery(
 def test_an_id_may_have_a_colon(valkey: redis.Redis) -> None:
     put(valkey, "a:b")
     [job] = Hand(valkey).run()
-    assert [execution[:3] for execution in recovery.held_by(valkey, "w")] == [("default", "a:b", job.execution_id)]
+    assert [execution[:3] for execution in executions.held_by(valkey, "w")] == [("default", "a:b", job.execution_id)]
     recovery.give_back(valkey, [job.execution_id])
     assert valkey.lrange("rq:queue:default", 0, -1) == [b"a:b"]
     assert broken(valkey) == []

@@ -15,7 +15,7 @@ from app.author.options import JOB_EVENTS, Breaker, Limit, Unique, Webhook
 from app.catalog.catalog import Function
 from app.enqueue import new_job, write
 from app.enqueue.idempotency import Receipt
-from app.lifecycle import actions, callback_processes, change_job, outbox, queues, recovery
+from app.lifecycle import actions, callback_processes, change_job, executions, outbox, queues, recovery
 from app.lifecycle.empty_queues import EmptyQueueRemover
 from app.lifecycle.leftovers import FORGET, REMOVE
 from app.lifecycle.orphans import Orphans
@@ -177,7 +177,7 @@ def a_list_read(client: Resent) -> None:
 def executions_read(client: Resent) -> None:
     put(client, "job")
     Hand(client).run()
-    assert [execution.job_id for execution in recovery.executions(client)] == ["job"]
+    assert [execution.job_id for execution in executions.executions(client)] == ["job"]
 
 
 @sends("lifecycle/set_field")
@@ -401,7 +401,7 @@ def recovered(client: Resent, to: Outcome, **said: Any) -> None:
     hand = Hand(client)
     [job] = hand.run()
     hand.beat(job)
-    recovery.recover(client, recovery.Execution("default", "job", job.execution_id), recovery.LOST, lambda _: to)
+    recovery.recover(client, executions.Execution("default", "job", job.execution_id), recovery.LOST, lambda _: to)
     callback_processes.wait()
 
 
@@ -411,7 +411,7 @@ def failed(client: Resent, **said: Any) -> None:
     hand = Hand(client)
     [job] = hand.run()
     recovery.recover(
-        client, recovery.Execution("default", "job", job.execution_id), recovery.LOST, lambda _: Outcome.FAILED
+        client, executions.Execution("default", "job", job.execution_id), recovery.LOST, lambda _: Outcome.FAILED
     )
     callback_processes.wait()
 

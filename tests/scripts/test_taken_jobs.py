@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from app.lifecycle import actions, callback_processes, recovery
+from app.lifecycle import actions, callback_processes, executions, recovery
 from app.lifecycle.recovery import Outcome
 from app.worker.claimed import Claimed
 from tests.contents import changed, contents
@@ -24,7 +24,7 @@ def back_to_its_queue(connection: redis.Redis, job: Claimed) -> None:
 
 def to_its_end(connection: redis.Redis, job: Claimed) -> None:
     recovery.recover(
-        connection, recovery.Execution("default", job.id, job.execution_id), recovery.LOST, lambda _: Outcome.FAILED
+        connection, executions.Execution("default", job.id, job.execution_id), recovery.LOST, lambda _: Outcome.FAILED
     )
     callback_processes.wait()
 
@@ -49,7 +49,7 @@ def beats(hand: Hand, job: Claimed) -> None:
 def is_recovered(hand: Hand, job: Claimed) -> None:
     assert not recovery.recover(
         hand.connection,
-        recovery.Execution("default", job.id, job.execution_id),
+        executions.Execution("default", job.id, job.execution_id),
         recovery.LOST,
         lambda _: Outcome.RETRIED,
     )

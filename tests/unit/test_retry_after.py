@@ -16,7 +16,7 @@ import time_machine
 
 from app.author.options import Retry
 from app.catalog.catalog import Function
-from app.lifecycle import recovery
+from app.lifecycle import executions, recovery
 from app.rq_adapter import retry_after
 from app.rq_adapter.rq_parts import Job, Queue, catalog
 from app.testing import Jobs, run_jobs
@@ -143,7 +143,7 @@ def test_a_lost_job_is_not_retried_before_its_time(jobs: Jobs) -> None:
     said = {"status": "started", "retries_left": "1", "retry_intervals": "[4]", "origin": "default"}
     jobs.redis.hset("rq:job:lost", mapping=said)
     jobs.redis.zadd("rq:wip:default", {"lost:execution": 1})
-    recovery.recover(jobs.redis, recovery.Execution("default", "lost", "execution"), "lost", recovery.policy)
+    recovery.recover(jobs.redis, executions.Execution("default", "lost", "execution"), "lost", recovery.policy)
     assert jobs.redis.zscore("rq:scheduled:default", "lost") == math.ceil(START.timestamp() + 4)
 
 

@@ -15,7 +15,7 @@ from rq.suspension import suspend
 from app.author.options import Limit
 from app.catalog.catalog import Catalog
 from app.enqueue import new_job
-from app.lifecycle import actions, recovery
+from app.lifecycle import actions, executions, recovery
 from app.rq_adapter.rq_parts import override_catalog
 from app.settings import get_settings
 from app.testing import in_process
@@ -275,7 +275,7 @@ def test_the_failure_of_a_job_that_was_taken_counts_no_more(
 
     def take() -> None:
         until(lambda: status(valkey, "job") == "started")
-        recovery.give_back(valkey, [execution.id for execution in recovery.held_by(valkey, "w")])
+        recovery.give_back(valkey, [execution.id for execution in executions.held_by(valkey, "w")])
         Hand(valkey, "other").run()
         before.append(contents(valkey))
 

@@ -45,7 +45,10 @@ class Worker(BaseModel):
     name: str
     state: Literal["started", "suspended", "busy", "idle", "?"]
     queues: list[str]
-    current_job: str | None
+    current_job: str | None = Field(description="The oldest of its jobs")
+    current_jobs: list[str] = Field(
+        description="Its jobs: running ones, and those that it has claimed and is about to run; a stock worker has one"
+    )
     hostname: str | None
     pid: int
     birth: str | None
