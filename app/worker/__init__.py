@@ -1,8 +1,8 @@
 """The RQ worker of Jobline: `rq worker -w app.worker.Worker -c app.worker_config`.
 
-`parent` never runs job code: it beats, listens, enforces limits, and keeps one `horse` at work. The `horse` lives long:
-it claims jobs through `claims`, waits for them at its `bells`, and runs each as an `attempt`, whose progress a
-`reporter` sends. The `board` is what they share.
+`parent` never runs code of jobs: it starts one work horse after the other and monitors each (`horse_monitor`). A
+`horse` lives long: it claims jobs (`next_job`, `idle_wait`), runs each (`job_runner`, `attempt`) and reports its end
+(`redis_session`). A `concurrent_horse` does so for many jobs at once, each in one of its `places`.
 """
 
 from app.worker.parent import Worker
