@@ -31,12 +31,14 @@ from benchmarks import (
     schedules,
     servers,
     ticks,
+    waits,
 )
 from benchmarks.environments import ENVIRONMENTS, PEERS, ROOT
 from benchmarks.server import NotEmpty
 
 BENCHMARKS: dict[str, Any] = {
     "drain": drain,
+    "waits": waits,
     "latency": latency,
     "load": load,
     "scale": scale,

@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PEERS = Path(__file__).parent / "peers"
 ENVIRONMENTS = ROOT / ".bench"
-OWN = ("jobline", "limit", "flask", "raw")
+OWN = ("jobline", "jobline_async", "limit", "flask", "raw")
 """These run in the environment that the harness itself runs in."""
 BESIDE_OURS = ("servers",)
 """What is installed for these is added to that environment."""

@@ -60,6 +60,7 @@ def _rq_kept(server: Server, total: int) -> int:
 RQ = Store(_rq_finished, _rq_kept)
 STORES = {
     "jobline": RQ,
+    "jobline_async": RQ,
     "limit": RQ,
     "rq": RQ,
     "celery": Store(_expiring, _keys("celery-task-meta-*")),

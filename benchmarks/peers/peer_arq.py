@@ -8,11 +8,14 @@ from typing import Any
 from arq import create_pool
 from arq.connections import ArqRedis, RedisSettings
 
+SECONDS = float(os.environ.get("JOB_SECONDS", "0"))
 SETTINGS = RedisSettings.from_dsn(os.environ["REDIS_URL"])
 pools: list[ArqRedis] = []
 
 
 async def noop(_: dict[str, Any], i: int) -> int:
+    if SECONDS:
+        await asyncio.sleep(SECONDS)
     return i
 
 

@@ -6,12 +6,15 @@ from typing import Any
 
 from celery import Celery
 
+SECONDS = float(os.environ.get("JOB_SECONDS", "0"))
 app = Celery("peer", broker=os.environ["REDIS_URL"], backend=os.environ["REDIS_URL"])
 app.conf.broker_connection_retry_on_startup = True
 
 
 @app.task(name="noop")
 def noop(i: int) -> int:
+    if SECONDS:
+        time.sleep(SECONDS)
     return i
 
 

@@ -9,6 +9,7 @@ from dramatiq.brokers.redis import RedisBroker
 from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
 
+SECONDS = float(os.environ.get("JOB_SECONDS", "0"))
 URL = os.environ["REDIS_URL"]
 broker = RedisBroker(url=URL)
 broker.add_middleware(Results(backend=RedisBackend(url=URL), store_results=True))
@@ -17,6 +18,8 @@ dramatiq.set_broker(broker)
 
 @dramatiq.actor(actor_name="noop")
 def noop(i: int) -> int:
+    if SECONDS:
+        time.sleep(SECONDS)
     return i
 
 

@@ -6,11 +6,14 @@ from typing import Any
 
 from huey import RedisHuey
 
+SECONDS = float(os.environ.get("JOB_SECONDS", "0"))
 huey = RedisHuey("peer", url=os.environ["REDIS_URL"])
 
 
 @huey.task()
 def noop(i: int) -> int:
+    if SECONDS:
+        time.sleep(SECONDS)
     return i
 
 

@@ -10,9 +10,9 @@ from rq.serializers import JSONSerializer
 queue = Queue("default", connection=Redis.from_url(os.environ["REDIS_URL"]), serializer=JSONSerializer)
 
 
-def fill(first: int, last: int) -> None:
+def fill(first: int, last: int, function: str = "jobs.bench.noop") -> None:
     for start in range(first, last, 1000):
-        queue.enqueue_many([Queue.prepare_data("jobs.bench.noop", (i,)) for i in range(start, min(last, start + 1000))])
+        queue.enqueue_many([Queue.prepare_data(function, (i,)) for i in range(start, min(last, start + 1000))])
 
 
 def stamp() -> Any:

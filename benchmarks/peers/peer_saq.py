@@ -7,10 +7,13 @@ from typing import Any
 
 from saq import Queue
 
+SECONDS = float(os.environ.get("JOB_SECONDS", "0"))
 queue = Queue.from_url(os.environ["REDIS_URL"])
 
 
 async def noop(_: dict[str, Any], *, i: int) -> int:
+    if SECONDS:
+        await asyncio.sleep(SECONDS)
     return i
 
 
@@ -18,7 +21,7 @@ async def stamp_task(_: dict[str, Any]) -> float:
     return time.time()
 
 
-settings = {"queue": queue, "functions": [noop, stamp_task]}
+settings = {"queue": queue, "functions": [noop, stamp_task], "concurrency": int(os.environ.get("CONCURRENCY", "10"))}
 
 
 async def open() -> None:

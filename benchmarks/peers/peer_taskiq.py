@@ -7,12 +7,15 @@ from typing import Any
 
 from taskiq_redis import RedisAsyncResultBackend, RedisStreamBroker
 
+SECONDS = float(os.environ.get("JOB_SECONDS", "0"))
 URL = os.environ["REDIS_URL"]
 broker = RedisStreamBroker(URL).with_result_backend(RedisAsyncResultBackend(URL, result_ex_time=3600, prefix_str="res"))
 
 
 @broker.task(task_name="noop")
 async def noop(i: int) -> int:
+    if SECONDS:
+        await asyncio.sleep(SECONDS)
     return i
 
 

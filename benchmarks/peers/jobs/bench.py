@@ -1,13 +1,25 @@
 """The jobs that are measured."""
 
+import asyncio
 import json
 import os
 import time
 import zlib
 
+SECONDS = float(os.environ.get("JOB_SECONDS", "0"))
+
 
 def noop(i: int) -> int:
-    """Return the argument."""
+    """Return the argument, after JOB_SECONDS if that is set."""
+    if SECONDS:
+        time.sleep(SECONDS)
+    return i
+
+
+async def async_noop(i: int) -> int:
+    """As `noop`, without holding up others."""
+    if SECONDS:
+        await asyncio.sleep(SECONDS)
     return i
 
 
