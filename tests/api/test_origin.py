@@ -29,6 +29,7 @@ def test_a_name_that_was_rebound_to_our_address_is_refused(fake: redis.Redis, pa
         ({"host": "0.0.0.0", "api_keys": str(ENTRY)}, ["10.1.2.3:8000", "[fe80::1]:8000"]),
         ({"allowed_hosts": "jobs.example.com, api"}, ["jobs.example.com", "Jobs.Example.Com:443", "api:8000"]),
         ({"allowed_hosts": "*"}, ["anything.example"]),
+        ({"allowed_hosts": "jobs.example.com, *"}, ["jobs.example.com", "anything.example"]),
     ],
 )
 def test_the_service_answers_by_its_own_names(fake: redis.Redis, settings: dict[str, str], hosts: list[str]) -> None:

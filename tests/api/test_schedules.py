@@ -178,6 +178,13 @@ def test_a_schedule_that_is_declared_wrongly_keeps_what_is_known_of_it(
     assert client.get("/readyz").get_json()["status"] == "ok"
 
 
+def test_a_schedule_that_cannot_run_is_not_called_paused(client: FlaskClient, valkey: redis.Redis) -> None:
+    Scheduler(valkey, Settings(), Catalog(), [every("demo.add", name="s", minutes=5, args=["x", 2])]).step()
+    found = client.get(f"{PATH}/s").get_json()
+    assert "Input should be a valid integer" in found["reason"]
+    assert (found["paused"], found["next_runs"]) == (False, [])
+
+
 def test_a_schedule_whose_arguments_fit_no_longer_is_not_triggered(client: FlaskClient, valkey: redis.Redis) -> None:
     client.put(f"{PATH}/s", json={**RULE, "interval": 60})
     rule = valkey.hget("jobline:schedule:s", "rule")

@@ -15,7 +15,7 @@ from rq.serializers import JSONSerializer
 from app.api.application import create_app
 from app.catalog.catalog import Catalog, Function
 from app.events.stream import Hub
-from app.lifecycle import callback_processes, recovery
+from app.lifecycle import callback_processes, lost_workers
 from app.redis.keys import DISABLED_WEBHOOKS, LEASES, OUTBOX
 from app.settings import Settings
 from app.worker import Worker
@@ -269,7 +269,7 @@ def use_rq(client: FlaskClient, valkey: redis.Redis) -> None:
         claims.begins(claimed, time.time())
         claims.settle()
         claims._connection.close()
-        recovery.Sweeper(valkey)._remove_worker("dead")
+        lost_workers.Sweeper(valkey)._remove_worker("dead")
     callback_processes.wait()
     assert status(valkey, lost) == "failed"
 

@@ -19,8 +19,8 @@ from app.api.application import create_app
 from app.events.stream import Hub
 from app.lifecycle import actions, callback_processes, executions, lost_workers, recovery
 from app.lifecycle.leftovers import LeftoverRemover
+from app.lifecycle.lost_workers import Sweeper
 from app.lifecycle.quarantine import quarantine
-from app.lifecycle.recovery import Sweeper
 from app.redis.keys import EVENTS, LEASES
 from app.rq_adapter.rq_parts import Job
 from app.settings import Settings, get_settings

@@ -11,7 +11,8 @@ from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
 from rq.worker import SimpleWorker
 
-from app.lifecycle.recovery import Sweeper, wait_for_children
+from app.lifecycle import callback_processes
+from app.lifecycle.lost_workers import Sweeper
 from app.worker import Worker
 from tests.conftest import status
 
@@ -50,7 +51,7 @@ def test_a_failure_callback_that_does_not_import_stops_nobody(valkey: redis.Redi
     with pytest.raises(Exception, match="absent"):
         registry.cleanup()  # RQ's: raised in the worker, and again at every pass
     Sweeper(valkey).sweep()
-    wait_for_children()
+    callback_processes.wait()
     assert status(valkey, "job") == "failed"
 
 

@@ -177,6 +177,13 @@ def test_rq_schedulers_tools_see_our_schedules(world: Time) -> None:
     assert due.replace(tzinfo=UTC) == NOON + 60 * SECOND
 
 
+def test_rq_schedulers_tools_see_declared_schedules_and_do_not_drop_them(world: Time) -> None:
+    act(world.scheduler(every("demo.add", name="declared", seconds=60, args=[1, 2])))
+    [job] = Stock(connection=world.valkey).get_jobs()
+    assert (job.id, job.description) == ("schedule-declared", "jobs.demo.add(1, 2)")
+    assert world.valkey.zrange(KEY, 0, -1) == [b"schedule-declared"]
+
+
 def test_a_run_is_a_fresh_job_and_nothing_that_happens_to_it_touches_the_schedule(world: Time) -> None:
     world.put(interval=10, queue="default", timeout=7, retry={"max": 2})
     scheduler = world.scheduler()

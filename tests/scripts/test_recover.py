@@ -15,6 +15,7 @@ from app.lifecycle import callback_processes, executions, lost_workers, recovery
 from app.lifecycle.lost_workers import Sweeper
 from app.lifecycle.recovery import LOST, Outcome
 from app.rq_adapter.rq_parts import Queue, override_catalog
+from app.settings import get_settings
 from app.views import job_view
 from app.worker.claimed import Claimed
 from tests.conftest import status, until
@@ -168,6 +169,22 @@ def test_the_record_of_a_lost_attempt_is_kept_as_failures_are(
     valkey.expire("rq:results:job", 60)
     lost(valkey, outcome, retry_waits=[60], failure_ttl=failure_ttl)
     assert left - 2 <= valkey.ttl("rq:results:job") <= left
+
+
+@pytest.mark.parametrize("outcome", [Outcome.RETRIED, Outcome.FAILED])
+def test_what_is_kept_of_a_lost_job_that_does_not_say_how_long_goes_by_the_setting(
+    valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch, outcome: Outcome
+) -> None:
+    for name, seconds in (("FAILURE_TTL", "1000"), ("RESULT_TTL", "10")):
+        monkeypatch.setenv(name, seconds)
+    get_settings.cache_clear()
+    put(valkey, "job", retry_waits=[60])
+    valkey.hdel("rq:job:job", "failure_ttl")
+    [job] = Hand(valkey).run()
+    execution = recovery.Execution("default", "job", job.execution_id)
+    assert recovery.recover(valkey, execution, LOST, lambda _: outcome) is outcome
+    assert 998 <= valkey.ttl("rq:results:job") <= 1000
+    assert outcome is Outcome.RETRIED or 998 <= valkey.ttl("rq:job:job") <= 1000
 
 
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.STOPPED])

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import logging.config
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,6 +33,23 @@ def test_a_librarys_line_is_json_without_what_it_adds() -> None:
     (line,) = map(json.loads, out.getvalue().splitlines())
     assert line.pop("timestamp").endswith("Z")
     assert line == {"event": "took a job", "level": "warning", "logger": "rq.worker"}
+
+
+@pytest.mark.usefixtures("_root_logger_kept")
+@pytest.mark.parametrize(
+    ("shape", "terminal", "is_json"),
+    [("auto", True, False), ("auto", False, True), ("json", True, True), ("console", False, False)],
+)
+def test_lines_are_for_people_on_a_terminal_and_json_elsewhere_if_nothing_else_is_said(
+    monkeypatch: pytest.MonkeyPatch, shape: Any, terminal: bool, is_json: bool
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    config, out = log.dict_config(Settings(log_format=shape)), io.StringIO()
+    config["handlers"]["out"]["stream"] = out
+    logging.config.dictConfig(config)
+    logging.getLogger("rq.worker").warning("took a job")
+    assert "took a job" in out.getvalue()
+    assert out.getvalue().startswith("{") is is_json
 
 
 @pytest.mark.usefixtures("_root_logger_kept")

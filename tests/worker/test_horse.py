@@ -285,6 +285,15 @@ def test_the_failure_of_a_job_that_was_taken_counts_no_more(
     assert set(found) <= {stable.hand.key, "rq:worker:other"}
 
 
+def test_meta_that_cannot_be_read_is_left_alone_by_a_retry_of_rqs_own_way(valkey: redis.Redis, stable: Stable) -> None:
+    put(valkey, "job", "demo.fail", retry_waits=[60])
+    end_as_rq_does(valkey)
+    valkey.hset("rq:job:job", "meta", b"\x80pickle")
+    stable.run()
+    assert status(valkey, "job") == "scheduled"
+    assert valkey.hget("rq:job:job", "meta") == b"\x80pickle"
+
+
 def test_an_end_that_redis_does_not_take_is_settled_with_the_jobs_own_error(
     valkey: redis.Redis, stable: Stable
 ) -> None:
