@@ -1,5 +1,6 @@
 """CONCURRENCY above 1: many jobs at once in one work horse, in threads and on one event loop; each is as if alone."""
 
+import functools
 import os
 import signal
 import subprocess
@@ -194,6 +195,7 @@ def put(project: Project, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) 
     return enqueue
 
 
+@functools.cache
 def _function(name: str) -> Any:
     """The function as the catalogue of another process knows it: only its path and options are read here."""
     known = Catalog().get("demo.sleep")

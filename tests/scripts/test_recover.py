@@ -181,7 +181,7 @@ def test_what_is_kept_of_a_lost_job_that_does_not_say_how_long_goes_by_the_setti
     put(valkey, "job", retry_waits=[60])
     valkey.hdel("rq:job:job", "failure_ttl")
     [job] = Hand(valkey).run()
-    execution = recovery.Execution("default", "job", job.execution_id)
+    execution = executions.Execution("default", "job", job.execution_id)
     assert recovery.recover(valkey, execution, LOST, lambda _: outcome) is outcome
     assert 998 <= valkey.ttl("rq:results:job") <= 1000
     assert outcome is Outcome.RETRIED or 998 <= valkey.ttl("rq:job:job") <= 1000
