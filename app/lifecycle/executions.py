@@ -8,7 +8,7 @@ import redis
 
 from app.redis.scripts import Script
 
-MARK_LENGTH = 12  # characters of an execution's id that say whose it is
+MARK_LENGTH = 12  # characters of an execution's id that say whose it is; two more say of which of its work horses
 
 EXECUTIONS = Script("lifecycle/executions")
 
@@ -37,9 +37,14 @@ def executions(connection: redis.Redis, ends_by: float = math.inf) -> list[Execu
     ]
 
 
-def held_by(connection: redis.Redis, worker_name: str) -> list[Execution]:
-    """The executions that a worker holds."""
-    mark = mark_of(worker_name)
+def horse_mark(worker_name: str, horse_number: int) -> str:
+    """The hexadecimal digits with which all execution ids of a work horse begin; a worker's first one has number 0."""
+    return f"{mark_of(worker_name)}{horse_number % 256:02x}"
+
+
+def held_by(connection: redis.Redis, worker_name: str, horse_number: int | None = None) -> list[Execution]:
+    """The executions that a worker holds, or one of its work horses."""
+    mark = mark_of(worker_name) if horse_number is None else horse_mark(worker_name, horse_number)
     return [execution for execution in executions(connection) if execution.id.startswith(mark)]
 
 

@@ -69,6 +69,7 @@ class ConcurrentHorse(Horse):
             leaving = leaving or self._reason_to_leave()
             if leaving:
                 self._give_back_pending()
+                self.status_board.leaving = leaving  # the next horse may begin
             if leaving and not self._running:
                 break
             if leaving or not self._free:

@@ -53,11 +53,13 @@ def stopped(_: Raw) -> Outcome:
 
 
 class HorseMonitor:
-    """The parent's side of one horse. The constructor forks it; `watch` returns when it has ended and holds nothing."""
+    """The parent's side of one horse. The constructor forks it; `step` says when it has ended and holds nothing."""
 
-    def __init__(self, worker: "Worker", wake: Wake, life: Life, places: int = 1) -> None:
-        """`places`: how many jobs the horse runs at once."""
+    def __init__(self, worker: "Worker", wake: Wake, life: Life, places: int = 1, number: int = 0) -> None:
+        """`places`: how many jobs the horse runs at once; `number`: how many horses the worker has had before."""
         self.worker, self.wake, self.connection = worker, wake, worker.connection
+        self.number, self.has_successor = number, False
+        self._beat_at = 0.0
         self.jobs_to_stop = deque[str]()
         """Ids, as RQ's command stop-job gives them."""
         self._decision: tuple[str, Decision] | None = None
@@ -66,7 +68,7 @@ class HorseMonitor:
         """Executions that were not this worker's at the last beat."""
         self._cut_off = dict[str, float]()
         """By execution whose end has been written: when its job is to have stopped (time.monotonic)."""
-        self._is_concurrent = places > 1
+        self._is_concurrent, self._is_deaf = places > 1, False
         self._executions_to_return: dict[str, int] = {}  # executions, and how many times still
         self.returned = 0
         """Number of jobs that went back to their queues. The horse may have left because it saw these empty."""
@@ -76,31 +78,39 @@ class HorseMonitor:
     def leaving(self) -> Leaving:
         return self.horse.status_board.leaving
 
+    def runs(self, job_id: str) -> bool:
+        return any(job.job_id == job_id for job in self.horse.status_board.running)
+
     @property
     def begun(self) -> int:
         """How many jobs the horse has begun."""
         return self.horse.status_board.begun
 
-    def watch(self) -> None:
-        """Watch until the horse has ended."""
-        beat_at = 0.0
-        while not self.horse.ended():
-            now = time.monotonic()
-            self._act_on_requests()
-            try:
-                self._stop_jobs()
-                self._give_back()
-                if now >= beat_at:
-                    beat_at = now + LEASE_RENEWAL_SECONDS
-                    self._beat()
-                self._enforce_limits()
-                self.worker.sweeper.sweep()
-                if self.worker.should_run_maintenance_tasks:
-                    self.worker.run_maintenance_tasks()
-            except redis.RedisError as error:
-                log.warning("redis is away", error=f"{type(error).__name__}: {error}")
-            self._sleep(CHECK_INTERVAL_SECONDS)
-        self._settle()
+    @property
+    def may_be_succeeded(self) -> bool:
+        """Whether it claims no more jobs, and another horse may do so while its jobs end."""
+        return self._is_concurrent and (self._is_deaf or self.leaving is Leaving.RECYCLED)
+
+    def step(self) -> bool:
+        """Do what is due. Returns whether the horse has ended, and what it held is recovered."""
+        if self.horse.ended():
+            self._settle()
+            return True
+        now = time.monotonic()
+        self._act_on_requests()
+        try:
+            self._stop_jobs()
+            self._give_back()
+            if now >= self._beat_at:
+                self._beat_at = now + LEASE_RENEWAL_SECONDS
+                self._beat()
+            self._enforce_limits()
+            self.worker.sweeper.sweep()
+            if self.worker.should_run_maintenance_tasks:
+                self.worker.run_maintenance_tasks()
+        except redis.RedisError as error:
+            log.warning("redis is away", error=f"{type(error).__name__}: {error}")
+        return False
 
     def end(self) -> None:
         """Kill the work horse, and give its running job back to its queue."""
@@ -110,7 +120,7 @@ class HorseMonitor:
             self.horse.wait()
             self._settle()
 
-    def _sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float = CHECK_INTERVAL_SECONDS) -> None:
         """Sleep until something happens. Gives prefetched jobs back as soon as the horse is held up by its job."""
         until = time.monotonic() + seconds
         while self.wake.wait(until - time.monotonic(), self.horse.prefetched.fileno()):
@@ -200,6 +210,7 @@ class HorseMonitor:
         self._cut_off = {execution: until for execution, until in self._cut_off.items() if execution in running}
         if self._grace_ends_at == 0.0 and any(now > until for until in self._cut_off.values()):
             log.warning("a job cannot be stopped: the work horse is replaced")
+            self._is_deaf = True
             self.horse.order_to_stop()
             self._grace_ends_at = now + get_settings().shutdown_grace
         others = running - self._cut_off.keys()
@@ -212,10 +223,12 @@ class HorseMonitor:
         time.sleep(LAST_REPORT_WAIT_SECONDS)
         while not self.horse.settled:
             try:
-                recovery.fence(self.connection, self.worker.name)  # nothing is claimed for it any more
+                if not self.has_successor:
+                    recovery.fence(self.connection, self.worker.name)  # nothing is claimed for it any more
                 self._recover()
-                self.worker.set_current_job_id(None)
-                self.worker.set_state(WorkerStatus.IDLE)
+                if not self.has_successor:
+                    self.worker.set_current_job_id(None)
+                    self.worker.set_state(WorkerStatus.IDLE)
                 self.horse.close()
             except redis.RedisError as error:
                 log.warning("redis is away", error=f"{type(error).__name__}: {error}")
@@ -231,7 +244,7 @@ class HorseMonitor:
         )
         self._take_prefetched()
         self._give_back()
-        for execution in held_by(self.connection, self.worker.name):
+        for execution in held_by(self.connection, self.worker.name, self.number):
             if execution.id in running:
                 with contextlib.suppress(NoSuchJobError):
                     job = Job.fetch(execution.job_id, connection=self.connection)

@@ -40,6 +40,7 @@ from app.worker.prefetched import PrefetchedExecutions
 from app.worker.shared_status import Leaving, SharedStatus
 from app.worker.wake import Wake
 
+RETIRING_CHECK_SECONDS = 0.2
 MAX_BACKOFF_SECONDS = 10.0  # seconds before a horse is replaced that has not begun a job
 
 log = structlog.get_logger("jobline.worker")
@@ -87,6 +88,9 @@ class Worker(rq.Worker):
         self.monitor: HorseMonitor | None = None
         self.wake, self.sweeper = Wake(), Sweeper(self.connection)
         self.concurrency = get_settings().concurrency
+        self._retiring = list[HorseMonitor]()
+        """Of horses whose jobs end while the next one is at work; one at most."""
+        self._returned = 0
 
     def work(
         self,
@@ -100,7 +104,7 @@ class Worker(rq.Worker):
         dequeue_strategy: DequeueStrategy = DequeueStrategy.DEFAULT,
     ) -> bool:
         """As rq.Worker.work: until a limit or a signal; whether any job was run."""
-        self._stop_requested, self.monitor = False, None
+        self._stop_requested, self.monitor, self._retiring = False, None, []
         self.bootstrap(logging_level, date_format, log_format)
         self._dequeue_strategy = dequeue_strategy
         if with_scheduler:
@@ -110,31 +114,61 @@ class Worker(rq.Worker):
                 self._install_signal_handlers()
                 return self._keep_a_horse(Limits(burst, max_jobs, max_idle_time)) > 0
         finally:
-            if self.monitor:
-                self._stop_requested = True
-                self.monitor.end()
+            self._stop_requested = True
+            for monitor in (*self._retiring, *([self.monitor] if self.monitor else [])):
+                monitor.end()
             callback_processes.wait()
             self.teardown()
 
     def _keep_a_horse(self, limits: Limits) -> int:
-        """One after the other; the number of jobs they began."""
-        done, backoff = 0, 0.0
+        """Keep one horse at work, and a second one while its jobs end; the number of jobs they began."""
+        done, backoff, number = 0, 0.0, 0
         while True:
             catalog().refresh()
             left = replace(limits, jobs=None if limits.jobs is None else limits.jobs - done)
-            self.monitor = keeper = HorseMonitor(self, self.wake, partial(self._be_horse, left), self.concurrency)
-            self._horse_pid = keeper.horse.pid
-            keeper.watch()
-            done += keeper.begun
-            goes_on = keeper.leaving in (Leaving.DIED, Leaving.RECYCLED)
-            goes_on = goes_on or (keeper.leaving is Leaving.EMPTY and keeper.returned > 0)  # its queues are not empty
+            self.monitor = HorseMonitor(
+                self, self.wake, partial(self._be_horse, left, number), self.concurrency, number
+            )
+            self._horse_pid = self.monitor.horse.pid
+            leaving = self._watch(self.monitor)
+            done, number = done + self.monitor.begun, number + 1
+            if leaving is Leaving.EMPTY:
+                self._await_retiring()
+            goes_on = leaving in (Leaving.DIED, Leaving.RECYCLED)
+            goes_on = goes_on or (leaving is Leaving.EMPTY and self.monitor.returned + self._returned > 0)  # not empty
+            self._returned = 0
             if self.stop_requested or not goes_on or done == limits.jobs:
-                self._say_why(keeper.leaving, limits, done)
+                self._await_retiring()
+                self._say_why(leaving, limits, done)
                 return done
-            backoff = 0.0 if keeper.begun else min(2 * backoff + 0.1, MAX_BACKOFF_SECONDS)
+            backoff = 0.0 if self.monitor.begun else min(2 * backoff + 0.1, MAX_BACKOFF_SECONDS)
             self.wake.wait(backoff)
 
-    def _be_horse(self, limits: Limits, board: SharedStatus, box: PrefetchedExecutions, line: socket.socket) -> int:
+    def _watch(self, monitor: HorseMonitor) -> Leaving:
+        """Watch a horse until it has ended, or until the next one may begin; why it leaves."""
+        while not monitor.step():
+            self._step_retiring()
+            if monitor.may_be_succeeded and not self._retiring and not self.stop_requested:
+                monitor.has_successor = True
+                self._retiring.append(monitor)
+                return Leaving.RECYCLED
+            monitor.sleep()
+        return monitor.leaving
+
+    def _step_retiring(self) -> None:
+        for monitor in list(self._retiring):
+            if monitor.step():
+                self._retiring.remove(monitor)
+                self._returned += monitor.returned
+
+    def _await_retiring(self) -> None:
+        while self._retiring:
+            self._step_retiring()
+            self.wake.wait(RETIRING_CHECK_SECONDS)
+
+    def _be_horse(
+        self, limits: Limits, number: int, board: SharedStatus, box: PrefetchedExecutions, line: socket.socket
+    ) -> int:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -142,7 +176,7 @@ class Worker(rq.Worker):
             random.seed()
             self._is_horse = True
             horse_class = self.horse_class if self.concurrency == 1 else ConcurrentHorse
-            board.leaving = horse_class(self, board, box, line, limits).run()
+            board.leaving = horse_class(self, board, box, line, limits, number).run()
         except BaseException:
             log.exception("the work horse fell")
             return 1
@@ -175,7 +209,9 @@ class Worker(rq.Worker):
         """In RQ's thread for commands. A stop is left to the keeper, which can tell whether the job still runs."""
         payload = parse_payload(message)
         if payload["command"] == "stop-job" and self.monitor:
-            self.monitor.jobs_to_stop.append(payload.get("job_id"))
+            job_id = payload.get("job_id")
+            holders = [monitor for monitor in self._retiring if monitor.runs(job_id)]
+            (holders or [self.monitor])[0].jobs_to_stop.append(job_id)
             self.wake.ring()
         else:
             super().handle_payload(message)

@@ -18,7 +18,7 @@ import structlog
 from redis.exceptions import ResponseError
 
 from app.lifecycle import recovery
-from app.lifecycle.executions import mark_of
+from app.lifecycle.executions import horse_mark
 from app.redis.client import rq_timestamp
 from app.redis.pipelined import PipelinedConnection
 from app.redis.scripts import Script
@@ -50,11 +50,12 @@ class RedisSession:
         worker_name: str,
         give_up: Callable[[], bool],
         connection_class: type[PipelinedConnection] = PipelinedConnection,
+        horse_number: int = 0,
     ) -> None:
         self.client, self.name, self.give_up = client, worker_name, give_up
         self.others_run = False
         """Whether this worker runs jobs while it claims more."""
-        self._mark = mark_of(worker_name)
+        self._mark = horse_mark(worker_name, horse_number)
         self._failure_ttl = get_settings().failure_ttl
         self._unsent, self._unanswered = b"", deque[tuple[str, bytes]]()
         self._resent = 0  # how many of the unanswered may have been executed before
@@ -82,9 +83,9 @@ class RedisSession:
         return answer
 
     def new_executions(self, count: int) -> list[str]:
-        """New execution ids, as long as RQ's. They begin with the mark of this worker (`mark_of`)."""
-        digits = os.urandom(10 * count).hex()
-        return [self._mark + digits[start : start + 20] for start in range(0, len(digits), 20)]
+        """New execution ids, as long as RQ's. They begin with the mark of this horse (`horse_mark`)."""
+        digits = os.urandom(9 * count).hex()
+        return [self._mark + digits[start : start + 18] for start in range(0, len(digits), 18)]
 
     def request_claim(self, queues: list[str], executions: list[str]) -> None:
         """Queue a claim. It is sent with the next command."""

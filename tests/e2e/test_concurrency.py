@@ -439,6 +439,42 @@ def test_a_horse_is_replaced_after_its_jobs(valkey: redis.Redis, start: Start, p
     until(lambda: broken(valkey) == [])
 
 
+@BOTH
+def test_the_next_horse_begins_before_the_jobs_of_the_last_have_ended(
+    valkey: redis.Redis, start: Start, put: Put, kind: str
+) -> None:
+    long = put(f"{kind}nap", 6, count=5, id="long")
+    process = start(concurrency=5, HORSE_JOBS="5")
+    until(lambda: states(valkey, long) == {"started": 5})
+    short = put(f"{kind}nap", 0, count=4, id="short")
+    until(lambda: states(valkey, short) == {"finished": 4}, 5)
+    assert states(valkey, long) == {"started": 5}
+    assert len(psutil.Process(process.pid).children()) == 2
+    until(lambda: states(valkey, long) == {"finished": 5})
+    assert {job(valkey, job_id)["attempts"] for job_id in long} == {1}
+    assert job(valkey, long[0])["result"] != job(valkey, short[0])["result"]
+    until(lambda: len(psutil.Process(process.pid).children()) == 1)
+    until(lambda: broken(valkey) == [])
+
+
+def test_when_a_horse_whose_jobs_end_is_killed_the_next_one_goes_on(
+    valkey: redis.Redis, start: Start, put: Put
+) -> None:
+    old = put("nap", 60, count=5, id="old")
+    process = start(concurrency=5, HORSE_JOBS="5")
+    until(lambda: states(valkey, old) == {"started": 5})
+    new = put("nap", 5, count=3, id="new")
+    until(lambda: states(valkey, new) == {"started": 3})
+    first = min(psutil.Process(process.pid).children(), key=psutil.Process.create_time)
+    os.kill(first.pid, signal.SIGKILL)
+    until(lambda: states(valkey, old) == {"failed": 5})
+    until(lambda: states(valkey, new) == {"finished": 3})
+    assert {job(valkey, job_id)["attempts"] for job_id in new} == {1}
+    [after] = put("nap", 0, id="after")
+    until(lambda: status(valkey, after) == "finished")
+    until(lambda: broken(valkey) == [])
+
+
 def test_max_jobs_counts_all_places(valkey: redis.Redis, start: Start, put: Put) -> None:
     ids = put("nap", 0.05, count=12)
     start("--max-jobs", "7", "default", concurrency=5).communicate(timeout=30)

@@ -60,7 +60,8 @@ class Over:
 
     def watch(self) -> int:
         """Until it has ended; its exit code, or the number of its signal less than 0."""
-        self.monitor.watch()
+        while not self.monitor.step():
+            self.monitor.sleep()
         assert self.monitor.horse.settled
         assert broken(self.hand.connection) == []
         return os.waitstatus_to_exitcode(self.monitor.horse.status or 0)
