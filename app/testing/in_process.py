@@ -12,15 +12,13 @@ import fakeredis
 import hiredis
 import redis
 from redis.exceptions import ResponseError
-from rq.timeouts import TimerDeathPenalty
 
 from app.redis.pipelined import PipelinedConnection
-from app.rq_adapter import coroutines
-from app.rq_adapter.coroutines import RETRY_TIMEOUT_SECONDS, Ring
 from app.worker import Worker
 from app.worker.horse import Horse, Limits
 from app.worker.prefetched import PrefetchedExecutions
 from app.worker.shared_status import SharedStatus
+from app.worker.thread_alarm import ThreadAlarm
 
 if TYPE_CHECKING:
     from app.testing.service import Jobs
@@ -90,31 +88,11 @@ class _Worker(Worker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if threading.current_thread() is not threading.main_thread():
-            self.death_penalty_class = _Timer  # SIGALRM is delivered to the main thread only
+            self.death_penalty_class = ThreadAlarm  # SIGALRM is delivered to the main thread only
 
     def handle_exception(self, job: Any, *exc_info: Any) -> None:
         self.errors.append((job.id, exc_info[1]))
         super().handle_exception(job, *exc_info)
-
-
-class _Timer(TimerDeathPenalty):
-    """RQ's timer for timeouts, extended to coroutines."""
-
-    over = False
-
-    def handle_death_penalty(self) -> None:
-        ring = coroutines.ring(self._exception(), self._target_thread_id)
-        if self.over:
-            return
-        if ring is Ring.RAISE:
-            super().handle_death_penalty()
-        elif ring is Ring.AGAIN:
-            self._timer = threading.Timer(RETRY_TIMEOUT_SECONDS, self.handle_death_penalty)
-            self._timer.start()
-
-    def cancel_death_penalty(self) -> None:
-        self.over = True
-        super().cancel_death_penalty()
 
 
 @contextlib.contextmanager

@@ -120,9 +120,12 @@ class HorseMonitor:
             self.horse.wait()
             self._settle()
 
-    def sleep(self, seconds: float = CHECK_INTERVAL_SECONDS) -> None:
-        """Sleep until something happens. Gives prefetched jobs back as soon as the horse is held up by its job."""
-        until = time.monotonic() + seconds
+    def sleep(self) -> None:
+        """Sleep until something happens, for CHECK_INTERVAL_SECONDS at most.
+
+        Gives prefetched jobs back as soon as the horse is held up by its job.
+        """
+        until = time.monotonic() + CHECK_INTERVAL_SECONDS
         while self.wake.wait(until - time.monotonic(), self.horse.prefetched.fileno()):
             ticks, until_move = self.horse.status_board.ticks, time.monotonic() + HELD_UP_AFTER_SECONDS
             self.wake.wait(HELD_UP_AFTER_SECONDS)

@@ -28,7 +28,7 @@ def work(valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Work:
         def horse(*_: object) -> SimpleNamespace:
             leaving, begun, returned = next(left)
             process = SimpleNamespace(pid=0, settled=True)
-            return SimpleNamespace(leaving=leaving, begun=begun, returned=returned, horse=process, watch=lambda: None)
+            return SimpleNamespace(leaving=leaving, begun=begun, returned=returned, horse=process, step=lambda: True)
 
         monkeypatch.setattr(parent, "HorseMonitor", horse)
         done = worker._keep_a_horse(Limits(jobs=jobs))
