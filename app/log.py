@@ -31,18 +31,13 @@ ROUTINE = (
 )  # fmt: skip
 """Lines of libraries that tell an operator nothing; LOG_LEVEL=DEBUG shows them."""
 
-_job_fields: dict[int, dict[str, Any]] = {}
-"""By place: the fields of the job that runs there, which each of its events gets."""
-
-
-def set_job_fields(fields: dict[str, Any]) -> None:
-    """Set the fields of the job that runs in this place; {} once it has ended."""
-    _job_fields[place.current.get()] = fields
+fields_by_place: dict[int, dict[str, Any]] = {}
+"""The fields of the job that runs in a place, which each of its events gets; {} while there is none."""
 
 
 def job_fields() -> dict[str, Any]:
     """The fields of the job that runs in this place."""
-    return _job_fields.get(place.current.get(), {})
+    return fields_by_place.get(place.current.get(), {})
 
 
 class Output:

@@ -30,17 +30,17 @@ class ResultTooLarge(Exception):
 
 
 class Attempt:
-    """Runs jobs of one horse. `result` is the JSON result of the last one, None if it had none."""
+    """Runs the jobs of one place. `result` is the JSON result of the last one, None if it had none."""
 
-    def __init__(self, worker: "Worker", reporter: Reporter) -> None:
-        self.worker, self.reporter = worker, reporter
+    def __init__(self, worker: "Worker", reporter: Reporter, place: int = 0) -> None:
+        self.worker, self.reporter, self.place = worker, reporter, place
         self.limit = get_settings().result_limit
         self.result: bytes | None = None
 
     def run(self, job: Job, claimed: Claimed, timeout: int) -> BaseException | None:
         """Call the function of a job. Returns what it raised; None if it returned: see `job.outcome` and `result`."""
         self.result = None
-        self.reporter.begin(claimed)
+        self.reporter.running[self.place] = claimed
         _job_stack.push(job)
         try:
             with self.worker.death_penalty_class(timeout, JobTimeoutException, job_id=job.id):
@@ -51,7 +51,7 @@ class Attempt:
             return error
         finally:
             _job_stack.pop()
-            self.reporter.end()
+            del self.reporter.running[self.place]
         return None
 
     def handle_failure(self, job: Job, error: BaseException) -> tuple[str, bool]:

@@ -35,16 +35,19 @@ logger = structlog.get_logger("jobline.worker")
 class JobRunner:
     """Runs the jobs of one place in a work horse, one after the other."""
 
-    def __init__(self, worker: "Worker", reports: Reports, reporter: Reporter, give_up: Callable[[], bool]) -> None:
-        """`give_up` is asked, while Redis is away, whether to stop trying."""
-        self.worker, self.reports, self.reporter = worker, reports, reporter
+    def __init__(
+        self, worker: "Worker", reports: Reports, reporter: Reporter, give_up: Callable[[], bool], place: int = 0
+    ) -> None:
+        """`give_up` is asked, while Redis is away, whether to stop trying; `place`: see app/author/place.py."""
+        self.worker, self.reports, self.reporter, self.place = worker, reports, reporter, place
         self.connection = worker.connection
-        self.attempt = Attempt(worker, reporter)
+        self.attempt = Attempt(worker, reporter, place)
         self.rq_fallback = RqFallback(worker, reports, self.attempt, give_up)
 
     def run(self, claimed: Claimed, timeout: int, started_at: float) -> None:
         """Run a job whose start has been reported, and report its end."""
-        log.set_job_fields({"job_id": claimed.id, "queue": claimed.queue, "attempt": int(claimed.attempts or 0) + 1})
+        attempt = int(claimed.attempts or 0) + 1
+        log.fields_by_place[self.place] = {"job_id": claimed.id, "queue": claimed.queue, "attempt": attempt}
         job = self._as_plain(claimed)
         if job is None:
             self.rq_fallback.run(claimed, started_at)
@@ -54,8 +57,9 @@ class JobRunner:
             self.reports.releases(claimed)
         if claimed.webhook or claimed.workflow_webhook:
             self._follow_up()
-        log.set_job_fields({})
-        progress.latest.pop(claimed.id, None)
+        log.fields_by_place[self.place] = {}
+        if progress.latest:
+            progress.latest.pop(claimed.id, None)
 
     def _follow_up(self) -> None:
         """Enqueue the deliveries that the end asks for. The scheduler does what is not done here."""
@@ -83,7 +87,7 @@ class JobRunner:
 
     def _run(self, job: Job, claimed: Claimed, timeout: int, started_at: float) -> None:
         """Run a plain job, and report its end. One that returned a `Retry` is ended RQ's own way."""
-        log.job_fields()["function"] = function_name(job.func_name)
+        log.fields_by_place[self.place]["function"] = function_name(job.func_name)
         error = self.attempt.run(job, claimed, timeout)
         ended_at = time.time()
         if isinstance(error, JobAborted):

@@ -102,7 +102,7 @@ class Place:
         self, number: int, worker: "Worker", mailbox: Mailbox, reporter: Reporter, give_up: Callable[[], bool]
     ) -> None:
         self.number, self._mailbox = number, mailbox
-        self.runner = JobRunner(worker, _Reports(mailbox), reporter, give_up)
+        self.runner = JobRunner(worker, _Reports(mailbox), reporter, give_up, number)
         self._jobs: SimpleQueue[tuple[Claimed, int, float]] = SimpleQueue()
         self._lock = threading.Lock()
         self._running: Claimed | None = None

@@ -38,8 +38,8 @@ class Reporter:
 
     def __init__(self, client: redis.Redis, connection_class: type[PipelinedConnection] = PipelinedConnection) -> None:
         self.client, self._connection_class = client, connection_class
-        self._running: dict[int, Claimed] = {}
-        """By place: the job that runs there."""
+        self.running: dict[int, Claimed] = {}
+        """By place: the job that runs there. Reports of threads that a job has left behind are dropped."""
         self._latest: dict[str, Report] = {}  # by execution
         self._awake = self._sending = False
         self._requests: SimpleQueue[Any] = SimpleQueue()  # None: there is a report; an event to set when it is sent
@@ -47,17 +47,9 @@ class Reporter:
         self._known: dict[str, bytes] = {}
         """By execution: the meta of its job, as last written or read."""
 
-    def begin(self, claimed: Claimed) -> None:
-        """A job begins in this place: what code there reports is about it."""
-        self._running[place.current.get()] = claimed
-
-    def end(self) -> None:
-        """The job in this place has ended: later reports, of threads that it left behind, are dropped."""
-        self._running.pop(place.current.get(), None)
-
     def update(self, current: Any, total: Any = None, message: Any = None) -> None:
         """As progress.update. Any thread may call it, and a process that the job has forked."""
-        running = self._running.get(place.current.get())
+        running = self.running.get(place.current.get())
         if running is None:
             return  # a thread that a job has left behind
         self._latest[running.execution_id] = running, current, total, message

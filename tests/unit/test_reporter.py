@@ -67,7 +67,7 @@ def claimed(valkey: redis.Redis) -> Claimed:
 @pytest.fixture
 def reporting(valkey: redis.Redis, claimed: Claimed) -> Iterator[Reporter]:
     found = Reporter(valkey)
-    found.begin(claimed)
+    found.running[0] = claimed
     yield found
     found.close()
 
@@ -144,7 +144,7 @@ def test_whatever_is_said_breaks_nothing(valkey: redis.Redis, reporting: Reporte
 
 
 def test_after_the_job_nothing_is_reported(valkey: redis.Redis, reporting: Reporter) -> None:
-    reporting.end()
+    del reporting.running[0]
     reporting.update(1)
     reporting.settle()
     assert "progress" not in meta(valkey)
@@ -168,7 +168,7 @@ def test_a_process_that_the_job_forks_reports_too(valkey: redis.Redis, reporting
 def test_no_update_waits_for_a_redis_that_is_away(server: Server, claimed: Claimed) -> None:
     server.start()
     reporting = Reporter(server.connection)
-    reporting.begin(claimed)
+    reporting.running[0] = claimed
     server.connection.hset("rq:job:job", mapping={"status": "started", "attempts": 1})
     reporting.update(1)
     reporting.settle()
