@@ -14,8 +14,9 @@ import signal
 import threading
 import time
 import types
+from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import Any
 
 import structlog
@@ -32,6 +33,10 @@ shared_loop: "SharedLoop | None" = None
 """Where coroutines of several jobs run at once; None: each thread has a loop of its own."""
 _loops: dict[int, asyncio.AbstractEventLoop] = {}  # by thread: tests run jobs in any
 _runs: dict[int, "Run"] = {}
+
+
+Ended = SimpleQueue[tuple[Any, BaseException | None]]
+"""Where what a coroutine has returned or raised is passed on."""
 
 
 class Ring(enum.Enum):
@@ -130,14 +135,14 @@ class Run:
             raise self._exit
         return self.task.result()
 
-    def answer(self, ended: "Future[Any]") -> None:
+    def answer(self, ended: Ended) -> None:
         """Pass on what the ended coroutine has returned or raised."""
         try:
             if self.task.cancelled():
                 raise self._alarm if self._alarm and not self._told else asyncio.CancelledError  # it rang before a step
-            ended.set_result(self._result())
+            ended.put((self._result(), None))
         except BaseException as error:
-            ended.set_exception(error)
+            ended.put((None, error))
 
     def ring(self, error: BaseException, at_once: bool) -> Ring:
         """`at_once`: this is the thread of the job, so that what is raised here is raised in the code that runs."""
@@ -236,6 +241,8 @@ class SharedLoop:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.loop.set_task_factory(self._new_task)
+        self._starting = deque[tuple[Coroutine[Any, Any, Any], int, contextvars.Context, Ended]]()
+        self._is_start_due = False
         self._runs: dict[int, Run] = {}
         """By the thread that waits."""
         self._tasks: dict[int, set[asyncio.Task[Any]]] = {}
@@ -247,10 +254,15 @@ class SharedLoop:
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine to its end, from another thread; what it returns or raises."""
-        ended: Future[Any] = Future()
-        thread, context = threading.get_ident(), contextvars.copy_context()
-        self.loop.call_soon_threadsafe(self._start, coroutine, thread, context, ended)
-        return ended.result()
+        ended: Ended = SimpleQueue()
+        self._starting.append((coroutine, threading.get_ident(), contextvars.copy_context(), ended))
+        if not self._is_start_due:
+            self._is_start_due = True
+            self.loop.call_soon_threadsafe(self._start_all)  # wakes the loop, which costs more than all else here
+        result, error = ended.get()
+        if error:
+            raise error
+        return result
 
     def ring(self, error: BaseException, thread: int) -> Ring:
         """Raise an error in the coroutine that this thread waits for. RAISE if it waits for none.
@@ -323,13 +335,19 @@ class SharedLoop:
         task.add_done_callback(tasks.discard)
         return task
 
+    def _start_all(self) -> None:
+        self._is_start_due = False
+        with contextlib.suppress(IndexError):
+            while True:
+                self._start(*self._starting.popleft())
+
     def _start(
-        self, coroutine: Coroutine[Any, Any, Any], thread: int, context: contextvars.Context, ended: "Future[Any]"
+        self, coroutine: Coroutine[Any, Any, Any], thread: int, context: contextvars.Context, ended: "Ended"
     ) -> None:
         self._runs[thread] = run = Run(coroutine, self.loop, context)
         run.task.add_done_callback(lambda _: self._end(run, thread, context, ended), context=context)
 
-    def _end(self, run: Run, thread: int, context: contextvars.Context, ended: "Future[Any]") -> None:
+    def _end(self, run: Run, thread: int, context: contextvars.Context, ended: "Ended") -> None:
         run.over = True
         del self._runs[thread]
         left = self._tasks.get(context.get(place.current, 0))
