@@ -7,17 +7,13 @@ cancelled. A timeout is raised in the job where it awaits, so that it may catch 
 import asyncio
 import contextlib
 import contextvars
-import ctypes
 import enum
 import inspect
-import signal
 import threading
-import time
 import types
-from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -29,8 +25,8 @@ CLOSE_TIMEOUT_SECONDS = 2.0  # seconds for async generators to end
 
 log = structlog.get_logger("jobline.worker")
 
-shared_loop: "SharedLoop | None" = None
-"""Where coroutines of several jobs run at once; None: each thread has a loop of its own."""
+shared: "Shared | None" = None
+"""Where coroutines of several jobs run at once (app/rq_adapter/shared_loop.py); None: each thread has its own loop."""
 _loops: dict[int, asyncio.AbstractEventLoop] = {}  # by thread: tests run jobs in any
 _runs: dict[int, "Run"] = {}
 
@@ -49,10 +45,17 @@ class Ring(enum.Enum):
     DONE = enum.auto()
 
 
+class Shared(Protocol):
+    """A loop for the coroutines of many threads."""
+
+    def run(self, coroutine: Coroutine[Any, Any, Any], /) -> Any: ...
+    def ring(self, error: BaseException, thread: int, /) -> Ring: ...
+
+
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a job's coroutine to its end; what it returns or raises. On this thread's loop, or on the shared one."""
-    if shared_loop:
-        return shared_loop.run(coroutine)
+    if shared:
+        return shared.run(coroutine)
     thread = threading.get_ident()
     loop = _loops.get(thread)
     if loop is None:
@@ -75,17 +78,10 @@ def ring(error: BaseException, thread: int | None = None) -> Ring:
 
     RAISE if no coroutine runs there, or if code of the job holds the loop up.
     """
-    if shared_loop and thread:
-        return shared_loop.ring(error, thread)
+    if shared and thread:
+        return shared.ring(error, thread)
     job = _runs.get(thread or threading.get_ident())
     return job.ring(error, at_once=thread is None) if job else Ring.RAISE
-
-
-def share_loop() -> "SharedLoop":
-    """Have all coroutines of this process run on one loop, in a thread of its own."""
-    global shared_loop
-    shared_loop = SharedLoop()
-    return shared_loop
 
 
 def close() -> None:
@@ -233,129 +229,3 @@ def _cancel_what_is_left(thread: int, loop: asyncio.AbstractEventLoop) -> None:
     if not all(task.done() for task in left):
         log.error("a task does not end when it is cancelled: the next job gets another event loop")
         del _loops[thread]
-
-
-class SharedLoop:
-    """One event loop for the coroutines of many jobs, each of which is waited for by the thread of its job."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.loop.set_task_factory(self._new_task)
-        self._starting = deque[tuple[Coroutine[Any, Any, Any], int, contextvars.Context, Ended]]()
-        self._is_start_due = False
-        self._runs: dict[int, Run] = {}
-        """By the thread that waits."""
-        self._tasks: dict[int, set[asyncio.Task[Any]]] = {}
-        """By place: the tasks that its job has made, its coroutine's own too."""
-        self._beat_at = time.monotonic()
-        self._is_closing = False
-        self.thread = threading.Thread(target=self._run_forever, daemon=True, name="event loop")
-        self.thread.start()
-
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine to its end, from another thread; what it returns or raises."""
-        ended: Ended = SimpleQueue()
-        self._starting.append((coroutine, threading.get_ident(), contextvars.copy_context(), ended))
-        if not self._is_start_due:
-            self._is_start_due = True
-            self.loop.call_soon_threadsafe(self._start_all)  # wakes the loop, which costs more than all else here
-        result, error = ended.get()
-        if error:
-            raise error
-        return result
-
-    def ring(self, error: BaseException, thread: int) -> Ring:
-        """Raise an error in the coroutine that this thread waits for. RAISE if it waits for none.
-
-        If it is called again, and code of this job has not let the loop go on since, that is interrupted.
-        """
-        run = self._runs.get(thread)
-        if run is None:
-            return Ring.RAISE
-        if run.is_told or run.over:
-            return Ring.DONE
-        if run.rang:
-            task = asyncio.current_task(self.loop)
-            if run.is_inside or (task and task in self._tasks.get(run.place, ())):
-                run.interrupt(lambda: self._raise_in_loop(type(error)))
-        else:
-            run.rang = True
-            self.loop.call_soon_threadsafe(self._cancel, thread, error)
-        return Ring.AGAIN
-
-    def _raise_in_loop(self, exception: type[BaseException]) -> None:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread.ident or 0), ctypes.py_object(exception))
-
-    def seconds_blocked(self) -> float:
-        """Seconds for which a callback or a step of a coroutine has not let the loop go on. Call it often."""
-        now = time.monotonic()
-        if self._beat_at:
-            blocked, self._beat_at = 0.0, 0.0
-            self._asked_at = now
-            self.loop.call_soon_threadsafe(self._beat)
-            return blocked
-        return now - self._asked_at
-
-    def place_inside(self) -> int:
-        """The place whose coroutine makes a step at this moment; 0: none does."""
-        runs = list(self._runs.values())
-        return next((run.place for run in runs if run.is_inside), 0)
-
-    def close(self) -> None:
-        """End the loop, after its async generators have ended."""
-        closing = asyncio.run_coroutine_threadsafe(self.loop.shutdown_asyncgens(), self.loop)
-        try:
-            closing.result(CLOSE_TIMEOUT_SECONDS)
-        except Exception as error:
-            log.warning("async generators were left open", error=type(error).__name__)
-        self._is_closing = True
-        self.loop.call_soon_threadsafe(self.loop.stop)
-
-    def _run_forever(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
-        asyncio.set_event_loop(self.loop)
-        while not self._is_closing:
-            try:
-                self.loop.run_forever()
-            except BaseException:  # of a timeout whose job has just let the loop go on
-                log.exception("the event loop was interrupted")
-
-    def _beat(self) -> None:
-        self._beat_at = time.monotonic()
-
-    def _cancel(self, thread: int, error: BaseException) -> None:
-        if run := self._runs.get(thread):
-            run.cancel(error)
-
-    def _new_task(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> "asyncio.Task[Any]":
-        task = asyncio.Task(coroutine, loop=loop, **options)
-        context: contextvars.Context | None = options.get("context")
-        tasks = self._tasks.setdefault(context.get(place.current, 0) if context else place.current.get(), set())
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-        return task
-
-    def _start_all(self) -> None:
-        self._is_start_due = False
-        with contextlib.suppress(IndexError):
-            while True:
-                self._start(*self._starting.popleft())
-
-    def _start(
-        self, coroutine: Coroutine[Any, Any, Any], thread: int, context: contextvars.Context, ended: "Ended"
-    ) -> None:
-        self._runs[thread] = run = Run(coroutine, self.loop, context)
-        run.task.add_done_callback(lambda _: self._end(run, thread, context, ended), context=context)
-
-    def _end(self, run: Run, thread: int, context: contextvars.Context, ended: "Ended") -> None:
-        run.over = True
-        del self._runs[thread]
-        left = self._tasks.get(context.get(place.current, 0))
-        if not left:
-            run.answer(ended)
-            return
-        for task in left:
-            task.cancel()
-        log.warning("tasks that the job has left behind are cancelled", tasks=sorted(t.get_name() for t in left)[:10])
-        waiting = asyncio.Task(asyncio.wait(set(left), timeout=CANCEL_TIMEOUT_SECONDS), loop=self.loop)
-        waiting.add_done_callback(lambda _: run.answer(ended))

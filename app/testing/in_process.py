@@ -6,7 +6,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import fakeredis
 import hiredis
@@ -18,10 +18,14 @@ from app.worker import Worker
 from app.worker.horse import Horse, Limits
 from app.worker.prefetched import PrefetchedExecutions
 from app.worker.shared_status import SharedStatus
-from app.worker.thread_alarm import ThreadAlarm
+from app.worker.timeouts import ThreadAlarm
 
-if TYPE_CHECKING:
-    from app.testing.service import Jobs
+
+class Service(Protocol):
+    """What a fake Redis does instead of waiting."""
+
+    def run(self) -> None: ...
+    def advance(self, *, milliseconds: float) -> None: ...
 
 
 def run_burst(connection: redis.Redis, queues: list[str], errors: list[tuple[str, BaseException]]) -> int:
@@ -42,17 +46,17 @@ def run_burst(connection: redis.Redis, queues: list[str], errors: list[tuple[str
 class Redis(fakeredis.FakeRedis):
     """A fake Redis whose blocking reads run jobs, then move the clock, instead of waiting (as `Prefer: wait` does)."""
 
-    def __init__(self, jobs: "Jobs") -> None:
+    def __init__(self, service: Service) -> None:
         super().__init__(server=fakeredis.FakeServer())
-        self._jobs = jobs
+        self._service = service
 
     def xread(self, streams: Any, count: int | None = None, block: int | None = None) -> Any:
         if block is not None:
-            self._jobs.run()
+            self._service.run()
         entries = super().xread(streams, count)
         if block is None or entries:
             return entries
-        self._jobs.advance(milliseconds=block)
+        self._service.advance(milliseconds=block)
         return super().xread(streams, count)
 
 

@@ -1,7 +1,7 @@
 """One attempt at a job: its function is called, within its timeout, and nothing is written to Redis."""
 
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import rq
 import structlog
@@ -13,10 +13,7 @@ from app.serializer import dumps_checked
 from app.settings import get_settings
 from app.worker.claimed import Claimed
 from app.worker.progress_reporter import Reporter
-
-if TYPE_CHECKING:
-    from app.worker.parent import Worker
-
+from app.worker.rq_worker import RqWorker
 
 log = structlog.get_logger("jobline.worker")
 
@@ -32,7 +29,7 @@ class ResultTooLarge(Exception):
 class Attempt:
     """Runs the jobs of one place. `result` is the JSON result of the last one, None if it had none."""
 
-    def __init__(self, worker: "Worker", reporter: Reporter, place: int = 0) -> None:
+    def __init__(self, worker: RqWorker, reporter: Reporter, place: int = 0) -> None:
         self.worker, self.reporter, self.place = worker, reporter, place
         self.limit = get_settings().result_limit
         self.result: bytes | None = None

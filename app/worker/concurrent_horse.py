@@ -18,14 +18,15 @@ from rq.job import _job_stack
 from app.author import place
 from app.lifecycle import recovery
 from app.lifecycle.quarantine import quarantine
-from app.rq_adapter import coroutines
+from app.rq_adapter import shared_loop
 from app.rq_adapter.rq_parts import Queue, catalog
+from app.rq_adapter.shared_loop import SharedLoop
 from app.worker.claimed import Claimed, Nothing
 from app.worker.horse import CHECK_INTERVAL_SECONDS, Horse
 from app.worker.next_job import MAX_BATCH_SIZE
 from app.worker.places import Mailbox, Place
 from app.worker.shared_status import Leaving
-from app.worker.thread_alarm import ThreadAlarm
+from app.worker.timeouts import ThreadAlarm
 
 SWITCH_INTERVAL_SECONDS = 0.001  # for the interpreter to change threads: a fifth of Python's own
 LOOK_INTERVAL_SECONDS = 0.5  # between two looks at the parent and the event loop, at least
@@ -51,12 +52,13 @@ class ConcurrentHorse(Horse):
         self._places = dict[int, Place]()
         self._aborted = set[str]()
         """Executions that were aborted."""
+        self._loop: SharedLoop | None = None
         self._is_blocked = False
         self._next_look_at = 0.0
 
     def _work(self) -> Leaving:
         sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
-        loop = coroutines.share_loop()
+        self._loop = loop = shared_loop.share()
         for number in range(1, self.settings.concurrency + 1):
             self._places[number] = Place(
                 number, self.worker, self.mailbox, self.reporter, lambda: self.status_board.stop_ordered
@@ -198,7 +200,7 @@ class ConcurrentHorse(Horse):
 
     def _look_at_loop(self) -> None:
         """Show that the horse is alive, unless a job blocks the event loop: then log which code it is in."""
-        loop = coroutines.shared_loop
+        loop = self._loop
         blocked = loop.seconds_blocked() if loop else 0.0
         if blocked < BLOCKED_AFTER_SECONDS:
             self._is_blocked = False

@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import redis
 import structlog
@@ -22,10 +21,8 @@ from app.worker.next_job import NextJob
 from app.worker.prefetched import PrefetchedExecutions
 from app.worker.progress_reporter import Reporter
 from app.worker.redis_session import RedisSession
+from app.worker.rq_worker import RqWorker
 from app.worker.shared_status import Leaving, SharedStatus
-
-if TYPE_CHECKING:
-    from app.worker.parent import Worker
 
 CHECK_INTERVAL_SECONDS = 1.0  # seconds between two looks around while idle
 MAX_LEFTOVER_THREADS = 32  # left behind by jobs, before a fresh horse takes over
@@ -48,7 +45,7 @@ class Horse:
 
     def __init__(
         self,
-        worker: "Worker",
+        worker: RqWorker,
         board: SharedStatus,
         box: PrefetchedExecutions,
         parent: socket.socket,

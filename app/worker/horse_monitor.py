@@ -5,7 +5,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import redis
 import structlog
@@ -22,11 +21,9 @@ from app.redis.scripts import Script
 from app.rq_adapter.rq_parts import Job
 from app.settings import get_settings
 from app.worker.horse_process import HorseProcess, Life, why
+from app.worker.rq_worker import RqWorker
 from app.worker.shared_status import Leaving, Running
 from app.worker.wake import Wake
-
-if TYPE_CHECKING:
-    from app.worker.parent import Worker
 
 CHECK_INTERVAL_SECONDS = 1.0  # seconds
 HELD_UP_AFTER_SECONDS = 0.01  # seconds without a move, and what the horse has claimed and not begun is given back
@@ -55,7 +52,7 @@ def stopped(_: Raw) -> Outcome:
 class HorseMonitor:
     """The parent's side of one horse. The constructor forks it; `step` says when it has ended and holds nothing."""
 
-    def __init__(self, worker: "Worker", wake: Wake, life: Life, places: int = 1, number: int = 0) -> None:
+    def __init__(self, worker: RqWorker, wake: Wake, life: Life, places: int = 1, number: int = 0) -> None:
         """`places`: how many jobs the horse runs at once; `number`: how many horses the worker has had before."""
         self.worker, self.wake, self.connection = worker, wake, worker.connection
         self.number, self.has_successor = number, False

@@ -8,7 +8,6 @@ import re
 import time
 import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import redis
 import rq
@@ -23,9 +22,7 @@ from app.worker.attempt import Attempt, JobAborted
 from app.worker.claimed import Claimed, Failed, Finished, Reports
 from app.worker.progress_reporter import Reporter
 from app.worker.rq_fallback import RqFallback
-
-if TYPE_CHECKING:
-    from app.worker.parent import Worker
+from app.worker.rq_worker import RqWorker
 
 DATE = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")  # what rq.utils.utcparse (RQ 2.12) takes
 
@@ -36,7 +33,7 @@ class JobRunner:
     """Runs the jobs of one place in a work horse, one after the other."""
 
     def __init__(
-        self, worker: "Worker", reports: Reports, reporter: Reporter, give_up: Callable[[], bool], place: int = 0
+        self, worker: RqWorker, reports: Reports, reporter: Reporter, give_up: Callable[[], bool], place: int = 0
     ) -> None:
         """`give_up` is asked, while Redis is away, whether to stop trying; `place`: see app/author/place.py."""
         self.worker, self.reports, self.reporter, self.place = worker, reports, reporter, place

@@ -1,7 +1,6 @@
 """Select the next job to run. Short jobs are claimed in batches, and the next batch while the current one runs."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from rq.worker import DequeueStrategy
 
@@ -9,9 +8,7 @@ from app.worker.claimed import Claimed, Nothing
 from app.worker.idle_wait import IdleWait
 from app.worker.prefetched import PrefetchedExecutions
 from app.worker.redis_session import RedisSession
-
-if TYPE_CHECKING:
-    from app.worker.parent import Worker
+from app.worker.rq_worker import RqWorker
 
 MAX_BATCH_SIZE = 32  # jobs claimed in one round trip
 BATCH_SECONDS = 0.005  # that a batch should take
@@ -25,7 +22,7 @@ class NextJob:
 
     def __init__(
         self,
-        worker: "Worker",
+        worker: RqWorker,
         session: RedisSession,
         prefetched: PrefetchedExecutions,
         parent: int,

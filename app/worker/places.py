@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import redis
 import structlog
@@ -15,14 +15,12 @@ import structlog
 from app.author import place
 from app.rq_adapter import coroutines
 from app.rq_adapter.coroutines import Ring
-from app.worker import thread_alarm
+from app.worker import timeouts
 from app.worker.attempt import JobAborted
 from app.worker.claimed import Claimed, Failed, Finished
 from app.worker.job_runner import JobRunner
 from app.worker.progress_reporter import Reporter
-
-if TYPE_CHECKING:
-    from app.worker.parent import Worker
+from app.worker.rq_worker import RqWorker
 
 SETTLE_TIMEOUT_SECONDS = 60.0  # seconds
 
@@ -99,7 +97,7 @@ class Place:
     """A thread that runs the jobs that it is given, one after the other."""
 
     def __init__(
-        self, number: int, worker: "Worker", mailbox: Mailbox, reporter: Reporter, give_up: Callable[[], bool]
+        self, number: int, worker: RqWorker, mailbox: Mailbox, reporter: Reporter, give_up: Callable[[], bool]
     ) -> None:
         self.number, self._mailbox = number, mailbox
         self.runner = JobRunner(worker, _Reports(mailbox), reporter, give_up, number)
@@ -119,7 +117,7 @@ class Place:
         thread = self._thread.ident
         with self._lock:
             if self._running and thread and coroutines.ring(JobAborted("stopped"), thread) is Ring.RAISE:
-                thread_alarm.raise_in(thread, JobAborted)
+                timeouts.raise_in(thread, JobAborted)
 
     def _work(self) -> None:
         place.current.set(self.number)
@@ -139,4 +137,4 @@ class Place:
         while self._running:
             with contextlib.suppress(JobAborted), self._lock:
                 self._running = None
-                thread_alarm.raise_in(threading.get_ident(), None)
+                timeouts.raise_in(threading.get_ident(), None)

@@ -8,7 +8,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import redis
 import rq
@@ -27,9 +27,7 @@ from app.redis.keys import registry_key
 from app.rq_adapter.rq_parts import Job
 from app.worker.attempt import Attempt, JobAborted
 from app.worker.claimed import Claimed, Reports
-
-if TYPE_CHECKING:
-    from app.worker.parent import Worker
+from app.worker.rq_worker import RqWorker
 
 FIRST_WAIT_SECONDS, MAX_WAIT_SECONDS = 0.05, 1.0  # seconds between two tries while Redis is away
 TRIES = 5  # at an end that Redis refuses although it is there
@@ -42,7 +40,7 @@ logger = structlog.get_logger("jobline.worker")
 class RqFallback:
     """Of one horse. RQ writes on another connection than `session`, and not in one step."""
 
-    def __init__(self, worker: "Worker", reports: Reports, attempt: Attempt, give_up: Callable[[], bool]) -> None:
+    def __init__(self, worker: RqWorker, reports: Reports, attempt: Attempt, give_up: Callable[[], bool]) -> None:
         self.worker, self.reports, self.attempt, self.give_up = worker, reports, attempt, give_up
         self.connection = worker.connection
 

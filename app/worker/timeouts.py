@@ -1,16 +1,37 @@
-"""Timeouts of jobs that run in threads: raised in the thread, or in the coroutine that it waits for."""
+"""Timeouts of jobs: raised in the thread of the job, or in the coroutine that it waits for."""
 
 import ctypes
+import signal
 import threading
 import time
 from typing import Any
 
-from rq.timeouts import BaseDeathPenalty
+from rq.timeouts import BaseDeathPenalty, UnixSignalDeathPenalty
 
 from app.rq_adapter import coroutines
 from app.rq_adapter.coroutines import RETRY_TIMEOUT_SECONDS, Ring
 
 CHECK_INTERVAL_SECONDS = 0.05
+
+
+class Alarm(UnixSignalDeathPenalty):
+    """RQ's, with one system call less each way, and none for a job without a timeout; it reaches coroutines too."""
+
+    def handle_death_penalty(self, signum: int, frame: Any) -> None:  # noqa: ARG002 - RQ's signature
+        error = self._exception(f"Task exceeded maximum timeout value ({self._timeout} seconds)")
+        ring = coroutines.ring(error)
+        if ring is Ring.RAISE:
+            raise error
+        if ring is Ring.AGAIN:
+            signal.setitimer(signal.ITIMER_REAL, RETRY_TIMEOUT_SECONDS)
+
+    def setup_death_penalty(self) -> None:
+        if self._timeout > 0:
+            signal.signal(signal.SIGALRM, self.handle_death_penalty)
+            signal.setitimer(signal.ITIMER_REAL, self._timeout)
+
+    def cancel_death_penalty(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 class ThreadAlarm(BaseDeathPenalty):
