@@ -58,11 +58,16 @@ def existing_table(connection: "Connection", name: str) -> "Table":
 def create_table(engine: "Engine", name: str, columns: list[str]) -> "Table":
     """Return a table, and create it if it does not exist. Raises Discard if it exists with other columns."""
     from sqlalchemy import Column, MetaData, String, Table, Text, inspect
+    from sqlalchemy.exc import DBAPIError
 
     table = Table(
         name, MetaData(), *(Column(c, String(80), primary_key=True) if c == KEY else Column(c, Text) for c in columns)
     )
-    table.create(engine, checkfirst=True)
+    try:
+        table.create(engine, checkfirst=True)
+    except DBAPIError:  # another job may have created it since the check
+        if not inspect(engine).has_table(name):
+            raise
     existing = {column["name"] for column in inspect(engine).get_columns(name)}
     if existing != set(columns):
         raise Discard(f"Table {name} has the columns {', '.join(sorted(existing))}, not {', '.join(sorted(columns))}")

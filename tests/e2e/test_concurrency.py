@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -13,6 +14,7 @@ import psutil
 import pytest
 import redis
 import rq
+from PIL import Image
 from rq.command import send_stop_job_command
 from rq.serializers import JSONSerializer
 
@@ -21,8 +23,9 @@ from app.catalog.catalog import Catalog
 from app.enqueue import new_job, write
 from app.settings import Settings
 from app.views import job_view, listing
-from tests.conftest import RQ_WORKER, Project, status, until
+from tests.conftest import ROOT, RQ_WORKER, Project, status, until
 from tests.invariants import broken
+from tests.receiver import Receiver
 
 SOURCE = """
 import asyncio
@@ -488,3 +491,39 @@ def test_nothing_is_lost_with_its_connections(valkey: redis.Redis, start: Start,
     valkey.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     until(lambda: states(valkey, ids) == {"finished": 200})
     until(lambda: broken(valkey) == [])
+
+
+def test_the_jobs_that_come_with_the_service_may_run_at_once(
+    project: Project, valkey: redis.Redis, receiver: Receiver
+) -> None:
+    for module in (ROOT / "jobs").glob("*.py"):
+        shutil.copy(module, project.folder / "jobs" / module.name)
+    storage, settings, catalog = project.folder / "storage", Settings(), Catalog()
+    storage.mkdir()
+    Image.new("RGB", (400, 300), "red").save(storage / "picture.png")
+    for number in range(6):
+        rows = "".join(f"{number},{row}\n" for row in range(500))
+        (storage / f"rows-{number}.csv").write_text(f"file,row\n{rows}")
+
+    def prepare(name: str, **kwargs: Any) -> Any:
+        return new_job.prepare(catalog.get(name), settings, [], kwargs)
+
+    def run(jobs: list[Any]) -> list[Any]:
+        write.enqueue(valkey, jobs)
+        environment = {"STORAGE_DIR": str(storage), "FETCH_ALLOW_HOSTS": "127.0.0.1", "CONCURRENCY": "8"}
+        output = project.work("high", "default", "low", "email", **environment)
+        found = [job(valkey, made.id) for made in jobs]
+        assert {one["status"] for one in found} == {"finished"}, output
+        return [one["result"] for one in found]
+
+    loaded = run([prepare("imports.load_csv", path=f"rows-{number}.csv", table="all_rows") for number in range(6)])
+    assert [result["inserted"] for result in loaded] == [500] * 6
+    others = [
+        *(prepare("exports.dump_csv", table="all_rows", path=f"dump-{number}.csv") for number in range(4)),
+        *(prepare("images.process", path="picture.png", width=50 + number) for number in range(4)),
+        *(prepare("email.send_message", to="a@example.com", subject=str(number), text="Hello") for number in range(4)),
+        *(prepare("web.fetch", url=f"{receiver.base}/ok", save_as=f"page-{number}") for number in range(4)),
+    ]
+    run(others)
+    dumps = [sorted((storage / f"dump-{number}.csv").read_text().splitlines()) for number in range(4)]
+    assert [len(dump) for dump in dumps] == [3001] * 4
