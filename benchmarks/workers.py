@@ -42,6 +42,7 @@ ARDIQ_1 = Worker("ardiq 1", "ardiq", ("ardiq", "run", "-q", "peer_ardiq:app"), r
 ALL = (
     JOBLINE_1,
     JOBLINE_2,
+    Worker("jobline 1 x 100", "jobline", (*JOBLINE, "default"), rough=5000, environment={"CONCURRENCY": "100"}),
     *both("limit one", "limit", (*LIMIT, "1"), 4700),
     *both("limit batch16", "limit", (*LIMIT, "16"), 16_000),
     RQ_1,

@@ -76,8 +76,9 @@ class JobRunner:
             return None
         try:
             call = self.worker.serializer.loads(zlib.decompress(claimed.data))
-            has_followers = claimed.has_followers
-            follows = Follows(claimed.workflow is not None, claimed.webhook is not None) if has_followers else NOTHING
+            follows = NOTHING
+            if claimed.workflow is not None or claimed.webhook is not None:
+                follows = Follows(claimed.workflow is not None, claimed.webhook is not None)
             return Job.begun(claimed.id, self.connection, claimed.queue, call, follows)
         except (zlib.error, ValueError, TypeError):
             return None  # RQ's own way reads older forms too, and fails the rest with its reason
@@ -89,7 +90,8 @@ class JobRunner:
         ended_at = time.time()
         if isinstance(error, JobAborted):
             return
-        self.reporter.settle(claimed)
+        if self.reporter.is_used:
+            self.reporter.settle(claimed)
         if error is not None and not self.worker.disable_default_exception_handler:
             self._fail(job, claimed, error, started_at, ended_at)
         elif error is not None or isinstance(job.outcome, rq.Retry):

@@ -40,6 +40,8 @@ class Reporter:
         self.client, self._connection_class = client, connection_class
         self.running: dict[int, Claimed] = {}
         """By place: the job that runs there. Reports of threads that a job has left behind are dropped."""
+        self.is_used = False
+        """Whether any job has reported."""
         self._latest: dict[str, Report] = {}  # by execution
         self._awake = self._sending = False
         self._requests: SimpleQueue[Any] = SimpleQueue()  # None: there is a report; an event to set when it is sent
@@ -52,7 +54,7 @@ class Reporter:
         running = self.running.get(place.current.get())
         if running is None:
             return  # a thread that a job has left behind
-        self._latest[running.execution_id] = running, current, total, message
+        self._latest[running.execution_id], self.is_used = (running, current, total, message), True
         if self._pid != os.getpid():
             self._start()
         if not self._awake:

@@ -70,22 +70,22 @@ class SharedStatus:
         text = orjson.dumps((queue, job_id, execution_id, time.monotonic(), timeout))
         if len(text) > TEXT:
             raise ValueError("the names of this job are too long")
-        self._begun[place] += 1
-        start = PLACES + place * PLACE + TEXTS + TEXT * ((self._writes[place] + 1) % 2)
+        at, writes, begun = PLACES + place * PLACE, self._writes[place] + 1, self._begun[place] + 1
+        start = at + TEXTS + TEXT * (writes % 2)
         self._memory[start : start + len(text)] = text
-        self._head(place, len(text), 1)
+        HEAD.pack_into(self._memory, at, writes, begun, len(text))
+        self._writes[place], self._begun[place] = writes, begun
 
     def clear(self, place: int = 0) -> None:
         """Record that no job runs in a place, and that the horse is alive."""
-        self._head(place, 0, 1)
+        self._writes[place] = writes = self._writes[place] + 1
+        HEAD.pack_into(self._memory, PLACES + place * PLACE, writes, self._begun[place], 0)
 
     def tick(self) -> None:
         """Record that the horse is alive."""
-        self._head(0, HEAD.unpack_from(self._memory, PLACES)[2], 2)  # an even number: the text stays where it is
-
-    def _head(self, place: int, length: int, writes: int) -> None:
-        self._writes[place] += writes
-        HEAD.pack_into(self._memory, PLACES + place * PLACE, self._writes[place], self._begun[place], length)
+        writes, begun, length = self._read_head(0)
+        self._writes[0] = writes + 2  # an even number: the text stays where it is
+        HEAD.pack_into(self._memory, PLACES, writes + 2, begun, length)
 
     @property
     def begun(self) -> int:
