@@ -162,7 +162,7 @@ def test_all_jobs_are_followed_by_queue_and_function(server: Server, worker: obj
 def test_a_thousand_listen_at_once_and_one_too_many_is_told_so(server: Server, valkey: redis.Redis) -> None:
     job_id = enqueue(server, count=1)
     request = f"GET /api/v1/jobs/{job_id}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
-    lines = [socket.create_connection(("127.0.0.1", server.port), 20) for _ in range(1010)]
+    lines = [socket.create_connection(("127.0.0.1", server.port), 45) for _ in range(1010)]
     try:
         for line in lines:
             line.sendall(request)
