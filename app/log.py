@@ -32,7 +32,7 @@ ROUTINE = (
 """Lines of libraries that tell an operator nothing; LOG_LEVEL=DEBUG shows them."""
 
 fields_by_place: dict[int, dict[str, Any]] = {}
-"""The fields of the job that runs in a place, which each of its events gets; {} while there is none."""
+"""Maps each place to the fields that are added to the events of its job; {} while none runs there."""
 
 
 def job_fields() -> dict[str, Any]:

@@ -46,8 +46,8 @@ class Settings(BaseSettings):
     workers: NonNegativeInt = 1
     """How many workers `make run` starts."""
     concurrency: int = Field(default=1, ge=1, le=1000)
-    """How many jobs one worker runs at once. 1: each in a process of its own. More: plain functions in threads, `async
-    def` functions on one event loop."""
+    """How many jobs one worker runs at once. 1: one after the other. More: plain functions in threads, `async def`
+    functions on one event loop."""
     queues: str = "high,default,low,webhooks"
     """Queues that `rq worker` takes jobs from, in order of priority, separated by commas."""
     queue_limit: PositiveInt = 100

@@ -15,7 +15,7 @@ MAX_MESSAGE_CHARACTERS = 4096
 MAX_EXACT_INTEGER = 2**53  # larger integers are not exact in every JSON reader
 
 latest: dict[str, dict[str, Any]] = {}
-"""By id of a running job: the report that this process has sent last."""
+"""Maps the id of each running job to the report that this process has sent last."""
 _sink: Sink | None = None
 
 

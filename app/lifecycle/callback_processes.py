@@ -12,11 +12,11 @@ TIMEOUT_SECONDS = 120.0
 log = structlog.get_logger("jobline.recovery")
 
 _deadlines: dict[int, float] = {}
-"""By process id: when it is killed (time.monotonic)."""
+"""Maps the id of each running process to the time (time.monotonic) when it is killed."""
 
 
 def start(work: Callable[[], object]) -> None:
-    """Run `work` in a child process; see `reap`."""
+    """Run `work` in a child process, which is killed after TIMEOUT_SECONDS. Call `reap` from time to time."""
     reap()
     pid = os.fork()
     if pid:

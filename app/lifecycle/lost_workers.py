@@ -31,9 +31,10 @@ class Sweeper:
     def __init__(self, connection: redis.Redis) -> None:
         self.connection = connection
         self._seen: dict[str, tuple[float, int]] = {}
-        """By name of a live worker: how often it renewed its lease, and how many sweeps have found that unchanged."""
+        """Maps each worker with a lease to its lease count, and the number of sweeps since that count changed."""
         self._overdue: dict[str, tuple[float, float]] = {}
-        """By id of an overdue execution of a live worker: its `ends_at`, and when that was seen (time.monotonic)."""
+        """Maps each overdue execution whose worker may live to its `ends_at`, and when a sweep first saw this value
+        (time.monotonic)."""
         self._next_at = 0.0
 
     def sweep(self) -> None:

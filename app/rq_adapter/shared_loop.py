@@ -28,7 +28,7 @@ def share() -> "SharedLoop":
 
 
 class SharedLoop:
-    """One event loop for the coroutines of many jobs, each of which is waited for by the thread of its job."""
+    """An event loop in a thread of its own. `run` runs a coroutine on it, and blocks the caller until its end."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -36,9 +36,9 @@ class SharedLoop:
         self._starting = deque[tuple[Coroutine[Any, Any, Any], int, contextvars.Context, Ended]]()
         self._is_start_due = False
         self._runs: dict[int, Run] = {}
-        """By the thread that waits."""
+        """Maps each thread that is blocked in `run` to its coroutine."""
         self._tasks: dict[int, set[asyncio.Task[Any]]] = {}
-        """By place: the tasks that its job has made, its coroutine's own too."""
+        """Maps each place to the unfinished tasks of its job, including the task that runs its coroutine."""
         self._beat_at = time.monotonic()
         self._is_closing = False
         self.thread = threading.Thread(target=self._run_forever, daemon=True, name="event loop")

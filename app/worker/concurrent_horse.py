@@ -39,7 +39,7 @@ logger = structlog.get_logger("jobline.worker")
 
 
 class ConcurrentHorse(Horse):
-    """See Horse. `status_board` has a place for each job; the main thread writes all of them."""
+    """A Horse that runs each job in a free place. The main thread alone writes the places of `status_board`."""
 
     def __init__(self, worker: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(worker, *args, **kwargs)
@@ -48,7 +48,7 @@ class ConcurrentHorse(Horse):
         self.mailbox = Mailbox()
         self._free = list[Place]()
         self._running = dict[int, Claimed]()
-        """By number of the place."""
+        """Maps the number of each busy place to the job that runs there."""
         self._places = dict[int, Place]()
         self._aborted = set[str]()
         """Executions that were aborted."""

@@ -64,7 +64,7 @@ class HorseMonitor:
         self._unheld = set[str]()
         """Executions that were not this worker's at the last beat."""
         self._cut_off = dict[str, float]()
-        """By execution whose end has been written: when its job is to have stopped (time.monotonic)."""
+        """Maps each execution that was ended by force to the deadline (time.monotonic) for its job to stop."""
         self._is_concurrent, self._is_deaf = places > 1, False
         self._executions_to_return: dict[str, int] = {}  # executions, and how many times still
         self.returned = 0

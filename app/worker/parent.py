@@ -44,8 +44,9 @@ class Worker(RqWorker):
         self.wake = Wake()
         self.concurrency = get_settings().concurrency
         self._retiring = list[HorseMonitor]()
-        """Of horses whose jobs end while the next one is at work; one at most."""
+        """Monitors of horses that claim no more jobs, while their last jobs end beside the next horse: one at most."""
         self._returned = 0
+        """How many jobs of such horses went back to their queues."""
 
     def work(
         self,
@@ -58,7 +59,7 @@ class Worker(RqWorker):
         with_scheduler: bool = False,
         dequeue_strategy: DequeueStrategy = DequeueStrategy.DEFAULT,
     ) -> bool:
-        """As rq.Worker.work: until a limit or a signal; whether any job was run."""
+        """Run jobs until a limit is reached or a signal comes, as rq.Worker.work (RQ 2.12). Returns whether any ran."""
         self._stop_requested, self.monitor, self._retiring = False, None, []
         self.bootstrap(logging_level, date_format, log_format)
         self._dequeue_strategy = dequeue_strategy
@@ -151,13 +152,13 @@ class Worker(RqWorker):
     # RQ's hooks
 
     def _shutdown(self) -> None:
-        """In the handler of the first signal; the keeper acts on it."""
+        """Note that the worker is to stop. RQ calls this in its signal handler; HorseMonitor.step acts on it."""
         self._stop_requested = True
         if self.scheduler:
             self.stop_scheduler()
 
     def handle_payload(self, message: Any) -> None:
-        """In RQ's thread for commands. A stop is left to the keeper, which can tell whether the job still runs."""
+        """Handle a command, in RQ's thread for them. A stop is left to HorseMonitor, which knows what runs."""
         payload = parse_payload(message)
         if payload["command"] == "stop-job" and self.monitor:
             job_id = payload.get("job_id")

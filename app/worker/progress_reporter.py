@@ -39,7 +39,7 @@ class Reporter:
     def __init__(self, client: redis.Redis, connection_class: type[PipelinedConnection] = PipelinedConnection) -> None:
         self.client, self._connection_class = client, connection_class
         self.running: dict[int, Claimed] = {}
-        """By place: the job that runs there. Reports of threads that a job has left behind are dropped."""
+        """Maps each busy place to its job. Reports that come from a place without a job are dropped."""
         self.is_used = False
         """Whether any job has reported."""
         self._latest: dict[str, Report] = {}  # by execution
@@ -47,7 +47,7 @@ class Reporter:
         self._requests: SimpleQueue[Any] = SimpleQueue()  # None: there is a report; an event to set when it is sent
         self._pid = 0  # of the process that the thread is in
         self._known: dict[str, bytes] = {}
-        """By execution: the meta of its job, as last written or read."""
+        """Maps each execution to the meta of its job, as last written or read."""
 
     def update(self, current: Any, total: Any = None, message: Any = None) -> None:
         """As progress.update. Any thread may call it, and a process that the job has forked."""

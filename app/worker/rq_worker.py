@@ -48,7 +48,9 @@ class RqWorker(rq.Worker):
         return self._stop_requested
 
     def clean_registries(self) -> None:
-        """As rq.Worker.clean_registries (RQ 2.12), but for the started registry, which is the sweeper's.
+        """Clean the finished, failed and deferred registries, as rq.Worker.clean_registries (RQ 2.12).
+
+        The started registry is left to the Sweeper.
 
         RQ goes by wall time there, and settles an execution in several steps, while a sweeper may settle it too.
         """

@@ -17,7 +17,7 @@ def noop(i: int) -> int:
 
 
 async def async_noop(i: int) -> int:
-    """As `noop`, without holding up others."""
+    """Return the argument, after awaiting JOB_SECONDS if that is set."""
     if SECONDS:
         await asyncio.sleep(SECONDS)
     return i
