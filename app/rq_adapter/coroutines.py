@@ -7,11 +7,12 @@ cancelled. A timeout is raised in the job where it awaits, so that it may catch 
 import asyncio
 import contextlib
 import contextvars
+import ctypes
 import enum
 import inspect
 import threading
 import types
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Coroutine, Generator
 from queue import SimpleQueue
 from typing import Any, Protocol
 
@@ -43,6 +44,13 @@ class Ring(enum.Enum):
     AGAIN = enum.auto()
     """Ring again after RETRY_TIMEOUT_SECONDS: the job has not been told yet."""
     DONE = enum.auto()
+
+
+def raise_in(thread: int, exception: type[BaseException] | None) -> None:
+    """Raise an exception in a thread, at its next bytecode. None: not any more."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread), ctypes.py_object(exception) if exception else None
+    )
 
 
 class Shared(Protocol):
@@ -111,69 +119,45 @@ class Run:
         self.is_inside = False  # whether a step of the coroutine is being made
         self._alarm: BaseException | None = None
         self._exit: BaseException | None = None
-        self._told = self._raised_elsewhere = False
+        self.is_told = self._raised_elsewhere = False  # is_told: the error of an alarm has been raised in the coroutine
         self.task = loop.create_task(self._main(), context=context or contextvars.copy_context())
 
     def result(self) -> Any:
         try:
-            self.loop.run_until_complete(self.task)
-            return self._result()
-        except asyncio.CancelledError:
-            if self._alarm is None or self._told:
-                raise
-            raise self._alarm from None  # it rang before the first step
+            with contextlib.suppress(asyncio.CancelledError):
+                self.loop.run_until_complete(self.task)
+            return self.outcome()
         finally:
             if self.task.done() and not self.task.cancelled():
                 self.task.exception()  # it is known: asyncio need not complain that nobody has asked
 
-    def _result(self) -> Any:
+    def outcome(self) -> Any:
+        """What the ended coroutine has returned. Raises what it has raised."""
         if self._exit:
             raise self._exit
+        if self.task.cancelled() and self._alarm and not self.is_told:
+            raise self._alarm  # it rang before the first step
         return self.task.result()
-
-    def answer(self, ended: Ended) -> None:
-        """Pass on what the ended coroutine has returned or raised."""
-        try:
-            if self.task.cancelled():
-                raise self._alarm if self._alarm and not self._told else asyncio.CancelledError  # it rang before a step
-            ended.put((self._result(), None))
-        except BaseException as error:
-            ended.put((None, error))
 
     def ring(self, error: BaseException, at_once: bool) -> Ring:
         """`at_once`: this is the thread of the job, so that what is raised here is raised in the code that runs."""
-        if self.over or self._told:
+        if self.over or self.is_told:
             return Ring.DONE
         rang_before, self._alarm = self._alarm is not None, error
         if self.is_inside and (at_once or rang_before):
-            self._told = True
+            self.is_told = True
             return Ring.RAISE
         if not rang_before:
-            self.loop.call_soon_threadsafe(self._cancel)
+            self.loop.call_soon_threadsafe(self.cancel, error)
         elif not self._raised_elsewhere and asyncio.current_task(self.loop):
             self._raised_elsewhere = True  # another task of the job does not let the loop go on
             return Ring.RAISE
         return Ring.AGAIN
 
-    @property
-    def is_told(self) -> bool:
-        """Whether the error of `cancel` has been raised in the coroutine."""
-        return self._told
-
     def cancel(self, error: BaseException) -> None:
         """Raise an error in the coroutine, where it awaits. Called on the loop, between two steps."""
-        if not (self.over or self._told):
+        if not (self.over or self.is_told):
             self._alarm = error
-            self.task.cancel()
-
-    def interrupt(self, raise_in_loop: Callable[[], None]) -> None:
-        """Raise the error in the code that runs on the loop at this moment and does not let it go on."""
-        self._told = True
-        raise_in_loop()
-
-    def _cancel(self) -> None:
-        """On the loop."""
-        if not self._told:
             self.task.cancel()
 
     async def _main(self) -> Any:
@@ -207,8 +191,8 @@ class Run:
 
     def _meant_by(self, raised: BaseException) -> BaseException:
         """The cancellation that an alarm has made stands for its exception."""
-        if isinstance(raised, asyncio.CancelledError) and self._alarm and not self._told:
-            self._told = True
+        if isinstance(raised, asyncio.CancelledError) and self._alarm and not self.is_told:
+            self.is_told = True
             self.task.uncancel()
             return self._alarm
         return raised

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import contextvars
-import ctypes
 import signal
 import threading
 import time
@@ -16,7 +15,7 @@ import structlog
 
 from app.author import place
 from app.rq_adapter import coroutines
-from app.rq_adapter.coroutines import CANCEL_TIMEOUT_SECONDS, CLOSE_TIMEOUT_SECONDS, Ended, Ring, Run
+from app.rq_adapter.coroutines import CANCEL_TIMEOUT_SECONDS, CLOSE_TIMEOUT_SECONDS, Ended, Ring, Run, raise_in
 
 log = structlog.get_logger("jobline.worker")
 
@@ -39,7 +38,8 @@ class SharedLoop:
         """Maps each thread that is blocked in `run` to its coroutine."""
         self._tasks: dict[int, set[asyncio.Task[Any]]] = {}
         """Maps each place to the unfinished tasks of its job, including the task that runs its coroutine."""
-        self._beat_at = time.monotonic()
+        self._asked_at: float | None = None
+        """When the loop was asked for a sign of life (time.monotonic) that it has not given yet."""
         self._is_closing = False
         self.thread = threading.Thread(target=self._run_forever, daemon=True, name="event loop")
         self.thread.start()
@@ -69,24 +69,20 @@ class SharedLoop:
         if run.rang:
             task = asyncio.current_task(self.loop)
             if run.is_inside or (task and task in self._tasks.get(run.place, ())):
-                run.interrupt(lambda: self._raise_in_loop(type(error)))
+                run.is_told = True
+                raise_in(self.thread.ident or 0, type(error))
         else:
             run.rang = True
             self.loop.call_soon_threadsafe(self._cancel, thread, error)
         return Ring.AGAIN
 
-    def _raise_in_loop(self, exception: type[BaseException]) -> None:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread.ident or 0), ctypes.py_object(exception))
-
     def seconds_blocked(self) -> float:
         """Seconds for which a callback or a step of a coroutine has not let the loop go on. Call it often."""
-        now = time.monotonic()
-        if self._beat_at:
-            blocked, self._beat_at = 0.0, 0.0
-            self._asked_at = now
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
             self.loop.call_soon_threadsafe(self._beat)
-            return blocked
-        return now - self._asked_at
+        asked_at = self._asked_at  # the loop may answer at any moment
+        return 0.0 if asked_at is None else time.monotonic() - asked_at
 
     def place_inside(self) -> int:
         """The place whose coroutine makes a step at this moment; 0: none does."""
@@ -113,7 +109,7 @@ class SharedLoop:
                 log.exception("the event loop was interrupted")
 
     def _beat(self) -> None:
-        self._beat_at = time.monotonic()
+        self._asked_at = None
 
     def _cancel(self, thread: int, error: BaseException) -> None:
         if run := self._runs.get(thread):
@@ -137,17 +133,25 @@ class SharedLoop:
         self, coroutine: Coroutine[Any, Any, Any], thread: int, context: contextvars.Context, ended: Ended
     ) -> None:
         self._runs[thread] = run = Run(coroutine, self.loop, context)
-        run.task.add_done_callback(lambda _: self._end(run, thread, context, ended), context=context)
+        run.task.add_done_callback(lambda _: self._end(run, thread, ended), context=context)
 
-    def _end(self, run: Run, thread: int, context: contextvars.Context, ended: Ended) -> None:
+    def _end(self, run: Run, thread: int, ended: Ended) -> None:
         run.over = True
         del self._runs[thread]
-        left = self._tasks.get(context.get(place.current, 0))
+        left = self._tasks.get(run.place)
         if not left:
-            run.answer(ended)
+            _pass_on(run, ended)
             return
         for task in left:
             task.cancel()
         log.warning("tasks that the job has left behind are cancelled", tasks=sorted(t.get_name() for t in left)[:10])
         waiting = asyncio.Task(asyncio.wait(set(left), timeout=CANCEL_TIMEOUT_SECONDS), loop=self.loop)
-        waiting.add_done_callback(lambda _: run.answer(ended))
+        waiting.add_done_callback(lambda _: _pass_on(run, ended))
+
+
+def _pass_on(run: Run, ended: Ended) -> None:
+    """Pass the outcome of an ended coroutine to the thread that waits for it."""
+    try:
+        ended.put((run.outcome(), None))
+    except BaseException as error:
+        ended.put((None, error))

@@ -17,9 +17,8 @@ from rq.job import _job_stack
 
 from app.author import place
 from app.lifecycle import recovery
-from app.lifecycle.quarantine import quarantine
 from app.rq_adapter import shared_loop
-from app.rq_adapter.rq_parts import Queue, catalog
+from app.rq_adapter.rq_parts import catalog
 from app.rq_adapter.shared_loop import SharedLoop
 from app.worker.claimed import Claimed, Nothing
 from app.worker.horse import CHECK_INTERVAL_SECONDS, Horse
@@ -106,12 +105,12 @@ class ConcurrentHorse(Horse):
             return None
         self.next_job.reorder(found[0].queue)
         now = time.time()
-        started = [(place, claimed) for claimed in found if (place := self._begin(claimed, now))]
+        started = [(claimed, begun) for claimed in found if (begun := self._begin(claimed, now))]
         if self._free and len(found) > 1:
             self._request_claim()
         self.session.flush()
-        for place, claimed in started:
-            place.start(claimed, self._timeout_of(claimed), now)
+        for claimed, (free, timeout) in started:
+            free.start(claimed, timeout, now)
         return None
 
     def _request_claim(self) -> None:
@@ -129,27 +128,20 @@ class ConcurrentHorse(Horse):
             if isinstance(found, list):
                 recovery.give_back(self.connection, [claimed.execution_id for claimed in found])
 
-    def _begin(self, claimed: Claimed, now: float) -> Place | None:
-        """Give a claimed job a place, and report its start. None: it cannot be read."""
+    def _begin(self, claimed: Claimed, now: float) -> tuple[Place, int] | None:
+        """Give a claimed job a place, and report its start. Returns both the place and the job's timeout in seconds.
+
+        None: the job cannot be read.
+        """
         self.performed += 1
         free = self._free[-1]
-        try:
-            if claimed.data is None:
-                raise ValueError("its key is no hash, or has no data")
-            timeout = self._timeout_of(claimed)
-            self.status_board.show(claimed.queue, claimed.id, claimed.execution_id, timeout, free.number - 1)
-        except (ValueError, TypeError) as error:
-            quarantine(self.connection, claimed.raw_id, claimed.queue, error, claimed.execution_id)
-            if claimed.limits:
-                self.session.releases(claimed)
+        timeout = self._show(claimed, free.number - 1)
+        if timeout is None:
             return None
         self._free.pop()
         self._running[free.number] = claimed
         self.session.queue_begin(claimed, now)
-        return free
-
-    def _timeout_of(self, claimed: Claimed) -> int:
-        return int(claimed.timeout or Queue.DEFAULT_TIMEOUT)
+        return free, timeout
 
     def _take_messages(self) -> None:
         while message := self.mailbox.take():

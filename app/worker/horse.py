@@ -140,18 +140,25 @@ class Horse:
         except BlockingIOError:
             return True
 
-    def _perform(self, claimed: Claimed) -> None:
-        """Run a claimed job to its end."""
-        self.performed += 1
+    def _show(self, claimed: Claimed, place: int = 0) -> int | None:
+        """Show a claimed job as running. Returns its timeout in seconds; None: unreadable, and quarantined."""
         try:
             if claimed.data is None:
                 raise ValueError("its key is no hash, or has no data")
             timeout = int(claimed.timeout or Queue.DEFAULT_TIMEOUT)
-            self.status_board.show(claimed.queue, claimed.id, claimed.execution_id, timeout)
+            self.status_board.show(claimed.queue, claimed.id, claimed.execution_id, timeout, place)
         except (ValueError, TypeError) as error:
             quarantine(self.connection, claimed.raw_id, claimed.queue, error, claimed.execution_id)
             if claimed.limits:
                 self.session.releases(claimed)
+            return None
+        return timeout
+
+    def _perform(self, claimed: Claimed) -> None:
+        """Run a claimed job to its end."""
+        self.performed += 1
+        timeout = self._show(claimed)
+        if timeout is None:
             return
         now = time.time()
         self.next_job.begins(now)

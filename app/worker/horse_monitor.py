@@ -75,8 +75,9 @@ class HorseMonitor:
     def leaving(self) -> Leaving:
         return self.horse.status_board.leaving
 
-    def runs(self, job_id: str) -> bool:
-        return any(job.job_id == job_id for job in self.horse.status_board.running)
+    def running_job(self, job_id: str) -> Running | None:
+        """The job with this id, if the horse runs it."""
+        return next((job for job in self.horse.status_board.running if job.job_id == job_id), None)
 
     @property
     def begun(self) -> int:
@@ -149,7 +150,7 @@ class HorseMonitor:
     def _stop_jobs(self) -> None:
         while self.jobs_to_stop:
             job_id = self.jobs_to_stop[0]
-            job = next((job for job in self.horse.status_board.running if job.job_id == job_id), None)
+            job = self.running_job(job_id)
             if job:
                 self._kill(job, "Job stopped by user, work-horse terminated.", stopped)
             else:

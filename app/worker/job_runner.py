@@ -76,9 +76,8 @@ class JobRunner:
             return None
         try:
             call = self.worker.serializer.loads(zlib.decompress(claimed.data))
-            follows = NOTHING
-            if claimed.workflow is not None or claimed.webhook is not None:
-                follows = Follows(claimed.workflow is not None, claimed.webhook is not None)
+            has_followers = claimed.has_followers
+            follows = Follows(claimed.workflow is not None, claimed.webhook is not None) if has_followers else NOTHING
             return Job.begun(claimed.id, self.connection, claimed.queue, call, follows)
         except (zlib.error, ValueError, TypeError):
             return None  # RQ's own way reads older forms too, and fails the rest with its reason

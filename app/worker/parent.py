@@ -162,7 +162,7 @@ class Worker(RqWorker):
         payload = parse_payload(message)
         if payload["command"] == "stop-job" and self.monitor:
             job_id = payload.get("job_id")
-            holders = [monitor for monitor in self._retiring if monitor.runs(job_id)]
+            holders = [monitor for monitor in self._retiring if monitor.running_job(job_id)]
             (holders or [self.monitor])[0].jobs_to_stop.append(job_id)
             self.wake.ring()
         else:

@@ -15,7 +15,6 @@ import structlog
 from app.author import place
 from app.rq_adapter import coroutines
 from app.rq_adapter.coroutines import Ring
-from app.worker import timeouts
 from app.worker.attempt import JobAborted
 from app.worker.claimed import Claimed, Failed, Finished
 from app.worker.job_runner import JobRunner
@@ -117,7 +116,7 @@ class Place:
         thread = self._thread.ident
         with self._lock:
             if self._running and thread and coroutines.ring(JobAborted("stopped"), thread) is Ring.RAISE:
-                timeouts.raise_in(thread, JobAborted)
+                coroutines.raise_in(thread, JobAborted)
 
     def _work(self) -> None:
         place.current.set(self.number)
@@ -137,4 +136,4 @@ class Place:
         while self._running:
             with contextlib.suppress(JobAborted), self._lock:
                 self._running = None
-                timeouts.raise_in(threading.get_ident(), None)
+                coroutines.raise_in(threading.get_ident(), None)

@@ -1,6 +1,5 @@
 """Timeouts of jobs: raised in the thread of the job, or in the coroutine that it waits for."""
 
-import ctypes
 import signal
 import threading
 import time
@@ -9,7 +8,7 @@ from typing import Any
 from rq.timeouts import BaseDeathPenalty, UnixSignalDeathPenalty
 
 from app.rq_adapter import coroutines
-from app.rq_adapter.coroutines import RETRY_TIMEOUT_SECONDS, Ring
+from app.rq_adapter.coroutines import RETRY_TIMEOUT_SECONDS, Ring, raise_in
 
 CHECK_INTERVAL_SECONDS = 0.05
 
@@ -110,10 +109,3 @@ def _saying(exception: type[BaseException], message: str) -> type[BaseException]
         exception.__init__(self, message)
 
     return type(exception.__name__, (exception,), {"__init__": initialize, "__module__": exception.__module__})
-
-
-def raise_in(thread: int, exception: type[BaseException] | None) -> None:
-    """Raise an exception in a thread, at its next bytecode. None: not any more."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(thread), ctypes.py_object(exception) if exception else None
-    )
