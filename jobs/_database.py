@@ -4,12 +4,11 @@ SQLAlchemy is imported where it is used: the API process imports every module of
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app import Discard, get_settings
+from app import Context, Discard, get_settings, on_start, on_stop
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Table
@@ -26,22 +25,46 @@ def identifier(name: str, kind: str) -> str:
     return name
 
 
-@contextmanager
-def connected() -> Iterator["Engine"]:
-    """Yield an engine of DATABASE_URL for one job: processes of a worker must not share a pool."""
-    from sqlalchemy import create_engine, make_url
+class Database:
+    """DATABASE_URL, for the jobs of one process, in any of its threads. It connects at the first use."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._engine: Engine | None = None
+
+    @property
+    def engine(self) -> "Engine":
+        with self._lock:
+            if self._engine is None:
+                self._engine = _create_engine()
+            return self._engine
+
+    def close(self) -> None:
+        if self._engine:
+            self._engine.dispose()
+
+
+@on_start
+def open_database(context: Context) -> None:
+    context.database = Database()
+
+
+@on_stop
+def close_database(context: Context) -> None:
+    context.database.close()
+
+
+def _create_engine() -> "Engine":
+    from sqlalchemy import NullPool, create_engine, make_url
 
     settings = get_settings()
     url = make_url(settings.database)
-    is_sqlite = url.get_backend_name() == "sqlite"
+    if url.get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True, max_overflow=-1)
     if settings.database_url is None and url.database:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         Path(url.database).touch(mode=0o600)  # closed to other users
-    engine = create_engine(url, connect_args={"timeout": 30} if is_sqlite else {})
-    try:
-        yield engine
-    finally:
-        engine.dispose()
+    return create_engine(url, poolclass=NullPool, connect_args={"timeout": 30})
 
 
 def existing_table(connection: "Connection", name: str) -> "Table":

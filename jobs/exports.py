@@ -3,9 +3,9 @@
 import csv
 from typing import Any
 
-from app import Discard, Retry, job
+from app import Context, Discard, Retry, job
 from app.author import progress
-from jobs._database import KEY, connected, existing_table
+from jobs._database import KEY, existing_table
 from jobs._files import replacing, target
 
 ROWS_PER_FETCH = 1000
@@ -19,6 +19,8 @@ def dump_csv(
     columns: list[str] | None = None,
     where: dict[str, str] | None = None,
     spreadsheet_safe: bool = False,
+    *,
+    context: Context,
 ) -> dict[str, Any]:
     """Write a table of any size to a CSV file in storage (UTF-8, header first). It appears once complete.
 
@@ -35,7 +37,7 @@ def dump_csv(
     from sqlalchemy import String, cast, func, select
 
     file = target(path)
-    with connected() as engine, engine.connect() as connection:
+    with context.database.engine.connect() as connection:
         source = existing_table(connection, table)
         names = columns or [name for name in source.c.keys() if name != KEY]
         if unknown := [name for name in [*names, *(where or {})] if name not in source.c]:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from app import Discard, Retry, job
+from app import Context, Discard, Retry, job
 from app.author import progress
-from jobs._database import KEY, connected, create_table, identifier
+from jobs._database import KEY, create_table, identifier
 from jobs._files import source
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ Row = dict[str, str]
 
 
 @job(timeout=6 * 3600, retry=Retry(max=3, initial=10))
-def load_csv(path: str, table: str, batch: Annotated[int, Field(ge=1, le=5000)] = 1000) -> dict[str, int]:
+def load_csv(
+    path: str, table: str, batch: Annotated[int, Field(ge=1, le=5000)] = 1000, *, context: Context
+) -> dict[str, int]:
     """Load a CSV file of any size from storage (UTF-8, comma, header first) into a table of text columns.
 
     The table is created from the header if it does not exist. Each batch of rows is one transaction. Running the job
@@ -43,7 +45,8 @@ def load_csv(path: str, table: str, batch: Annotated[int, Field(ge=1, le=5000)] 
     identifier(table, "Table")
     file = source(path)
     size, counts = file.stat().st_size, {"rows": 0, "inserted": 0, "skipped": 0, "rejected": 0}
-    with connected() as engine, file.open("rb") as binary:
+    engine = context.database.engine
+    with file.open("rb") as binary:
         reader = csv.reader(io.TextIOWrapper(binary, "utf-8-sig", errors="surrogateescape", newline=""))
         header = _header(reader)
         good_table = create_table(engine, table, [KEY, *header])

@@ -5,15 +5,18 @@ from collections import defaultdict
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import EmailStr
 
-from app import Discard, Retry, job
+from app import Context, Discard, Retry, job
 from app.author import progress
-from jobs._database import connected, existing_table
+from jobs._database import existing_table
 from jobs._files import replacing, target
 from jobs.email import send_message
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 MAX_CHARTED_PRODUCTS = 12
 MAX_NAME_CHARACTERS = 200
@@ -25,7 +28,7 @@ Totals = dict[str, tuple[Decimal, Decimal]]
 
 
 @job(timeout=1800, retry=Retry(max=5, initial=2, on=(OSError,)))
-def sales(start: date, end: date, to: EmailStr | None = None) -> dict[str, Any]:
+def sales(start: date, end: date, to: EmailStr | None = None, *, context: Context) -> dict[str, Any]:
     """Write a PDF report of the sales from `start` to `end` (inclusive) to storage, and mail it if `to` is given.
 
     The sales are read from the table `sales`, as created by `imports.load_csv`: date (YYYY-MM-DD), product, quantity,
@@ -40,7 +43,7 @@ def sales(start: date, end: date, to: EmailStr | None = None) -> dict[str, Any]:
     """
     if end < start:
         raise Discard(f"The period ends on {end}, before it starts on {start}")
-    totals, rows, unreadable = _read(start, end)
+    totals, rows, unreadable = _read(context.database.engine, start, end)
     path = f"reports/sales-{start}-{end}.pdf"
     with replacing(target(path)) as partial:
         _write(partial, f"Sales from {start} to {end}", totals, unreadable)
@@ -53,12 +56,12 @@ def sales(start: date, end: date, to: EmailStr | None = None) -> dict[str, Any]:
     return {**result, "mail": mail}
 
 
-def _read(start: date, end: date) -> tuple[Totals, int, int]:
+def _read(engine: "Engine", start: date, end: date) -> tuple[Totals, int, int]:
     from sqlalchemy import func, select
 
     totals: Totals = defaultdict(lambda: (Decimal(), Decimal()))
     rows = unreadable = 0
-    with connected() as engine, engine.connect() as connection:
+    with engine.connect() as connection:
         table = existing_table(connection, "sales")
         if missing := [name for name in ("date", "product", "quantity", "price") if name not in table.c]:
             raise Discard(f"Table sales has no column {', '.join(missing)}")

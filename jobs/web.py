@@ -5,12 +5,12 @@ from urllib.parse import urljoin
 
 from pydantic import AnyHttpUrl, Field
 
-from app import Discard, Retry, job
+from app import Context, Discard, Retry, job, on_start, on_stop
 from app.author import outbound, progress
 from jobs._files import replacing, target
 
 if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse, HTTPConnectionPool
+    from urllib3 import BaseHTTPResponse
 
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 MAX_REDIRECTS = 5
@@ -20,12 +20,24 @@ CHUNK_BYTES = 64 * 1024
 MAX_BYTES = 1024**3
 
 
+@on_start
+def open_client(context: Context) -> None:
+    context.web = outbound.Client("FETCH_ALLOW_HOSTS")
+
+
+@on_stop
+def close_client(context: Context) -> None:
+    context.web.close()
+
+
 @job(timeout=600, retry=Retry(max=5, initial=2, on=(OSError,)))
 def fetch(
     url: AnyHttpUrl,
     timeout: Annotated[float, Field(gt=0, le=300)] = 10,
     max_bytes: Annotated[int, Field(gt=0, le=MAX_BYTES)] = 10_000_000,
     save_as: str | None = None,
+    *,
+    context: Context,
 ) -> dict[str, Any]:
     """GET a URL, and return its text, or save it at a path in storage (better for more than a few kB).
 
@@ -44,7 +56,7 @@ def fetch(
 
     file = target(save_as) if save_as is not None else None
     try:
-        final_url, pool, response = _get(str(url), timeout)
+        final_url, response = _get(context.web, str(url), timeout)
         try:
             parts = _limited(response, max_bytes)
             if file is None:
@@ -55,7 +67,6 @@ def fetch(
                     size, text = sum(output.write(part) for part in parts), None
         finally:
             response.close()
-            pool.close()
     except exceptions.SSLError as error:
         raise Discard(f"TLS failed: {error}") from None
     except exceptions.HTTPError as error:
@@ -71,23 +82,21 @@ def fetch(
     }
 
 
-def _get(url: str, timeout: float) -> tuple[str, "HTTPConnectionPool", "BaseHTTPResponse"]:
+def _get(client: outbound.Client, url: str, timeout: float) -> tuple[str, "BaseHTTPResponse"]:
     """Follow redirects. Returns the final URL, and its response with the body unread."""
     for _ in range(MAX_REDIRECTS + 1):
-        pool, response = outbound.ask(outbound.parsed(url), timeout, "FETCH_ALLOW_HOSTS")
+        response = client.ask(outbound.parsed(url), timeout)
         location = response.headers.get("location")
         if response.status in REDIRECT_STATUSES and location:
             response.close()
-            pool.close()
             url = urljoin(url, location)
             continue
         if response.status >= 400:
             response.close()
-            pool.close()
             if response.status >= 500 or response.status in TRANSIENT_STATUSES:
                 raise ConnectionError(f"{url} answered {response.status}")
             raise Discard(f"{url} answered {response.status}")
-        return url, pool, response
+        return url, response
     raise Discard(f"More than {MAX_REDIRECTS} redirects, the last one to {url}")
 
 

@@ -1,6 +1,6 @@
 """A replacement for the network in tests: it receives the requests and mail that would leave this process.
 
-`outbound.ask` and `mail.send`, the only ways out, both check `stand_in` first. Production never sets it.
+`outbound.Client.ask` and `mail.send`, the only ways out, both check `stand_in` first. Production never sets it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from email.message import EmailMessage
 
-    from urllib3 import BaseHTTPResponse, HTTPConnectionPool
+    from urllib3 import BaseHTTPResponse
     from urllib3.util import Url
 
 
@@ -19,8 +19,8 @@ class Network(Protocol):
 
     def request(
         self, target: "Url", allowed_by: str, method: str, body: bytes | None, headers: Mapping[str, str]
-    ) -> "tuple[HTTPConnectionPool, BaseHTTPResponse] | None":
-        """Answer a request as `outbound.ask` does, or raise. None lets it through to the network."""
+    ) -> "BaseHTTPResponse | None":
+        """Answer a request as `outbound.Client.ask` does, or raise. None lets it through to the network."""
 
     def mail(self, message: "EmailMessage", to: list[str]) -> None:
         """Receive a message for the recipients `to`."""

@@ -174,6 +174,8 @@ class Options:
     webhook: Webhook | None = None
     idempotent: bool = False
     """The job may run again from the start. It does so when its worker dies."""
+    alone: bool = False
+    """No other job runs in its process meanwhile: it is not safe in threads, or computes for long."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,7 @@ def job(
     unique: Unique | None = None,
     webhook: Webhook | None = None,
     idempotent: bool = False,
+    alone: bool = False,
 ) -> Callable[[Function], Function]: ...
 def job(*function: Any, **options: Any) -> Any:
     """Attach options to a function, and return the function itself: `@job`, or `@job(queue="low", timeout="10m")`.

@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,10 @@ from app.settings import get_settings
 from app.webhooks import urls
 
 if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse, HTTPConnectionPool
+    from urllib3 import BaseHTTPResponse, HTTPConnectionPool, PoolManager
     from urllib3.util import Url
 
+MAX_POOLS = 32  # hosts to which a client keeps connections open
 GLOBAL_IPV6 = ipaddress.ip_network("2000::/3")
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 NOT_PUBLIC = [
@@ -37,62 +39,88 @@ def parsed(url: str) -> "Url":
         raise Discard(str(error)) from None
 
 
-def ask(
-    target: "Url",
-    timeout: float,
-    allowed_by: str,
-    method: str = "GET",
-    body: bytes | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> tuple["HTTPConnectionPool", "BaseHTTPResponse"]:
-    """Send a request to the address that was checked: its name is not resolved again. Redirects are not followed.
+class Client:
+    """An HTTP client that connects only to public addresses, and to the hosts that a setting lists.
 
-    Args:
-        target: from `parsed`.
-        timeout: seconds to connect, and between two parts of the response.
-        allowed_by: the setting that lists the hosts which may be private, such as FETCH_ALLOW_HOSTS.
-
-    Returns:
-        The pool and the response, its body unread. The caller closes both.
-
-    Raises:
-        Discard: an address of the host is not public, and the host is not in `allowed_by`.
-        OSError, urllib3.exceptions.HTTPError: no response.
+    It keeps connections open for the next requests, is safe in threads, and is a context manager.
     """
-    if network.stand_in and (answer := network.stand_in.request(target, allowed_by, method, body, headers or {})):
-        return answer
-    import ssl
 
-    from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+    def __init__(self, allowed_by: str) -> None:
+        """`allowed_by`: the setting that lists the hosts which may be private, such as FETCH_ALLOW_HOSTS."""
+        self.allowed_by = allowed_by
+        self._lock = threading.Lock()
+        self._pools: PoolManager | None = None
 
-    host = (target.host or "").strip("[]")
-    port = target.port or (443 if target.scheme == "https" else 80)
-    addresses = _addresses(host, port, allowed_by)
-    for address in addresses:
-        if target.scheme == "https":
-            pool: HTTPConnectionPool = HTTPSConnectionPool(
-                address, port, ssl_context=ssl.create_default_context(), server_hostname=host, assert_hostname=host
-            )
-        else:
-            pool = HTTPConnectionPool(address, port)
-        try:
-            return pool, pool.urlopen(
-                method,
-                target.request_uri,
-                body=body,
-                headers={"Host": target.netloc or host, "User-Agent": "jobline", **(headers or {})},
-                redirect=False,
-                retries=False,
-                assert_same_host=False,
-                preload_content=False,
-                timeout=timeout,
-            )
-        except (NewConnectionError, ConnectTimeoutError):
-            pool.close()
-            if address == addresses[-1]:
-                raise
-    raise ConnectionError(f"{host} has no address")
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close its connections that are not in use."""
+        if self._pools:
+            self._pools.clear()
+
+    def ask(
+        self,
+        target: "Url",
+        timeout: float,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> "BaseHTTPResponse":
+        """Send a request to the address that was checked: its name is not resolved again. Redirects are not followed.
+
+        Args:
+            target: from `parsed`.
+            timeout: seconds to connect, and between two parts of the response.
+
+        Returns:
+            The response, its body unread. The caller closes it.
+
+        Raises:
+            Discard: an address of the host is not public, and the host is not in the setting.
+            OSError, urllib3.exceptions.HTTPError: no response.
+        """
+        stand_in = network.stand_in
+        if stand_in and (answer := stand_in.request(target, self.allowed_by, method, body, headers or {})):
+            return answer
+        from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+        host = (target.host or "").strip("[]")
+        port = target.port or (443 if target.scheme == "https" else 80)
+        addresses = _addresses(host, port, self.allowed_by)
+        for address in addresses:
+            pool = self._pool(target.scheme or "http", host, address, port)
+            try:
+                return pool.urlopen(
+                    method,
+                    target.request_uri,
+                    body=body,
+                    headers={"Host": target.netloc or host, "User-Agent": "jobline", **(headers or {})},
+                    redirect=False,
+                    retries=False,
+                    assert_same_host=False,
+                    preload_content=False,
+                    timeout=timeout,
+                )
+            except (NewConnectionError, ConnectTimeoutError):
+                if address == addresses[-1]:
+                    raise
+        raise ConnectionError(f"{host} has no address")
+
+    def _pool(self, scheme: str, host: str, address: str, port: int) -> "HTTPConnectionPool":
+        import ssl
+
+        from urllib3 import PoolManager
+
+        with self._lock:
+            if self._pools is None:
+                self._pools = PoolManager(MAX_POOLS, ssl_context=ssl.create_default_context())
+        tls = {"server_hostname": host, "assert_hostname": host} if scheme == "https" else {}
+        options = {**self._pools.connection_pool_kw, **tls}
+        return self._pools.connection_from_host(address, port, scheme, options)
 
 
 def plainly_private(url: str, allowed: str) -> bool:

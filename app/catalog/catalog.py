@@ -12,8 +12,9 @@ import sys
 import threading
 from pathlib import Path
 
-from app.catalog.discovery import Rejected, functions_in
+from app.catalog.discovery import Rejected, functions_in, hooks_in
 from app.catalog.function import PACKAGE, Arguments, Function
+from app.catalog.hook import Hook
 from app.errors import Invalid, NotFound
 from app.serializer import text_of
 
@@ -38,6 +39,10 @@ class Catalog:
         self.functions: dict[str, Function] = {}
         self.broken: dict[str, str] = {}
         self.rejected: dict[str, Rejected] = {}
+        self.hooks: list[Hook] = []
+        """In the order of their declaration."""
+        self.has_lone_functions = False
+        """Whether any function has the option `alone`."""
         self._lock = threading.Lock()
         self._file_times: dict[Path, int] | None = None
 
@@ -107,9 +112,16 @@ class Catalog:
             except (Exception, SystemExit) as error:  # noqa: BLE001, RUF100 - author's code can raise anything
                 broken[text_of(info.name)] = f"{type(error).__name__}: {text_of(error)}"
                 log.exception("module %s of %s/ does not import", info.name, PACKAGE)
+        hooks: list[Hook] = []
+        for name in [name for name in sys.modules if name.startswith(f"{PACKAGE}.")]:
+            callable_hooks, unusable = hooks_in(sys.modules[name])
+            hooks += callable_hooks
+            rejected.update((rejection.name, rejection) for rejection in unusable)
         for rejection in rejected.values():
             log.error("function %s is set aside: %s", rejection.name, rejection)
         self.functions, self.broken, self.rejected = functions, broken, rejected
+        self.has_lone_functions = any(function.options.alone for function in functions.values())
+        self.hooks = sorted(hooks, key=lambda hook: hook.declaration.number)
 
 
 def _forget_modules() -> None:

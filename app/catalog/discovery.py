@@ -13,9 +13,11 @@ from typing import Any
 
 from pydantic.errors import PydanticErrorMixin, PydanticSchemaGenerationError, PydanticUserError
 
+from app.author.hooks import hook_of
 from app.author.options import declaration_of
 from app.catalog.function import Function
 from app.catalog.function_options import BadOptions
+from app.catalog.hook import Hook
 from app.serializer import text_of
 
 
@@ -41,6 +43,8 @@ def functions_in(module: ModuleType) -> tuple[list[Function], list[Rejected]]:
         value = vars(module)[name]
         declared = declaration_of(value)
         full_name = f"{module.__name__.partition('.')[2]}.{name}"
+        if hook_of(value):
+            continue
         if type(value) is FunctionType and value.__module__ == module.__name__:
             function = Function(full_name, value)
             problems = list(_problems(function))
@@ -51,6 +55,22 @@ def functions_in(module: ModuleType) -> tuple[list[Function], list[Rejected]]:
         elif declared and declared.module == module.__name__:
             location = _relative(module, declared.file), declared.line
             rejected.append(Rejected(full_name, *location, _not_a_function(value)))
+    return usable, rejected
+
+
+def hooks_in(module: ModuleType) -> tuple[list[Hook], list[Rejected]]:
+    """Return the hooks of a module, and those that cannot be called."""
+    usable: list[Hook] = []
+    rejected: list[Rejected] = []
+    for name, value in list(vars(module).items()):
+        declared = hook_of(value)
+        if not declared or value.__module__ != module.__name__:
+            continue
+        hook = Hook(f"{module.__name__.partition('.')[2]}.{name}", value, declared)
+        if problem := hook.problem():
+            rejected.append(Rejected(hook.name, *_location(module, value), problem))
+        else:
+            usable.append(hook)
     return usable, rejected
 
 

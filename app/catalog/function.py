@@ -1,6 +1,7 @@
 """A function of the catalogue: its description, options and schemas, and the validation of its arguments."""
 
 import inspect
+import typing
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ from pydantic.experimental.arguments_schema import generate_arguments_schema
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import ArgsKwargs, SchemaValidator, ValidationError
 
+from app.author.hooks import Context
 from app.author.options import Options
 from app.catalog.function_options import options_of
 from app.errors import Invalid
@@ -66,16 +68,34 @@ class Function:
 
     @cached_property
     def parameters(self) -> list[inspect.Parameter]:
-        return list(inspect.signature(self.call).parameters.values())
+        """The parameters that are arguments of a job."""
+        parameters = inspect.signature(self.call).parameters.values()
+        return [parameter for parameter in parameters if parameter.name != self.context_parameter]
+
+    @cached_property
+    def context_parameter(self) -> str | None:
+        """The name of the parameter that receives the Context of the process. Raises what annotations raise."""
+        hints = typing.get_type_hints(self.call)
+        return next((name for name, hint in hints.items() if hint is Context and name != "return"), None)
+
+    @cached_property
+    def _context_position(self) -> int | None:
+        """The position of that parameter; None if it can be given by name only."""
+        parameters = inspect.signature(self.call).parameters
+        positional = [parameter.name for parameter in parameters.values() if parameter.kind in POSITIONAL]
+        return positional.index(self.context_parameter) if self.context_parameter in positional else None
+
+    def _skip_context(self, _: int, name: str, __: Any) -> Literal["skip"] | None:
+        return "skip" if name == self.context_parameter else None
 
     @cached_property
     def _validator(self) -> SchemaValidator:
-        return SchemaValidator(generate_arguments_schema(self.call, schema_type="arguments"))
+        return SchemaValidator(generate_arguments_schema(self.call, "arguments", self._skip_context))
 
     @cached_property
     def schema(self) -> dict[str, Any]:
         """JSON Schema of the arguments, as an object keyed by parameter name."""
-        schema = JsonSchema().generate(generate_arguments_schema(self.call, schema_type="arguments-v3"))
+        schema = JsonSchema().generate(generate_arguments_schema(self.call, "arguments-v3", self._skip_context))
         if not any(p.kind is p.VAR_KEYWORD for p in self.parameters):
             schema["additionalProperties"] = False
         serializable: dict[str, Any] = without_unserializable(schema)
@@ -115,6 +135,17 @@ class Function:
             Exception: whatever a validator of the author raises.
         """
         return self._validator.validate_python(ArgsKwargs(tuple(args), kwargs))
+
+    def run(self, args: list[Any], kwargs: dict[str, Any], context: Context) -> Any:
+        """Call the function with arguments from JSON. Raises as `coerce`, and what the function raises."""
+        positional, named = self.coerce(args, kwargs)
+        if self.context_parameter is not None:
+            position = self._context_position
+            if position is not None and position <= len(positional):
+                positional = (*positional[:position], context, *positional[position:])
+            else:
+                named = {**named, self.context_parameter: context}
+        return self.call(*positional, **named)
 
     def check(
         self, args: list[Any], kwargs: dict[str, Any], pointer: str = "#", unknown: Collection[DocumentPath] = ()

@@ -30,6 +30,7 @@ class _Body(CallOptions):
     concurrency: ConcurrencyBody | None = None
     breaker: BreakerBody | None = None
     idempotent: Flag = False
+    alone: Flag = False
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,7 @@ def _options(body: _Body, retry: object) -> Options:
         unique=body.unique.as_unique() if body.unique else None,
         webhook=body.webhook.as_webhook() if body.webhook else None,
         idempotent=body.idempotent,
+        alone=body.alone,
     )
 
 

@@ -12,6 +12,7 @@ import enum
 import inspect
 import threading
 import types
+import weakref
 from collections.abc import Coroutine, Generator
 from queue import SimpleQueue
 from typing import Any, Protocol
@@ -22,7 +23,7 @@ from app.author import place
 
 RETRY_TIMEOUT_SECONDS = 0.1  # seconds for the loop to pass a timeout on, before what holds it up is interrupted
 CANCEL_TIMEOUT_SECONDS = 1.0  # seconds for tasks that were left behind to end
-CLOSE_TIMEOUT_SECONDS = 2.0  # seconds for async generators to end
+CLOSE_TIMEOUT_SECONDS = 2.0  # seconds for tasks and async generators to end
 
 log = structlog.get_logger("jobline.worker")
 
@@ -30,6 +31,8 @@ shared: "Shared | None" = None
 """Where coroutines of several jobs run at once (app/rq_adapter/shared_loop.py); None: each thread has its own loop."""
 _loops: dict[int, asyncio.AbstractEventLoop] = {}  # by thread: tests run jobs in any
 _runs: dict[int, "Run"] = {}
+_lasting = weakref.WeakSet[asyncio.Task[Any]]()
+"""Tasks that belong to no job."""
 
 
 Ended = SimpleQueue[tuple[Any, BaseException | None]]
@@ -57,6 +60,8 @@ class Shared(Protocol):
     """A loop for the coroutines of many threads."""
 
     def run(self, coroutine: Coroutine[Any, Any, Any], /) -> Any: ...
+    def run_outside_jobs(self, coroutine: Coroutine[Any, Any, Any], /) -> Any: ...
+    def close(self) -> None: ...
     def ring(self, error: BaseException, thread: int, /) -> Ring: ...
 
 
@@ -64,10 +69,7 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a job's coroutine to its end; what it returns or raises. On this thread's loop, or on the shared one."""
     if shared:
         return shared.run(coroutine)
-    thread = threading.get_ident()
-    loop = _loops.get(thread)
-    if loop is None:
-        loop = _loops[thread] = asyncio.new_event_loop()
+    thread, loop = threading.get_ident(), _loop()
     _runs[thread] = job = Run(coroutine, loop)
     try:
         return job.result()
@@ -79,6 +81,25 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
             del _runs[thread]
             with contextlib.suppress(RuntimeError):  # it refuses
                 coroutine.close()
+
+
+def run_outside_jobs(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine to its end on the same loop, without a timeout. Tasks that it leaves behind go on."""
+    if shared:
+        return shared.run_outside_jobs(coroutine)
+    loop = _loop()
+    try:
+        return loop.run_until_complete(coroutine)
+    finally:
+        _lasting.update(asyncio.all_tasks(loop))
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    """The loop of this thread."""
+    thread = threading.get_ident()
+    if thread not in _loops:
+        _loops[thread] = asyncio.new_event_loop()
+    return _loops[thread]
 
 
 def ring(error: BaseException, thread: int | None = None) -> Ring:
@@ -93,16 +114,31 @@ def ring(error: BaseException, thread: int | None = None) -> Ring:
 
 
 def close() -> None:
-    """Close this thread's loop, after its async generators have ended."""
+    """Close this thread's loop, or the shared one, after its tasks and async generators have ended."""
+    global shared
+    if shared:
+        shared.close()
+        shared = None
     loop = _loops.pop(threading.get_ident(), None)
     if loop is None:
         return
     try:
-        loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), CLOSE_TIMEOUT_SECONDS))
+        loop.run_until_complete(end_tasks_and_generators())
     except Exception as error:
         log.warning("async generators were left open", error=type(error).__name__)
     finally:
         loop.close()
+
+
+async def end_tasks_and_generators() -> None:
+    """Cancel the tasks of the running loop, and close its async generators. Raises TimeoutError."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+        if others:
+            await asyncio.wait(others)
+        await asyncio.get_running_loop().shutdown_asyncgens()
 
 
 class Run:
@@ -200,7 +236,7 @@ class Run:
 
 def _cancel_what_is_left(thread: int, loop: asyncio.AbstractEventLoop) -> None:
     """Cancel the tasks that a job leaves behind: nobody would look at their end. One that refuses costs the loop."""
-    left = asyncio.all_tasks(loop)
+    left = asyncio.all_tasks(loop) - set(_lasting)
     if not left:
         return
     for task in left:

@@ -18,7 +18,7 @@ from rq.results import Result
 from rq.utils import utcformat
 
 from app import log
-from app.author import progress
+from app.author import hooks, progress
 from app.author.options import Discard, Misuse, Retry
 from app.catalog.catalog import Catalog, function_name
 from app.catalog.function_options import validated_retry
@@ -147,8 +147,7 @@ class Job(rq.job.Job):
         given, named = list(self.args), self.kwargs
         if self.follows.workflow:
             given, named = self._with_results(given, named)
-        args, kwargs = function.coerce(given, named)
-        result = function.call(*args, **kwargs)
+        result = function.run(given, named, hooks.context)
         result = coroutines.run(result) if asyncio.iscoroutine(result) else result
         if isinstance(result, RETRY):
             retry = validated_retry(result)

@@ -15,7 +15,15 @@ import structlog
 
 from app.author import place
 from app.rq_adapter import coroutines
-from app.rq_adapter.coroutines import CANCEL_TIMEOUT_SECONDS, CLOSE_TIMEOUT_SECONDS, Ended, Ring, Run, raise_in
+from app.rq_adapter.coroutines import (
+    CANCEL_TIMEOUT_SECONDS,
+    CLOSE_TIMEOUT_SECONDS,
+    Ended,
+    Ring,
+    Run,
+    end_tasks_and_generators,
+    raise_in,
+)
 
 log = structlog.get_logger("jobline.worker")
 
@@ -56,6 +64,10 @@ class SharedLoop:
             raise error
         return result
 
+    def run_outside_jobs(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine to its end, from another thread. Tasks that it leaves behind go on."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+
     def ring(self, error: BaseException, thread: int) -> Ring:
         """Raise an error in the coroutine that this thread waits for. RAISE if it waits for none.
 
@@ -90,8 +102,8 @@ class SharedLoop:
         return next((run.place for run in runs if run.is_inside), 0)
 
     def close(self) -> None:
-        """End the loop, after its async generators have ended."""
-        closing = asyncio.run_coroutine_threadsafe(self.loop.shutdown_asyncgens(), self.loop)
+        """End the loop, after its tasks and async generators have ended."""
+        closing = asyncio.run_coroutine_threadsafe(end_tasks_and_generators(), self.loop)
         try:
             closing.result(CLOSE_TIMEOUT_SECONDS)
         except Exception as error:

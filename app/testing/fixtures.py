@@ -12,7 +12,9 @@ from app.testing import Jobs, run_jobs
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "run_jobs(at, schedules, settings, allow_hosts): arguments of the fixture jobs")
+    config.addinivalue_line(
+        "markers", "run_jobs(at, schedules, settings, allow_hosts, context): arguments of the fixture jobs"
+    )
 
 
 @pytest.fixture

@@ -8,13 +8,19 @@ from typing import Any
 from unittest.mock import NonCallableMock
 
 from app.catalog.catalog import PACKAGE, Catalog, Function
+from app.catalog.hook import Hook
 
 
 class PatchableCatalog(Catalog):
     """The functions of `jobs/` as they are in their modules at each lookup. No module is imported twice."""
 
+    def current_hooks(self) -> list[Hook]:
+        """Return the hooks that are in their modules: one that a test has replaced is not called."""
+        return [hook for hook in self.refresh().hooks if _attribute(hook.name) is hook.function]
+
     def _find(self, name: str) -> Function:
-        known, current = self.refresh().functions.get(name), _attribute(name)
+        known = self.refresh().functions.get(name)
+        current: Any = None if name.rpartition(".")[2].startswith("_") else _attribute(name)
         if known and known.call is current:
             return known
         if _is_mock(current) or (known and callable(current) and not _is_own_function(current, known)):
@@ -38,9 +44,9 @@ def _any_arguments(*args: Any, **kwargs: Any) -> None:
 
 
 def _attribute(name: str) -> Any:
-    """Return the current value of a module's public name; None if there is none, or the module is not imported."""
+    """Return the current value of a module's name; None if there is none, or the module is not imported."""
     module, _, attribute = name.rpartition(".")
-    return None if attribute.startswith("_") else getattr(sys.modules.get(f"{PACKAGE}.{module}"), attribute, None)
+    return getattr(sys.modules.get(f"{PACKAGE}.{module}"), attribute, None)
 
 
 def _is_own_function(value: Any, function: Function) -> bool:

@@ -9,7 +9,7 @@ from email.message import EmailMessage
 from email.utils import parseaddr
 from typing import Any
 
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPResponse
+from urllib3 import BaseHTTPResponse, HTTPResponse
 from urllib3.util import Url
 
 from app.author import outbound
@@ -109,7 +109,7 @@ class NetworkCollector:
 
     def request(
         self, target: Url, allowed_by: str, method: str, body: bytes | None, headers: Mapping[str, str]
-    ) -> tuple[HTTPConnectionPool, BaseHTTPResponse] | None:
+    ) -> BaseHTTPResponse | None:
         """Collect a webhook. Returns None for other requests to allowed hosts: they are sent. Raises NotAllowed."""
         if allowed_by == webhook_delivery.ALLOWED_BY:
             return self._deliver(target, body or b"", headers)
@@ -121,9 +121,7 @@ class NetworkCollector:
             f"to let them reach this one, say run_jobs(allow_hosts=[{host!r}])"
         )
 
-    def _deliver(
-        self, target: Url, body: bytes, headers: Mapping[str, str]
-    ) -> tuple[HTTPConnectionPool, BaseHTTPResponse]:
+    def _deliver(self, target: Url, body: bytes, headers: Mapping[str, str]) -> BaseHTTPResponse:
         """Collect a webhook and answer it. Raises Discard if the URL names a private host."""
         if outbound.plainly_private(target.url, self._settings.webhook_allow_hosts):
             raise Discard(f"{target.host} is not on the public network, and not in {webhook_delivery.ALLOWED_BY}")
@@ -133,5 +131,4 @@ class NetworkCollector:
         self.deliveries.append(Delivery(target.url, payload["type"], payload, dict(headers), body, status, secret))
         if isinstance(answer.status, OSError):
             raise answer.status
-        response = HTTPResponse(io.BytesIO(), answer.headers, answer.status, preload_content=False)
-        return HTTPConnectionPool(target.host or ""), response
+        return HTTPResponse(io.BytesIO(), answer.headers, answer.status, preload_content=False)

@@ -17,6 +17,7 @@ from app import limits
 from app.access import api_keys
 from app.api.application import create_app
 from app.author import network
+from app.author.hooks import Context
 from app.lifecycle import actions, outbox
 from app.redis.keys import registry_key
 from app.rq_adapter import coroutines
@@ -31,6 +32,7 @@ from app.testing.functions import PatchableCatalog
 from app.testing.network import Delivery, Mail, NetworkCollector, WebhookResponse
 from app.testing.settings import make_settings
 from app.views import listing
+from app.worker.process_hooks import process_hooks
 from app.workflows import store as workflows
 
 CATALOG = PatchableCatalog()
@@ -72,7 +74,11 @@ class Jobs:
         schedules: Iterable[dict[str, Any]],
         settings: Settings,
         collector: NetworkCollector,
+        process: contextlib.ExitStack,
+        context: Context | None,
     ) -> None:
+        """`process` ends when the test does. `context` replaces what the hooks of jobs/ would open."""
+        self._process, self._context, self._has_started = process, context, False
         self._clock, self._catalog, self._collector = clock, CATALOG, collector
         self.settings = settings
         self.redis = in_process.Redis(self)
@@ -131,6 +137,7 @@ class Jobs:
     def run(self, raise_errors: bool = False) -> None:
         """Run jobs until none is due now. With `raise_errors`, then raise the first exception of a job that failed."""
         errors: list[tuple[str, BaseException]] = []
+        self._start_process()
         self._move_due()
         while in_process.run_burst(self.redis, self._queues(), errors):
             self._move_due()
@@ -146,6 +153,13 @@ class Jobs:
             self._clock.move_to(due if due.is_integer() else due + 1e-6)  # datetime has microseconds at most
             self.run(raise_errors)
         self._clock.move_to(until)
+
+    def _start_process(self) -> None:
+        """Run the hooks of jobs/, as a worker does before its first job."""
+        if not self._has_started:
+            declared = self._catalog.current_hooks() if self._context is None else []
+            self._process.enter_context(process_hooks(declared, context=self._context))
+            self._has_started = True
 
     def _next_due(self) -> float | None:
         """Return when the next delayed job, retry, schedule or limit is due, in seconds since 1970."""
@@ -198,6 +212,7 @@ def run_jobs(
     schedules: Iterable[dict[str, Any]] = (),
     settings: Mapping[str, Any] | None = None,
     allow_hosts: Collection[str] = (),
+    context: Context | None = None,
 ) -> Iterator[Jobs]:
     """Run the service in this process, with an empty Redis, empty folders, and a clock that moves only on request.
 
@@ -207,6 +222,8 @@ def run_jobs(
         settings: settings that differ from the defaults, such as {"RESULT_TTL": 60}. The environment and `.env` are
             not read.
         allow_hosts: hosts, public or not, to which jobs may send requests. Webhooks and mail are never sent.
+        context: what jobs receive as their Context; None: what the hooks `on_start` open, which are then called before
+            the first job runs, and those for `on_stop` at the end.
 
     Raises:
         pydantic.ValidationError: names every invalid setting.
@@ -221,11 +238,10 @@ def run_jobs(
             override_catalog(CATALOG),
             network.replaced_by(collector),
             time_machine.travel(start, tick=False) as clock,
+            contextlib.ExitStack() as process,
         ):
-            try:
-                yield Jobs(clock, schedules, test_settings, collector)
-            finally:
-                coroutines.close()
+            process.callback(coroutines.close)
+            yield Jobs(clock, schedules, test_settings, collector, process, context)
 
 
 @contextlib.contextmanager

@@ -126,12 +126,12 @@ def deliver(url: str, payload: dict[str, Any]) -> dict[str, Any]:
         **signing.headers(_signing_secrets(secret_field.decode()), job.id, body),
     }
     try:
-        pool, response = outbound.ask(target, SOCKET_TIMEOUT_SECONDS, ALLOWED_BY, "POST", body, headers)
+        with outbound.Client(ALLOWED_BY) as client:
+            response = client.ask(target, SOCKET_TIMEOUT_SECONDS, "POST", body, headers)
+            status, retry_after = response.status, response.headers.get("Retry-After")
+            response.close()
     except (HTTPError, OSError) as error:
         raise DeliveryFailed(f"{type(error).__name__}: {error}") from None
-    status, retry_after = response.status, response.headers.get("Retry-After")
-    response.close()
-    pool.close()
     if status == GONE:
         _disable(job.connection, url)
         raise Discard(_gone_message(target.host, datetime.now(UTC)))

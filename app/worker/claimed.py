@@ -1,8 +1,11 @@
 """A job that a worker has claimed, and what is reported of its attempt."""
 
+import zlib
 from dataclasses import dataclass, fields
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
+
+from app.serializer import JSON
 
 
 @dataclass(slots=True)
@@ -34,6 +37,14 @@ class Claimed:
     @property
     def raw_id(self) -> bytes:
         return self.id.encode(errors="surrogateescape")
+
+    def call(self) -> Any:
+        """Decode `data`: normally [path of the function, None, arguments, keyword arguments].
+
+        Raises:
+            zlib.error, ValueError: unreadable.
+        """
+        return JSON.loads(zlib.decompress(self.data or b""))
 
     @property
     def has_followers(self) -> bool:

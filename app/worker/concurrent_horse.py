@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import traceback
+import zlib
 from typing import Any
 
 import redis
@@ -16,10 +17,10 @@ import structlog
 from rq.job import _job_stack
 
 from app.author import place
+from app.catalog.catalog import function_name
 from app.lifecycle import recovery
 from app.rq_adapter import shared_loop
 from app.rq_adapter.rq_parts import catalog
-from app.rq_adapter.shared_loop import SharedLoop
 from app.worker.claimed import Claimed, Nothing
 from app.worker.horse import CHECK_INTERVAL_SECONDS, Horse
 from app.worker.next_job import MAX_BATCH_SIZE
@@ -51,13 +52,16 @@ class ConcurrentHorse(Horse):
         self._places = dict[int, Place]()
         self._aborted = set[str]()
         """Executions that were aborted."""
-        self._loop: SharedLoop | None = None
+        self._loop = shared_loop.share()
         self._is_blocked = False
+        self._is_draining = False
+        """Whether no job is claimed until those that run have ended: the next one wants to be alone."""
+        self._runs_alone = False
+        """Whether the job that runs wants no others beside it."""
         self._next_look_at = 0.0
 
     def _work(self) -> Leaving:
         sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
-        self._loop = loop = shared_loop.share()
         for number in range(1, self.settings.concurrency + 1):
             self._places[number] = Place(
                 number, self.worker, self.mailbox, self.reporter, lambda: self.status_board.stop_ordered
@@ -73,7 +77,7 @@ class ConcurrentHorse(Horse):
                 self.status_board.leaving = leaving  # the next horse may begin
             if leaving and not self._running:
                 break
-            if leaving or not self._free:
+            if leaving or not self._free or self._waits_for_its_jobs():
                 self._wait(None)
             else:
                 found = self._claim()
@@ -82,7 +86,6 @@ class ConcurrentHorse(Horse):
                     if not leaving:
                         self._wait(found)
         self.session.settle()
-        loop.close()
         return leaving
 
     def _leave_burst(self, found: Nothing) -> Leaving | None:
@@ -104,17 +107,37 @@ class ConcurrentHorse(Horse):
             recovery.give_back(self.connection, [claimed.execution_id for claimed in found])
             return None
         self.next_job.reorder(found[0].queue)
+        if catalog().has_lone_functions:
+            found = self._keep_alone(found)
         now = time.time()
         started = [(claimed, begun) for claimed in found if (begun := self._begin(claimed, now))]
-        if self._free and len(found) > 1:
+        if self._free and len(found) > 1 and not self._waits_for_its_jobs():
             self._request_claim()
         self.session.flush()
         for claimed, (free, timeout) in started:
             free.start(claimed, timeout, now)
         return None
 
+    def _keep_alone(self, found: list[Claimed]) -> list[Claimed]:
+        """Return those of the claimed jobs that may run now: a job of a function with `alone` runs with no other.
+
+        The others go back to their queue: another worker may take them, this one when its jobs have ended.
+        """
+        lone = next((number for number, claimed in enumerate(found) if _is_lone(claimed)), None)
+        self._is_draining = self._runs_alone = False
+        if lone is None:
+            return found
+        self._runs_alone = lone == 0 and not self._running
+        self._is_draining = not self._runs_alone
+        kept = 1 if self._runs_alone else lone
+        recovery.give_back(self.connection, [claimed.execution_id for claimed in found[kept:]])
+        return found[:kept]
+
+    def _waits_for_its_jobs(self) -> bool:
+        return bool(self._running) and (self._is_draining or self._runs_alone)
+
     def _request_claim(self) -> None:
-        wanted = min(len(self._free), MAX_BATCH_SIZE)
+        wanted = 1 if self._is_draining else min(len(self._free), MAX_BATCH_SIZE)
         if self.limits.jobs is not None:
             wanted = min(wanted, self.limits.jobs - self.performed)
         if wanted > 0:
@@ -192,12 +215,11 @@ class ConcurrentHorse(Horse):
 
     def _look_at_loop(self) -> None:
         """Show that the horse is alive, unless a job blocks the event loop: then log which code it is in."""
-        loop = self._loop
-        blocked = loop.seconds_blocked() if loop else 0.0
+        loop, blocked = self._loop, self._loop.seconds_blocked()
         if blocked < BLOCKED_AFTER_SECONDS:
             self._is_blocked = False
             self.status_board.tick()
-        elif loop and not self._is_blocked:
+        elif not self._is_blocked:
             self._is_blocked = True
             frame = sys._current_frames().get(loop.thread.ident or 0)
             claimed = self._running.get(loop.place_inside())
@@ -206,3 +228,11 @@ class ConcurrentHorse(Horse):
                 job_id=claimed and claimed.id,
                 stack="".join(traceback.format_stack(frame)[-3:]),
             )
+
+
+def _is_lone(claimed: Claimed) -> bool:
+    try:
+        function = catalog().functions.get(function_name(claimed.call()[0]))
+    except (zlib.error, ValueError, LookupError, TypeError):  # unreadable: its runner says so
+        return False
+    return function is not None and function.options.alone

@@ -60,11 +60,13 @@ class Horse:
         self.reporter = Reporter(self.connection, worker.connection_class)
         self.runner = JobRunner(worker, self.session, self.reporter, give_up=self._give_up)
         self.performed, self.idle_since = 0, time.monotonic()
-        self.threads, self.memory = threading.active_count(), _memory()
+        self.threads = self.memory = 0
+        """Of the process, before its first job."""
 
     def run(self) -> Leaving:
         """Run jobs until there is a reason to exit; which one."""
         progress.report_to(self.reporter.update)
+        self.threads, self.memory = threading.active_count(), _memory()
         try:
             return self._work()
         finally:

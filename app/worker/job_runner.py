@@ -75,10 +75,10 @@ class JobRunner:
         ):  # fmt: skip
             return None
         try:
-            call = self.worker.serializer.loads(zlib.decompress(claimed.data))
-            has_followers = claimed.has_followers
-            follows = Follows(claimed.workflow is not None, claimed.webhook is not None) if has_followers else NOTHING
-            return Job.begun(claimed.id, self.connection, claimed.queue, call, follows)
+            follows = NOTHING
+            if claimed.has_followers:
+                follows = Follows(claimed.workflow is not None, claimed.webhook is not None)
+            return Job.begun(claimed.id, self.connection, claimed.queue, claimed.call(), follows)
         except (zlib.error, ValueError, TypeError):
             return None  # RQ's own way reads older forms too, and fails the rest with its reason
 

@@ -23,6 +23,7 @@ from app.worker.concurrent_horse import ConcurrentHorse
 from app.worker.horse import Horse, Limits
 from app.worker.horse_monitor import HorseMonitor
 from app.worker.prefetched import PrefetchedExecutions
+from app.worker.process_hooks import process_hooks
 from app.worker.rq_worker import RqWorker
 from app.worker.shared_status import Leaving, SharedStatus
 from app.worker.wake import Wake
@@ -132,7 +133,10 @@ class Worker(RqWorker):
             random.seed()
             self._is_horse = True
             horse_class = self.horse_class if self.concurrency == 1 else ConcurrentHorse
-            board.leaving = horse_class(self, board, box, line, limits, number).run()
+            horse = horse_class(self, board, box, line, limits, number)
+            with process_hooks(catalog().hooks, board.tick):
+                leaving = horse.run()
+            board.leaving = leaving
         except BaseException:
             log.exception("the work horse fell")
             return 1

@@ -38,7 +38,7 @@ from rq import Retry as Again
 from rq import get_current_job
 from rq.timeouts import JobTimeoutException
 
-from app import Discard, progress
+from app import Discard, job, progress
 
 mark = contextvars.ContextVar("mark", default="none")
 log = structlog.get_logger("mine")
@@ -153,6 +153,35 @@ async def blocks(seconds: float) -> None:
 async def leaves_tasks() -> int:
     asyncio.create_task(asyncio.sleep(60), name="left")
     return 1
+
+
+running = set()
+
+
+@job(alone=True)
+def lone(seconds: float) -> list[str]:
+    return _with_whom(seconds)
+
+
+@job(alone=True)
+async def alone(seconds: float) -> list[str]:
+    running.add(get_current_job().id)
+    before = sorted(running)
+    await asyncio.sleep(seconds)
+    running.discard(get_current_job().id)
+    return before
+
+
+def together(seconds: float) -> list[str]:
+    return _with_whom(seconds)
+
+
+def _with_whom(seconds: float) -> list[str]:
+    running.add(get_current_job().id)
+    before = sorted(running)
+    time.sleep(seconds)
+    running.discard(get_current_job().id)
+    return before
 """
 
 BOTH = pytest.mark.parametrize("kind", ["", "a"], ids=["thread", "coroutine"])
@@ -527,3 +556,36 @@ def test_the_jobs_that_come_with_the_service_may_run_at_once(
     run(others)
     dumps = [sorted((storage / f"dump-{number}.csv").read_text().splitlines()) for number in range(4)]
     assert [len(dump) for dump in dumps] == [3001] * 4
+
+
+@pytest.mark.parametrize("lone", ["lone", "alone"], ids=["thread", "coroutine"])
+def test_a_job_that_wants_to_be_alone_runs_beside_no_other(
+    valkey: redis.Redis, start: Start, put: Put, lone: str
+) -> None:
+    ids = []
+    for number in range(4):
+        ids += put("together", 0.05, count=7, id=f"together-{number}")
+        ids += put(lone, 0.05, count=2, id=f"lone-{number}")
+    process = start(concurrency=5)
+    until(lambda: states(valkey, ids) == {"finished": len(ids)})
+    for job_id in ids:
+        beside = job(valkey, job_id)["result"]
+        assert beside == [job_id] if job_id.startswith("lone") else not any("lone" in other for other in beside)
+    assert max(len(job(valkey, job_id)["result"]) for job_id in ids) > 1  # the others ran together
+    assert {job(valkey, job_id)["attempts"] for job_id in ids} == {1}
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert broken(valkey) == []
+
+
+def test_a_job_that_wants_to_be_alone_waits_for_no_worker_that_is_busy(
+    valkey: redis.Redis, start: Start, put: Put
+) -> None:
+    [long] = put("nap", 60)
+    start(concurrency=5)
+    until(lambda: status(valkey, long) == "started")
+    [lone] = put("lone", 0)
+    until(lambda: valkey.lrange("rq:queue:default", 0, -1) == [b"lone"] and valkey.zcard("rq:wip:default") == 1)
+    start(concurrency=5)
+    until(lambda: status(valkey, lone) == "finished")
+    assert status(valkey, long) == "started"

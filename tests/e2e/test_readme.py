@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, patch
 
 import psutil
 import pytest
@@ -137,6 +138,14 @@ def test_the_example_of_a_test_with_the_fixture_passes() -> None:
     [marker] = test.pytestmark  # tests/e2e/test_testing_plugin.py runs the fixture itself
     with run_jobs(**marker.kwargs) as jobs:
         test(jobs)
+
+
+def test_the_example_of_hooks_runs(write_module: Callable[[str, str], None]) -> None:
+    write_module("pages", source_with("on_start"))
+    with patch("urllib3.PoolManager.request", return_value=Mock(status=204)), run_jobs() as jobs:
+        job = jobs.enqueue("pages.check", "https://example.com/")
+        jobs.run(raise_errors=True)
+        assert job.result == 204
 
 
 @pytest.mark.parametrize(

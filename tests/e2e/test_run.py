@@ -127,17 +127,16 @@ def test_a_worker_of_another_terminal_finds_valkey(run: Run) -> None:
 FILES = """
 from pathlib import Path
 
-from app import job
-from jobs._database import connected
+from app import Context, job
 from jobs._files import replacing, target
 
 
-def write() -> None:
+def write(context: Context) -> None:
     from sqlalchemy import text
 
     with replacing(target("reports/one.txt")) as partial:
         partial.write_text("text of a job")
-    with connected() as engine, engine.begin() as connection:
+    with context.database.engine.begin() as connection:
         connection.execute(text("CREATE TABLE one (text)"))
 """
 

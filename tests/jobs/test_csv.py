@@ -11,8 +11,7 @@ import pytest
 
 from app import Discard
 from app.author import progress
-from jobs.exports import dump_csv
-from jobs.imports import load_csv
+from tests.jobs.bound import dump_csv, load_csv
 
 HEADER = "name,city\n"
 

@@ -7,8 +7,7 @@ import pytest
 from pypdf import PdfReader
 
 from app import Discard
-from jobs.imports import load_csv
-from jobs.reports import sales
+from tests.jobs.bound import load_csv, sales
 
 JANUARY = date(2025, 1, 1), date(2025, 1, 31)
 

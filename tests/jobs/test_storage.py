@@ -7,7 +7,7 @@ import pytest
 
 from app import Discard, get_settings
 from app.author import storage as files
-from jobs._database import connected
+from jobs._database import Database
 from jobs._files import replacing, target
 
 
@@ -53,10 +53,10 @@ def test_the_default_database_is_closed_to_other_users(
     monkeypatch.delenv("DATABASE_URL")
     folder = tmp_path / "data"
     setting(DATA_DIR=str(folder))
-    with connected() as engine, engine.begin() as connection:
+    with Database().engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE one (text)")
     assert [oct(path.stat().st_mode & 0o777) for path in (folder, folder / "jobline.db")] == ["0o700", "0o600"]
-    with connected() as engine, engine.begin() as connection:
+    with Database().engine.begin() as connection:
         connection.exec_driver_sql("INSERT INTO one VALUES ('kept')")
 
 

@@ -14,7 +14,7 @@ import pytest
 from app import Discard
 from app.author.outbound import _is_public
 from app.catalog.function_options import options_of
-from jobs.web import fetch
+from tests.jobs.bound import fetch
 
 Serve = Callable[..., str]
 
@@ -86,7 +86,7 @@ def retried(error: BaseException) -> bool:
 
 
 def test_text(base: str) -> None:
-    result = fetch(f"{base}/hello")  # type: ignore[arg-type]
+    result = fetch(f"{base}/hello")
     host = base.removeprefix("http://")
     assert result["text"] == f"Zoë at {host}"
     assert (result["status"], result["url"], result["path"]) == (200, f"{base}/hello", None)
@@ -95,7 +95,7 @@ def test_text(base: str) -> None:
 
 
 def test_saved(base: str, storage: Path) -> None:
-    result = fetch(f"{base}/hello", save_as="web/hello.txt")  # type: ignore[arg-type]
+    result = fetch(f"{base}/hello", save_as="web/hello.txt")
     assert (result["text"], result["path"]) == (None, "web/hello.txt")
     assert (storage / "web" / "hello.txt").stat().st_size == result["bytes"]
 
@@ -105,33 +105,33 @@ def test_https_by_name_on_the_checked_address(
 ) -> None:
     server.socket = server_tls.wrap_socket(server.socket, server_side=True)
     url = base.replace("http:", "https:")
-    assert fetch(f"{url}/hello")["status"] == 200  # type: ignore[arg-type]
+    assert fetch(f"{url}/hello")["status"] == 200
     with monkeypatch.context() as elsewhere:
         real = socket.getaddrinfo
         elsewhere.setattr(socket, "getaddrinfo", lambda host, *a, **k: real("127.0.0.1", *a, **k))
         with pytest.raises(Discard, match="TLS"):
-            fetch(f"{url.replace('localhost', 'other.test')}/hello")  # type: ignore[arg-type]
+            fetch(f"{url.replace('localhost', 'other.test')}/hello")
     monkeypatch.delenv("SSL_CERT_FILE")
     with pytest.raises(Discard, match="TLS"):
-        fetch(f"{url}/hello")  # type: ignore[arg-type]
+        fetch(f"{url}/hello")
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 410])
 def test_a_4xx_is_permanent(base: str, status: int) -> None:
     with pytest.raises(Discard, match=str(status)):
-        fetch(f"{base}/status/{status}")  # type: ignore[arg-type]
+        fetch(f"{base}/status/{status}")
 
 
 @pytest.mark.parametrize("path", ["status/408", "status/425", "status/429", "status/500", "status/503", "short"])
 def test_a_transient_failure_is_retried(base: str, path: str) -> None:
     with pytest.raises(ConnectionError) as caught:
-        fetch(f"{base}/{path}")  # type: ignore[arg-type]
+        fetch(f"{base}/{path}")
     assert retried(caught.value)
 
 
 def test_a_timeout_is_retried(base: str) -> None:
     with pytest.raises(ConnectionError, match="ReadTimeout") as caught:
-        fetch(f"{base}/silent", timeout=0.05)  # type: ignore[arg-type]
+        fetch(f"{base}/silent", timeout=0.05)
     assert retried(caught.value)
 
 
@@ -139,28 +139,28 @@ def test_a_refused_connection_is_retried(base: str) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         with pytest.raises(ConnectionError) as caught:
-            fetch(f"http://localhost:{unused.getsockname()[1]}/")  # type: ignore[arg-type]
+            fetch(f"http://localhost:{unused.getsockname()[1]}/")
     assert retried(caught.value)
 
 
 def test_too_much_is_refused_and_nothing_is_left(base: str, storage: Path) -> None:
     with pytest.raises(Discard, match="larger than 100000 bytes"):
-        fetch(f"{base}/large", max_bytes=100_000, save_as="large")  # type: ignore[arg-type]
+        fetch(f"{base}/large", max_bytes=100_000, save_as="large")
     assert list(storage.iterdir()) == []
 
 
 def test_redirects_are_followed(base: str) -> None:
-    assert fetch(f"{base}/to//hello")["url"] == f"{base}/hello"  # type: ignore[arg-type]
+    assert fetch(f"{base}/to//hello")["url"] == f"{base}/hello"
     with pytest.raises(Discard, match="redirects"):
-        fetch(f"{base}/loop")  # type: ignore[arg-type]
+        fetch(f"{base}/loop")
 
 
 def test_a_redirect_to_a_private_address_is_refused(base: str) -> None:
     port = base.rpartition(":")[2]
     with pytest.raises(Discard, match="not on the public network"):
-        fetch(f"{base}/to/http://127.0.0.1:{port}/hello")  # type: ignore[arg-type]
+        fetch(f"{base}/to/http://127.0.0.1:{port}/hello")
     with pytest.raises(Discard, match="Only http"):
-        fetch(f"{base}/to/file:///etc/passwd")  # type: ignore[arg-type]
+        fetch(f"{base}/to/file:///etc/passwd")
 
 
 NOT_PUBLIC = [
@@ -177,7 +177,7 @@ NOT_PUBLIC = [
 @pytest.mark.parametrize("host", NOT_PUBLIC)
 def test_an_address_that_is_not_public_is_refused(host: str) -> None:
     with pytest.raises(Discard, match="public"):
-        fetch(f"http://{host}/")  # type: ignore[arg-type]
+        fetch(f"http://{host}/")
 
 
 @pytest.mark.parametrize("host", NOT_PUBLIC)
@@ -185,7 +185,7 @@ def test_it_is_refused_whatever_this_version_of_python_calls_global(host: str, m
     for kind in (ipaddress.IPv4Address, ipaddress.IPv6Address):
         monkeypatch.setattr(kind, "is_global", True)
     with pytest.raises(Discard, match="public"):
-        fetch(f"http://{host}/")  # type: ignore[arg-type]
+        fetch(f"http://{host}/")
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
@@ -197,7 +197,7 @@ def test_one_private_address_among_others_is_enough(monkeypatch: pytest.MonkeyPa
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)) for address in ("8.8.8.8", "10.0.0.1")]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: found)
     with pytest.raises(Discard, match="public"):
-        fetch("http://example.com/")  # type: ignore[arg-type]
+        fetch("http://example.com/")
 
 
 def test_the_name_is_looked_up_once(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +208,7 @@ def test_the_name_is_looked_up_once(base: str, monkeypatch: pytest.MonkeyPatch) 
         return real(host, *args, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    fetch(f"{base}/hello")  # type: ignore[arg-type]
+    fetch(f"{base}/hello")
     assert asked.count("localhost") == 1
 
 
@@ -217,9 +217,9 @@ def test_the_name_is_looked_up_once(base: str, monkeypatch: pytest.MonkeyPatch) 
 )
 def test_other_urls_are_refused(url: str) -> None:
     with pytest.raises(Discard):
-        fetch(url)  # type: ignore[arg-type]
+        fetch(url)
 
 
 def test_a_path_outside_storage_is_refused(base: str) -> None:
     with pytest.raises(Discard, match="storage"):
-        fetch(f"{base}/hello", save_as="../hello")  # type: ignore[arg-type]
+        fetch(f"{base}/hello", save_as="../hello")

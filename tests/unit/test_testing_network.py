@@ -35,10 +35,10 @@ def remind(hidden: str) -> bool:
 
 
 def ask(url: str) -> int:
-    pool, response = outbound.ask(outbound.parsed(url), 5, "FETCH_ALLOW_HOSTS")
-    response.close()
-    pool.close()
-    return response.status
+    with outbound.Client("FETCH_ALLOW_HOSTS") as client:
+        response = client.ask(outbound.parsed(url), 5)
+        response.close()
+        return response.status
 """
 
 

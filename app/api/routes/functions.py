@@ -82,6 +82,7 @@ def _as_json(function: Function) -> dict[str, object]:
             "tags": options.tags,
             "webhook": options.webhook.without_secret() if options.webhook else None,
             "idempotent": options.idempotent,
+            "alone": options.alone,
         },
         "arguments": function.schema,
         "result": function.result_schema,

@@ -42,6 +42,7 @@ class FunctionOptions(BaseModel):
     tags: list[str]
     webhook: Webhook | None
     idempotent: bool
+    alone: bool
 
 
 class Function(BaseModel):
