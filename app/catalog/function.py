@@ -67,6 +67,10 @@ class Function:
         return options_of(self.call)
 
     @cached_property
+    def is_coroutine(self) -> bool:
+        return inspect.iscoroutinefunction(self.call)
+
+    @cached_property
     def parameters(self) -> list[inspect.Parameter]:
         """The parameters that are arguments of a job."""
         parameters = inspect.signature(self.call).parameters.values()

@@ -14,7 +14,6 @@ import threading
 import types
 import weakref
 from collections.abc import Coroutine, Generator
-from queue import SimpleQueue
 from typing import Any, Protocol
 
 import structlog
@@ -33,10 +32,6 @@ _loops: dict[int, asyncio.AbstractEventLoop] = {}  # by thread: tests run jobs i
 _runs: dict[int, "Run"] = {}
 _lasting = weakref.WeakSet[asyncio.Task[Any]]()
 """Tasks that belong to no job."""
-
-
-Ended = SimpleQueue[tuple[Any, BaseException | None]]
-"""Where what a coroutine has returned or raised is passed on."""
 
 
 class Ring(enum.Enum):
@@ -62,7 +57,7 @@ class Shared(Protocol):
     def run(self, coroutine: Coroutine[Any, Any, Any], /) -> Any: ...
     def run_outside_jobs(self, coroutine: Coroutine[Any, Any, Any], /) -> Any: ...
     def close(self) -> None: ...
-    def ring(self, error: BaseException, thread: int, /) -> Ring: ...
+    def ring(self, error: BaseException, place: int, /) -> Ring: ...
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -102,15 +97,15 @@ def _loop() -> asyncio.AbstractEventLoop:
     return _loops[thread]
 
 
-def ring(error: BaseException, thread: int | None = None) -> Ring:
-    """The timeout of the job that runs in this thread is over; from another thread, name the job's.
+def ring(error: BaseException, key: int | None = None) -> Ring:
+    """The timeout of the job that runs in this thread is over; from another thread, give the job's `place.key()`.
 
     RAISE if no coroutine runs there, or if code of the job holds the loop up.
     """
-    if shared and thread:
-        return shared.ring(error, thread)
-    job = _runs.get(thread or threading.get_ident())
-    return job.ring(error, at_once=thread is None) if job else Ring.RAISE
+    if shared and key:
+        return shared.ring(error, key)
+    job = _runs.get(key or threading.get_ident())
+    return job.ring(error, at_once=key is None) if job else Ring.RAISE
 
 
 def close() -> None:

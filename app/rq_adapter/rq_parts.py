@@ -30,6 +30,7 @@ from app.redis.errors import is_transient
 from app.redis.keys import QUEUES, registry_key
 from app.redis.scripts import Script
 from app.rq_adapter import coroutines, retry_after
+from app.rq_adapter.shared_loop import SharedLoop
 from app.serializer import JSON, dumps_checked
 from app.settings import get_settings
 from app.states import ENDED
@@ -141,18 +142,28 @@ class Job(rq.job.Job):
         number: int | None = fields.get("attempt") if fields.get("job_id") == self.id else None
         return number
 
+    @property
+    def is_coroutine(self) -> bool:
+        """Whether its function is `async def`."""
+        function = catalog().functions.get(function_name(self.func_name))
+        return function is not None and function.is_coroutine
+
     def _execute(self) -> Any:
+        """Call the function; see `_call`."""
+        result = self._call()
+        return _outcome(coroutines.run(result) if asyncio.iscoroutine(result) else result)
+
+    async def execute_on(self, loop: SharedLoop) -> Any:
+        """Call an `async def` function, on the loop; see `_call`."""
+        return _outcome(await loop.run_here(self._call()))
+
+    def _call(self) -> Any:
         """Raises NotFound for a function outside the catalogue, ValidationError for arguments that do not fit."""
         function = catalog().by_path(self.func_name or "")
         given, named = list(self.args), self.kwargs
         if self.follows.workflow:
             given, named = self._with_results(given, named)
-        result = function.run(given, named, hooks.context)
-        result = coroutines.run(result) if asyncio.iscoroutine(result) else result
-        if isinstance(result, RETRY):
-            retry = validated_retry(result)
-            return rq.Retry(retry.max, retry.waits())
-        return result
+        return function.run(given, named, hooks.context)
 
     def _with_results(self, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Waits for Redis while it is away, as long as the timeout lets it."""
@@ -247,6 +258,14 @@ class Job(rq.job.Job):
             return wait
         here = time.time()  # RQ adds the wait to the time of this machine: the retry is due by the clock of Redis
         return wait + redis_now(self.connection).timestamp() - here
+
+
+def _outcome(result: Any) -> Any:
+    """Return what RQ makes of the result of a function."""
+    if isinstance(result, RETRY):
+        retry = validated_retry(result)
+        return rq.Retry(retry.max, retry.waits())
+    return result
 
 
 class Queue(rq.Queue):

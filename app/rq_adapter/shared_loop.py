@@ -18,7 +18,6 @@ from app.rq_adapter import coroutines
 from app.rq_adapter.coroutines import (
     CANCEL_TIMEOUT_SECONDS,
     CLOSE_TIMEOUT_SECONDS,
-    Ended,
     Ring,
     Run,
     end_tasks_and_generators,
@@ -35,15 +34,16 @@ def share() -> "SharedLoop":
 
 
 class SharedLoop:
-    """An event loop in a thread of its own. `run` runs a coroutine on it, and blocks the caller until its end."""
+    """An event loop in a thread of its own. Where it says "from another thread", it is safe to call from any."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.loop.set_task_factory(self._new_task)
-        self._starting = deque[tuple[Coroutine[Any, Any, Any], int, contextvars.Context, Ended]]()
+        self._spawned = deque[tuple[Coroutine[Any, Any, None], contextvars.Context]]()
         self._is_start_due = False
+        self._supervisors = set[asyncio.Task[None]]()
         self._runs: dict[int, Run] = {}
-        """Maps each thread that is blocked in `run` to its coroutine."""
+        """Maps each place to the coroutine of its job."""
         self._tasks: dict[int, set[asyncio.Task[Any]]] = {}
         """Maps each place to the unfinished tasks of its job, including the task that runs its coroutine."""
         self._asked_at: float | None = None
@@ -52,28 +52,45 @@ class SharedLoop:
         self.thread = threading.Thread(target=self._run_forever, daemon=True, name="event loop")
         self.thread.start()
 
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine to its end, from another thread; what it returns or raises."""
-        ended: Ended = SimpleQueue()
-        self._starting.append((coroutine, threading.get_ident(), contextvars.copy_context(), ended))
+    def spawn(self, coroutine: Coroutine[Any, Any, None], context: contextvars.Context) -> None:
+        """Start a coroutine that is no part of a job and never raises, from another thread."""
+        self._spawned.append((coroutine, context))
         if not self._is_start_due:
             self._is_start_due = True
-            self.loop.call_soon_threadsafe(self._start_all)  # wakes the loop, which costs more than all else here
+            self.loop.call_soon_threadsafe(self._start_spawned)  # wakes the loop, which costs more than all else here
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run the coroutine of a job to its end, from another thread; what it returns or raises."""
+        ended = SimpleQueue[tuple[Any, BaseException | None]]()
+        self.spawn(self._pass_on(coroutine, ended), contextvars.copy_context())
         result, error = ended.get()
         if error:
             raise error
         return result
 
+    async def run_here(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run the coroutine of a job to its end, on the loop; what it returns or raises."""
+        run = Run(coroutine, self.loop, contextvars.copy_context())
+        self._runs[run.place] = run
+        ended = self.loop.create_future()
+        run.task.add_done_callback(lambda _: ended.set_result(None))
+        await ended
+        run.over = True
+        del self._runs[run.place]
+        if left := self._tasks.get(run.place):
+            await _cancel(left)
+        return run.outcome()
+
     def run_outside_jobs(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine to its end, from another thread. Tasks that it leaves behind go on."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
 
-    def ring(self, error: BaseException, thread: int) -> Ring:
-        """Raise an error in the coroutine that this thread waits for. RAISE if it waits for none.
+    def ring(self, error: BaseException, place: int) -> Ring:
+        """Raise an error in the coroutine of a place, from another thread. RAISE if there is none.
 
         If it is called again, and code of this job has not let the loop go on since, that is interrupted.
         """
-        run = self._runs.get(thread)
+        run = self._runs.get(place)
         if run is None:
             return Ring.RAISE
         if run.is_told or run.over:
@@ -85,7 +102,7 @@ class SharedLoop:
                 raise_in(self.thread.ident or 0, type(error))
         else:
             run.rang = True
-            self.loop.call_soon_threadsafe(self._cancel, thread, error)
+            self.loop.call_soon_threadsafe(self._cancel, place, error)
         return Ring.AGAIN
 
     def seconds_blocked(self) -> float:
@@ -123,8 +140,8 @@ class SharedLoop:
     def _beat(self) -> None:
         self._asked_at = None
 
-    def _cancel(self, thread: int, error: BaseException) -> None:
-        if run := self._runs.get(thread):
+    def _cancel(self, place: int, error: BaseException) -> None:
+        if run := self._runs.get(place):
             run.cancel(error)
 
     def _new_task(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> "asyncio.Task[Any]":
@@ -135,35 +152,29 @@ class SharedLoop:
         task.add_done_callback(tasks.discard)
         return task
 
-    def _start_all(self) -> None:
+    def _start_spawned(self) -> None:
         self._is_start_due = False
         with contextlib.suppress(IndexError):
             while True:
-                self._start(*self._starting.popleft())
+                coroutine, context = self._spawned.popleft()
+                supervisor = asyncio.Task(coroutine, loop=self.loop, context=context)
+                self._supervisors.add(supervisor)
+                supervisor.add_done_callback(self._supervisors.discard)
 
-    def _start(
-        self, coroutine: Coroutine[Any, Any, Any], thread: int, context: contextvars.Context, ended: Ended
+    async def _pass_on(
+        self, coroutine: Coroutine[Any, Any, Any], ended: SimpleQueue[tuple[Any, BaseException | None]]
     ) -> None:
-        self._runs[thread] = run = Run(coroutine, self.loop, context)
-        run.task.add_done_callback(lambda _: self._end(run, thread, ended), context=context)
-
-    def _end(self, run: Run, thread: int, ended: Ended) -> None:
-        run.over = True
-        del self._runs[thread]
-        left = self._tasks.get(run.place)
-        if not left:
-            _pass_on(run, ended)
-            return
-        for task in left:
-            task.cancel()
-        log.warning("tasks that the job has left behind are cancelled", tasks=sorted(t.get_name() for t in left)[:10])
-        waiting = asyncio.Task(asyncio.wait(set(left), timeout=CANCEL_TIMEOUT_SECONDS), loop=self.loop)
-        waiting.add_done_callback(lambda _: _pass_on(run, ended))
+        """Run the coroutine of a job, and put what it returns or raises where a thread waits for it."""
+        try:
+            ended.put((await self.run_here(coroutine), None))
+        except BaseException as error:
+            ended.put((None, error))
 
 
-def _pass_on(run: Run, ended: Ended) -> None:
-    """Pass the outcome of an ended coroutine to the thread that waits for it."""
-    try:
-        ended.put((run.outcome(), None))
-    except BaseException as error:
-        ended.put((None, error))
+async def _cancel(left: set[asyncio.Task[Any]]) -> None:
+    """Cancel the tasks that a job has left behind: nobody would look at their end."""
+    for task in left:
+        task.cancel()
+    log.warning("tasks that the job has left behind are cancelled", tasks=sorted(t.get_name() for t in left)[:10])
+    waiting = asyncio.Task(asyncio.wait(set(left), timeout=CANCEL_TIMEOUT_SECONDS))
+    await waiting

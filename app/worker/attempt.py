@@ -9,6 +9,7 @@ from rq.job import _job_stack
 from rq.timeouts import JobTimeoutException
 
 from app.rq_adapter.rq_parts import Job
+from app.rq_adapter.shared_loop import SharedLoop
 from app.serializer import dumps_checked
 from app.settings import get_settings
 from app.worker.claimed import Claimed
@@ -36,20 +37,47 @@ class Attempt:
 
     def run(self, job: Job, claimed: Claimed, timeout: int) -> BaseException | None:
         """Call the function of a job. Returns what it raised; None if it returned: see `job.outcome` and `result`."""
-        self.result = None
-        self.reporter.running[self.place] = claimed
-        _job_stack.push(job)
+        self._begin(job, claimed)
         try:
             with self.worker.death_penalty_class(timeout, JobTimeoutException, job_id=job.id):
                 job.outcome = job._execute()
-            if job.outcome is not None and not isinstance(job.outcome, rq.Retry):
-                self.result = self._dumped(job.outcome)
+            self._keep_result(job.outcome)
         except BaseException as error:
             return error
         finally:
-            _job_stack.pop()
-            del self.reporter.running[self.place]
+            self._end()
         return None
+
+    async def run_on(self, loop: SharedLoop, job: Job, claimed: Claimed, timeout: int) -> BaseException | None:
+        """Call the `async def` function of a job, on the loop. Returns as `run`."""
+        self._begin(job, claimed)
+        try:
+            with self.worker.death_penalty_class(timeout, JobTimeoutException, job_id=job.id):
+                job.outcome = await job.execute_on(loop)
+            self._keep_result(job.outcome)
+        except BaseException as error:
+            return error
+        finally:
+            self._end()
+        return None
+
+    def _begin(self, job: Job, claimed: Claimed) -> None:
+        self.result = None
+        self.reporter.running[self.place] = claimed
+        _job_stack.push(job)
+
+    def _end(self) -> None:
+        _job_stack.pop()
+        del self.reporter.running[self.place]
+
+    def _keep_result(self, outcome: Any) -> None:
+        """Raises TypeError for what has no JSON form, ResultTooLarge and TooDeep."""
+        if outcome is None or isinstance(outcome, rq.Retry):
+            return
+        dumped = dumps_checked(outcome)
+        if len(dumped) > self.limit:
+            raise ResultTooLarge(f"the result is {len(dumped)} bytes, RESULT_LIMIT is {self.limit}")
+        self.result = dumped
 
     def handle_failure(self, job: Job, error: BaseException) -> tuple[str, bool]:
         """Call RQ's exception handlers. Returns the traceback, as text that UTF-8 can encode, and whether to retry."""
@@ -59,10 +87,3 @@ class Attempt:
             log.exception("an exception handler has failed")
         text = "".join(traceback.format_exception(error)).encode(errors="replace").decode()
         return text, job.__dict__.get("retries_left") != 0  # retry_by_options has looked at the exception
-
-    def _dumped(self, result: Any) -> bytes:
-        """Raises TypeError for what has no JSON form, ResultTooLarge and TooDeep."""
-        dumped = dumps_checked(result)
-        if len(dumped) > self.limit:
-            raise ResultTooLarge(f"the result is {len(dumped)} bytes, RESULT_LIMIT is {self.limit}")
-        return dumped

@@ -1,8 +1,7 @@
 """A work horse that runs up to CONCURRENCY jobs at once.
 
-Plain functions run in threads, one for each place; coroutines on one event loop, each waited for by the thread of its
-place. The main thread alone talks to Redis about claims, starts and ends, and runs no code of jobs. No more jobs are
-claimed than there are free places.
+Plain functions run in threads, one for each place; `async def` functions on one event loop. The main thread alone talks
+to Redis about claims, starts and ends, and runs no code of jobs. No more jobs are claimed than there are free places.
 """
 
 import sys
@@ -45,14 +44,12 @@ class ConcurrentHorse(Horse):
         super().__init__(worker, *args, **kwargs)
         worker.death_penalty_class = ThreadAlarm
         _job_stack.__ident_func__ = lambda: place.current.get() or threading.get_ident()  # as rq.local's
-        self.mailbox = Mailbox()
+        self._loop = shared_loop.share()
+        self.mailbox = Mailbox(self._loop)
         self._free = list[Place]()
         self._running = dict[int, Claimed]()
         """Maps the number of each busy place to the job that runs there."""
         self._places = dict[int, Place]()
-        self._aborted = set[str]()
-        """Executions that were aborted."""
-        self._loop = shared_loop.share()
         self._is_blocked = False
         self._is_draining = False
         """Whether no job is claimed until those that run have ended: the next one wants to be alone."""
@@ -64,10 +61,10 @@ class ConcurrentHorse(Horse):
         sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
         for number in range(1, self.settings.concurrency + 1):
             self._places[number] = Place(
-                number, self.worker, self.mailbox, self.reporter, lambda: self.status_board.stop_ordered
+                number, self.worker, self._loop, self.mailbox, self.reporter, lambda: self.status_board.stop_ordered
             )
         self._free = list(reversed(self._places.values()))
-        self.threads = threading.active_count() + 1  # the one that lets alarms go off
+        self.threads += len(self._places) + 1  # the one that lets alarms go off
         leaving: Leaving | None = None
         while True:
             self._take_messages()
@@ -208,10 +205,8 @@ class ConcurrentHorse(Horse):
 
     def _abort_jobs(self) -> None:
         for number in self.status_board.aborted():
-            claimed = self._running.get(number + 1)
-            if claimed and claimed.execution_id not in self._aborted:
-                self._aborted.add(claimed.execution_id)
-                self._places[number + 1].abort()
+            if number + 1 not in self._running or self._places[number + 1].abort():
+                self.status_board.clear_abort(number)
 
     def _look_at_loop(self) -> None:
         """Show that the horse is alive, unless a job blocks the event loop: then log which code it is in."""

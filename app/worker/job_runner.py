@@ -17,7 +17,9 @@ from app import log
 from app.author import progress
 from app.catalog.catalog import function_name
 from app.lifecycle import outbox
+from app.redis.hash_values import int_of
 from app.rq_adapter.rq_parts import NOTHING, Follows, Job
+from app.rq_adapter.shared_loop import SharedLoop
 from app.worker.attempt import Attempt, JobAborted
 from app.worker.claimed import Claimed, Failed, Finished, Reports
 from app.worker.progress_reporter import Reporter
@@ -41,15 +43,40 @@ class JobRunner:
         self.attempt = Attempt(worker, reporter, place)
         self.rq_fallback = RqFallback(worker, reports, self.attempt, give_up)
 
-    def run(self, claimed: Claimed, timeout: int, started_at: float) -> None:
-        """Run a job whose start has been reported, and report its end."""
-        attempt = int(claimed.attempts or 0) + 1
-        log.fields_by_place[self.place] = {"job_id": claimed.id, "queue": claimed.queue, "attempt": attempt}
-        job = self._as_plain(claimed)
+    def run(self, claimed: Claimed, timeout: int, started_at: float, job: Job | None = None) -> None:
+        """Run a job whose start has been reported, and report its end. `job` is what `as_plain` says, if known."""
+        self._begin(claimed)
+        job = job or self.as_plain(claimed)
         if job is None:
             self.rq_fallback.run(claimed, started_at)
+            self._end(claimed)
         else:
-            self._run(job, claimed, timeout, started_at)
+            log.fields_by_place[self.place]["function"] = function_name(job.func_name)
+            error = self.attempt.run(job, claimed, timeout)
+            self.finish(job, claimed, error, started_at)
+
+    async def run_on(self, loop: SharedLoop, job: Job, claimed: Claimed, timeout: int) -> BaseException | None:
+        """Run a plain job of an `async def` function on the loop. Returns what it raised. Call `finish` then."""
+        self._begin(claimed)
+        log.fields_by_place[self.place]["function"] = function_name(job.func_name)
+        return await self.attempt.run_on(loop, job, claimed, timeout)
+
+    def finish_waits(self, job: Job, claimed: Claimed, error: BaseException | None) -> bool:
+        """Whether `finish` may wait for Redis."""
+        return bool(
+            error or claimed.has_followers or isinstance(job.outcome, rq.Retry) or self.reporter.has_unsent(claimed)
+        )
+
+    def finish(self, job: Job, claimed: Claimed, error: BaseException | None, started_at: float) -> None:
+        """Report the end of a plain job that has run."""
+        self._report(job, claimed, error, started_at, time.time())
+        self._end(claimed)
+
+    def _begin(self, claimed: Claimed) -> None:
+        attempt = (int_of(claimed.attempts) or 0) + 1
+        log.fields_by_place[self.place] = {"job_id": claimed.id, "queue": claimed.queue, "attempt": attempt}
+
+    def _end(self, claimed: Claimed) -> None:
         if claimed.limits:
             self.reports.releases(claimed)
         if claimed.webhook or claimed.workflow_webhook:
@@ -66,7 +93,7 @@ class JobRunner:
         except redis.RedisError as error:
             logger.warning("what follows the job is put off", error=f"{type(error).__name__}: {error}")
 
-    def _as_plain(self, claimed: Claimed) -> Job | None:
+    def as_plain(self, claimed: Claimed) -> Job | None:
         """The job if it is plain, else None."""
         if (
             claimed.success_callback_name or claimed.failure_callback_name or claimed.stopped_callback_name
@@ -82,11 +109,10 @@ class JobRunner:
         except (zlib.error, ValueError, TypeError):
             return None  # RQ's own way reads older forms too, and fails the rest with its reason
 
-    def _run(self, job: Job, claimed: Claimed, timeout: int, started_at: float) -> None:
-        """Run a plain job, and report its end. One that returned a `Retry` is ended RQ's own way."""
-        log.fields_by_place[self.place]["function"] = function_name(job.func_name)
-        error = self.attempt.run(job, claimed, timeout)
-        ended_at = time.time()
+    def _report(
+        self, job: Job, claimed: Claimed, error: BaseException | None, started_at: float, ended_at: float
+    ) -> None:
+        """A job that returned a `Retry` is ended RQ's own way."""
         if isinstance(error, JobAborted):
             return
         if self.reporter.is_used:

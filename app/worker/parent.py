@@ -44,8 +44,8 @@ class Worker(RqWorker):
         self.monitor: HorseMonitor | None = None
         self.wake = Wake()
         self.concurrency = get_settings().concurrency
-        self._retiring = list[HorseMonitor]()
-        """Monitors of horses that claim no more jobs, while their last jobs end beside the next horse: one at most."""
+        self._retiring: HorseMonitor | None = None
+        """The monitor of a horse that claims no more jobs, while its last jobs end beside the next horse."""
         self._returned = 0
         """How many jobs of such horses went back to their queues."""
 
@@ -61,7 +61,7 @@ class Worker(RqWorker):
         dequeue_strategy: DequeueStrategy = DequeueStrategy.DEFAULT,
     ) -> bool:
         """Run jobs until a limit is reached or a signal comes, as rq.Worker.work (RQ 2.12). Returns whether any ran."""
-        self._stop_requested, self.monitor, self._retiring = False, None, []
+        self._stop_requested, self.monitor, self._retiring = False, None, None
         self.bootstrap(logging_level, date_format, log_format)
         self._dequeue_strategy = dequeue_strategy
         if with_scheduler:
@@ -72,8 +72,9 @@ class Worker(RqWorker):
                 return self._keep_a_horse(Limits(burst, max_jobs, max_idle_time)) > 0
         finally:
             self._stop_requested = True
-            for monitor in (*self._retiring, *([self.monitor] if self.monitor else [])):
-                monitor.end()
+            for monitor in (self._retiring, self.monitor):
+                if monitor:
+                    monitor.end()
             callback_processes.wait()
             self.teardown()
 
@@ -107,16 +108,15 @@ class Worker(RqWorker):
             self._step_retiring()
             if monitor.may_be_succeeded and not self._retiring and not self.stop_requested:
                 monitor.has_successor = True
-                self._retiring.append(monitor)
+                self._retiring = monitor
                 return Leaving.RECYCLED
             monitor.sleep()
         return monitor.leaving
 
     def _step_retiring(self) -> None:
-        for monitor in list(self._retiring):
-            if monitor.step():
-                self._retiring.remove(monitor)
-                self._returned += monitor.returned
+        if self._retiring and self._retiring.step():
+            self._returned += self._retiring.returned
+            self._retiring = None
 
     def _await_retiring(self) -> None:
         while self._retiring:
@@ -145,13 +145,13 @@ class Worker(RqWorker):
         return 0
 
     def _say_why(self, leaving: Leaving, limits: Limits, done: int) -> None:
-        said = {
+        reasons = {
             Leaving.EMPTY: "done, quitting",
             Leaving.IDLE: f"idle for {limits.idle} seconds, quitting",
             Leaving.ENOUGH: f"finished executing {done} jobs, quitting",
             Leaving.SUSPENDED: "suspended in burst mode, exiting",
         }
-        self.log.info("Worker %s: %s", self.name, said.get(leaving, "stopping on request"))
+        self.log.info("Worker %s: %s", self.name, reasons.get(leaving, "stopping on request"))
 
     # RQ's hooks
 
@@ -166,8 +166,9 @@ class Worker(RqWorker):
         payload = parse_payload(message)
         if payload["command"] == "stop-job" and self.monitor:
             job_id = payload.get("job_id")
-            holders = [monitor for monitor in self._retiring if monitor.running_job(job_id)]
-            (holders or [self.monitor])[0].jobs_to_stop.append(job_id)
+            retiring = self._retiring
+            holder = retiring if retiring and retiring.running_job(job_id) else self.monitor
+            holder.jobs_to_stop.append(job_id)
             self.wake.ring()
         else:
             super().handle_payload(message)

@@ -61,10 +61,14 @@ class Reporter:
             self._awake = True
             self._requests.put(None)
 
+    def has_unsent(self, claimed: Claimed | None = None) -> bool:
+        """Whether reports, or those of one job, are still to be sent."""
+        has_reports = self._latest if claimed is None else claimed.execution_id in self._latest
+        return bool(has_reports or self._sending) and self._pid == os.getpid()
+
     def settle(self, claimed: Claimed | None = None) -> None:
         """Wait until all reports, or those of one job that has ended, are sent: for a moment at most."""
-        has_reports = self._latest if claimed is None else claimed.execution_id in self._latest
-        if (has_reports or self._sending) and self._pid == os.getpid():
+        if self.has_unsent(claimed):
             sent = threading.Event()
             self._requests.put(sent)
             sent.wait(SETTLE_TIMEOUT_SECONDS)

@@ -119,6 +119,10 @@ class SharedStatus:
             if writes and ABORT.unpack_from(self._memory, PLACES + place * PLACE + ABORT_OFFSET)[0] == writes
         ]
 
+    def clear_abort(self, place: int) -> None:
+        """Record that the job of a place has been aborted."""
+        ABORT.pack_into(self._memory, PLACES + place * PLACE + ABORT_OFFSET, 0)
+
     def _read_head(self, place: int) -> tuple[int, int, int]:
         writes, begun, length = HEAD.unpack_from(self._memory, PLACES + place * PLACE)
         return writes, begun, length

@@ -7,6 +7,7 @@ from typing import Any
 
 from rq.timeouts import BaseDeathPenalty, UnixSignalDeathPenalty
 
+from app.author import place
 from app.rq_adapter import coroutines
 from app.rq_adapter.coroutines import RETRY_TIMEOUT_SECONDS, Ring, raise_in
 
@@ -40,7 +41,7 @@ class ThreadAlarm(BaseDeathPenalty):
     """
 
     def setup_death_penalty(self) -> None:
-        self._thread = threading.get_ident()
+        self._thread, self._key = threading.get_ident(), place.key()
         if self._timeout > 0:
             _watch.add(self, time.monotonic() + self._timeout)
 
@@ -51,7 +52,7 @@ class ThreadAlarm(BaseDeathPenalty):
     def go_off(self) -> bool:
         """Raise the timeout; whether to call it again after RETRY_TIMEOUT_SECONDS."""
         error = self._exception(f"Task exceeded maximum timeout value ({self._timeout} seconds)")
-        ring = coroutines.ring(error, self._thread)
+        ring = coroutines.ring(error, self._key)
         if ring is Ring.RAISE:
             raise_in(self._thread, _saying(self._exception, str(error)))
         return ring is Ring.AGAIN
