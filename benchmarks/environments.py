@@ -1,4 +1,4 @@
-"""A virtual environment for each peer, made on demand in .bench/ from the pins in peers/<peer>.txt."""
+"""An environment for each peer, made on demand in .bench/ from the pins in peers/<peer>.txt; Sidekiq is Debian's."""
 
 import os
 import shutil
@@ -15,6 +15,9 @@ OWN = ("jobline", "jobline_async", "limit", "flask", "raw")
 """These run in the environment that the harness itself runs in."""
 BESIDE_OURS = ("servers",)
 """What is installed for these is added to that environment."""
+NODE = ("bullmq",)
+PACKAGED = {"sidekiq": ("ruby", "sidekiq")}
+"""Programs of peers that the system's packages bring."""
 NEEDS = {"ardiq": (3, 12)}
 """The Python that a peer needs, where ours is too old for it."""
 
@@ -24,17 +27,23 @@ class Unavailable(Exception):
 
 
 def bin_folder(peer: str) -> Path:
-    """Where the peer's `python` and its command are.
+    """Where the peer's interpreter and its command are.
 
     Raises:
         Unavailable
     """
     if peer in OWN:
         return Path(sys.prefix) / "bin"
+    if peer in PACKAGED:
+        return _linked(ENVIRONMENTS / peer / "bin", *PACKAGED[peer])
     folder, pins = ENVIRONMENTS / peer, PEERS / f"{peer}.txt"
     made_from = folder / "pins.txt"
     if not made_from.exists() or made_from.read_text() != pins.read_text():
-        _make(folder, pins, _interpreter(NEEDS.get(peer, (3, 11))))
+        print(f"making {folder.relative_to(ROOT)}", file=sys.stderr)
+        if peer in NODE:
+            _make_for_node(folder, pins)
+        else:
+            _make(folder, pins, _interpreter(NEEDS.get(peer, (3, 11))))
         shutil.copy(pins, made_from)
     if peer in BESIDE_OURS:
         [packages] = folder.glob("lib/python*/site-packages")
@@ -43,13 +52,33 @@ def bin_folder(peer: str) -> Path:
 
 
 def _make(folder: Path, pins: Path, interpreter: str) -> None:
-    print(f"making {folder.relative_to(ROOT)}", file=sys.stderr)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     try:
         subprocess.run([interpreter, "-m", "venv", "--clear", str(folder)], check=True, timeout=120)
         subprocess.run([*pip, "-r", str(pins)], check=True, timeout=600)
     except (subprocess.SubprocessError, OSError) as error:
         raise Unavailable(f"its environment cannot be made: {error}") from error
+
+
+def _make_for_node(folder: Path, pins: Path) -> None:
+    _linked(folder / "bin", "node", "npm")
+    command = ["npm", "install", "--silent", "--no-audit", "--no-fund", *pins.read_text().split()]
+    try:
+        subprocess.run(command, cwd=folder, check=True, timeout=600)
+    except (subprocess.SubprocessError, OSError) as error:
+        raise Unavailable(f"its environment cannot be made: {error}") from error
+
+
+def _linked(folder: Path, *programs: str) -> Path:
+    """A folder with links to these programs of the system."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for program in programs:
+        found = shutil.which(program)
+        if found is None:
+            raise Unavailable(f"there is no {program} on the PATH")
+        (folder / program).unlink(missing_ok=True)
+        (folder / program).symlink_to(found)
+    return folder
 
 
 def _interpreter(oldest: tuple[int, int]) -> str:

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import server
-from benchmarks.environments import PEERS, ROOT, bin_folder
+from benchmarks.environments import ENVIRONMENTS, PEERS, ROOT, bin_folder
 from benchmarks.processes import Command
 from benchmarks.server import Server
+
+PRODUCERS = {"bullmq": ("node", PEERS / "peer_bullmq.js"), "sidekiq": ("ruby", PEERS / "peer_sidekiq.rb")}
+"""Interpreter and program of peers that are not Python."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,14 @@ class Lab:
                 one.stop()
 
     def drive(self, peer: str, operation: str, *words: object) -> Any:
-        """An operation of peers/drive.py in the peer's own environment."""
-        module = "peer_rq" if peer == "limit" else f"peer_{peer}"
+        """An operation of the peer's producer, in its own environment: peers/drive.py says which there are."""
+        if producer := PRODUCERS.get(peer):
+            command = [bin_folder(peer) / producer[0], producer[1]]
+        else:
+            module = "peer_rq" if peer == "limit" else f"peer_{peer}"
+            command = [bin_folder(peer) / "python", PEERS / "drive.py", module]
         found = subprocess.run(
-            [bin_folder(peer) / "python", PEERS / "drive.py", module, operation, *map(str, words)],
+            [*command, operation, *map(str, words)],
             cwd=self.folder,
             env=self._environment(),
             capture_output=True,
@@ -94,7 +101,8 @@ class Lab:
 
     def _environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
-        return {**kept, "REDIS_URL": self.server.url, "PYTHONPATH": f"{PEERS}:{self.folder}"}
+        modules = {"PYTHONPATH": f"{PEERS}:{self.folder}", "NODE_PATH": str(ENVIRONMENTS / "bullmq" / "node_modules")}
+        return {**kept, **modules, "REDIS_URL": self.server.url}
 
 
 @contextmanager

@@ -47,6 +47,20 @@ def _huey(server: Server, _: int) -> int:
     return server.client.hlen("huey.results.peer")
 
 
+def _bullmq(server: Server, _: int) -> int:
+    return server.client.zcard("bull:default:completed")
+
+
+def _sidekiq_taken(server: Server, total: int) -> int:
+    """Jobs that were taken from the queue: up to one for each thread may still run."""
+    return total - server.client.llen("queue:default")
+
+
+def _sidekiq_processed(server: Server, _: int) -> int:
+    """Jobs that have ended, as the worker says when it stops; those that failed are no success."""
+    return int(server.client.get("stat:processed") or 0) - int(server.client.get("stat:failed") or 0)
+
+
 def _rq_kept(server: Server, total: int) -> int:
     """The finished registry, if nothing is queued or started and a sample of the jobs has the right result."""
     left = server.client.llen("rq:queue:default") + server.client.zcard("rq:wip:default")
@@ -70,6 +84,8 @@ STORES = {
     "taskiq": Store(_expiring, _keys("res:*")),
     "dramatiq": Store(_expiring, _keys("?" * 32, "list")),
     "streaq": Store(_expiring, _keys("streaq:default:task:results:*")),
+    "bullmq": Store(_bullmq, _bullmq),
+    "sidekiq": Store(_sidekiq_taken, _sidekiq_processed),
     "ardiq": Store(_expiring, _keys("ardiq:peer:task:results:*")),
 }
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.environments import PEERS
+
 STOCK = ("rq", "worker", "-u", "{url}", "-S", "json")
 SIMPLE = (*STOCK, "-w", "rq.worker.SimpleWorker")
 JOBLINE = ("rq", "worker", "-w", "app.worker.Worker", "-c", "app.worker_config")
@@ -37,6 +39,8 @@ RQ_SIMPLE_1, RQ_SIMPLE_2 = both("rq simple", "rq", (*SIMPLE, "default"), 270)
 HUEY_2 = Worker("huey 2", "huey", ("huey_consumer", "peer_huey.huey", "-k", "process", "-w", "2"), 2, rough=3500)
 SAQ_1 = Worker("saq 1", "saq", ("saq", "peer_saq.settings"), rough=2100)
 TASKIQ_2 = Worker("taskiq 2", "taskiq", ("taskiq", "worker", "peer_taskiq:broker"), 2, rough=3000)
+BULLMQ = ("node", str(PEERS / "peer_bullmq.js"))
+SIDEKIQ = ("sidekiq", "-r", str(PEERS / "peer_sidekiq.rb"), "-c")
 ARDIQ_1 = Worker("ardiq 1", "ardiq", ("ardiq", "run", "-q", "peer_ardiq:app"), rough=7700)
 
 ALL = (
@@ -63,5 +67,7 @@ ALL = (
     Worker("streaq 1", "streaq", ("streaq", "run", "peer_streaq:worker"), rough=1000),
     Worker("streaq 2", "streaq", ("streaq", "run", "peer_streaq:worker", "-w", "2"), 2, rough=1600),
     ARDIQ_1,
+    Worker("bullmq 1 x 100", "bullmq", BULLMQ, rough=15_000, environment={"CONCURRENCY": "100"}),
+    Worker("sidekiq 1 x 10", "sidekiq", (*SIDEKIQ, "10"), rough=8000),
     Worker("ardiq 2", "ardiq", ("ardiq", "run", "-q", "peer_ardiq:app", "-w", "2"), 2, rough=10_000),
 )

@@ -28,7 +28,7 @@ class WorkerSettings:
 
     functions = [noop, stamp_task]
     redis_settings = SETTINGS
-    max_jobs = 100
+    max_jobs = int(os.environ.get("CONCURRENCY", "100"))
     poll_delay = 0.01
 
 

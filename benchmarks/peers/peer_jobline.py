@@ -12,12 +12,13 @@ from app.views import waiting
 
 __all__ = ["fill", "stamp", "stamped"]
 
+
 connection = Redis.from_url(os.environ["REDIS_URL"], socket_timeout=60)
-settings, function = Settings(), Catalog().get("bench.stamp")
+settings, catalog = Settings(), Catalog()
 
 
-def stamp() -> str:
-    job = new_job.prepare(function, settings, [], {})
+def stamp(function: str = "bench.stamp") -> str:
+    job = new_job.prepare(catalog.get(function), settings, [], {})
     write.enqueue(connection, [job])
     return job.id
 

@@ -30,7 +30,7 @@ async def open() -> None:
 
 async def fill(first: int, last: int) -> None:
     for start in range(first, last, 20):
-        await asyncio.gather(*(queue.enqueue("noop", i=i) for i in range(start, min(last, start + 20))))
+        await asyncio.gather(*(queue.enqueue("noop", i=i, timeout=0) for i in range(start, min(last, start + 20))))
 
 
 async def stamp() -> Any:

@@ -28,6 +28,11 @@ def stamp() -> float:
     return time.time()
 
 
+async def async_stamp() -> float:
+    """Say when it ran."""
+    return time.time()
+
+
 def mark(path: str, number: int, seconds: float) -> int:
     """Sleep, and note start and end in a file, which tells of every run even if Redis does not."""
     _note(path, "start", number)
