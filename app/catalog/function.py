@@ -234,7 +234,7 @@ class Function:
                 break
             if parameter.name not in rest:
                 if not extra or parameter.default is parameter.empty:
-                    break
+                    return args, rest  # what follows must not take its place
                 args.append(parameter.default)
                 continue
             args.append(rest.pop(parameter.name))

@@ -85,6 +85,23 @@ def test_a_changed_file_is_imported_anew_with_all_that_uses_it(package: Path) ->
     assert [found.get(name).call() for name in ("two.vat", "three.vat")] == [7, 7]
 
 
+DECORATOR = """
+import functools
+
+def logged(call):
+    @functools.wraps(call)
+    def inner(*args): return call(*args)
+    return inner
+"""
+
+
+def test_a_function_inside_a_decorator_is_shown_where_it_is_written(package: Path) -> None:
+    (package / "_tools.py").write_text(DECORATOR)
+    (package / "two.py").write_text("from sample._tools import logged\n\n@logged\ndef odd(a: 5): ...\n")
+    rejected = Catalog().refresh().rejected["two.odd"]
+    assert (rejected.file, rejected.line) == ("sample/two.py", 3)
+
+
 def test_what_is_imported_already_is_not_imported_again(package: Path) -> None:
     module = importlib.import_module("sample.one")
     for reload in (False, True):
@@ -131,3 +148,23 @@ def test_bad_arguments_by_name(package: Path, body: dict[str, object], pointer: 
     with pytest.raises(Invalid) as caught:
         Catalog().get("one.public").from_body(body)
     assert [error["pointer"] for error in caught.value.errors or []] == [pointer]
+
+
+@pytest.mark.parametrize(
+    ("body", "missing"),
+    [
+        ({"second": 2, "rest": [3]}, ["#/first"]),
+        ({"first": 1, "rest": [3]}, ["#/second"]),
+        ({"rest": [3, 4]}, ["#/first", "#/second"]),
+    ],
+)
+def test_no_other_argument_takes_the_place_of_one_that_is_missing(
+    package: Path, body: dict[str, object], missing: list[str]
+) -> None:
+    (package / "two.py").write_text("def total(first: int, second: int, *rest: int) -> None: ...")
+    function = Catalog().get("two.total")
+    assert function.from_body({"first": 1, "second": 2, "rest": [3]}) == ([1, 2, 3], {})
+    with pytest.raises(Invalid) as caught:
+        function.from_body(body)
+    errors = [{"detail": "Missing required argument", "pointer": pointer} for pointer in missing]
+    assert caught.value.errors == errors
