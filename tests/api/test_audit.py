@@ -81,6 +81,7 @@ def test_enqueues_of_one_job_are_written_down_if_wanted(valkey: redis.Redis, set
 
 def test_what_changes_nothing_is_not_written_down(client: FlaskClient, valkey: redis.Redis) -> None:
     client.get(JOBS, headers=OPS)
+    assert client.head("/api/v1/audit", headers=OPS).status_code == 200
     client.post("/api/v1/schedules/preview", json={"interval": 60}, headers=OPS)
     client.post(f"{JOBS}/unknown/cancel", headers=OPS)
     client.post(f"{JOBS}/delete", json={}, headers=OPS)

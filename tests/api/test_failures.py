@@ -144,6 +144,14 @@ def test_a_job_with_an_unreadable_history_is_shown(client: FlaskClient, valkey: 
     assert client.get(f"{JOBS}/job").get_json()["history"] == []
 
 
+def test_an_attempt_that_says_no_end_ended_when_it_was_written_down(client: FlaskClient, valkey: redis.Redis) -> None:
+    fail(valkey, "job")
+    valkey.delete("rq:results:job")
+    valkey.xadd("rq:results:job", {"type": 2, "exc_string": ""}, id="1700000000250-0")
+    [attempt] = client.get(f"{JOBS}/job").get_json()["history"]
+    assert (attempt["started_at"], attempt["ended_at"]) == (None, "2023-11-14T22:13:20.250000Z")
+
+
 @pytest.mark.parametrize(
     ("given", "key"),
     [

@@ -150,6 +150,16 @@ def test_cancel_requeue_delete(client: FlaskClient, fake: fakeredis.FakeRedis) -
     assert fake.llen("rq:queue:default") == 0
 
 
+def test_a_job_that_runs_is_not_deleted(client: FlaskClient, fake: fakeredis.FakeRedis) -> None:
+    job = client.post("/api/v1/functions/demo.add/jobs", json={"a": 1, "b": 2}).get_json()
+    path = f"/api/v1/jobs/{job['id']}"
+    fake.rpop("rq:queue:default")
+    fake.hset(f"rq:job:{job['id']}", "status", "started")
+    refused = client.delete(path)
+    assert (refused.status_code, "cancel it first" in refused.get_json()["detail"]) == (409, True)
+    assert client.get(path).get_json()["status"] == "started"
+
+
 def test_keys_open_what_their_scopes_say(fake: fakeredis.FakeRedis) -> None:
     reader, read = api_keys.new("reader", ["read"])
     _, other = api_keys.new("other", ["admin"])

@@ -1,5 +1,6 @@
 """Jobs of which there may be one: what a second caller gets, and when the way is free again."""
 
+from collections.abc import Callable
 from threading import Thread
 from typing import Any
 
@@ -62,6 +63,26 @@ def test_a_job_that_runs_counts_if_it_is_said_so(
     valkey.hset(f"rq:job:{first.json['id']}", "status", "started")
     second = put(client, [1, 2], **{word: during})
     assert (second.json["id"] == first.json["id"]) is same
+
+
+SHOP = """
+from app import Unique, job
+
+
+@job(unique=Unique(by=("a",)))
+def total(a: int, b: int) -> None: ...
+"""
+
+
+def test_what_the_request_says_counts_and_not_what_the_function_says(
+    client: FlaskClient, write_module: Callable[[str, str], None]
+) -> None:
+    write_module("shop", SHOP)
+    job = {"function": "shop.total", "args": [1, 2]}
+    first = client.post(URL, json=job).json["id"]
+    assert client.post(URL, json={**job, "args": [1, 3]}).json["id"] == first
+    other = client.post(URL, json={**job, "args": [1, 3], "unique": {"by": ["a", "b"]}})
+    assert (other.status_code, other.json["id"] == first) == (202, False)
 
 
 def test_some_arguments_may_count(client: FlaskClient) -> None:

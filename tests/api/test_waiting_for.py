@@ -87,6 +87,16 @@ def test_a_parent_that_can_never_finish_is_named(jobs: Jobs, end: str) -> None:
     assert waiting_for(jobs, child.id) == on("dead_dependency", parent.id)
 
 
+@pytest.mark.parametrize("gone_first", [True, False])
+def test_a_parent_that_failed_is_named_rather_than_one_that_was_deleted(jobs: Jobs, gone_first: bool) -> None:
+    failing, gone = jobs.enqueue("demo.fail", "no"), jobs.enqueue("demo.add", 1, 2)
+    parents = [gone.id, failing.id] if gone_first else [failing.id, gone.id]
+    child = jobs.enqueue_with({"depends_on": parents}, "demo.add", 1, 2)
+    jobs.client.delete(f"/api/v1/jobs/{gone.id}")
+    jobs.run()
+    assert waiting_for(jobs, child.id) == on("dead_dependency", failing.id)
+
+
 def test_a_parent_that_is_requeued_is_waited_for_again(jobs: Jobs) -> None:
     parent = jobs.enqueue("demo.add", 1, 2)
     child = jobs.enqueue_with({"depends_on": [parent.id]}, "demo.add", 1, 2)

@@ -651,6 +651,8 @@ def test_json_is_what_the_api_says_to_the_byte(api: str, valkey: redis.Redis) ->
         (["enqueue", "demo.add", "--args", "{}"], "--args is a JSON array"),
         (["enqueue", "demo.add", "--kwargs", "[]"], "--kwargs is a JSON object"),
         (["enqueue", "demo.add", "--kwargs", "-"], "--kwargs is no JSON"),
+        (["enqueue", "demo.add", "--kwargs", ""], "--kwargs is no JSON"),
+        (["enqueue", "demo.add", "--args", ""], "--args is no JSON"),
         (["enqueue", "demo.add", "--args", "-", "--kwargs", "-"], "only one"),
         (["list", "--status", "lost"], "'lost' is not one of"),
         (["show"], "Missing argument"),

@@ -293,6 +293,17 @@ def test_a_timeout_is_raised_in_its_job_alone_and_can_be_caught(
     until(lambda: states(valkey, others) == {"finished": 3})
 
 
+def test_a_timeout_is_raised_in_a_thread_where_a_coroutine_was_waited_for_before(
+    valkey: redis.Redis, start: Start, put: Put
+) -> None:
+    before = put("anap", 0.5, count=2)
+    start(concurrency=2)
+    until(lambda: states(valkey, before) == {"finished": 2})
+    [caught] = put("catches", 30, timeout=1)
+    until(lambda: status(valkey, caught) == "finished", 10)
+    assert job(valkey, caught)["result"] == "caught: Task exceeded maximum timeout value (1 seconds)"
+
+
 @BOTH
 def test_a_job_that_does_not_heed_its_timeout_is_cut_off_and_others_go_on(
     valkey: redis.Redis, start: Start, put: Put, kind: str

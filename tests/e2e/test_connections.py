@@ -12,13 +12,16 @@ from pathlib import Path
 import pytest
 import redis
 import rq
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from rq.serializers import JSONSerializer
 
 from app import limits
 from app.redis import pools
 from app.redis.client import Client, connect
 from app.redis.keys import SCHEDULER_WAKE
-from app.redis.pipelined import pack
+from app.redis.pipelined import PipelinedConnection, pack
+from app.schedules.lease import LEASE_SECONDS
 from app.settings import get_settings
 from tests.conftest import RQ_WORKER, Project, Server, free_port, until
 
@@ -214,6 +217,30 @@ def test_no_more_than_there_may_be_and_the_others_wait(valkey: redis.Redis, clie
     assert results == [None] * 6
     with pytest.raises(redis.TimeoutError, match="no connection came free"):
         PipelinedPool(redis.Redis(), 0, 0.01).ask(pack("PING"))
+
+
+def test_a_scheduler_gives_a_silent_connection_up_while_it_leads(client: Client) -> None:
+    connection = client.connection_pool.get_connection()
+    assert 0 < connection._sock.gettimeout() < LEASE_SECONDS
+    client.connection_pool.release(connection)
+
+
+def test_a_worker_that_waits_for_an_answer_tries_once_to_connect_again(server: Server) -> None:
+    """RQ's connections try for minutes."""
+    server.start()
+    waits: list[int] = []
+
+    class Backoff(NoBackoff):
+        def compute(self, failures: int) -> float:
+            waits.append(failures)
+            return 0.0
+
+    wire = PipelinedConnection(redis.Redis(port=server.port, retry=Retry(Backoff(), 5)), retry_connect=False)
+    server.kill()
+    wire.cut()
+    with pytest.raises(redis.ConnectionError):
+        wire.connect()
+    assert waits == []
 
 
 def test_a_process_that_is_forked_has_connections_of_its_own(client: Client) -> None:

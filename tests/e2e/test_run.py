@@ -31,15 +31,17 @@ class Run:
         self.process = self.project.start("-m", "app", REDIS_URL="", PORT=str(self.port), DATA_DIR=str(self.data))
         return self.process
 
-    def wait(self) -> None:
-        """Until this run, not one before it, says that it is ready."""
-        self.wait_for(b'"event":"ready"')
+    def wait(self) -> bytes:
+        """Until this run, not one before it, says that it is ready; what it has said."""
+        return self.wait_for(b'"event":"ready"')
 
-    def wait_for(self, said: bytes) -> None:
+    def wait_for(self, said: bytes) -> bytes:
         assert self.process.stdout
+        lines = []
         for line in self.process.stdout:
+            lines.append(line)
             if said in line:
-                return
+                return b"".join(lines)
         raise AssertionError(f"it ended without saying {said!r}")
 
     def get(self, path: str) -> Any:
@@ -83,6 +85,15 @@ def test_it_runs_a_job_picks_up_a_new_one_and_leaves_nothing(run: Run) -> None:
     run.process.send_signal(signal.SIGINT)
     assert run.process.wait(40) == 0
     assert [process for process in family if alive(process)] == []
+
+
+def test_a_run_on_which_all_is_well_warns_of_nothing(run: Run) -> None:
+    said = run.wait()
+    assert run.call("demo.add", a=1, b=2)["result"] == 3
+    run.process.send_signal(signal.SIGINT)
+    lines = [json.loads(line) for line in (said + run.process.communicate(timeout=60)[0]).splitlines()]
+    assert [line for line in lines if line["level"] != "info"] == []
+    assert "ready" in {line["event"] for line in lines}
 
 
 def test_a_killed_run_leaves_nothing_in_the_way_and_its_data(run: Run) -> None:

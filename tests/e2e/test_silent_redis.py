@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from app.errors import Unavailable
 from app.redis import circuit
-from app.redis.client import MAX_SHARED_CONNECTIONS, connect_api
+from app.redis.client import MAX_SHARED_CONNECTIONS, connect_api, connect_probe
 from app.settings import Settings
 from tests.conftest import Project, Server, free_port, until
 
@@ -149,6 +149,23 @@ def test_a_client_that_waits_for_a_job_gets_what_is_known_of_it(api: Api, server
         assert refused.seconds < TIMEOUT + SLACK
     finally:
         go_on(server)
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_a_probe_waits_a_second_however_long_others_may(server: Server, connected: bool) -> None:
+    server.start()
+    probe = connect_probe(Settings(redis_url=server.url, redis_timeout=20))
+    if connected:
+        probe.ping()
+    freeze(server)
+    began = time.monotonic()
+    try:
+        with pytest.raises(RedisError):
+            probe.ping()
+        assert time.monotonic() - began < 1 + SLACK
+    finally:
+        go_on(server)
+        probe.close()
 
 
 def test_an_api_that_starts_while_redis_hangs_answers_too(server: Server, tmp_path: Path) -> None:

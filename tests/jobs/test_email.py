@@ -194,6 +194,17 @@ def test_an_attachment_must_be_in_storage(path: str) -> None:
         send_message("a@example.com", "s", "t", attachment=path)
 
 
+@pytest.mark.parametrize("more", [0, 1])
+def test_an_attachment_has_20_mib_at_most(storage: Path, more: int) -> None:
+    with (storage / "scan.bin").open("wb") as file:
+        file.truncate(20 * 2**20 + more)
+    if more:
+        with pytest.raises(Discard, match=r"'scan\.bin' is larger than 20971520 bytes"):
+            send_message("a@example.com", "s", "t", attachment="scan.bin")
+    else:
+        assert send_message("a@example.com", "s", "t", attachment="scan.bin")["to"] == ["a@example.com"]
+
+
 def test_without_a_server_it_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         assert not send_message("a@example.com", "Hello", "t")["sent"]

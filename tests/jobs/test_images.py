@@ -5,7 +5,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from app import Discard
 from jobs.images import process
@@ -34,6 +34,15 @@ def test_scaled_and_stripped_with_thumbnails(storage: Path) -> None:
             assert "comment" not in saved.info
     assert process("photo.jpg") == result
     assert len(list((storage / "images").iterdir())) == 3
+
+
+@pytest.mark.parametrize("profile", [ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(), None])
+def test_the_colour_profile_is_kept(storage: Path, profile: bytes | None) -> None:
+    Image.new("RGB", (300, 200), "red").save(storage / "photo.jpg", icc_profile=profile)
+    result = process("photo.jpg")
+    for picture in [result["image"], *result["thumbnails"]]:
+        with Image.open(storage / picture["path"]) as saved:
+            assert saved.info.get("icc_profile") == profile
 
 
 def test_turned_upright(storage: Path) -> None:

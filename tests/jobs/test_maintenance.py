@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from app import Discard
+from app.catalog.function_options import options_of
 from jobs.maintenance import clean
 
 HOUR = 3600
@@ -64,3 +65,7 @@ def test_the_folder_itself_stays(storage: Path) -> None:
     make(storage / "out" / "a.txt", 3)
     assert clean("out", 0)["folders"] == 0
     assert (storage / "out").is_dir()
+
+
+def test_it_may_take_an_hour() -> None:
+    assert options_of(clean).timeout == HOUR

@@ -20,7 +20,7 @@ Serve = Callable[..., str]
 
 
 class Handler(BaseHTTPRequestHandler):
-    """/status/N answers N; /to/<url> redirects; /large never ends; /short breaks off."""
+    """/status/N answers N; /to/<url> redirects; /large never ends; /short breaks off; /odd names no known charset."""
 
     def do_GET(self) -> None:  # noqa: N802, RUF100
         _, kind, *rest = self.path.split("/", 2)
@@ -42,6 +42,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
         elif kind == "silent":
             self.server.released.wait(10)  # type: ignore[attr-defined]
+        elif kind == "odd":
+            self.answer(200, "Zoë ".encode() + b"\xff", content_type="text/plain; charset=klingon")
         else:
             self.answer(200, "Zoë at ".encode("latin-1") + self.headers["Host"].encode())
 
@@ -92,6 +94,10 @@ def test_text(base: str) -> None:
     assert (result["status"], result["url"], result["path"]) == (200, f"{base}/hello", None)
     assert result["headers"]["content-type"] == "text/plain; charset=latin-1"
     assert result["bytes"] == len(host) + 7
+
+
+def test_text_in_no_known_charset_is_read_as_utf_8(base: str) -> None:
+    assert fetch(f"{base}/odd")["text"] == "Zoë �"  # type: ignore[arg-type]
 
 
 def test_saved(base: str, storage: Path) -> None:

@@ -5,10 +5,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import redis
 
 from app.lifecycle.quarantine import quarantine
 from app.redis.client import rq_timestamp
 from app.redis.keys import ended_key, job_key
+from app.rq_adapter import rq_parts
 from app.testing import Jobs, run_jobs
 from app.workflows import store
 
@@ -405,6 +407,39 @@ def test_a_job_that_cannot_be_read_fails_its_workflow(jobs: Jobs) -> None:
     assert states(jobs, workflow) == {"bad": "failed", "child": "canceled"}
     assert counts(jobs, workflow) == {"total": 2, "failed": 1, "canceled": 1}
     assert shown(jobs, workflow)["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (redis.ConnectionError("it is away"), "finished"),
+        (redis.ResponseError("LOADING Redis is loading the dataset in memory"), "finished"),
+        (redis.ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"), "failed"),
+    ],
+    ids=["away", "loading", "wrong type"],
+)
+def test_a_job_waits_until_the_results_that_it_uses_can_be_read(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, error: redis.RedisError, status: str
+) -> None:
+    errors, read = iter([error, error]), rq_parts.with_results
+
+    def try_to_read(connection: redis.Redis, job_id: str, *call: Any) -> Any:
+        if job_id.endswith("-sum") and (problem := next(errors, None)):
+            raise problem
+        return read(connection, job_id, *call)
+
+    monkeypatch.setattr(rq_parts, "with_results", try_to_read)
+    monkeypatch.setattr(rq_parts, "REDIS_RETRY_SECONDS", 0)
+    workflow = submit(jobs, add("one"), SUM)
+    jobs.run()
+    assert states(jobs, workflow) == {"one": "finished", "sum": status}
+    assert jobs.get(f"{workflow}-sum")["attempts"] == 1
+
+
+def test_a_job_that_is_gone_without_an_end_is_shown_as_canceled(jobs: Jobs) -> None:
+    workflow = submit(jobs, add("gone", delay=60))
+    jobs.redis.delete(job_key(f"{workflow}-gone"))  # as others may
+    assert states(jobs, workflow) == {"gone": "canceled"}
 
 
 @pytest.mark.parametrize(("failure_ttl", "kept"), [(0, 60), (10, 60), (600, 600)])

@@ -5,18 +5,19 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-from rq.job import Dependency
+from rq.job import Dependency, JobStatus
 from rq.suspension import suspend
 
 from app.author.options import Limit
 from app.catalog.catalog import Catalog
 from app.enqueue import new_job
 from app.lifecycle import actions, executions, recovery
-from app.rq_adapter.rq_parts import override_catalog
+from app.rq_adapter.rq_parts import Job, override_catalog
 from app.settings import get_settings
 from app.testing import in_process
 from app.views import job_view
@@ -237,6 +238,34 @@ def test_the_place_of_a_job_that_cannot_be_read_is_free(valkey: redis.Redis, sta
     assert valkey.keys("jobline:limit:*:held") == []
 
 
+MARKS = """
+from pathlib import Path
+
+
+def touch(path: str) -> None:
+    Path(path).touch()
+"""
+
+
+@pytest.mark.parametrize(("timeout", "status_then"), [("60", "finished"), ("no number", "failed")])
+def test_a_job_that_cannot_be_read_is_not_called(
+    valkey: redis.Redis,
+    stable: Stable,
+    write_module: Callable[[str, str], None],
+    tmp_path: Path,
+    timeout: str,
+    status_then: str,
+) -> None:
+    write_module("marks", MARKS)
+    with override_catalog(Catalog()):
+        put(valkey, "job")
+        call = new_job.encode_call("jobs.marks.touch", [str(tmp_path / "called")], {})
+        valkey.hset("rq:job:job", mapping={"data": call, "timeout": timeout})
+        stable.run()
+    assert status(valkey, "job") == status_then
+    assert (tmp_path / "called").exists() == (status_then == "finished")
+
+
 @pytest.mark.parametrize(("field", "left"), [("webhook", 0), ("workflow_webhook", 0), ("tags", 1)])
 def test_what_follows_an_end_is_done_at_once(valkey: redis.Redis, stable: Stable, field: str, left: int) -> None:
     put(valkey, "job")
@@ -292,6 +321,16 @@ def test_meta_that_cannot_be_read_is_left_alone_by_a_retry_of_rqs_own_way(valkey
     stable.run()
     assert status(valkey, "job") == "scheduled"
     assert valkey.hget("rq:job:job", "meta") == b"\x80pickle"
+
+
+def test_a_status_is_written_with_the_rest_of_its_transaction(valkey: redis.Redis) -> None:
+    put(valkey, "job")
+    job = Job.fetch("job", connection=valkey)
+    with valkey.pipeline() as pipeline:
+        job.set_status(JobStatus.FAILED, pipeline)
+        assert status(valkey, "job") == "queued"
+        pipeline.execute()
+    assert status(valkey, "job") == "failed"
 
 
 def test_an_end_that_redis_does_not_take_is_settled_with_the_jobs_own_error(

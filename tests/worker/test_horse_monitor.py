@@ -228,23 +228,25 @@ def test_an_end_at_once_gives_the_job_back(valkey: redis.Redis, hand: Hand, wake
 def test_what_a_dead_horse_held_is_settled(
     valkey: redis.Redis, hand: Hand, wake: Wake, retries: list[int] | None
 ) -> None:
-    """The job at work by its policy, also if Redis has not heard yet that it began; the others go back."""
+    """The job at work by its policy, also if Redis has not heard yet that it began; the others go back in order."""
     put(valkey, "job", retry_waits=retries)
-    for job_id in ("stowed", "waits"):
+    for job_id in ("first", "second", "waits"):
         put(valkey, job_id)
-    [job, stowed] = hand.claim(2)
+    [job, *stowed] = hand.claim(3)
     valkey.hset(hand.key, "current_job", "job")
 
     def life(board: SharedStatus, box: PrefetchedExecutions) -> None:
         board.show(job.queue, job.id, job.execution_id, 60)
-        box.put([stowed.execution_id])
+        box.put([one.execution_id for one in stowed])
         os.kill(os.getpid(), 9)
 
-    assert Over(hand, wake, life).watch() == -9
+    over = Over(hand, wake, life)
+    os.waitid(os.P_PID, over.monitor.horse.pid, os.WEXITED | os.WNOWAIT)  # before anyone can see that it is held up
+    assert over.watch() == -9
     assert status(valkey, "job") == ("scheduled" if retries else "failed")
     if not retries:
         assert "signal 9 (SIGKILL): out of memory, or killed by hand" in error(valkey, "job")
-    assert valkey.lrange("rq:queue:default", 0, -1) == [b"stowed", b"waits"]
+    assert valkey.lrange("rq:queue:default", 0, -1) == [b"first", b"second", b"waits"]
     worker = fields(valkey, hand.key)
     assert worker["state"] == "idle"
     assert worker.get("current_job", "") == ""
