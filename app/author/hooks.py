@@ -1,6 +1,7 @@
 """Hooks of a worker's process: `on_start` runs before its first job, `on_stop` after its last; jobs use what they open.
 
-A hook is a plain or an `async def` function of a module in `jobs/`, underscore or not. It takes the Context or nothing.
+A hook is a plain or an `async def` function of a module in `jobs/`; one whose name begins with an underscore counts if
+another imports it. A hook takes the Context or nothing.
 """
 
 import itertools

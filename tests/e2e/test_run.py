@@ -139,6 +139,7 @@ FILES = """
 from pathlib import Path
 
 from app import Context, job
+from jobs import _database  # its hooks open the database
 from jobs._files import replacing, target
 
 

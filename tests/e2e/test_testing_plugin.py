@@ -140,4 +140,4 @@ def test_the_marker_is_described(project: Path, environment: dict[str, str]) -> 
     said = subprocess.run(
         command, cwd=project, env=environment, capture_output=True, text=True, timeout=60, check=True
     ).stdout
-    assert "@pytest.mark.run_jobs(at, schedules, settings, allow_hosts)" in said
+    assert "@pytest.mark.run_jobs(at, schedules, settings, allow_hosts, context)" in said
