@@ -12,6 +12,8 @@ from app.settings import get_settings
 from app.webhooks import urls
 
 if TYPE_CHECKING:
+    import ssl
+
     from urllib3 import BaseHTTPResponse, HTTPConnectionPool, PoolManager
     from urllib3.util import Url
 
@@ -50,6 +52,7 @@ class Client:
         self.allowed_by = allowed_by
         self._lock = threading.Lock()
         self._pools: PoolManager | None = None
+        self._tls: ssl.SSLContext | None = None
 
     def __enter__(self) -> "Client":
         return self
@@ -117,9 +120,12 @@ class Client:
 
         with self._lock:
             if self._pools is None:
-                self._pools = PoolManager(MAX_POOLS, ssl_context=ssl.create_default_context())
-        tls = {"server_hostname": host, "assert_hostname": host} if scheme == "https" else {}
-        options = {**self._pools.connection_pool_kw, **tls}
+                self._pools = PoolManager(MAX_POOLS)
+            options = dict(self._pools.connection_pool_kw)
+            if scheme == "https":
+                if self._tls is None:  # takes milliseconds to make
+                    self._tls = ssl.create_default_context()
+                options |= {"ssl_context": self._tls, "server_hostname": host, "assert_hostname": host}
         return self._pools.connection_from_host(address, port, scheme, options)
 
 

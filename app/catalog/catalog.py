@@ -40,7 +40,7 @@ class Catalog:
         self.broken: dict[str, str] = {}
         self.rejected: dict[str, Rejected] = {}
         self.hooks: list[Hook] = []
-        """In the order of their declaration."""
+        """The usable hooks of all imported modules, in the order of their declaration."""
         self.has_lone_functions = False
         """Whether any function has the option `alone`."""
         self._lock = threading.Lock()

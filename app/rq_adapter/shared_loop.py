@@ -176,5 +176,4 @@ async def _cancel(left: set[asyncio.Task[Any]]) -> None:
     for task in left:
         task.cancel()
     log.warning("tasks that the job has left behind are cancelled", tasks=sorted(t.get_name() for t in left)[:10])
-    waiting = asyncio.Task(asyncio.wait(set(left), timeout=CANCEL_TIMEOUT_SECONDS))
-    await waiting
+    await asyncio.wait(set(left), timeout=CANCEL_TIMEOUT_SECONDS)

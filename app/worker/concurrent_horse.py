@@ -5,7 +5,6 @@ to Redis about claims, starts and ends, and runs no code of jobs. No more jobs a
 """
 
 import sys
-import threading
 import time
 import traceback
 import zlib
@@ -43,7 +42,7 @@ class ConcurrentHorse(Horse):
     def __init__(self, worker: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(worker, *args, **kwargs)
         worker.death_penalty_class = ThreadAlarm
-        _job_stack.__ident_func__ = lambda: place.current.get() or threading.get_ident()  # as rq.local's
+        _job_stack.__ident_func__ = place.key
         self._loop = shared_loop.share()
         self.mailbox = Mailbox(self._loop)
         self._free = list[Place]()

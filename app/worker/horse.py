@@ -61,7 +61,7 @@ class Horse:
         self.runner = JobRunner(worker, self.session, self.reporter, give_up=self._give_up)
         self.performed, self.idle_since = 0, time.monotonic()
         self.threads = self.memory = 0
-        """Of the process, before its first job."""
+        """Number of threads, and peak memory in bytes, before the first job. Growth has the horse replaced."""
 
     def run(self) -> Leaving:
         """Run jobs until there is a reason to exit; which one."""

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import psutil
@@ -190,9 +190,8 @@ Start = Callable[..., subprocess.Popen[bytes]]
 
 
 @pytest.fixture
-def start(project: Project, valkey: redis.Redis) -> Iterator[Start]:
+def start(project: Project, valkey: redis.Redis, started: list[subprocess.Popen[bytes]]) -> Start:
     project.write("many", SOURCE)
-    started: list[subprocess.Popen[bytes]] = []
 
     def begin(*words: str, concurrency: int = 5, **environment: str) -> subprocess.Popen[bytes]:
         before = valkey.zcard("jobline:leases")
@@ -201,11 +200,7 @@ def start(project: Project, valkey: redis.Redis) -> Iterator[Start]:
         until(lambda: valkey.zcard("jobline:leases") > before)
         return started[-1]
 
-    yield begin
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate(timeout=20)
+    return begin
 
 
 @pytest.fixture

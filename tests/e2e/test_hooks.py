@@ -2,7 +2,7 @@
 
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,19 +71,14 @@ BOTH = pytest.mark.parametrize("concurrency", ["1", "5"])
 
 
 @pytest.fixture
-def start(project: Project) -> Iterator[Start]:
+def start(project: Project, started: list[subprocess.Popen[bytes]]) -> Start:
     project.write("hooked", SOURCE)
-    started: list[subprocess.Popen[bytes]] = []
 
     def begin(*words: str, **environment: str) -> subprocess.Popen[bytes]:
         started.append(project.start(*RQ_WORKER, "default", *words, **environment))
         return started[-1]
 
-    yield begin
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate(timeout=20)
+    return begin
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -39,16 +39,6 @@ def fail(note: str) -> None:
 """
 
 Started = list[subprocess.Popen[bytes]]
-
-
-@pytest.fixture
-def started() -> Iterator[Started]:
-    """Processes that are ended with the test, paused or not."""
-    processes: Started = []
-    yield processes
-    for process in processes:
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -47,16 +46,6 @@ class Worker:
     def ends(self, seconds: float = 20) -> str:
         output, _ = self.process.communicate(timeout=seconds)
         return output.decode()
-
-
-@pytest.fixture
-def started() -> Iterator[list[subprocess.Popen[bytes]]]:
-    processes: list[subprocess.Popen[bytes]] = []
-    yield processes
-    for process in processes:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
 
 
 @pytest.fixture
