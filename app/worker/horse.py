@@ -23,8 +23,10 @@ from app.worker.progress_reporter import Reporter
 from app.worker.redis_session import RedisSession
 from app.worker.rq_worker import RqWorker
 from app.worker.shared_status import Leaving, SharedStatus
+from app.worker.timeouts import Alarm
 
 CHECK_INTERVAL_SECONDS = 1.0  # seconds between two looks around while idle
+LOOK_INTERVAL_SECONDS = 0.005  # seconds between two looks at what jobs change in this process
 MAX_LEFTOVER_THREADS = 32  # left behind by jobs, before a fresh horse takes over
 
 logger = structlog.get_logger("jobline.worker")
@@ -62,11 +64,13 @@ class Horse:
         self.performed, self.idle_since = 0, time.monotonic()
         self.threads = self.memory = 0
         """Number of threads, and peak memory in bytes, before the first job. Growth has the horse replaced."""
+        self.next_look_at = 0.0
 
     def run(self) -> Leaving:
         """Run jobs until there is a reason to exit; which one."""
         progress.report_to(self.reporter.update)
         self.threads, self.memory = threading.active_count(), _memory()
+        Alarm.is_installed = False
         try:
             return self._work()
         finally:
@@ -127,14 +131,22 @@ class Horse:
             return Leaving.ENOUGH
         if self.limits.idle is not None and time.monotonic() - self.idle_since >= self.limits.idle:
             return Leaving.IDLE
-        if (
-            self.performed >= self.settings.horse_jobs
-            or _memory() - self.memory > self.settings.horse_growth
-            or threading.active_count() - self.threads > MAX_LEFTOVER_THREADS
-            or catalog().is_stale()
-        ):
+        if self.performed >= self.settings.horse_jobs or self._is_spent():
             return Leaving.RECYCLED
         return None
+
+    def _is_spent(self) -> bool:
+        """Whether a fresh horse should take over. Looks at most every LOOK_INTERVAL_SECONDS: short jobs cost less."""
+        now = time.monotonic()
+        if now < self.next_look_at:
+            return False
+        self.next_look_at = now + LOOK_INTERVAL_SECONDS
+        Alarm.is_installed = False  # a job may have installed a handler of its own
+        return (
+            _memory() - self.memory > self.settings.horse_growth
+            or threading.active_count() - self.threads > MAX_LEFTOVER_THREADS
+            or catalog().is_stale()
+        )
 
     def _parent_lives(self) -> bool:
         try:

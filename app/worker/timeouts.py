@@ -3,9 +3,9 @@
 import signal
 import threading
 import time
-from typing import Any
+from typing import Any, ClassVar
 
-from rq.timeouts import BaseDeathPenalty, UnixSignalDeathPenalty
+from rq.timeouts import BaseDeathPenalty
 
 from app.author import place
 from app.rq_adapter import coroutines
@@ -14,10 +14,29 @@ from app.rq_adapter.coroutines import RETRY_TIMEOUT_SECONDS, Ring, raise_in
 CHECK_INTERVAL_SECONDS = 0.05
 
 
-class Alarm(UnixSignalDeathPenalty):
-    """RQ's, with one system call less each way, and none for a job without a timeout; it reaches coroutines too."""
+class Alarm(BaseDeathPenalty):
+    """RQ's death penalty for the main thread, as rq.timeouts.UnixSignalDeathPenalty (RQ 2.12); reaches coroutines too.
 
-    def handle_death_penalty(self, signum: int, frame: Any) -> None:  # noqa: ARG002 - RQ's signature
+    The handler of SIGALRM stays installed between jobs, since installing it takes longer than setting the timer.
+    """
+
+    is_installed: ClassVar[bool] = False
+    """Whether SIGALRM is handled here. Set it to False where a job may have installed another handler."""
+    _armed: ClassVar["Alarm | None"] = None
+
+    def setup_death_penalty(self) -> None:
+        if self._timeout > 0:
+            if not Alarm.is_installed:
+                signal.signal(signal.SIGALRM, _on_alarm)
+                Alarm.is_installed = True
+            Alarm._armed = self
+            signal.setitimer(signal.ITIMER_REAL, self._timeout)
+
+    def cancel_death_penalty(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        Alarm._armed = None
+
+    def handle_death_penalty(self, *_: Any) -> None:
         error = self._exception(f"Task exceeded maximum timeout value ({self._timeout} seconds)")
         ring = coroutines.ring(error)
         if ring is Ring.RAISE:
@@ -25,13 +44,10 @@ class Alarm(UnixSignalDeathPenalty):
         if ring is Ring.AGAIN:
             signal.setitimer(signal.ITIMER_REAL, RETRY_TIMEOUT_SECONDS)
 
-    def setup_death_penalty(self) -> None:
-        if self._timeout > 0:
-            signal.signal(signal.SIGALRM, self.handle_death_penalty)
-            signal.setitimer(signal.ITIMER_REAL, self._timeout)
 
-    def cancel_death_penalty(self) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+def _on_alarm(*_: Any) -> None:
+    if Alarm._armed is not None:
+        Alarm._armed.handle_death_penalty()
 
 
 class ThreadAlarm(BaseDeathPenalty):

@@ -175,6 +175,7 @@ def test_it_is_replaced_when_it_has_done_enough(
 ) -> None:
     monkeypatch.setenv(name, value)
     get_settings.cache_clear()
+    monkeypatch.setattr(module, "LOOK_INTERVAL_SECONDS", 0)
     monkeypatch.setattr(module, "_memory", lambda: 1000 + 2 * (stable.status_board.begun // 30))
     ids = [put(valkey, str(number)) for number in range(40)]
     expected = Leaving.EMPTY if (name, value) == ("HORSE_JOBS", "100") else Leaving.RECYCLED
@@ -312,6 +313,26 @@ def test_the_failure_of_a_job_that_was_taken_counts_no_more(
     stable.run()
     found = changed(before[0], contents(valkey))
     assert set(found) <= {stable.hand.key, "rq:worker:other"}
+
+
+RUDE = """
+import signal
+
+def ignore() -> None:
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+"""
+
+
+def test_a_timeout_is_raised_after_a_job_that_took_its_signal(
+    valkey: redis.Redis, stable: Stable, write_module: Callable[[str, str], None]
+) -> None:
+    write_module("rude", RUDE)
+    with override_catalog(Catalog()):
+        put(valkey, "rude")
+        valkey.hset("rq:job:rude", "data", new_job.encode_call("jobs.rude.ignore", [], {}))
+        put(valkey, "late", "demo.sleep", 30, timeout=1)
+        stable.run()
+    assert statuses(valkey, "rude", "late") == ["finished", "failed"]
 
 
 def test_meta_that_cannot_be_read_is_left_alone_by_a_retry_of_rqs_own_way(valkey: redis.Redis, stable: Stable) -> None:
