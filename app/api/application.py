@@ -35,6 +35,12 @@ class _Json(JSONProvider):
         return request_json.loads(s.encode() if isinstance(s, str) else s)
 
 
+class _Application(OpenAPI):
+    def ensure_sync(self, func: Any) -> Any:
+        """The function itself: none of ours is a coroutine. Flask would look at each of them in each request."""
+        return func
+
+
 def create_app(
     settings: Settings | None = None,
     connection: redis.Redis | None = None,
@@ -46,7 +52,7 @@ def create_app(
     `has_workers=False`: the caller runs all jobs itself, so there are no warnings about queues without workers.
     """
     settings = settings or get_settings()
-    app = OpenAPI(
+    app = _Application(
         "app",
         info=Info(
             title="Jobline",

@@ -57,21 +57,22 @@ def prepare(body: JobBody, pointer: str = "#", unknown: Collection[DocumentPath]
 def enqueue(job: NewJob) -> Response:
     """Enqueue a job. 202; 200 if it has ended while the caller waited, or if a `unique` rule returned another job."""
     receipt, wait_seconds = idempotency.receipt(), preferred_wait_seconds()
-    if receipt and job.has_known_state:
-        receipt.answer = {"body": _new_job_view(job), "status": 202}
+    view = _new_job_view(job) if job.has_known_state else None
+    if receipt and view:
+        receipt.answer = {"body": view, "status": 202}
     result = write.enqueue(context().redis, [job], receipt)
     if result.replayed:
         return idempotency.replay(_stored_answer(job, result.replayed))
     [job_id] = result.ids
     is_new = job_id == job.id
-    if is_new and not wait_seconds and job.has_known_state:
-        return idempotency.respond(_new_job_view(job), 202)
+    if view and is_new and not wait_seconds:
+        return idempotency.respond(view, 202)
     state = fetch_job(job_id, wait_seconds if is_new or may_read() else 0)
     status = 200 if not is_new or state["status"] in ENDED else 202
     state = state if is_new else redact(state)
     if status == 202:
         state |= unserved_warnings([job])
-    if receipt and (not job.has_known_state or status == 200):
+    if receipt and (not view or status == 200):
         receipt.store_answer(context().redis, {"body": state, "status": status})
     return idempotency.respond(state, status)
 

@@ -5,6 +5,9 @@ keeps track of unanswered commands and sends them again after `connect`.
 """
 
 import os
+import socket
+import ssl
+import struct
 import time
 from builtins import TimeoutError as SocketTimeout
 from collections.abc import Callable
@@ -45,7 +48,7 @@ class PipelinedConnection:
 
     def _use(self) -> None:
         self._socket = self._connection._sock  # redis-py has no public way to wait for several connections
-        self._socket.settimeout(self._read_timeout)
+        _set_timeout(self._socket, self._read_timeout)
         self._reader = hiredis.Reader(notEnoughData=self)
 
     def fileno(self) -> int:
@@ -85,7 +88,7 @@ class PipelinedConnection:
         while answer is self:
             try:
                 received = self._socket.recv(65536)
-            except SocketTimeout as error:
+            except (SocketTimeout, BlockingIOError) as error:
                 raise TimeoutError(f"no answer within {self._read_timeout} s") from error
             except OSError as error:
                 raise ConnectionError(str(error)) from error
@@ -98,6 +101,20 @@ class PipelinedConnection:
             transient = is_transient_reply(reply) or reply.startswith("NOSCRIPT")
             raise ConnectionError(reply) if transient else ResponseError(reply)
         return answer
+
+
+def _set_timeout(connected: socket.socket, seconds: float) -> None:
+    """Limit how long one send or receive may take: then it raises BlockingIOError, or SocketTimeout over TLS.
+
+    The kernel keeps the time. Python would wait with a poll before each call, and give up its lock for each poll.
+    """
+    if isinstance(connected, ssl.SSLSocket):
+        connected.settimeout(seconds)
+        return
+    connected.settimeout(None)
+    timeval = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        connected.setsockopt(socket.SOL_SOCKET, option, timeval)
 
 
 class PipelinedPool:
