@@ -21,7 +21,7 @@ RESULT_TTL = 500
 """Seconds: RQ's, for a job that says none."""
 FOR_EVER = (
     "rq:queues", "rq:workers", "jobline:leases", "jobline:outbox", "jobline:events", "jobline:workflows",
-    "jobline:audit", "jobline:clock", "jobline:paused", "rq:suspended",
+    "jobline:audit", "jobline:clock", "jobline:paused", "rq:suspended", "jobline:metrics:",
 )  # fmt: skip
 """One key each, or a key for each queue."""
 

@@ -15,7 +15,19 @@ from app.api import dashboard, errors, throttle
 from app.api.auth import authorize, check_scope, requires
 from app.api.context import SECURITY_HEADERS, Context, JsonResponse, context, current_request
 from app.api.openapi import SECURITY
-from app.api.routes import audit, failures, functions, jobs, queues, schedules, streams, system, webhooks, workflows
+from app.api.routes import (
+    audit,
+    failures,
+    functions,
+    jobs,
+    queues,
+    schedules,
+    stats,
+    streams,
+    system,
+    webhooks,
+    workflows,
+)
 from app.audit.audit_log import Log
 from app.catalog.catalog import Catalog
 from app.errors import BadRequest
@@ -86,7 +98,7 @@ def create_app(
     app.before_request(check_scope)
     app.before_request(_check_body)
     errors.install(app)
-    for module in (jobs, failures, workflows, streams, functions, schedules, queues, webhooks, audit, system):
+    for module in (jobs, failures, workflows, streams, functions, schedules, queues, stats, webhooks, audit, system):
         app.register_api(module.api)
     app.register_blueprint(system.pages)
     app.register_blueprint(SwaggerUI.register(doc_url="/openapi.json"), url_prefix="/docs")

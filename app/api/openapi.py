@@ -21,6 +21,7 @@ TAGS = {
     "functions": Tag(name="functions", description="Functions that can be called"),
     "schedules": Tag(name="schedules", description="Rules that enqueue jobs at set times"),
     "queues": Tag(name="queues", description="Queues, and the workers that serve them"),
+    "stats": Tag(name="stats", description="Counts, run times and wait times"),
     "webhooks": Tag(name="webhooks", description="Webhook URLs that are disabled"),
     "system": Tag(name="system", description="Health and the audit log"),
 }

@@ -1,8 +1,8 @@
--- A library: new jobs. In ARGV each is: id, queue, created_at (RQ's format), position, ttl or '', extra (JSON) or '', the number
--- of elements of its hash, those elements. `position`: TAIL, FRONT or 'deferred'; the due time in seconds since 1970; or '+'
+-- A library: new jobs. In ARGV each is: id, queue, created_at (RQ's format), position, ttl or '', extra (JSON) or '', source and
+-- function (separated by a tab), the number of elements of its hash, those elements. `position`: TAIL, FRONT or 'deferred'; the due time in seconds since 1970; or '+'
 -- and the seconds of its delay.
 -- `extra`: named (the caller chose the id), front, depends_on (ids), lock: { key, milliseconds, during, on_conflict }.
--- uses: redis/job enqueue/queue_limit enqueue/receipt
+-- uses: redis/job enqueue/queue_limit enqueue/receipt metrics/counted
 local WAITABLE = { created = true, queued = true, deferred = true, scheduled = true, started = true, finished = true }
 local HELD_WHILE = { created = true, queued = true, scheduled = true, deferred = true }
 
@@ -19,11 +19,12 @@ end
 local function read_jobs(n)
   local jobs, any_extra = {}, false
   while ARGV[n] do
-    local first = n + 7
+    local first = n + 8
     jobs[#jobs + 1] = { id = ARGV[n], queue = ARGV[n + 1], created_at = ARGV[n + 2], position = ARGV[n + 3], ttl = ARGV[n + 4],
-      extra = ARGV[n + 5] ~= '' and cjson.decode(ARGV[n + 5]) or nil, first = first, last = first + ARGV[n + 6] - 1 }
+      extra = ARGV[n + 5] ~= '' and cjson.decode(ARGV[n + 5]) or nil, counted_as = ARGV[n + 6], first = first,
+      last = first + ARGV[n + 7] - 1 }
     any_extra = any_extra or ARGV[n + 5] ~= ''
-    n = first + ARGV[n + 6]
+    n = first + ARGV[n + 7]
   end
   return jobs, any_extra
 end
@@ -139,12 +140,14 @@ end
 
 -- Write checked jobs, each to its position; `seconds`: now, since 1970.
 local function write_jobs(jobs, seconds)
-  local ready = {}
+  local ready, counted = {}, {}
   for _, job in ipairs(jobs) do
     if not job.instead and not job.is_there then
       local position = tonumber(job.position) and due_position(job) or job.position
       local is_ready = position == TAIL or position == FRONT
       create_job(job.id, job.created_at, is_ready, job.ttl, job.first, job.last)
+      local name = job.counted_as .. '\t' .. job.queue
+      counted[name] = (counted[name] or 0) + 1
       if job.other_parents then
         redis.call('HSET', job_key(job.id), 'dependency_id', job.parents[1], 'dependency_ids', cjson.encode(job.parents))
       end
@@ -156,5 +159,6 @@ local function write_jobs(jobs, seconds)
       if job.extra and job.extra.lock then redis.call('SET', job.extra.lock[1], job.id, 'PX', job.extra.lock[2]) end
     end
   end
+  for name, number in pairs(counted) do count(name, number) end
   for _, ids in pairs(ready) do push(ids.queue, ids, ids.position) end
 end

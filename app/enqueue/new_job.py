@@ -11,7 +11,7 @@ from rq.utils import get_call_string
 
 from app import limits
 from app.author.options import JOB_EVENTS
-from app.catalog.catalog import Function
+from app.catalog.catalog import Function, function_name
 from app.enqueue import queue_limit, unique
 from app.errors import Invalid, TooLarge
 from app.limits import JobLimits
@@ -59,6 +59,8 @@ class NewJob:
     pointer: str = "#"
     """JSON pointer to the call in the request body."""
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    source: str = "api"
+    """What enqueues it: one of app.metrics.measures.SOURCES."""
 
     def __post_init__(self) -> None:
         self.description = self.description or describe_call(self.function, self.args, self.kwargs)
@@ -74,6 +76,7 @@ class NewJob:
         """The fields of rq.job.Job.to_dict (RQ 2.12), without those that redis/job.lua writes."""
         fields: dict[str, Any] = {
             "data": encode_call(self.function, self.args, self.kwargs),
+            "function": function_name(self.function),
             "origin": self.queue,
             "description": self.description,
             "timeout": self.timeout,
@@ -99,7 +102,7 @@ class NewJob:
         hash_args = [word for field in self.fields().items() for word in field]
         return [
             self.id, self.queue, rq_timestamp(self.created_at), self._position(), self.ttl or "", self._extra(),
-            len(hash_args), *hash_args,
+            f"{self.source}\t{function_name(self.function)}", len(hash_args), *hash_args,
         ]  # fmt: skip
 
     def _position(self) -> str | float:

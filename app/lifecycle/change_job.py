@@ -81,7 +81,10 @@ def _new_call(
         detail = "The arguments do not fit the job"
         error.concealed = Invalid(detail, [{"detail": "they are not those of its function", "pointer": "#"}])
         raise
-    fields: dict[str, str | bytes | int] = {"data": new_job.encode_call(function.path, *call)}
+    fields: dict[str, str | bytes | int] = {
+        "data": new_job.encode_call(function.path, *call),
+        "function": function.name,
+    }
     if job["description"] == new_job.describe_call(function.path, *old_call):
         fields["description"] = new_job.describe_call(function.path, *call)
     stored_limits = connection.hget(job_key(job_id), "limits")

@@ -103,6 +103,7 @@ def _delivery(entry_id: str, raw: Raw, kind: str, ended: dict[str, Any]) -> NewJ
         id=f"msg_{uuid.uuid5(uuid.NAMESPACE_OID, f'{entry_id} {ended_id}').hex}",
         retry_waits=webhook_delivery.retry_waits(),
         meta={"tags": ["webhook"]},
+        source="webhook",
         description=f"{event} of {kind} {ended_id}",
         extra_fields={webhook_delivery.DELIVERY_SECRET: raw.get(webhook_delivery.SECRET.encode(), b"")},
     )  # fmt: skip

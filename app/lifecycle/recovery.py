@@ -104,6 +104,7 @@ def recover(
         reason=b64encode(zlib.compress(reason.encode())),
         failure_ttl=get_settings().failure_ttl,
         began_at=_began_at(job),
+        counted_as=_counted_as(outcome, decide),
     )
     if not settled:
         return None
@@ -122,6 +123,13 @@ def recover(
             callback_processes.start(lambda: _follow(connection, execution.job_id, outcome, reason))
         follow_up(connection)
     return outcome
+
+
+def _counted_as(outcome: Outcome, decide: Callable[[Raw], Outcome]) -> str:
+    """How the metrics count a recovered execution: '' if it goes back as if nothing had happened."""
+    if outcome is Outcome.RETURNED:
+        return ""
+    return outcome.value if outcome is Outcome.STOPPED or decide is as_a_failure else "lost"
 
 
 def give_back(connection: redis.Redis, execution_ids: Sequence[str]) -> int:

@@ -35,6 +35,7 @@ FIELDS: dict[str, tuple[Field, ...]] = {
             " retry_intervals repeats_left repeat_intervals webhooks success_callback_name success_callback_timeout"
             " failure_callback_name failure_callback_timeout stopped_callback_name stopped_callback_timeout"
         ),
+        Field("function", "text", "enqueue", "metrics", WITH_HASH, "The name of its function."),
         Field("attempts", "integer", "app/worker/begin.lua", "views, recovery", WITH_HASH, "Attempts that have begun."),
         Field("losses", "integer", "app/lifecycle/end_attempt.lua", "recovery", WITH_HASH,
               "How often an idempotent job was run again after its worker had died."),

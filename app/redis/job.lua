@@ -10,7 +10,7 @@
 -- The field `waits_for` names the limit whose waiting list contains the id (limits/library.lua): from the time the job is
 -- postponed until the limit releases it, or it is canceled, deleted, changed or requeued. Becoming due does not end it: the
 -- job keeps its turn.
--- uses: redis/events
+-- uses: redis/events metrics/counted
 local PUSH_SIZE = 1000 -- ids in one command, because Lua can unpack only some thousands
 local NOTE_SECONDS = 60 -- lifetime of the stream entry for an end without a result
 
@@ -204,7 +204,10 @@ local function end_job(id, queue, status, ended_at, seconds, kept_for, has_relat
   if status == 'finished' and kept_for < 0 then score = '+inf' elseif status == 'canceled' then score = seconds end
   redis.call('ZADD', registry_key(registry_of(status), queue), score, id)
   tell(id, queue, status)
-  if status == 'canceled' then note_end(id, status) end
+  if status == 'canceled' then
+    note_end(id, status)
+    measure_end(id, queue, status)
+  end
   if has_followers then on_end(id, ...) end
   if has_relatives and status ~= 'canceled' then queue_dependents(id, ended_at) end
   keep(id, kept_for, has_relatives)

@@ -176,6 +176,18 @@ def requests_key(caller: str, window: int) -> str:
     return f"jobline:requests:{caller}:{window}"
 
 
+@_key("hash", "15 min, 8 h or 72 h by the length of the interval")
+def metrics_key(seconds: int, start: int) -> str:
+    """Metrics of an interval that is 10, 60 or 600 seconds long, by function and queue (app/metrics)."""
+    return f"jobline:metrics:{seconds}:{start}"
+
+
+@_key("string", "10 min")
+def metrics_batch_key(batch: str) -> str:
+    """Metrics that a worker has written: sent again, they are not added again."""
+    return f"jobline:metrics:batch:{batch}"
+
+
 @_key("hash", ALWAYS)
 def schedule_key(name: str) -> str:
     """A schedule: its rule and its state."""
@@ -257,6 +269,27 @@ DISABLED_WEBHOOKS = _constant(
     "URLs that answered 410 Gone, scored by the time.",
 )
 
+METRICS_COUNTED = _constant(
+    "METRICS_COUNTED", "jobline:metrics:counted", "hash", "until the next pass of the leading scheduler",
+    "What scripts have counted: outcome or source, function and queue, separated by tabs.",
+)  # fmt: skip
+METRICS_FUNCTIONS = _constant(
+    "METRICS_FUNCTIONS", "jobline:metrics:functions", "set", ALWAYS, "Functions that have metrics of their own."
+)
+METRICS_TOTALS = _constant(
+    "METRICS_TOTALS",
+    "jobline:metrics:totals",
+    "hash",
+    ALWAYS,
+    "Metrics since the first job, without unmerged intervals.",
+)
+METRICS_UNMERGED = _constant(
+    "METRICS_UNMERGED", "jobline:metrics:unmerged", "set", ALWAYS,
+    "Starts of the intervals of 10 s that are in no total and no longer interval yet.",
+)  # fmt: skip
+
+MAX_FUNCTIONS = 500
+"""How many functions have metrics of their own."""
 MAX_EVENTS = 100_000
 """Approximate maximum number of entries in the event stream."""
 CLOCK_JUMP_SECONDS = 2

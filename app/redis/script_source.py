@@ -54,7 +54,7 @@ def header(name: str) -> dict[str, str]:
 
 
 def assemble(name: str, extra_libraries: Sequence[str], constants: Mapping[str, Constant]) -> str:
-    """The complete source of a script. Raises ValueError: a parameter has the name of a function."""
+    """The complete source of a script. Raises as `_check_names`."""
     libraries: dict[str, None] = {}
     for library in (*extra_libraries, *_uses(name)):
         _collect(library, libraries)
@@ -105,7 +105,15 @@ def _parameters(part: str) -> set[str]:
 
 
 def _check_names(script: str, parts: Sequence[str], args: set[str]) -> None:
-    """A parameter that hides a function would also hide it from the functions that are defined inside."""
+    """A parameter that hides a function would also hide it from the functions that are defined inside.
+
+    Raises:
+        ValueError: there is one, or two libraries define the same name.
+    """
+    defined = [name for part in parts for name in _defined_by(part)]
+    if len(set(defined)) < len(defined):
+        twice = {name for name in defined if defined.count(name) > 1}
+        raise ValueError(f"{script}: defined twice: {', '.join(sorted(twice))}")
     hidden = args.union(*map(_parameters, parts)) & set[str]().union(*map(_defined_by, parts))
     if hidden:
         raise ValueError(f"{script}: a parameter has the name of a function: {', '.join(sorted(hidden))}")

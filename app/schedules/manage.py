@@ -110,7 +110,9 @@ def new_run(connection: redis.Redis, state: State, catalog: Catalog, settings: S
     schedule = state.schedule
     function = catalog.get(schedule.function)
     meta = {"schedule": schedule.name, "scheduled_for": utc(due)}
-    job = new_job.prepare(function, settings, schedule.args, schedule.kwargs, meta=meta, **_job_options(schedule))
+    job = new_job.prepare(
+        function, settings, schedule.args, schedule.kwargs, meta=meta, source="schedule", **_job_options(schedule)
+    )
     queue_limit.check(connection, [job])
     state.add_run(job.id, due)
     return job

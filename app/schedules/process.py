@@ -14,7 +14,7 @@ from typing import Any
 
 import redis
 import structlog
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from rq_scheduler import Scheduler as RQScheduler
 
 from app import limits
@@ -24,6 +24,7 @@ from app.lifecycle.empty_queues import EmptyQueueRemover
 from app.lifecycle.leftovers import LeftoverRemover
 from app.lifecycle.lost_workers import Sweeper
 from app.lifecycle.orphans import Orphans
+from app.metrics import store as metrics
 from app.redis.client import seconds_now
 from app.redis.keys import CLOCK_JUMP_SECONDS, SCHEDULER_WAKE, SCHEDULERS
 from app.rq_adapter.rq_parts import Job, Queue
@@ -81,6 +82,7 @@ class Scheduler(RQScheduler):
         self._maintenance_passes = 0
         self._unreadable = set[str]()
         """Queues already logged as unreadable."""
+        self._metrics_fail = False
         self._clock_offset: float | None = None
 
     def run(self, burst: bool = False) -> None:
@@ -141,6 +143,7 @@ class Scheduler(RQScheduler):
             self.orphans.sweep(self._now())
             self.leftovers.sweep()
             self.unserved.check()
+            self._sweep_metrics()
             self.empty_queues.sweep()
         until_limit = limits.sweep(self.connection)
         due, following = self.runner.run_due(self._now())
@@ -157,6 +160,14 @@ class Scheduler(RQScheduler):
             for queue in sorted(set(unreadable) - self._unreadable):
                 log.error("a queue cannot be read, and its delayed jobs stay where they are", queue=queue)
             self._unreadable.update(unreadable)
+
+    def _sweep_metrics(self) -> None:
+        try:
+            metrics.sweep(self.connection)
+        except ResponseError as error:  # a key of another type: it holds up nothing else
+            if not self._metrics_fail:
+                log.warning("metrics are not collected", error=str(error))
+            self._metrics_fail = True
 
     def _heartbeat(self) -> None:
         """Record a heartbeat. Called after a step, so that a scheduler whose every step fails does not seem alive."""

@@ -3,7 +3,7 @@
 import zlib
 from dataclasses import dataclass, fields
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from app.serializer import JSON
 
@@ -27,12 +27,16 @@ class Claimed:
     group_id: bytes | None = None
     repeats_left: bytes | None = None
     attempts: bytes | None = None
+    retries_left: bytes | None = None
+    enqueued_at: bytes | None = None
     dependency_ids: bytes | None = None
     ttl: bytes | None = None
     limits: bytes | None = None
     workflow: bytes | None = None
     workflow_webhook: bytes | None = None
     webhook: bytes | None = None
+    function: str = ""
+    """The name of its function, once that is known."""
 
     @property
     def raw_id(self) -> bytes:
@@ -80,6 +84,16 @@ class Failed:
     ended_at: float
 
 
+class Ended(NamedTuple):
+    """How an attempt ended, for the metrics. Times are seconds since 1970."""
+
+    claimed: Claimed
+    outcome: str
+    """One of app.metrics.measures.OUTCOMES."""
+    started_at: float
+    ended_at: float
+
+
 class Nothing(Enum):
     """Why there is no job."""
 
@@ -100,5 +114,6 @@ class Reports(Protocol):
 
     def ended(self, finished: Finished) -> None: ...
     def failed(self, failed: Failed) -> None: ...
+    def counts(self, ended: Ended) -> None: ...
     def releases(self, claimed: Claimed) -> None: ...
     def settle(self) -> None: ...

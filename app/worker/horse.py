@@ -57,7 +57,9 @@ class Horse:
         """`number`: how many horses the worker has had before."""
         self.worker, self.status_board, self.prefetched, self.parent, self.limits = worker, board, box, parent, limits
         self.settings, self.connection = get_settings(), worker.connection
-        self.session = RedisSession(self.connection, worker.name, self._give_up, worker.connection_class, number)
+        self.session = RedisSession(
+            self.connection, worker.name, self._give_up, worker.connection_class, number, board.counters
+        )
         self.next_job = NextJob(worker, self.session, box, parent.fileno(), one_by_one=limits.jobs is not None)
         self.reporter = Reporter(self.connection, worker.connection_class)
         self.runner = JobRunner(worker, self.session, self.reporter, give_up=self._give_up)

@@ -1,6 +1,7 @@
 """Monitor one work horse: renew its lease, enforce timeouts, give back what it cannot begin, recover what it held."""
 
 import contextlib
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from app.lifecycle import recovery
 from app.lifecycle.executions import Execution, held_by
 from app.lifecycle.lost_workers import LEASE_RENEWAL_SECONDS
 from app.lifecycle.recovery import EXECUTION_TTL_SECONDS, Outcome, Raw
+from app.metrics.shared_counters import CountersReader
 from app.redis.client import rq_timestamp
 from app.redis.scripts import Script
 from app.rq_adapter.rq_parts import Job
@@ -25,6 +27,8 @@ from app.worker.rq_worker import RqWorker
 from app.worker.shared_status import Leaving, Running
 from app.worker.wake import Wake
 
+METRICS_INTERVAL_SECONDS = 1.0  # between two looks at what the horse has counted
+METRICS_RETRY_SECONDS = 10.0
 CHECK_INTERVAL_SECONDS = 1.0  # seconds
 HELD_UP_AFTER_SECONDS = 0.01  # seconds without a move, and what the horse has claimed and not begun is given back
 LAST_REPORT_WAIT_SECONDS = 0.02  # seconds for what a dead horse had sent to arrive
@@ -56,7 +60,7 @@ class HorseMonitor:
         """`places`: how many jobs the horse runs at once; `number`: how many horses the worker has had before."""
         self.worker, self.wake, self.connection = worker, wake, worker.connection
         self.number, self.has_successor = number, False
-        self._beat_at = 0.0
+        self._beat_at = self._count_at = 0.0
         self.jobs_to_stop = deque[str]()
         """Ids, as RQ's command stop-job gives them."""
         self._decision: tuple[str, Decision] | None = None
@@ -70,6 +74,7 @@ class HorseMonitor:
         self.returned = 0
         """Number of jobs that went back to their queues. The horse may have left because it saw these empty."""
         self.horse = HorseProcess(life, places)
+        self._counters = CountersReader(self.horse.status_board.counters)
 
     @property
     def leaving(self) -> Leaving:
@@ -108,7 +113,17 @@ class HorseMonitor:
                 self.worker.run_maintenance_tasks()
         except redis.RedisError as error:
             log.warning("redis is away", error=f"{type(error).__name__}: {error}")
+        self._write_metrics(now)
         return False
+
+    def _write_metrics(self, now: float) -> None:
+        if now >= self._count_at:
+            self._count_at = now + METRICS_INTERVAL_SECONDS
+            try:
+                self._counters.write(self.connection)
+            except redis.RedisError as error:
+                log.warning("metrics are put off", error=f"{type(error).__name__}: {error}")
+                self._count_at = now + METRICS_RETRY_SECONDS
 
     def end(self) -> None:
         """Kill the work horse, and give its running job back to its queue."""
@@ -230,6 +245,7 @@ class HorseMonitor:
                 if not self.has_successor:
                     self.worker.set_current_job_id(None)
                     self.worker.set_state(WorkerStatus.IDLE)
+                self._write_metrics(math.inf)
                 self.horse.close()
             except redis.RedisError as error:
                 log.warning("redis is away", error=f"{type(error).__name__}: {error}")

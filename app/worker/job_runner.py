@@ -51,14 +51,14 @@ class JobRunner:
             self.rq_fallback.run(claimed, started_at)
             self._end(claimed)
         else:
-            log.fields_by_place[self.place]["function"] = function_name(job.func_name)
+            claimed.function = log.fields_by_place[self.place]["function"] = function_name(job.func_name)
             error = self.attempt.run(job, claimed, timeout)
             self.finish(job, claimed, error, started_at)
 
     async def run_on(self, loop: SharedLoop, job: Job, claimed: Claimed, timeout: int) -> BaseException | None:
         """Run a plain job of an `async def` function on the loop. Returns what it raised. Call `finish` then."""
         self._begin(claimed)
-        log.fields_by_place[self.place]["function"] = function_name(job.func_name)
+        claimed.function = log.fields_by_place[self.place]["function"] = function_name(job.func_name)
         return await self.attempt.run_on(loop, job, claimed, timeout)
 
     def finish_waits(self, job: Job, claimed: Claimed, error: BaseException | None) -> bool:

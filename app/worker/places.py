@@ -18,7 +18,7 @@ from app.rq_adapter.coroutines import Ring
 from app.rq_adapter.rq_parts import Job
 from app.rq_adapter.shared_loop import SharedLoop
 from app.worker.attempt import JobAborted
-from app.worker.claimed import Claimed, Failed, Finished
+from app.worker.claimed import Claimed, Ended, Failed, Finished
 from app.worker.job_runner import JobRunner
 from app.worker.progress_reporter import Reporter
 from app.worker.rq_worker import RqWorker
@@ -92,6 +92,9 @@ class _Reports:
 
     def failed(self, failed: Failed) -> None:
         self._mailbox.put(("failed", failed))
+
+    def counts(self, ended: Ended) -> None:
+        self._mailbox.put(("counts", ended))
 
     def releases(self, claimed: Claimed) -> None:
         self._mailbox.put(("releases", claimed))

@@ -4,6 +4,7 @@ Starts and ends are pipelined and not waited for; the next claim reads their ans
 unanswered reports are sent again (the scripts act once), and jobs of a claim whose answer was lost are given back.
 """
 
+import contextlib
 import os
 import time
 import zlib
@@ -19,11 +20,13 @@ from redis.exceptions import ResponseError
 
 from app.lifecycle import recovery
 from app.lifecycle.executions import horse_mark
+from app.metrics.shared_counters import SharedCounters
 from app.redis.client import rq_timestamp
+from app.redis.hash_values import int_of
 from app.redis.pipelined import PipelinedConnection
 from app.redis.scripts import Script
 from app.settings import get_settings
-from app.worker.claimed import FIELDS, Claimed, Failed, Finished, Nothing
+from app.worker.claimed import FIELDS, Claimed, Ended, Failed, Finished, Nothing
 
 EXECUTION_TTL_SECONDS = recovery.EXECUTION_TTL_SECONDS
 CLAIM_REQUEST = "a claim"  # in a job's place among what is not answered
@@ -51,8 +54,10 @@ class RedisSession:
         give_up: Callable[[], bool],
         connection_class: type[PipelinedConnection] = PipelinedConnection,
         horse_number: int = 0,
+        counters: SharedCounters | None = None,
     ) -> None:
         self.client, self.name, self.give_up = client, worker_name, give_up
+        self._counters = counters or SharedCounters()
         self.others_run = False
         """Whether this worker runs jobs while it claims more."""
         self._mark = horse_mark(worker_name, horse_number)
@@ -138,6 +143,7 @@ class RedisSession:
             has_followers=1 if has_followers else 0,
         )
         self._queue(claimed.id, command)
+        self.counts(Ended(claimed, "finished", finished.started_at, finished.ended_at))
 
     def failed(self, failed: Failed) -> None:
         """Report an attempt that raised. It is sent with the next command."""
@@ -157,6 +163,17 @@ class RedisSession:
             spent=failed.ended_at - failed.started_at,
         )
         self._queue(claimed.id, command)
+        is_retried = failed.may_retry and (int_of(claimed.retries_left) or 0) > 0
+        self.counts(Ended(claimed, "retried" if is_retried else "failed", failed.started_at, failed.ended_at))
+
+    def counts(self, ended: Ended) -> None:
+        """Count the end of an attempt in the metrics."""
+        claimed, outcome, started_at, ended_at = ended
+        wait = None
+        if claimed.enqueued_at:
+            with contextlib.suppress(ValueError):
+                wait = started_at - datetime.fromisoformat(claimed.enqueued_at.decode(errors="replace")).timestamp()
+        self._counters.count(claimed.function, claimed.queue, outcome, ended_at - started_at, wait)
 
     def releases(self, claimed: Claimed) -> None:
         """Give back the places that an ended job held in its limits. Sent at once, as `begins`."""

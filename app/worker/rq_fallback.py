@@ -26,7 +26,7 @@ from app.redis.errors import is_transient
 from app.redis.keys import registry_key
 from app.rq_adapter.rq_parts import Job
 from app.worker.attempt import Attempt, JobAborted
-from app.worker.claimed import Claimed, Reports
+from app.worker.claimed import Claimed, Ended, Reports
 from app.worker.rq_worker import RqWorker
 
 FIRST_WAIT_SECONDS, MAX_WAIT_SECONDS = 0.05, 1.0  # seconds between two tries while Redis is away
@@ -94,7 +94,7 @@ class RqFallback:
     def _prepare(self, claimed: Claimed) -> Job:
         found = self.worker.job_class.fetch(claimed.id, connection=self.connection, serializer=self.worker.serializer)
         found.check_callbacks()
-        log.job_fields()["function"] = function_name(found.func_name)
+        claimed.function = log.job_fields()["function"] = function_name(found.func_name)
         self.worker.prepare_job_execution(found, len(self.worker.queues) == 1)
         self.connection.persist(found.key)
         job: Job = found
@@ -116,14 +116,17 @@ class RqFallback:
             worker.handle_execution_ended(job, queue, 0)
         if error is None and isinstance(job.outcome, rq.Retry):
             retry = job.outcome
-            return self._write(job, claimed, lambda: worker.handle_job_retry(
+            outcome = "failed" if (job.number_of_retries or 0) >= max(retry.max, 1) else "retried"
+            return self._write(job, claimed, outcome, lambda: worker.handle_job_retry(
                 job, queue, retry, queue.started_job_registry, execution=worker.execution
             ))  # fmt: skip
         if error is None:
             job._result, job._status = job.outcome, JobStatus.FINISHED
             error = _raised_by(lambda: job.execute_success_callback(worker.death_penalty_class, job.outcome))
         if error is None:
-            taken = self._write(job, claimed, lambda: worker.handle_job_success(job, queue, queue.started_job_registry))
+            taken = self._write(
+                job, claimed, "finished", lambda: worker.handle_job_success(job, queue, queue.started_job_registry)
+            )
             if taken:
                 job.send_webhooks(JobStatus.FINISHED)
             return taken
@@ -139,7 +142,10 @@ class RqFallback:
                 worker.death_penalty_class, type(failed), failed, failed.__traceback__
             )) or error  # fmt: skip
         text, may_retry = self.attempt.handle_failure(job, error)
-        taken = self._write(job, claimed, lambda: worker.handle_job_failure(job=job, queue=queue, exc_string=text))
+        outcome = "retried" if may_retry and job.retries_left else "failed"
+        taken = self._write(
+            job, claimed, outcome, lambda: worker.handle_job_failure(job=job, queue=queue, exc_string=text)
+        )
         if taken:
             self._patiently(lambda: self._queue_dependents(job, queue))
         else:
@@ -154,12 +160,12 @@ class RqFallback:
         if self.connection.hget(job.key, "status") == JobStatus.FAILED.value.encode():
             queue.enqueue_dependents(job)
 
-    def _write(self, job: Job, claimed: Claimed, end: Callable[[], object]) -> bool:
+    def _write(self, job: Job, claimed: Claimed, outcome: str, end: Callable[[], object]) -> bool:
         """Call `end` until Redis has taken the end of the job. RQ ignores some failures, so the execution is checked.
 
         Returns False if Redis answers but does not take it. Changes that RQ makes to `job` are undone before each try.
         """
-        before = dict(job.__dict__)
+        before, started_at = dict(job.__dict__), job.started_at or datetime.now(UTC)
         for tries in range(1, TRIES + 1):
             try:
                 end()
@@ -168,6 +174,7 @@ class RqFallback:
                     raise
                 logger.warning("redis is away", error=f"{type(error).__name__}: {error}")
             if not self._patiently(lambda: self._is_held(claimed)):
+                self.reports.counts(Ended(claimed, outcome, started_at.timestamp(), time.time()))
                 return True
             job.__dict__.clear()
             job.__dict__.update(before)

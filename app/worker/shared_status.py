@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import orjson
 
+from app.metrics.shared_counters import SharedCounters
+
 STOP_ORDERED, LEAVING = 0, 1  # offsets of a byte each
 PLACES = 64  # offset of the first place
 HEAD = struct.Struct("<QQI")  # of a place: writes, jobs begun, length of the text of its job (0: none)
@@ -46,6 +48,7 @@ class SharedStatus:
     """
 
     def __init__(self, places: int = 1) -> None:
+        self.counters = SharedCounters()
         self._memory = mmap.mmap(-1, PLACES + places * PLACE)
         self._writes, self._begun = [0] * places, [0] * places
 

@@ -49,7 +49,7 @@ def assign_to_workflow(
 ) -> NewJob:
     """Make a job part of a workflow; `has_webhook`: the workflow has a webhook."""
     job.id, job.meta = job_id(workflow_id, node, number), {**job.meta, "workflow": workflow_id}
-    job.extra_fields["workflow"] = workflow_id
+    job.extra_fields["workflow"], job.source = workflow_id, "workflow"
     if has_webhook:
         job.extra_fields["workflow_webhook"] = 1
     if node.after or node.name in HOOKS:

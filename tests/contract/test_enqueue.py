@@ -14,7 +14,8 @@ from app.enqueue.new_job import NewJob, prepare
 from app.enqueue.write import enqueue
 from app.settings import Settings
 
-VARYING = {"created_at", "enqueued_at", "data"}
+VARYING = {"created_at", "enqueued_at", "data", "function"}
+"""`function` is ours."""
 LISTS = {"retry_intervals", "dependency_ids"}
 
 
@@ -24,9 +25,9 @@ def ours(**said: object) -> NewJob:
 
 
 def state(connection: redis.Redis) -> dict[str, object]:
-    """Every key with its content and when it expires; times in hashes left out."""
+    """Every key of RQ with its content and when it expires; times in hashes left out."""
     found: dict[str, object] = {}
-    for key in sorted(connection.keys()):
+    for key in sorted(connection.keys("rq:*")):
         kind = connection.type(key)
         if kind == b"hash":
             found[key.decode()] = {

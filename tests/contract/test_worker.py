@@ -18,7 +18,7 @@ from rq.serializers import JSONSerializer
 from app.serializer import JSON
 from tests.conftest import Project
 
-OURS = {"attempts", "horse_moved_at", "fence"}
+OURS = {"attempts", "function", "horse_moved_at", "fence"}
 """Fields that we add to RQ's hashes."""
 VARYING = {"pid", "ip_address", "total_working_time", "current_job_working_time", "data", "execution_id"}
 TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z|\d{10}\.\d+")
@@ -192,7 +192,7 @@ def test_rq_reads_every_attempt(project: Project, valkey: redis.Redis, ended: st
 
 def everything(connection: redis.Redis) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for key in sorted(connection.keys()):
+    for key in sorted(connection.keys("rq:*")):
         name, kind = key.decode(), connection.type(key)
         if kind == b"hash":
             found |= {f"{name} {field}": value for field, value in _plain(connection.hgetall(key)).items()}

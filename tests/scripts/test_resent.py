@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,8 +22,12 @@ from app.lifecycle.leftovers import FORGET, REMOVE
 from app.lifecycle.orphans import Orphans
 from app.lifecycle.quarantine import quarantine
 from app.lifecycle.recovery import Outcome
+from app.metrics import store as metrics
+from app.metrics.histogram import Histogram
+from app.metrics.measures import Measures
 from app.redis import script_source
 from app.redis.client import rq_timestamp
+from app.redis.keys import METRICS_UNMERGED
 from app.redis.scripts import Script
 from app.rq_adapter.rq_parts import Job
 from app.schedules.clock import SHIFT_DUE_TIMES
@@ -461,6 +466,29 @@ def test_the_second_changes_nothing(client: Resent, name: str) -> None:
         else:
             assert changed(first, second) == {}
         assert bool(changed(before, first)) is (script not in READ_ONLY)
+
+
+@sends("metrics/add")
+def metrics_written(client: Resent) -> None:
+    metrics.add(client, {("demo.add", "default"): measured(), ("demo.fail", "default"): measured()}, "batch")
+
+
+@sends("metrics/collect")
+def metrics_of_scripts_collected(client: Resent) -> None:
+    put(client, "job")
+    metrics.COLLECT(client)
+
+
+@sends("metrics/merge")
+def an_interval_merged(client: Resent) -> None:
+    metrics.add(client, {("demo.add", "default"): measured()}, "batch")
+    [start] = client.smembers(METRICS_UNMERGED)
+    metrics.MERGE(client, start=int(start))
+
+
+def measured() -> Measures:
+    times = Histogram(1.5, 1.0, Counter({-4: 1, 0: 1}))
+    return Measures(Counter(finished=2), times, times)
 
 
 def test_every_script_has_an_entry() -> None:

@@ -1,0 +1,16 @@
+-- Merge an interval that is over into the longer ones and the totals. `start`: seconds since 1970.
+-- args: start
+-- uses: metrics/library
+local KEPT_SECONDS = { [10] = 960, [60] = 28980, [600] = 260400 } -- 15 minutes, 8 hours and 72 hours, and a little
+if redis.call('SREM', METRICS_UNMERGED, start) == 0 then return end
+local key, targets = metrics_key(INTERVAL, start), { METRICS_TOTALS }
+for seconds, kept_for in pairs(KEPT_SECONDS) do
+  local longer = metrics_key(seconds, start - start % seconds)
+  if longer ~= key then targets[#targets + 1] = longer end
+  redis.call('EXPIRE', longer, kept_for)
+end
+local entries = redis.call('HGETALL', key)
+for n = 1, #entries, 2 do
+  for _, target in ipairs(targets) do add(target, entries[n], cjson.decode(entries[n + 1])) end
+end
+for seconds, kept_for in pairs(KEPT_SECONDS) do redis.call('EXPIRE', metrics_key(seconds, start - start % seconds), kept_for) end
