@@ -82,7 +82,7 @@ def test_each_end_is_counted_once(metered: Project, valkey: redis.Redis, concurr
     totals = store.totals(valkey)
     waits = totals["metered.wait", "default"]
     assert waits.run.count == waits.wait.count == 50
-    assert 0.05 <= waits.run.quantile(0.5) <= 0.1  # type: ignore[operator]
+    assert waits.run.quantile(0.5) == pytest.approx(0.05, rel=0.2)
     assert sum(totals["metered.add", "default"].wait.counts.values()) == 51
 
 
