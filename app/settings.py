@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     audit_limit: PositiveInt = 10_000
     """How many entries of the audit log are kept, about."""
 
+    rq_exporter_metrics: bool = True
+    """Whether `/metrics` also has the metrics of rq-exporter, under its names. They have a series for each worker."""
+
     storage_dir: Path | None = None
     """The one folder in which jobs read and write files. Default: DATA_DIR/storage."""
     storage_limit: PositiveInt = 10 * 1024**3

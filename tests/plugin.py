@@ -10,9 +10,21 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-PROGRAMS = {"browser": ("chromium", "chromedriver"), "wrk": ("wrk",), "nginx": ("nginx",), "faketime": ("faketime",)}
+PROGRAMS = {
+    "browser": ("chromium", "chromedriver"),
+    "wrk": ("wrk",),
+    "nginx": ("nginx",),
+    "faketime": ("faketime",),
+    "prometheus": ("prometheus", "promtool"),
+}
 """What a test that is marked `needs(what)` needs on PATH."""
-PACKAGES = {"browser": "chromium and chromium-driver", "wrk": "wrk", "nginx": "nginx-light", "faketime": "faketime"}
+PACKAGES = {
+    "browser": "chromium and chromium-driver",
+    "wrk": "wrk",
+    "nginx": "nginx-light",
+    "faketime": "faketime",
+    "prometheus": "prometheus",
+}
 """Debian's names of the packages with these programs."""
 SLOWEST_FIRST = ("rq_suite", "e2e", "api", "dashboard", "jobs")
 """Folders of tests, so that the processes of a parallel run end at about the same time."""

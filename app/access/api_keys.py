@@ -5,7 +5,7 @@ import hmac
 import secrets
 from dataclasses import dataclass
 
-SCOPES = ("read", "enqueue", "admin")
+SCOPES = ("read", "metrics", "enqueue", "admin")
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class ApiKey:
         return f"{self.name}:{'+'.join(sorted(self.scopes))}:{self.digest}"
 
     def allows(self, scope: str) -> bool:
-        """Whether the key has this scope; admin includes the others."""
-        return scope in self.scopes or "admin" in self.scopes
+        """Whether the key has this scope. admin includes the others, and read includes metrics."""
+        return scope in self.scopes or "admin" in self.scopes or (scope == "metrics" and "read" in self.scopes)
 
 
 def new(name: str, scopes: list[str]) -> tuple[str, ApiKey]:

@@ -15,11 +15,13 @@ from app.api import dashboard, errors, throttle
 from app.api.auth import authorize, check_scope, requires
 from app.api.context import SECURITY_HEADERS, Context, JsonResponse, context, current_request
 from app.api.openapi import SECURITY
+from app.api.request_metrics import RequestMetrics
 from app.api.routes import (
     audit,
     failures,
     functions,
     jobs,
+    metrics,
     queues,
     schedules,
     stats,
@@ -80,6 +82,7 @@ def create_app(
     )
     app.json = _Json(app)
     keys = api_keys.parse(settings.api_keys.get_secret_value())
+    request_metrics = RequestMetrics()
     client, blocking, probe = (connection,) * 3 if connection else _connections(settings)
     app.extensions["jobline"] = Context(
         settings,
@@ -91,7 +94,9 @@ def create_app(
         Hub(blocking, settings.event_streams),
         ServedQueues(client, enabled=has_workers),
         Log(client, settings.audit_limit),
+        request_metrics,
     )
+    app.before_request(request_metrics.begin)
     check = OriginCheck(settings).check
     app.before_request(lambda: check(current_request().method, current_request().path, current_request().headers))
     app.before_request(_check_circuit)
@@ -101,6 +106,7 @@ def create_app(
     for module in (jobs, failures, workflows, streams, functions, schedules, queues, stats, webhooks, audit, system):
         app.register_api(module.api)
     app.register_blueprint(system.pages)
+    app.register_blueprint(metrics.pages)
     app.register_blueprint(SwaggerUI.register(doc_url="/openapi.json"), url_prefix="/docs")
     app.add_url_rule("/docs", "docs", lambda: redirect("/docs/swagger"))
     for page in ("docs", "swagger.swagger"):  # the browser asks for the key here; its scripts then send it
@@ -156,4 +162,5 @@ def _finish_response(response: Response) -> Response:
         for name, value in SECURITY_HEADERS:
             response.headers.setdefault(name, value)
     throttle.add_rate_limit_headers(response)
+    context().request_metrics.end(response)
     return response

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode
 
 from flask import Request, Response, current_app, g, request
@@ -17,6 +17,9 @@ from app.settings import Settings
 from app.views.health import Readiness
 from app.views.served import ServedQueues
 
+if TYPE_CHECKING:
+    from app.api.request_metrics import RequestMetrics
+
 
 @dataclass(frozen=True)
 class Context:
@@ -30,6 +33,7 @@ class Context:
     events: Hub
     served_queues: ServedQueues
     audit_log: audit_log.Log
+    request_metrics: "RequestMetrics"
 
 
 def context() -> Context:

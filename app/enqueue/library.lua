@@ -159,6 +159,6 @@ local function write_jobs(jobs, seconds)
       if job.extra and job.extra.lock then redis.call('SET', job.extra.lock[1], job.id, 'PX', job.extra.lock[2]) end
     end
   end
-  for name, number in pairs(counted) do count(name, number) end
+  for name, number in pairs(counted) do measure(name, number) end
   for _, ids in pairs(ready) do push(ids.queue, ids, ids.position) end
 end

@@ -1,9 +1,9 @@
 -- End an execution that did not succeed, and settle its job in the same step. Returns 0 if it had ended already. `outcome`:
 -- see lifecycle/recovery.py; 'raised' means 'retried' if the job has retries left, else 'failed'. `reason`: Base64; `began_at`:
 -- when the attempt began, in seconds since 1970; `wait`: seconds before the retry, those of the job if left out.
--- `worker`, `spent`: the worker that counts this as a failed job, and for how many seconds it ran. `counted_as`: the outcome in
--- the metrics, where no work horse counts it.
--- args: queue id execution outcome now now_seconds reason failure_ttl began_at? wait? worker? spent? counted_as?
+-- `worker`, `spent`: the worker that counts this as a failed job, and for how many seconds it ran. `counted_as`,
+-- `recovered`: the outcome and the reason in the metrics, where no work horse ends it.
+-- args: queue id execution outcome now now_seconds reason failure_ttl began_at? wait? worker? spent? counted_as? recovered?
 -- uses: limits/library lifecycle/outbox
 local FAILED, RETRIED = 2, 4 -- rq.results.Result.Type (RQ 2.12)
 local job, seconds = job_key(id), tonumber(now_seconds)
@@ -17,6 +17,7 @@ end
 
 redis.call('ZADD', registry_key('wip', queue), 'XX', 0, '') -- changes nothing, and is refused while memory is full, as ZREM is not
 if not end_execution(id, queue, execution, true) then return 0 end
+if recovered ~= '' then redis.call('HINCRBY', METRICS_RECOVERED, recovered, 1) end
 if worker ~= '' then
   redis.call('HINCRBY', worker_key(worker), 'failed_job_count', 1)
   redis.call('HINCRBYFLOAT', worker_key(worker), 'total_working_time', spent)

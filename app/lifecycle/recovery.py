@@ -104,7 +104,7 @@ def recover(
         reason=b64encode(zlib.compress(reason.encode())),
         failure_ttl=get_settings().failure_ttl,
         began_at=_began_at(job),
-        counted_as=_counted_as(outcome, decide),
+        **_counted_as(outcome, decide),
     )
     if not settled:
         return None
@@ -125,11 +125,15 @@ def recover(
     return outcome
 
 
-def _counted_as(outcome: Outcome, decide: Callable[[Raw], Outcome]) -> str:
-    """How the metrics count a recovered execution: '' if it goes back as if nothing had happened."""
+def _counted_as(outcome: Outcome, decide: Callable[[Raw], Outcome]) -> dict[str, str]:
+    """Outcome and reason of a recovered execution in the metrics; no outcome if it goes back as if nothing had been."""
     if outcome is Outcome.RETURNED:
-        return ""
-    return outcome.value if outcome is Outcome.STOPPED or decide is as_a_failure else "lost"
+        return {"counted_as": "", "recovered": "returned"}
+    if outcome is Outcome.STOPPED:
+        return {"counted_as": outcome.value, "recovered": "stopped"}
+    if decide is as_a_failure:
+        return {"counted_as": outcome.value, "recovered": "timeout"}
+    return {"counted_as": "lost", "recovered": "lost"}
 
 
 def give_back(connection: redis.Redis, execution_ids: Sequence[str]) -> int:

@@ -1,9 +1,9 @@
 -- A library: counts of what scripts do to jobs, until the leading scheduler adds them to the metrics (collect.lua).
 
 -- Count jobs. `name`: an outcome or a source (app/metrics/measures.py), the function and the queue, separated by tabs.
-local function count(name, number) redis.call('HINCRBY', METRICS_COUNTED, name, number) end
+local function measure(name, number) redis.call('HINCRBY', METRICS_COUNTED, name, number) end
 
 -- Count one end of a job that no work horse counts.
 local function measure_end(id, queue, outcome)
-  count(outcome .. '\t' .. (redis.call('HGET', job_key(id), 'function') or '') .. '\t' .. queue, 1)
+  measure(outcome .. '\t' .. (redis.call('HGET', job_key(id), 'function') or '') .. '\t' .. queue, 1)
 end

@@ -65,6 +65,10 @@ FIELDS: dict[str, tuple[Field, ...]] = {
         ),
         Field("fence", "integer", "recovery", "app/worker/claim.lua", WITH_HASH,
               "Raised when the worker is given up: a claim with a smaller number gets nothing."),
+        Field("rss_bytes", "integer", "app/worker/beat.lua", "views, metrics", WITH_HASH,
+              "Memory of the worker and its work horse."),
+        Field("cpu_seconds", "number", "app/worker/beat.lua", "views, metrics", WITH_HASH,
+              "CPU time of the worker and its work horses."),
         Field("horse_moved_at", "time", "app/worker/beat.lua", "probe", WITH_HASH, "When its work horse last moved."),
     ),
     "workflow_key": (

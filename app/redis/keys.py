@@ -276,6 +276,10 @@ METRICS_COUNTED = _constant(
 METRICS_FUNCTIONS = _constant(
     "METRICS_FUNCTIONS", "jobline:metrics:functions", "set", ALWAYS, "Functions that have metrics of their own."
 )
+METRICS_RECOVERED = _constant(
+    "METRICS_RECOVERED", "jobline:metrics:recovered", "hash", ALWAYS,
+    "How many attempts others than their work horse have ended, by reason.",
+)  # fmt: skip
 METRICS_TOTALS = _constant(
     "METRICS_TOTALS",
     "jobline:metrics:totals",

@@ -141,6 +141,8 @@ def _worker(key: bytes, raw: dict[bytes, bytes], jobs_by_mark: dict[str, list[st
         "successful_job_count": int_of(raw.get(b"successful_job_count")) or 0,
         "failed_job_count": int_of(raw.get(b"failed_job_count")) or 0,
         "total_working_time": float_of(raw.get(b"total_working_time")) or 0.0,
+        "rss_bytes": int_of(raw.get(b"rss_bytes")),
+        "cpu_seconds": float_of(raw.get(b"cpu_seconds")),
     }
 
 

@@ -74,6 +74,7 @@ class HorseMonitor:
         self.returned = 0
         """Number of jobs that went back to their queues. The horse may have left because it saw these empty."""
         self.horse = HorseProcess(life, places)
+        self._usage = worker.usage
         self._counters = CountersReader(self.horse.status_board.counters)
 
     @property
@@ -186,6 +187,7 @@ class HorseMonitor:
             horse_moves=int(bool(moves)),
             now_seconds=now.timestamp(),
             execution_kept=EXECUTION_TTL_SECONDS,
+            **self._usage.read(self.horse.pid),
         )
         worker.last_heartbeat = now
         if not known:

@@ -19,6 +19,7 @@ from app.rq_adapter.rq_parts import Job, Queue, catalog
 from app.serializer import JSON
 from app.settings import get_settings
 from app.worker.timeouts import Alarm
+from app.worker.usage import Usage
 
 log = structlog.get_logger("jobline.worker")
 
@@ -42,6 +43,7 @@ class RqWorker(rq.Worker):
         self.rq_lock = threading.Lock()
         """Held while methods of `rq.Worker` work on `execution`."""
         self.sweeper = Sweeper(self.connection)
+        self.usage = Usage()
 
     @property
     def stop_requested(self) -> bool:

@@ -68,3 +68,13 @@ def test_a_key_of_a_call_inside_of_a_call(folder: Path) -> None:
     (folder / "script.lua").write_text("-- args: id\nreturn limit_key(string.sub(job_key(id), 2, 3), 'held')\n")
     [_, line] = lines(Script("script"))
     assert line == "return ('jobline:limit:' .. (string.sub(('rq:job:' .. id), 2, 3)) .. ':held')"
+
+
+@pytest.mark.parametrize("name", script_source.names())
+def test_no_script_hides_or_repeats_a_function(name: str) -> None:
+    assert script_source.assemble(name, (), {})
+
+
+def test_a_name_that_two_libraries_define_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"defined twice: one"):
+        script_source._check_names("script", ["local function one() end\n", "local function one() end\n"], set())

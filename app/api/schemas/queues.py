@@ -56,6 +56,8 @@ class Worker(BaseModel):
     successful_job_count: int
     failed_job_count: int
     total_working_time: float
+    rss_bytes: int | None = Field(description="Memory of the worker and its work horse; null for a stock worker")
+    cpu_seconds: float | None = Field(description="CPU time of the worker and its work horses; null for a stock worker")
 
 
 class Workers(BaseModel):

@@ -1,0 +1,26 @@
+"""CPU time and memory of a worker: its own and that of its work horses."""
+
+import contextlib
+import os
+
+import psutil
+
+
+class Usage:
+    """Of one worker, over all its work horses."""
+
+    def __init__(self) -> None:
+        self._horses = dict[int, float]()
+        """CPU seconds of each work horse so far, by pid."""
+
+    def read(self, horse: int) -> dict[str, float]:
+        """`rss`: bytes of the worker and this work horse; `cpu`: seconds of the worker and all work horses so far."""
+        own, rss, cpu = psutil.Process(), 0, 0.0
+        with contextlib.suppress(psutil.Error):
+            rss, cpu = own.memory_info().rss, sum(own.cpu_times()[:2])
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(horse)
+            if process.ppid() == os.getpid():
+                rss += process.memory_info().rss
+                self._horses[horse] = sum(process.cpu_times()[:2])
+        return {"rss": rss, "cpu": round(cpu + sum(self._horses.values()), 3)}
