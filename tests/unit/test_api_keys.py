@@ -31,10 +31,11 @@ def test_a_new_key_is_found_by_its_entry_and_no_other() -> None:
 @pytest.mark.parametrize(
     ("scopes", "allowed"),
     [
-        (["read"], {"read"}),
+        (["read"], {"metrics", "read"}),
+        (["metrics"], {"metrics"}),
         (["enqueue"], {"enqueue"}),
-        (["enqueue", "read"], {"enqueue", "read"}),
-        (["admin"], {"admin", "enqueue", "read"}),
+        (["enqueue", "read"], {"enqueue", "metrics", "read"}),
+        (["admin"], {"admin", "enqueue", "metrics", "read"}),
     ],
 )
 def test_what_scopes_allow(scopes: list[str], allowed: set[str]) -> None:

@@ -17,7 +17,7 @@ from tests.contents import contents
 from tests.readme import missing, spans
 
 PAGE = (ROOT / "docs" / "security.md").read_text()
-SCOPES = {"read", "enqueue", "admin"}
+SCOPES = {"read", "metrics", "enqueue", "admin"}
 OWN_SECRET = "whsec_b3duIHNlY3JldCBvZiBvbmUgd2ViaG9vaw=="
 PASSWORDS = ("pw-of-smtp", "pw-of-database")
 
