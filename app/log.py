@@ -11,6 +11,7 @@ import logging.config
 import os
 import re
 import sys
+from collections.abc import Callable
 from io import StringIO
 from typing import Any, TextIO
 
@@ -31,6 +32,10 @@ ROUTINE = (
 )  # fmt: skip
 """Lines of libraries that tell an operator nothing; LOG_LEVEL=DEBUG shows them."""
 
+JobLog = Callable[[str, str | None, str], None]
+"""Takes the source (such as the name of a logger), the level and the text of a line."""
+job_log: JobLog | None = None
+"""Keeps lines for the log of the job that runs in this place; None where no jobs run."""
 fields_by_place: dict[int, dict[str, Any]] = {}
 """Maps each place to the fields that are added to the events of its job; {} while none runs there."""
 
@@ -64,6 +69,7 @@ def dict_config(settings: Settings) -> dict[str, Any]:
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         _add_context,
+        _keep_for_job,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -115,6 +121,18 @@ def _is_not_routine(record: logging.LogRecord) -> bool:
 def _add_context(_: Any, __: str, event: Any) -> Any:
     fields = job_fields()
     return fields | event if fields else event
+
+
+def _keep_for_job(logger: Any, level: str, event: Any) -> Any:
+    """Keep an event of a job's own logger in the job's log. Jobline's events are not the job's."""
+    name = getattr(logger, "name", "") or ""
+    if job_log is not None and isinstance(logger, Output) and not name.startswith("jobline"):
+        own = {key: value for key, value in event.items() if key not in job_fields()}
+        text = str(own.pop("event", ""))
+        job_log(
+            name or "structlog", level, " ".join([text, *(f"{key}={safe_repr(value)}" for key, value in own.items())])
+        )
+    return event
 
 
 def _printable(_: Any, __: str, event: Any) -> Any:

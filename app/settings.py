@@ -99,6 +99,8 @@ class Settings(BaseSettings):
     """Seconds that a job gets after its timeout was raised in it, before it is killed."""
     result_limit: PositiveInt = 1024 * 1024
     """Bytes of a job's result as JSON. A larger one fails the job."""
+    job_log: bool = True
+    """Whether what a job logs and prints is kept with it: up to 1,000 lines and 256 KiB of each attempt."""
     horse_jobs: PositiveInt = 100_000
     """A work horse is replaced after so many jobs."""
     horse_growth: PositiveInt = 256 * 1024 * 1024

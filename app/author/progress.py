@@ -1,7 +1,7 @@
 """Progress of a running job: `progress.update(...)` and `progress.track(rows)`.
 
 Outside a worker both do nothing, so a job can be called and tested as a plain function. In a worker a thread sends the
-latest report, at most twice a second (app/worker/progress_reporter.py). It never fails or delays the job.
+latest report, at most twice a second (app/worker/reporter.py). It never fails or delays the job.
 """
 
 import math

@@ -27,13 +27,15 @@ log = structlog.get_logger("jobline.events")
 
 @dataclass(frozen=True)
 class Event:
-    """An event of a job; `status` is its status, "deleted" or "progress". Event ids are ordered."""
+    """An event of a job; `status` is its status, "deleted", "progress" or "log". Event ids are ordered."""
 
     event_id: str
     job_id: str
     queue: str
     status: str
     progress: dict[str, Any] | None = None
+    log: list[dict[str, Any]] | None = None
+    """Lines, with the number of the attempt in each."""
 
     @property
     def milliseconds(self) -> int:
@@ -42,7 +44,7 @@ class Event:
 
 
 def publish(client: redis.Redis | Pipeline, ids: Sequence[str], queue: str, status: str) -> None:
-    """Publish a status change like events.lua, outside of scripts. (Progress: app/worker/progress.lua.)"""
+    """Publish a status change like events.lua, outside of scripts. (Others: app/worker/*.lua.)"""
     fields = {"ids": " ".join(ids), "queue": queue, "status": status}
     client.xadd(EVENTS, fields, maxlen=MAX_EVENTS, nomkstream=True)
 
@@ -51,7 +53,8 @@ def _events(event_id: bytes, raw: dict[bytes, bytes]) -> Iterator[Event]:
     ids = raw.get(b"ids", b"").decode(errors="replace").split()
     origin = raw.get(b"queue", b"").decode(), raw.get(b"status", b"").decode()
     progress = orjson.loads(raw[b"progress"]) if b"progress" in raw else None
-    return (Event(event_id.decode(), job_id, *origin, progress) for job_id in ids)
+    log = [{**line, "attempt": int(raw[b"attempt"])} for line in orjson.loads(raw[b"log"])] if b"log" in raw else None
+    return (Event(event_id.decode(), job_id, *origin, progress, log) for job_id in ids)
 
 
 def parse_event_id(event_id: str) -> tuple[int, int]:

@@ -44,7 +44,7 @@ if fails or status == 'started' then
 end
 
 if fails then
-  end_job(id, queue, outcome, now, math.floor(seconds), kept_for, true, true, 'type', FAILED, 'exc_string', reason)
+  end_job(id, queue, outcome, now, math.floor(seconds), kept_for, true, true, false, 'type', FAILED, 'exc_string', reason)
   return 1
 end
 if worker ~= '' then

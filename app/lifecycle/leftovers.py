@@ -22,6 +22,7 @@ REST_SECONDS = 60.0  # between two walks
 MIN_DEFERRED_SECONDS = 60.0  # before a job without existing dependencies is canceled
 JOB_DATA_KEY = re.compile(
     rb"rq:results:(?P<results>[^:]+)|rq:job:(?P<parent>[^:]+):dependents|rq:job::(?P<child>[^:]+):dependencies"
+    rb"|jobline:log:(?P<log>[^:]+)"
 )
 CANCEL_REASON = "what it depends on has expired or was deleted, and had not finished"
 

@@ -150,9 +150,10 @@ end
 local function hold(id, queue, execution, until_) redis.call('ZADD', registry_key('wip', queue), until_, id .. ':' .. execution) end
 
 -- Set the lifetime of a job and its other keys to `seconds`; less than 0: for ever.
-local function keep(id, seconds, has_relatives)
+local function keep(id, seconds, has_relatives, has_log)
   local keys = { job_key(id), results_key(id) }
   if has_relatives then keys[3], keys[4] = dependents_key(id), dependencies_key(id) end
+  if has_log then keys[#keys + 1] = log_key(id) end
   for _, key in ipairs(keys) do
     if seconds < 0 then redis.call('PERSIST', key) else redis.call('EXPIRE', key, seconds) end
   end
@@ -193,9 +194,10 @@ end
 local on_end
 
 -- End a job; false: it was deleted meanwhile. `ended_at`: RQ's format; `seconds`: the same since 1970; `kept_for`: seconds,
--- for ever if less than 0. `has_relatives`: it may have dependents or dependencies; `has_followers`: a workflow or a webhook.
+-- for ever if less than 0. `has_relatives`: it may have dependents or dependencies; `has_followers`: a workflow or a webhook;
+-- `has_no_log`: it has surely none.
 -- The rest are fields of its latest result.
-local function end_job(id, queue, status, ended_at, seconds, kept_for, has_relatives, has_followers, ...)
+local function end_job(id, queue, status, ended_at, seconds, kept_for, has_relatives, has_followers, has_no_log, ...)
   if redis.call('HSET', job_key(id), 'status', status, 'ended_at', ended_at, 'last_heartbeat', ended_at) == 3 then
     redis.call('DEL', job_key(id)) -- this made it anew
     return false
@@ -210,7 +212,7 @@ local function end_job(id, queue, status, ended_at, seconds, kept_for, has_relat
   end
   if has_followers then on_end(id, ...) end
   if has_relatives and status ~= 'canceled' then queue_dependents(id, ended_at) end
-  keep(id, kept_for, has_relatives)
+  keep(id, kept_for, has_relatives, not has_no_log)
   return true
 end
 
@@ -219,12 +221,12 @@ local function revive(id)
   local job = job_key(id)
   redis.call('HSET', job, 'started_at', '', 'ended_at', '', 'worker_name', '')
   redis.call('HDEL', job, 'exc_info', 'reason')
-  for _, key in ipairs({ job, dependents_key(id), dependencies_key(id) }) do redis.call('PERSIST', key) end
+  for _, key in ipairs({ job, dependents_key(id), dependencies_key(id), log_key(id) }) do redis.call('PERSIST', key) end
   redis.call('DEL', ended_key(id))
 end
 
 -- Delete all keys of a job that is in no list or registry.
 local function erase(id)
-  redis.call('DEL', job_key(id), dependents_key(id), dependencies_key(id), results_key(id), executions_key(id))
+  redis.call('DEL', job_key(id), dependents_key(id), dependencies_key(id), results_key(id), executions_key(id), log_key(id))
   note_end(id, 'deleted')
 end

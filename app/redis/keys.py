@@ -134,6 +134,12 @@ def breaker_key(name: str, part: str) -> str:
     return f"jobline:breaker:{name}:{part}"
 
 
+@_key("stream", WITH_JOB)
+def log_key(job_id: str) -> str:
+    """The lines that a job has logged or printed: `attempt`, and `line` (JSON)."""
+    return f"jobline:log:{job_id}"
+
+
 @_key("stream", "60 s")
 def ended_key(job_id: str) -> str:
     """Wakes clients that wait for a job which ends without a result: it was canceled or deleted."""

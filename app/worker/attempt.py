@@ -13,7 +13,7 @@ from app.rq_adapter.shared_loop import SharedLoop
 from app.serializer import dumps_checked
 from app.settings import get_settings
 from app.worker.claimed import Claimed
-from app.worker.progress_reporter import Reporter
+from app.worker.reporter import Reporter
 from app.worker.rq_worker import RqWorker
 
 log = structlog.get_logger("jobline.worker")

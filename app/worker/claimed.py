@@ -37,6 +37,8 @@ class Claimed:
     webhook: bytes | None = None
     function: str = ""
     """The name of its function, once that is known."""
+    has_log: bool = False
+    """Whether it has written to its log."""
 
     @property
     def raw_id(self) -> bytes:

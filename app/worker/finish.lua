@@ -1,7 +1,7 @@
 -- Keep the result of a job that succeeded, and queue what waited for it. Returns 1, or 0 if it is no longer this worker's to
 -- finish (its lease ran out, or the job was deleted): then nothing is changed. `value`: the result (Base64), or '';
--- `started`, `ended`: seconds since 1970; `has_dependencies`, `has_followers` (a workflow or a webhook): 1 or 0.
--- args: worker queue id execution value result_ttl started ended now spent has_dependencies has_followers
+-- `started`, `ended`: seconds since 1970; `has_dependencies`, `has_followers` (a workflow or a webhook), `has_log`: 1 or 0.
+-- args: worker queue id execution value result_ttl started ended now spent has_dependencies has_followers has_log
 -- uses: redis/job
 local RECORD_AFTER = 0.5 -- seconds; no beat makes a record of an execution that is shorter
 if not end_execution(id, queue, execution, tonumber(spent) > RECORD_AFTER) then return 0 end
@@ -21,7 +21,7 @@ end
 redis.call('DEL', RESULT)
 
 if not end_job(id, queue, 'finished', now, math.floor(tonumber(ended)), tonumber(result_ttl),
-  has_dependents or has_dependencies == '1', has_followers == '1', 'type', 1, 'return_value', value) then
+  has_dependents or has_dependencies == '1', has_followers == '1', has_log == '0', 'type', 1, 'return_value', value) then
   redis.call('DEL', results_key(id))
   return 0
 end

@@ -16,11 +16,12 @@ from app.lifecycle.quarantine import quarantine
 from app.rq_adapter.rq_parts import Queue, catalog
 from app.settings import get_settings
 from app.worker.claimed import Claimed, Nothing
+from app.worker.job_output import captured
 from app.worker.job_runner import JobRunner
 from app.worker.next_job import NextJob
 from app.worker.prefetched import PrefetchedExecutions
-from app.worker.progress_reporter import Reporter
 from app.worker.redis_session import RedisSession
+from app.worker.reporter import Reporter
 from app.worker.rq_worker import RqWorker
 from app.worker.shared_status import Leaving, SharedStatus
 from app.worker.timeouts import Alarm
@@ -74,7 +75,8 @@ class Horse:
         self.threads, self.memory = threading.active_count(), _memory()
         Alarm.is_installed = False
         try:
-            return self._work()
+            with captured(self.reporter, self.settings):
+                return self._work()
         finally:
             progress.report_to(None)
             self.reporter.close()

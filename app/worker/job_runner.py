@@ -22,7 +22,7 @@ from app.rq_adapter.rq_parts import NOTHING, Follows, Job
 from app.rq_adapter.shared_loop import SharedLoop
 from app.worker.attempt import Attempt, JobAborted
 from app.worker.claimed import Claimed, Failed, Finished, Reports
-from app.worker.progress_reporter import Reporter
+from app.worker.reporter import Reporter
 from app.worker.rq_fallback import RqFallback
 from app.worker.rq_worker import RqWorker
 

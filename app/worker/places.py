@@ -20,7 +20,7 @@ from app.rq_adapter.shared_loop import SharedLoop
 from app.worker.attempt import JobAborted
 from app.worker.claimed import Claimed, Ended, Failed, Finished
 from app.worker.job_runner import JobRunner
-from app.worker.progress_reporter import Reporter
+from app.worker.reporter import Reporter
 from app.worker.rq_worker import RqWorker
 
 SETTLE_TIMEOUT_SECONDS = 60.0  # seconds

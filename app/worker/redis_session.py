@@ -141,6 +141,7 @@ class RedisSession:
             spent=finished.ended_at - finished.started_at,
             has_dependencies=1 if claimed.dependency_ids else 0,
             has_followers=1 if has_followers else 0,
+            has_log=1 if claimed.has_log else 0,
         )
         self._queue(claimed.id, command)
         self.counts(Ended(claimed, "finished", finished.started_at, finished.ended_at))

@@ -27,6 +27,7 @@ from app.redis.keys import registry_key
 from app.rq_adapter.rq_parts import Job
 from app.worker.attempt import Attempt, JobAborted
 from app.worker.claimed import Claimed, Ended, Reports
+from app.worker.reporter import expire_log
 from app.worker.rq_worker import RqWorker
 
 FIRST_WAIT_SECONDS, MAX_WAIT_SECONDS = 0.05, 1.0  # seconds between two tries while Redis is away
@@ -175,6 +176,8 @@ class RqFallback:
                 logger.warning("redis is away", error=f"{type(error).__name__}: {error}")
             if not self._patiently(lambda: self._is_held(claimed)):
                 self.reports.counts(Ended(claimed, outcome, started_at.timestamp(), time.time()))
+                if claimed.has_log:
+                    self._patiently(lambda: expire_log(self.connection, claimed))
                 return True
             job.__dict__.clear()
             job.__dict__.update(before)

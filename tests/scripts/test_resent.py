@@ -35,8 +35,8 @@ from app.settings import get_settings
 from app.testing import in_process
 from app.views.registries import Registry
 from app.worker.claimed import Claimed, Nothing
-from app.worker.progress_reporter import PROGRESS
 from app.worker.redis_session import FINISH, FINISH_AND_FOLLOW
+from app.worker.reporter import PROGRESS
 from app.workflows import store
 from tests.contents import Contents, changed, contents
 from tests.invariants import broken

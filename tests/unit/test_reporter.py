@@ -15,9 +15,9 @@ from app.author import progress
 from app.events import stream
 from app.serializer import JSON
 from app.views import job_view
-from app.worker import progress_reporter
+from app.worker import reporter
 from app.worker.claimed import Claimed
-from app.worker.progress_reporter import Reporter
+from app.worker.reporter import Reporter
 from tests.conftest import Server, until
 
 
@@ -92,7 +92,7 @@ def test_a_report_that_no_other_follows_is_sent_all_the_same(valkey: redis.Redis
 
 
 def test_no_report_is_missed_whenever_it_comes(valkey: redis.Redis, reporting: Reporter, monkeypatch: Any) -> None:
-    monkeypatch.setattr(progress_reporter, "SEND_INTERVAL_SECONDS", 0.001)
+    monkeypatch.setattr(reporter, "SEND_INTERVAL_SECONDS", 0.001)
     for number in range(300):
         reporting.update(number)
         time.sleep(number % 7 / 2000)  # at other moments of the thread

@@ -18,6 +18,8 @@ from app.api.schemas.jobs import (
     JobBody,
     JobDetail,
     JobDetailOrReference,
+    JobLog,
+    JobLogQuery,
     JobPath,
     Jobs,
     JobsQuery,
@@ -26,7 +28,7 @@ from app.api.schemas.jobs import (
 from app.enqueue import queue_limit, write
 from app.errors import MAX_LISTED_ERRORS, Invalid
 from app.lifecycle import actions, bulk, change_job, outbox
-from app.views import listing
+from app.views import job_log, listing
 
 api = blueprint("jobs", "jobs", "/api/v1/jobs")
 
@@ -117,6 +119,17 @@ def get_job(path: JobPath) -> Response:
     response = json_response(job)
     response.add_etag()
     return cast(Response, response.make_conditional(request))
+
+
+@api.get("/<string:job_id>/logs", responses={200: JobLog})
+@requires("read")
+def get_job_log(path: JobPath, query: JobLogQuery) -> Response:
+    """Get the log of a job.
+
+    What it has logged and printed, oldest first: up to 1,000 lines and 256 KiB of each attempt.
+    """
+    lines, cursor = job_log.page(context().redis, path.job_id, query.limit, query.cursor)
+    return json_response({"lines": lines, "next_cursor": cursor})
 
 
 @api.patch("/<string:job_id>", responses={200: JobDetailOrReference})

@@ -23,7 +23,7 @@ from app.errors import BadRequest, NotFound, TooManyRequests, Unavailable
 from app.events.stream import CallerLimitReached, Event, Hub, Listener, TooManyListeners, parse_event_id
 from app.serializer import JSON, utc
 from app.states import ENDED
-from app.views import job_view
+from app.views import job_log, job_view
 from app.workflows import view
 
 HEARTBEAT_SECONDS = 15.0
@@ -61,7 +61,7 @@ class Feed(Protocol):
 def job_events(path: JobPath) -> Response:
     """Stream the events of a job until its end.
 
-    Events: `status`, `progress`, `end`.
+    Events: `status`, `progress`, `log`, `end`.
     """
     feed = JobFeed(context().redis, path.job_id)
     if feed.state()["status"] == "deleted":
@@ -105,6 +105,8 @@ class JobFeed:
     def message(self, event: Event) -> Message:
         if event.status == "progress":
             return Message("progress", event.event_id, event.progress)
+        if event.status == "log":
+            return Message("log", event.event_id, {"lines": [job_log.shape(line) for line in event.log or []]})
         if event.status in END_STATUSES:
             return Message("end", event.event_id, self.state())
         return Message("status", event.event_id, _status_change(event))
@@ -121,7 +123,8 @@ class WorkflowFeed:
         self.connection, self.workflow = connection, workflow
 
     def matches(self, event: Event) -> bool:
-        return event.job_id == self.workflow or event.job_id.startswith(f"{self.workflow}-")
+        of_workflow = event.job_id == self.workflow or event.job_id.startswith(f"{self.workflow}-")
+        return of_workflow and event.status != "log"
 
     def message(self, event: Event) -> Message:
         if event.status == "progress":
@@ -143,7 +146,7 @@ class AllJobsFeed:
         self._function_names: dict[str, str | None] = {}
 
     def matches(self, event: Event) -> bool:
-        return bool(event.queue) and self.queue in (None, event.queue) and event.status != "progress"
+        return bool(event.queue) and self.queue in (None, event.queue) and event.status not in ("progress", "log")
 
     def message(self, event: Event) -> Message | None:
         if self.function and self._function_of(event.job_id) != self.function:

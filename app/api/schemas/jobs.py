@@ -216,6 +216,24 @@ class JobDetailOrReference(RootModel[JobDetail | JobReference]):
     """A job with its history; only its reference, if the API key lacks the scope `read`."""
 
 
+class JobLogQuery(Strict):
+    cursor: str | None = None
+    limit: int = Field(1000, ge=1, le=10_000)
+
+
+class LogLine(BaseModel):
+    at: str
+    attempt: int
+    source: str = Field(description="`stdout`, `stderr`, or the name of a logger")
+    level: str | None = Field(description="Null for what was printed")
+    text: str
+
+
+class JobLog(BaseModel):
+    lines: list[LogLine]
+    next_cursor: str | None
+
+
 class Jobs(BaseModel):
     jobs: list[Job]
     next_cursor: str | None
