@@ -138,6 +138,10 @@ def _left_over(found: Contents, jobs: dict[str, Job]) -> Iterator[str]:
             if owner not in jobs:
                 yield f"{key} is of a job that is gone"
             continue
+        elif key.startswith("jobline:log:"):
+            if key.removeprefix("jobline:log:") not in jobs:
+                yield f"{key} is of a job that is gone"
+            continue
         elif start in ("results", "job"):  # rq:job::ID:dependencies
             if rest.strip(":").removesuffix(":dependencies") not in jobs:
                 yield f"{key} is of a job that is gone"

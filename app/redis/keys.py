@@ -136,7 +136,7 @@ def breaker_key(name: str, part: str) -> str:
 
 @_key("stream", WITH_JOB)
 def log_key(job_id: str) -> str:
-    """The lines that a job has logged or printed: `attempt`, and `line` (JSON)."""
+    """The lines that a job has logged or printed: `attempt`, the `number` of the line in it, `line` (JSON)."""
     return f"jobline:log:{job_id}"
 
 

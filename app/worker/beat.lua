@@ -1,7 +1,7 @@
 -- A sign of life of a worker, and of the jobs that it runs, of which RQ's records are made if they have run for a second: short
 -- jobs never have one. Returns 1 if the worker's hash was still there, and for each job 1 if the execution is still the
 -- worker's: else the job was taken from it. `worker_kept`, `execution_kept`, `cpu`: seconds; `rss`: bytes; `horse_moves`: 1 or 0.
--- args: worker now worker_kept horse_moves now_seconds execution_kept rss cpu
+-- args: worker now worker_kept horse_moves now_seconds execution_kept rss? cpu?
 -- rest: jobs (the oldest first, of each: queue, id, execution, for how many seconds it has run)
 -- uses:
 local RECORD_AFTER = 1 -- seconds

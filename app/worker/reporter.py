@@ -48,7 +48,7 @@ class Log:
         self.unsent = deque[bytes]()
         self.partial: dict[str, str] = {}
         """Maps `stdout` and `stderr` to the line that is not complete yet."""
-        self._lines = self._bytes = 0
+        self._lines = self._bytes = self.sent = 0
 
     def add(self, source: str, level: str | None, text: str) -> None:
         if self._lines > MAX_LINES:
@@ -221,11 +221,12 @@ class Reporter:
         if not lines:
             return
         attempt = (int_of(claimed.attempts) or 0) + 1
-        words = LOG.argv(lines, id=claimed.id, queue=claimed.queue, attempt=attempt)
+        words = LOG.argv(lines, id=claimed.id, queue=claimed.queue, attempt=attempt, first=job_log.sent + 1)
         wire.send(pack("EVAL", LOG.text, 0, *words))
         wire.read()
         for _ in lines:
             job_log.unsent.popleft()
+        job_log.sent += len(lines)
 
     def _send(self, wire: PipelinedConnection, claimed: Claimed, current: Any, total: Any, message: Any) -> None:
         """Raises redis.RedisError, and whatever the job's own objects raise."""
@@ -257,7 +258,7 @@ class Reporter:
 
 def expire_log(connection: redis.Redis, claimed: Claimed) -> None:
     """Keep the log of a job that RQ's own methods have ended as long as the job. Raises redis.RedisError."""
-    LOG(connection, id=claimed.id, queue=claimed.queue, attempt=0)
+    LOG(connection, id=claimed.id, queue=claimed.queue, attempt=0, first=1)
 
 
 class _Line:

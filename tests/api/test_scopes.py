@@ -38,6 +38,7 @@ API = {
     "DELETE /jobs/<string:job_id>": "admin",
     "POST /jobs/<string:job_id>/cancel": "enqueue",
     "GET /jobs/<string:job_id>/events": "read",
+    "GET /jobs/<string:job_id>/logs": "read",
     "POST /jobs/<string:job_id>/requeue": "enqueue",
     "GET /queues": "read",
     "GET /queues/<string:name>": "read",

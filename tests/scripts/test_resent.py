@@ -36,7 +36,7 @@ from app.testing import in_process
 from app.views.registries import Registry
 from app.worker.claimed import Claimed, Nothing
 from app.worker.redis_session import FINISH, FINISH_AND_FOLLOW
-from app.worker.reporter import PROGRESS
+from app.worker.reporter import LOG, PROGRESS
 from app.workflows import store
 from tests.contents import Contents, changed, contents
 from tests.invariants import broken
@@ -202,6 +202,12 @@ def progress_kept(client: Resent) -> None:
         client, id="job", queue="default", execution=claimed.execution_id, attempt=1, old_meta="",
         new_meta='{"progress":{"current":1}}', report='{"current":1}',
     )  # fmt: skip
+
+
+@sends("worker/log")
+def lines_of_a_log(client: Resent) -> None:
+    put(client, "job")
+    LOG(client, ['{"text": "one"}', '{"text": "two"}'], id="job", queue="default", attempt=1, first=1)
 
 
 @sends("lifecycle/forget")
