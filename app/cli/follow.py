@@ -57,6 +57,33 @@ def watch_workflow(api: Api, workflow_id: str, seconds: float | None) -> ApiResp
         return _run_all([partial(_follow_workflow, api, display, workflow_id)], seconds)[0]
 
 
+def stored_log_lines(api: Api, job_id: str, after: str | None = None) -> Iterator[dict[str, Any]]:
+    """The lines of a job's log so far, or those after the line with this id. Raises CommandFailed."""
+    cursor = after
+    while True:
+        page = api.call("GET", "jobs", job_id, "logs", query={"cursor": cursor}).json
+        yield from page["lines"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return
+
+
+def log_lines(api: Api, job_id: str) -> Iterator[dict[str, Any]]:
+    """The lines of a job's log until its end, each as soon as it is there. Raises CommandFailed."""
+    last: str | None = None
+
+    def poll() -> Event:
+        answer = api.call("GET", "jobs", job_id, wait=POLL_SECONDS)
+        return Event("end" if answer.json["status"] in ENDED else "status", answer.text)
+
+    for event in events(api, "jobs", job_id, "events", poll=poll):
+        for line in stored_log_lines(api, job_id, last):
+            last = line["id"]
+            yield line
+        if event.kind == "end":
+            return
+
+
 def events(
     api: Api, *path: str, query: dict[str, Any] | None = None, poll: Callable[[], Event] | None = None
 ) -> Iterator[Event]:

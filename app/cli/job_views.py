@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from app.cli import output
-from app.cli.output import format_time, print_details, print_lines, print_page_end, print_warnings
+from app.cli.output import format_time, one_line, print_details, print_lines, print_page_end, print_warnings
 
 COLUMNS = ("id", "function", "status", "queue", "created", "waits for")
 SHOWN_SEPARATELY = ("error", "links", "history", "waiting_for", "warnings")
@@ -24,6 +24,13 @@ def print_jobs(page: Any) -> None:
         for job in jobs
     )
     output.print_table(COLUMNS, rows)
+
+
+def print_log(lines: Any) -> None:
+    """Print lines of a log: when, where from, and the text."""
+    for line in lines:
+        source = one_line(line["source"] if line["level"] is None else f"{line['source']} {line['level']}")
+        print_lines(f"{format_time(line['at'])}  {source}  {line['text']}")
 
 
 def print_job(job: Any) -> None:

@@ -109,6 +109,20 @@ def watch(api: Api, job_ids: tuple[str, ...], timeout: float | None) -> None:
     sys.exit(follow.exit_code(combined.json["jobs"]))
 
 
+@group.command()
+@JOB
+@click.option("--follow", "follows", is_flag=True, help="Go on until the job has ended.")
+@click.pass_obj
+def logs(api: Api, job_id: str, follows: bool) -> None:
+    """Print what a job has logged and printed. --json prints `{"lines": [...]}`, with --follow one document a line."""
+    if follows:
+        for line in follow.log_lines(api, job_id):
+            api.show(ApiResponse(orjson.dumps(line).decode(), [line]), job_views.print_log)
+    else:
+        lines = list(follow.stored_log_lines(api, job_id))
+        api.show(ApiResponse(orjson.dumps({"lines": lines}).decode(), lines), job_views.print_log)
+
+
 @group.command("list")
 @filter_options(*STATES)
 @arguments.page_options(50)

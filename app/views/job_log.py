@@ -13,7 +13,9 @@ from app.redis.keys import STREAM_ID, job_key, log_key
 def page(
     connection: redis.Redis, job_id: str, limit: int, cursor: str | None
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """Lines after the cursor, oldest first, and the cursor of the next page: None while there is no more.
+    """Lines after the cursor, oldest first, and the cursor of the next page: None if there is none at the moment.
+
+    The id of a line is the cursor to what comes after it.
 
     Raises:
         NotFound: there is no such job.
@@ -27,13 +29,17 @@ def page(
         exists, entries = pipeline.execute()
     if not exists:
         raise NotFound(f"No job {job_id!r}")
-    lines = [shape({**orjson.loads(raw[b"line"]), "attempt": int_of(raw.get(b"attempt"))}) for _, raw in entries]
+    lines = [
+        shape({**orjson.loads(raw[b"line"]), "id": entry.decode(), "attempt": int_of(raw.get(b"attempt"))})
+        for entry, raw in entries
+    ]
     return lines, entries[-1][0].decode() if len(entries) == limit else None
 
 
 def shape(line: dict[str, Any]) -> dict[str, Any]:
     """A line in the HTTP contract."""
     return {
+        "id": line.get("id"),
         "at": utc_of(line.get("at")),
         "attempt": line.get("attempt"),
         "source": line.get("source"),

@@ -12,8 +12,8 @@ if last and last[2][2] == attempt then known = tonumber(last[2][4]) end
 for n = LINES, #ARGV do
   local number = first + n - LINES
   if number > known then
-    redis.call('XADD', key, 'MAXLEN', '~', MAX_KEPT, '*', 'attempt', attempt, 'number', number, 'line', ARGV[n])
-    added[#added + 1] = ARGV[n]
+    local entry = redis.call('XADD', key, 'MAXLEN', '~', MAX_KEPT, '*', 'attempt', attempt, 'number', number, 'line', ARGV[n])
+    added[#added + 1] = '{"id":"' .. entry .. '",' .. string.sub(ARGV[n], 2)
   end
 end
 if left > 0 then redis.call('PEXPIRE', key, left) else redis.call('PERSIST', key) end

@@ -25,6 +25,7 @@ from app.__main__ import main
 from app.access import api_keys
 from app.api.application import create_app
 from app.api.routes import streams
+from app.enqueue import new_job
 from app.events import stream
 from app.settings import Settings
 from tests.conftest import ROOT, RQ_WORKER, Project, free_port, status, until
@@ -930,3 +931,22 @@ def complete(folder: Path, line: str) -> list[str]:
     done = subprocess.run(["bash", "-c", script], cwd="/", env=env, capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
     return done.stdout.split()
+
+
+def test_a_job_s_log_is_printed_and_followed(api: str, project: Project, valkey: redis.Redis) -> None:
+    project.write(
+        "demo_log", 'import logging\ndef talk() -> None:\n    print("one")\n    logging.warning("\\x1b[31mtwo")\n'
+    )
+    job_id = answer("jobs", "enqueue", "demo.count", "total:=1")["id"]
+    valkey.hset(f"rq:job:{job_id}", "data", new_job.encode_call("jobs.demo_log.talk", [], {}))
+    following = start("jobs", "logs", job_id, "--follow", "--json", JOBLINE_URL=api)
+    until(lambda: listened_to(valkey))
+    project.work()
+    output, _ = following.communicate(timeout=20)
+    assert following.returncode == 0
+    assert [json.loads(text)["text"] for text in output.splitlines()] == ["one", "\x1b[31mtwo"]
+    stored = answer("jobs", "logs", job_id)["lines"]
+    assert [line["source"] for line in stored] == ["stdout", "root"]
+    printed = run("jobs", "logs", job_id).stdout
+    assert "  stdout  one\n" in printed
+    assert "  root warning  \\x1b[31mtwo\n" in printed

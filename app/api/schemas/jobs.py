@@ -222,6 +222,7 @@ class JobLogQuery(Strict):
 
 
 class LogLine(BaseModel):
+    id: str = Field(description="As `cursor`: the lines after this one")
     at: str
     attempt: int
     source: str = Field(description="`stdout`, `stderr`, or the name of a logger")
