@@ -33,6 +33,9 @@ from app.worker.rq_worker import RqWorker
 FIRST_WAIT_SECONDS, MAX_WAIT_SECONDS = 0.05, 1.0  # seconds between two tries while Redis is away
 TRIES = 5  # at an end that Redis refuses although it is there
 
+OUTCOMES = {JobStatus.FINISHED: "finished", JobStatus.FAILED: "failed"}
+"""In the metrics, by the status that RQ's methods leave in their job."""
+
 Answer = TypeVar("Answer")
 
 logger = structlog.get_logger("jobline.worker")
@@ -117,17 +120,14 @@ class RqFallback:
             worker.handle_execution_ended(job, queue, 0)
         if error is None and isinstance(job.outcome, rq.Retry):
             retry = job.outcome
-            outcome = "failed" if (job.number_of_retries or 0) >= max(retry.max, 1) else "retried"
-            return self._write(job, claimed, outcome, lambda: worker.handle_job_retry(
+            return self._write(job, claimed, lambda: worker.handle_job_retry(
                 job, queue, retry, queue.started_job_registry, execution=worker.execution
             ))  # fmt: skip
         if error is None:
             job._result, job._status = job.outcome, JobStatus.FINISHED
             error = _raised_by(lambda: job.execute_success_callback(worker.death_penalty_class, job.outcome))
         if error is None:
-            taken = self._write(
-                job, claimed, "finished", lambda: worker.handle_job_success(job, queue, queue.started_job_registry)
-            )
+            taken = self._write(job, claimed, lambda: worker.handle_job_success(job, queue, queue.started_job_registry))
             if taken:
                 job.send_webhooks(JobStatus.FINISHED)
             return taken
@@ -143,10 +143,7 @@ class RqFallback:
                 worker.death_penalty_class, type(failed), failed, failed.__traceback__
             )) or error  # fmt: skip
         text, may_retry = self.attempt.handle_failure(job, error)
-        outcome = "retried" if may_retry and job.retries_left else "failed"
-        taken = self._write(
-            job, claimed, outcome, lambda: worker.handle_job_failure(job=job, queue=queue, exc_string=text)
-        )
+        taken = self._write(job, claimed, lambda: worker.handle_job_failure(job=job, queue=queue, exc_string=text))
         if taken:
             self._patiently(lambda: self._queue_dependents(job, queue))
         else:
@@ -161,7 +158,7 @@ class RqFallback:
         if self.connection.hget(job.key, "status") == JobStatus.FAILED.value.encode():
             queue.enqueue_dependents(job)
 
-    def _write(self, job: Job, claimed: Claimed, outcome: str, end: Callable[[], object]) -> bool:
+    def _write(self, job: Job, claimed: Claimed, end: Callable[[], object]) -> bool:
         """Call `end` until Redis has taken the end of the job. RQ ignores some failures, so the execution is checked.
 
         Returns False if Redis answers but does not take it. Changes that RQ makes to `job` are undone before each try.
@@ -175,6 +172,7 @@ class RqFallback:
                     raise
                 logger.warning("redis is away", error=f"{type(error).__name__}: {error}")
             if not self._patiently(lambda: self._is_held(claimed)):
+                outcome = OUTCOMES.get(job._status, "retried")
                 self.reports.counts(Ended(claimed, outcome, started_at.timestamp(), time.time()))
                 if claimed.has_log:
                     self._patiently(lambda: expire_log(self.connection, claimed))

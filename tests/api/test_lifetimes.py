@@ -133,7 +133,8 @@ def send(client: FlaskClient, method: str, path: str, body: Any = None, headers:
 
 def lifetimes(connection: redis.Redis) -> dict[str, int]:
     """The seconds that each key is kept, but for RQ's lists and registries."""
-    keys = [key.decode() for key in connection.keys("jobline:*") + connection.keys("rq:job:*")]
+    found = connection.keys("jobline:*") + connection.keys("rq:job:*")
+    keys = [key.decode() for key in found if not key.startswith(b"jobline:metrics:")]
     return {key: connection.ttl(key) for key in keys}
 
 

@@ -27,9 +27,9 @@ TimeOrAgo = Annotated[
 class RangeQuery(Strict):
     queue: QueueName | None = Field(None, description="Of this queue alone")
     start: TimeOrAgo = Field(
-        timedelta(hours=1), alias="from", description="A time, or how long ago, such as 8h; 72 hours are kept"
+        "1h", validate_default=True, alias="from", description="A time, or how long ago, such as 8h; 72 hours are kept"
     )
-    end: TimeOrAgo = Field(timedelta(), alias="to", description="A time, or how long ago; now if left out")
+    end: TimeOrAgo = Field("0s", validate_default=True, alias="to", description="A time, or how long ago")
     step: Seconds | None = Field(
         None,
         description="Length of a point: a multiple of 10 s if `from` is within 15 minutes, of 60 s within 8 hours, "
