@@ -67,7 +67,8 @@ def again() -> object:
 
 
 def track() -> None:
-    for _ in progress.track(range(3)):
+    for row in progress.track(range(3)):
+        print("row", row)
         time.sleep(0.01)
 
 
