@@ -26,6 +26,7 @@ from tests.receiver import SECRET, Receiver
 from tests.redis_page import Watcher, ours
 
 LASTING = {
+    "jobline:metrics:(counted|functions|recovered|totals|unmerged)": "one each, with the names of functions and queues",
     r"rq:queues": "the names of queues, as RQ keeps them",
     r"rq:(finished|failed|canceled|deferred):\w+": "registries: an entry goes with its job",
     r"rq:groups|rq:group:\w+": "RQ's maintenance takes out jobs that are gone",
