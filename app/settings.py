@@ -64,6 +64,21 @@ class Settings(BaseSettings):
     audit_limit: PositiveInt = 10_000
     """How many entries of the audit log are kept, about."""
 
+    alert_webhook: str | None = None
+    """URL that is told when an alert begins and ends: a POST of JSON, signed by Standard Webhooks if there is a
+    WEBHOOK_SECRET. Its `text` suits chats."""
+    alert_mail: str = ""
+    """Addresses that get a mail when an alert begins and ends, separated by commas."""
+    alert_wait: PositiveInt = 300
+    """Alert if the next job of a queue has waited for so many seconds."""
+    alert_lag: PositiveInt = 60
+    """Alert if a run of a schedule is late by so many seconds."""
+    alert_failures: float = Field(default=0.2, gt=0, le=1)
+    """Alert if a larger share of the jobs of a function has failed in the last 10 minutes, of at least 20."""
+    alert_memory: float = Field(default=0.8, gt=0, le=1)
+    """Alert if Redis uses a larger share of its maxmemory."""
+    alert_outbox: PositiveInt = 1000
+    """Alert if more ended jobs wait for their webhooks to be enqueued."""
     rq_exporter_metrics: bool = True
     """Whether `/metrics` also has the metrics of rq-exporter, under its names. They have a series for each worker."""
 
@@ -152,7 +167,7 @@ class Settings(BaseSettings):
         api_keys.parse(entries.get_secret_value())
         return entries
 
-    @field_validator("webhook_url")
+    @field_validator("webhook_url", "alert_webhook")
     @classmethod
     def _check_webhook_url(cls, url: str | None) -> str | None:
         return url and urls.check_webhook_url(url)

@@ -176,6 +176,8 @@ class Options:
     """The job may run again from the start. It does so when its worker dies."""
     alone: bool = False
     """No other job runs in its process meanwhile: it is not safe in threads, or computes for long."""
+    critical: bool = False
+    """The first job that fails for good is an alert."""
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,7 @@ def job(
     webhook: Webhook | None = None,
     idempotent: bool = False,
     alone: bool = False,
+    critical: bool = False,
 ) -> Callable[[Function], Function]: ...
 def job(*function: Any, **options: Any) -> Any:
     """Attach options to a function, and return the function itself: `@job`, or `@job(queue="low", timeout="10m")`.

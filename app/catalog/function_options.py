@@ -31,6 +31,7 @@ class _Body(CallOptions):
     breaker: BreakerBody | None = None
     idempotent: Flag = False
     alone: Flag = False
+    critical: Flag = False
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,7 @@ def _options(body: _Body, retry: object) -> Options:
         webhook=body.webhook.as_webhook() if body.webhook else None,
         idempotent=body.idempotent,
         alone=body.alone,
+        critical=body.critical,
     )
 
 

@@ -2,7 +2,6 @@
 
 import platform
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from typing import Any
 
 import redis
@@ -20,13 +19,11 @@ from app.redis.keys import (
     METRICS_RECOVERED,
     OUTBOX,
     breaker_key,
-    job_key,
     limit_key,
-    queue_key,
 )
 from app.schedules import store as schedules
 from app.schedules.state import State
-from app.views import health, listing
+from app.views import health, listing, queue_ages
 from app.webhooks import webhook_delivery
 
 MAX_SCHEDULES = MAX_LIMITS = 1000
@@ -100,28 +97,9 @@ def _of_queues(connection: redis.Redis, queues: list[dict[str, Any]]) -> Iterato
     jobs = {(queue["name"], state): queue["counts"][state] for queue in queues for state in STATES}
     yield _gauge("jobline_queue_jobs", "Jobs by state", ["queue", "status"], jobs)
     paused = {(queue["name"],): float(queue["paused"]) for queue in queues}
-    oldest = {(name,): age for name, age in _oldest(connection, [queue["name"] for queue in queues]).items()}
+    oldest = {(name,): age for name, age in queue_ages.oldest(connection, [queue["name"] for queue in queues]).items()}
     yield _gauge("jobline_queue_oldest_seconds", "How long the next job of a queue has waited", ["queue"], oldest)
     yield _gauge("jobline_queue_paused", "1: the queue is paused", ["queue"], paused)
-
-
-def _oldest(connection: redis.Redis, queues: list[str]) -> dict[str, float]:
-    """How long the first job of each queue has been queued, in seconds; 0 for an empty queue."""
-    with connection.pipeline(transaction=False) as pipeline:
-        for name in queues:
-            pipeline.lindex(queue_key(name), 0)
-        ids = [job_id if isinstance(job_id, bytes) else b"" for job_id in execute_each(pipeline)]
-        for job_id in ids:
-            pipeline.hget(job_key(job_id.decode(errors="surrogateescape")), "enqueued_at")
-        times = execute_each(pipeline)
-    now, ages = seconds_now(connection), {}
-    for name, queued_at in zip(queues, times, strict=True):
-        try:
-            since = datetime.fromisoformat(queued_at.decode()).timestamp() if isinstance(queued_at, bytes) else now
-        except ValueError:
-            since = now
-        ages[name] = max(0.0, now - since)
-    return ages
 
 
 def _of_workers(workers: list[dict[str, Any]]) -> Iterator[Metric]:

@@ -275,6 +275,11 @@ DISABLED_WEBHOOKS = _constant(
     "URLs that answered 410 Gone, scored by the time.",
 )
 
+ALERTS = _constant("ALERTS", "jobline:alerts", "hash", ALWAYS, "Alerts that were told to have begun: JSON by name.")
+ALERTS_CRITICAL = _constant(
+    "ALERTS_CRITICAL", "jobline:alerts:critical", "hash", ALWAYS,
+    "For each critical function: how many jobs had failed and finished at the last look, and whether it fails.",
+)  # fmt: skip
 METRICS_COUNTED = _constant(
     "METRICS_COUNTED", "jobline:metrics:counted", "hash", "until the next pass of the leading scheduler",
     "What scripts have counted: outcome or source, function and queue, separated by tabs.",

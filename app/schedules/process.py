@@ -18,6 +18,7 @@ from redis.exceptions import RedisError, ResponseError
 from rq_scheduler import Scheduler as RQScheduler
 
 from app import limits
+from app.alerts.watcher import Watcher
 from app.catalog.catalog import Catalog
 from app.lifecycle import actions, outbox
 from app.lifecycle.empty_queues import EmptyQueueRemover
@@ -76,6 +77,7 @@ class Scheduler(RQScheduler):
         self.reconciler = Reconciler(connection, catalog, settings, self.lease)
         self.sweeper, self.orphans = Sweeper(connection), Orphans(connection)
         self.leftovers, self.unserved = LeftoverRemover(connection, self.clock), UnservedQueues(connection)
+        self.alerts = Watcher(connection, catalog, settings)
         self.empty_queues = EmptyQueueRemover(connection, settings.queue_names)
         self._stop = self._registered = self._reconciled = False
         self._next_heartbeat_at = self._next_maintenance_at = 0.0
@@ -144,6 +146,7 @@ class Scheduler(RQScheduler):
             self.leftovers.sweep()
             self.unserved.check()
             self._sweep_metrics()
+            self._check_alerts()
             self.empty_queues.sweep()
         until_limit = limits.sweep(self.connection)
         due, following = self.runner.run_due(self._now())
@@ -168,6 +171,12 @@ class Scheduler(RQScheduler):
             if not self._metrics_fail:
                 log.warning("metrics are not collected", error=str(error))
             self._metrics_fail = True
+
+    def _check_alerts(self) -> None:
+        try:
+            self.alerts.check()
+        except ResponseError as error:  # a key of another type
+            log.warning("alerts are not checked", error=str(error))
 
     def _heartbeat(self) -> None:
         """Record a heartbeat. Called after a step, so that a scheduler whose every step fails does not seem alive."""

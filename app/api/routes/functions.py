@@ -83,6 +83,7 @@ def _as_json(function: Function) -> dict[str, object]:
             "webhook": options.webhook.without_secret() if options.webhook else None,
             "idempotent": options.idempotent,
             "alone": options.alone,
+            "critical": options.critical,
         },
         "arguments": function.schema,
         "result": function.result_schema,

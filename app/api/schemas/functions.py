@@ -43,6 +43,7 @@ class FunctionOptions(BaseModel):
     webhook: Webhook | None
     idempotent: bool
     alone: bool
+    critical: bool
 
 
 class Function(BaseModel):
