@@ -114,6 +114,7 @@ def only(n: int) -> int:
 def told(*_: object) -> None: ...
 """
 NOT_SEEN = {
+    "ALERTS": "nobody is told", "ALERTS_CRITICAL": "nobody is told",
     "METRICS_TOTALS": "an interval of metrics lasts 10 s",
     "SCHEDULER_WAKE": "a channel",
     "READY": "nobody asks /readyz here", "BROKEN_SCHEDULES": "all are right", "REJECTED_SCHEDULES": "all are right",
