@@ -29,8 +29,8 @@ bench: .venv/run        ## Jobline beside stock RQ and seven other queues, about
 
 install: .venv/run .venv/bin/jobline  ## the environment alone
 
-lock:                   ## renew both lock files
-	.venv/bin/python -m pip install --quiet uv && .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header pyproject.toml -o requirements.lock --upgrade && .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --group dev -c requirements.lock -o requirements-dev.lock --upgrade
+lock:                   ## renew the lock files
+	.venv/bin/python -m pip install --quiet uv && .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header pyproject.toml -o requirements.lock --upgrade && .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --group dev -c requirements.lock -o requirements-dev.lock --upgrade && .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --extra otel -c requirements.lock pyproject.toml -o requirements-otel.lock --upgrade
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Jobline needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'

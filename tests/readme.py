@@ -28,7 +28,7 @@ SPAN = re.compile(r"`([^`]+)`|<code>(.*?)</code>")
 FILE = re.compile(r"(?!\d)[\w.-]+(/[\w.-]*)+|\w+\.(py|yml|toml|lock|txt|md)")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 JOBLINE = ("jobline", ".venv/bin/jobline", "python -m app", ".venv/bin/python -m app")
-PLACEHOLDERS = {*METHODS, "FUNCTION", "NAME", "FILE", "ID", "KEY", "SCHEDULES", "UTC", "SLOWLOG"}
+PLACEHOLDERS = {*METHODS, "FUNCTION", "NAME", "FILE", "ID", "KEY", "SCHEDULES", "UTC", "SLOWLOG", "QUEUE"}
 PLACEHOLDERS |= {"DEBUG", "INFO", "WARNING", "ERROR", "REDIS_PASSWORD"}
 """Upper-case words of examples."""
 OTHERS_VARIABLES = {"RQ_WORKER_CLASS", "RQ_REDIS_URL", "RQ_CONFIG", "PATH", "JOBLINE_API_KEY", "_JOBLINE_COMPLETE"}
@@ -189,7 +189,7 @@ def _settings(span: str) -> Iterator[str]:
         re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text() + (ROOT / "deploy/tls.yml").read_text())
     )
     for word in re.findall(r"(?<![\w$.<>*:-])_?[A-Z][A-Z0-9_]+(?![\w(>*-]|\.md)", span):
-        if word not in known | variables | OTHERS_VARIABLES | PLACEHOLDERS and not word.startswith("COMP_"):
+        if word not in known | variables | OTHERS_VARIABLES | PLACEHOLDERS and not word.startswith(("COMP_", "OTEL_")):
             yield f"setting {word}"
 
 

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from flask import Request, Response, current_app, g, request
 from redis import Redis
 
+from app import tracing
 from app.access.api_keys import ApiKey
 from app.audit import audit_log
 from app.catalog.catalog import Catalog
@@ -43,6 +44,11 @@ def context() -> Context:
 def current_request() -> Request:
     """The current request itself. Each access through Flask's `request` proxy would look it up again."""
     return cast(Request, request._get_current_object())  # type: ignore[attr-defined]
+
+
+def request_traceparent() -> str | None:
+    """The trace context of the current request; None without one, or if traces are off."""
+    return current_request().headers.get(tracing.TRACEPARENT) if tracing.is_enabled() else None
 
 
 SECURITY_HEADERS = (("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store"))

@@ -6,7 +6,7 @@ from typing import Any
 from flask import Response
 
 from app.api import idempotency
-from app.api.context import context
+from app.api.context import context, request_traceparent
 from app.api.disclosure import may_read, redact
 from app.api.job_lookup import fetch_job, preferred_wait_seconds
 from app.api.schemas.jobs import JobBody
@@ -60,7 +60,7 @@ def enqueue(job: NewJob) -> Response:
     view = _new_job_view(job) if job.has_known_state else None
     if receipt and view:
         receipt.answer = {"body": view, "status": 202}
-    result = write.enqueue(context().redis, [job], receipt)
+    result = write.enqueue(context().redis, [job], receipt, request_traceparent())
     if result.replayed:
         return idempotency.replay(_stored_answer(job, result.replayed))
     [job_id] = result.ids

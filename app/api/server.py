@@ -4,6 +4,7 @@ Each request occupies a thread. Threads are started on demand and end when idle.
 waiting clients (app/views/waiting.py) are limited, so that a thread is always free for other requests.
 """
 
+import atexit
 import gc
 import signal
 import socket
@@ -14,6 +15,7 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 
+from app import tracing
 from app.api.application import create_app
 from app.log import configure, dict_config
 from app.settings import get_settings
@@ -48,6 +50,8 @@ def serve(target: str, factory: bool = False) -> None:
 def application() -> Flask:
     """The application of one server process. Its event streams end when the process is told to stop."""
     configure(get_settings())
+    tracing.start("jobline-api")
+    atexit.register(tracing.stop)
     app = create_app()
     app.extensions["jobline"].events.closing = _shutdown_event().is_set
     app.extensions["jobline"].catalog.refresh()

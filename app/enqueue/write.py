@@ -11,6 +11,7 @@ from typing import Any
 import redis
 from redis.client import Pipeline
 
+from app import tracing
 from app.enqueue import queue_limit
 from app.enqueue.idempotency import Answer, Receipt
 from app.enqueue.new_job import NewJob
@@ -28,8 +29,15 @@ class Enqueued:
     replayed: Answer | None = None
 
 
-def enqueue(connection: redis.Redis, jobs: Sequence[NewJob], receipt: Receipt | None = None) -> Enqueued:
+def enqueue(
+    connection: redis.Redis,
+    jobs: Sequence[NewJob],
+    receipt: Receipt | None = None,
+    traceparent: str | None = None,
+) -> Enqueued:
     """Queue, schedule or defer each job, unless the request of `receipt` was already answered.
+
+    `traceparent`: the trace context of the request (W3C Trace Context).
 
     Raises:
         Conflict: a chosen id is taken, a unique job already exists, or there would be too many queues.
@@ -38,14 +46,15 @@ def enqueue(connection: redis.Redis, jobs: Sequence[NewJob], receipt: Receipt | 
     chosen = [job.id for job in jobs if job.named]
     if len(chosen) != len(set(chosen)):
         raise Conflict("The same id is given twice")
-    outcome, *details = ENQUEUE(
-        connection,
-        script_args(jobs),
-        now_seconds=_now(),
-        is_new=0,
-        **queue_limit.script_args(jobs),
-        **(receipt.script_args() if receipt else {}),
-    )
+    with tracing.sending(jobs, traceparent):
+        outcome, *details = ENQUEUE(
+            connection,
+            script_args(jobs),
+            now_seconds=_now(),
+            is_new=0,
+            **queue_limit.script_args(jobs),
+            **(receipt.script_args() if receipt else {}),
+        )
     if outcome == b"kept":
         assert receipt
         return Enqueued([job.id for job in jobs], receipt.read(details[0], jobs[0].id))
@@ -58,7 +67,9 @@ def enqueue(connection: redis.Redis, jobs: Sequence[NewJob], receipt: Receipt | 
 
 def add(pipeline: Pipeline, jobs: Sequence[NewJob]) -> None:
     """Add jobs with new ids to a transaction."""
-    if jobs:
+    with tracing.sending(jobs):
+        if not jobs:
+            return
         ENQUEUE.add_to(pipeline, script_args(jobs), now_seconds=_now(), is_new=1)
 
 

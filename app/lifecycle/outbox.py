@@ -14,6 +14,7 @@ import redis
 import structlog
 from redis.client import Pipeline
 
+from app import tracing
 from app.enqueue import write
 from app.enqueue.new_job import NewJob
 from app.redis.client import rq_timestamp
@@ -94,6 +95,8 @@ def _delivery(entry_id: str, raw: Raw, kind: str, ended: dict[str, Any]) -> NewJ
     settings, ended_id, event = get_settings(), ended["id"], f"{kind}.{ended['status']}"
     if event not in fields["events"]:
         return None
+    traceparent = raw.get(tracing.TRACEPARENT.encode())
+    traced = {tracing.TRACEPARENT: traceparent} if traceparent else {}
     return NewJob(
         webhook_delivery.DELIVER, [fields["url"], webhook_delivery.message(event, ended)], {},
         queue=webhook_delivery.QUEUE,
@@ -105,5 +108,5 @@ def _delivery(entry_id: str, raw: Raw, kind: str, ended: dict[str, Any]) -> NewJ
         meta={"tags": ["webhook"]},
         source="webhook",
         description=f"{event} of {kind} {ended_id}",
-        extra_fields={webhook_delivery.DELIVERY_SECRET: raw.get(webhook_delivery.SECRET.encode(), b"")},
+        extra_fields={webhook_delivery.DELIVERY_SECRET: raw.get(webhook_delivery.SECRET.encode(), b""), **traced},
     )  # fmt: skip

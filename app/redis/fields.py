@@ -36,6 +36,8 @@ FIELDS: dict[str, tuple[Field, ...]] = {
             " failure_callback_name failure_callback_timeout stopped_callback_name stopped_callback_timeout"
         ),
         Field("function", "text", "enqueue", "metrics", WITH_HASH, "The name of its function."),
+        Field("traceparent", "text", "enqueue, if traces are on", "worker", WITH_HASH,
+              "The trace context of what enqueued it (W3C Trace Context)."),
         Field("attempts", "integer", "app/worker/begin.lua", "views, recovery", WITH_HASH, "Attempts that have begun."),
         Field("losses", "integer", "app/lifecycle/end_attempt.lua", "recovery", WITH_HASH,
               "How often an idempotent job was run again after its worker had died."),

@@ -17,7 +17,7 @@ import structlog
 from redis.exceptions import RedisError, ResponseError
 from rq_scheduler import Scheduler as RQScheduler
 
-from app import limits
+from app import limits, tracing
 from app.alerts.watcher import Watcher
 from app.catalog.catalog import Catalog
 from app.lifecycle import actions, outbox
@@ -89,6 +89,7 @@ class Scheduler(RQScheduler):
 
     def run(self, burst: bool = False) -> None:
         """Run until SIGTERM or Ctrl-C, or with `burst` until nothing is due. Retries errors of Redis with backoff."""
+        tracing.start("jobline-scheduler")
         source, backoff = Path(sys.argv[0]), 0.0
         modified_at = _modified_at(source)
         with Wake() as wake:
@@ -227,6 +228,7 @@ class Scheduler(RQScheduler):
         end.start()
 
     def _shut_down(self) -> None:
+        tracing.stop()
         try:
             self.lease.release()
             if self._registered:

@@ -45,4 +45,5 @@ def shape(line: dict[str, Any]) -> dict[str, Any]:
         "source": line.get("source"),
         "level": line.get("level"),
         "text": line.get("text"),
+        **({"trace_id": line["trace_id"]} if "trace_id" in line else {}),
     }

@@ -11,6 +11,7 @@ from typing import Any
 import redis
 from rq import get_current_job
 
+from app import tracing
 from app.author import outbound
 from app.author.options import Discard, JobEvent, Retry, Webhook, WorkflowEvent
 from app.errors import Invalid, NotFound
@@ -123,6 +124,7 @@ def deliver(url: str, payload: dict[str, Any]) -> dict[str, Any]:
     body = JSON.dumps(payload)
     headers = {
         "Content-Type": "application/json",
+        **tracing.outgoing_headers(),
         **signing.headers(_signing_secrets(secret_field.decode()), job.id, body),
     }
     try:

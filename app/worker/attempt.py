@@ -1,13 +1,19 @@
 """One attempt at a job: its function is called, within its timeout, and nothing is written to Redis."""
 
 import traceback
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+import redis
 import rq
 import structlog
 from rq.job import _job_stack
 from rq.timeouts import JobTimeoutException
 
+from app import log as log_fields
+from app import tracing
+from app.redis.keys import job_key
 from app.rq_adapter.rq_parts import Job
 from app.rq_adapter.shared_loop import SharedLoop
 from app.serializer import dumps_checked
@@ -15,6 +21,8 @@ from app.settings import get_settings
 from app.worker.claimed import Claimed
 from app.worker.reporter import Reporter
 from app.worker.rq_worker import RqWorker
+
+NO_SPAN = nullcontext()
 
 log = structlog.get_logger("jobline.worker")
 
@@ -39,7 +47,10 @@ class Attempt:
         """Call the function of a job. Returns what it raised; None if it returned: see `job.outcome` and `result`."""
         self._begin(job, claimed)
         try:
-            with self.worker.death_penalty_class(timeout, JobTimeoutException, job_id=job.id):
+            with (
+                self.worker.death_penalty_class(timeout, JobTimeoutException, job_id=job.id),
+                self._traced(claimed),
+            ):
                 job.outcome = job._execute()
             self._keep_result(job.outcome)
         except BaseException as error:
@@ -52,7 +63,10 @@ class Attempt:
         """Call the `async def` function of a job, on the loop. Returns as `run`."""
         self._begin(job, claimed)
         try:
-            with self.worker.death_penalty_class(timeout, JobTimeoutException, job_id=job.id):
+            with (
+                self.worker.death_penalty_class(timeout, JobTimeoutException, job_id=job.id),
+                self._traced(claimed),
+            ):
                 job.outcome = await job.execute_on(loop)
             self._keep_result(job.outcome)
         except BaseException as error:
@@ -60,6 +74,23 @@ class Attempt:
         finally:
             self._end()
         return None
+
+    def _traced(self, claimed: Claimed) -> AbstractContextManager[Any]:
+        return self._span(claimed) if tracing.is_enabled() else NO_SPAN
+
+    @contextmanager
+    def _span(self, claimed: Claimed) -> Iterator[None]:
+        """A span around the call of the function. Its trace id is in the log."""
+        try:
+            sent = self.worker.connection.hget(job_key(claimed.id), tracing.TRACEPARENT)
+        except redis.RedisError:
+            sent = None
+        fields = log_fields.fields_by_place.get(self.place, {})
+        attempt = fields.get("attempt", 1)
+        with tracing.processing(claimed.queue, claimed.id, claimed.function, attempt, sent) as span:
+            if span:
+                fields["trace_id"] = tracing.trace_id(span)
+            yield
 
     def _begin(self, job: Job, claimed: Claimed) -> None:
         self.result = None

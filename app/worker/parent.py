@@ -15,6 +15,7 @@ from rq.command import parse_payload
 from rq.defaults import DEFAULT_LOGGING_DATE_FORMAT, DEFAULT_LOGGING_FORMAT
 from rq.worker import DequeueStrategy
 
+from app import tracing
 from app.lifecycle import callback_processes
 from app.rq_adapter import coroutines
 from app.rq_adapter.rq_parts import catalog
@@ -133,6 +134,7 @@ class Worker(RqWorker):
             random.seed()
             self._is_horse = True
             horse_class = self.horse_class if self.concurrency == 1 else ConcurrentHorse
+            tracing.start("jobline-worker")
             horse = horse_class(self, board, box, line, limits, number)
             with process_hooks(catalog().hooks, board.tick):
                 leaving = horse.run()
@@ -142,6 +144,7 @@ class Worker(RqWorker):
             return 1
         finally:
             coroutines.close()
+            tracing.stop()
         return 0
 
     def _say_why(self, leaving: Leaving, limits: Limits, done: int) -> None:

@@ -17,6 +17,7 @@ import redis
 import structlog
 
 from app.author import place, progress
+from app.log import job_fields
 from app.redis.hash_values import int_of
 from app.redis.pipelined import PipelinedConnection, pack
 from app.redis.scripts import Script
@@ -58,6 +59,8 @@ class Log:
         if self._lines > MAX_LINES or self._bytes > MAX_LOG_BYTES:
             self._lines, level, source, text = MAX_LINES + 1, "warning", "jobline", CUT
         line = {"at": time.time(), "level": level, "source": source, "text": text}
+        if trace := job_fields().get("trace_id"):
+            line["trace_id"] = trace
         self.unsent.append(JSON.dumps(line))
 
     def complete(self) -> None:

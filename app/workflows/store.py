@@ -12,6 +12,7 @@ import orjson
 import redis
 import structlog
 
+from app import tracing
 from app.author.options import Webhook
 from app.enqueue import queue_limit, write
 from app.enqueue.idempotency import Answer, Receipt
@@ -107,7 +108,12 @@ class NewWorkflow:
         return view.summary(self.id, {**raw, b"webhook": self.hash.get("webhook", b"")})
 
 
-def create(connection: redis.Redis, workflow: NewWorkflow, receipt: Receipt | None = None) -> Answer | None:
+def create(
+    connection: redis.Redis,
+    workflow: NewWorkflow,
+    receipt: Receipt | None = None,
+    traceparent: str | None = None,
+) -> Answer | None:
     """Write a workflow and queue the jobs without dependencies. Returns the stored response of a repeated request.
 
     Raises:
@@ -116,15 +122,16 @@ def create(connection: redis.Redis, workflow: NewWorkflow, receipt: Receipt | No
     """
     hash_args = [word for field in workflow.hash.items() for word in field]
     jobs = [job for _, node_jobs in (*workflow.nodes, *workflow.hooks) for job in node_jobs]
-    outcome, *stored = CREATE(
-        connection,
-        [*hash_args, *write.script_args(jobs)],
-        id=workflow.id,
-        seconds=workflow.created_at.timestamp(),
-        word_count=len(hash_args),
-        **queue_limit.script_args(jobs),
-        **(receipt.script_args() if receipt else {}),
-    )
+    with tracing.sending(jobs, traceparent):
+        outcome, *stored = CREATE(
+            connection,
+            [*hash_args, *write.script_args(jobs)],
+            id=workflow.id,
+            seconds=workflow.created_at.timestamp(),
+            word_count=len(hash_args),
+            **queue_limit.script_args(jobs),
+            **(receipt.script_args() if receipt else {}),
+        )
     if outcome == b"queues":
         raise queue_limit.too_many_queues_error(stored[0], jobs)
     return receipt.read(stored[0], workflow.id) if receipt and outcome == b"kept" else None

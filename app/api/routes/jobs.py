@@ -6,7 +6,7 @@ from flask import Response, request
 
 from app.api import idempotency, new_jobs
 from app.api.auth import requires
-from app.api.context import add_audit_details, context, json_response, page
+from app.api.context import add_audit_details, context, json_response, page, request_traceparent
 from app.api.disclosure import may_read, redact
 from app.api.job_lookup import fetch_job, preferred_wait_seconds
 from app.api.openapi import IDEMPOTENCY_KEY, PREFER, PREFER_AND_IDEMPOTENCY_KEY, blueprint
@@ -61,7 +61,7 @@ def enqueue_bulk(body: BulkBody) -> Response:
         raise Invalid("No job was enqueued: some are invalid", errors)
     add_audit_details(jobs=len(jobs))
     warnings = new_jobs.unserved_warnings(jobs)
-    result = write.enqueue(context().redis, jobs, idempotency.receipt())
+    result = write.enqueue(context().redis, jobs, idempotency.receipt(), request_traceparent())
     if result.replayed:
         return idempotency.replay({"body": {"ids": result.replayed["ids"], **warnings}, "status": 202})
     return json_response({"ids": result.ids, **warnings}, 202)

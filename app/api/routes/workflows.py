@@ -6,7 +6,7 @@ from flask import Response
 
 from app.api import idempotency, new_jobs
 from app.api.auth import requires
-from app.api.context import context, json_response, page
+from app.api.context import context, json_response, page, request_traceparent
 from app.api.disclosure import redact
 from app.api.openapi import IDEMPOTENCY_KEY, blueprint
 from app.api.schemas.workflows import (
@@ -66,7 +66,7 @@ def submit(body: WorkflowBody) -> Response:
     summary, receipt = {**flow.summary(), **warnings}, idempotency.receipt()
     if receipt:
         receipt.answer = {"body": summary, "status": 202}
-    stored = store.create(context().redis, flow, receipt)
+    stored = store.create(context().redis, flow, receipt, request_traceparent())
     return idempotency.replay(stored) if stored else idempotency.respond(summary, 202)
 
 

@@ -228,6 +228,7 @@ class LogLine(BaseModel):
     source: str = Field(description="`stdout`, `stderr`, or the name of a logger")
     level: str | None = Field(description="Null for what was printed")
     text: str
+    trace_id: str = Field("", description="Left out where traces are off")
 
 
 class JobLog(BaseModel):
