@@ -96,9 +96,8 @@ def _failures(connection: redis.Redis, settings: Settings) -> Iterator[Alert]:
     now = int(seconds_now(connection))
     starts = range(now - now % 60 - FAILURE_SECONDS, now + 1, 60)
     functions = dict[str, Measures]()
-    for measured in store.read(connection, 60, starts, lambda series: bool(series[0])).values():
-        for (name, _), measures in measured.items():
-            functions.setdefault(name, Measures()).merge(measures)
+    for _, (name, _), measured in store.read(connection, 60, starts, lambda series: bool(series[0])):
+        functions.setdefault(name, Measures()).merge_json(measured)
     for name, measures in functions.items():
         bad = measures.counts["failed"] + measures.counts["lost"]
         ended = bad + measures.counts["finished"]

@@ -107,6 +107,16 @@ def _of_workers(workers: list[dict[str, Any]]) -> Iterator[Metric]:
     for worker in workers:
         states[worker["state"],] = states.get((worker["state"],), 0) + 1
     yield _gauge("jobline_workers", "Workers by state", ["state"], states)
+    for name, field, text in (
+        ("cpu", "host_cpu_percent", "Use of the processors of a host, 0 to 1"),
+        ("memory", "host_memory_percent", "Use of the memory of a host, 0 to 1"),
+    ):
+        hosts = {
+            (worker["hostname"],): worker[field] / 100
+            for worker in workers
+            if worker["hostname"] and worker[field] is not None
+        }
+        yield _gauge(f"jobline_host_{name}_ratio", text, ["host"], hosts)
     rss = {(worker["name"],): worker["rss_bytes"] for worker in workers if worker["rss_bytes"]}
     cpu = {(worker["name"],): worker["cpu_seconds"] for worker in workers if worker["cpu_seconds"]}
     yield _gauge("jobline_worker_rss_bytes", "Memory of a worker and its work horse", ["worker"], rss)

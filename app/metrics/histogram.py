@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 FIRST_BUCKET, LAST_BUCKET = -56, 68  # up to 61 microseconds, and up to 36 hours
 BUCKETS_PER_DOUBLING = 4
+DIGITS = 6  # of sums: microseconds
 _SHORTEST, _LONGEST = 2 ** (FIRST_BUCKET / BUCKETS_PER_DOUBLING), 2 ** (LAST_BUCKET / BUCKETS_PER_DOUBLING)
 
 
@@ -41,14 +42,21 @@ class Histogram:
     def count(self) -> int:
         return self.counts.total()
 
-    @classmethod
-    def from_array(cls, array: Sequence[float]) -> "Histogram":
-        total, longest, first, *counts = array
-        return cls(total, longest, Counter({int(first) + n: int(count) for n, count in enumerate(counts) if count}))
-
     def as_array(self) -> list[float]:
         first, last = min(self.counts), max(self.counts)
-        return [self.sum, self.max, first, *(self.counts[bucket] for bucket in range(first, last + 1))]
+        counts = (self.counts[bucket] for bucket in range(first, last + 1))
+        return [round(self.sum, DIGITS), float(f"{self.max:.4g}"), first, *counts]
+
+    def merge_array(self, array: Sequence[float]) -> None:
+        """Add what `as_array` has made. A page of statistics reads thousands of them."""
+        total, longest, first, *added = array
+        self.sum += total
+        self.max = max(self.max, longest)
+        counts, bucket = self.counts, int(first)
+        for count in added:
+            if count:
+                counts[bucket] = counts.get(bucket, 0) + int(count)
+            bucket += 1
 
     def merge(self, other: "Histogram") -> None:
         self.sum += other.sum

@@ -25,14 +25,15 @@ class Measures:
     wait: Histogram = field(default_factory=Histogram)
     """Seconds from being queued to the start."""
 
-    @classmethod
-    def from_json(cls, text: bytes) -> "Measures":
+    def merge_json(self, text: bytes) -> None:
+        """Add what `as_json` has made."""
         stored: dict[str, Any] = orjson.loads(text)
-        measures = cls(Counter(stored.get("c") or {}))
-        for name, histogram in (("r", "run"), ("w", "wait")):
-            if stored.get(name):
-                setattr(measures, histogram, Histogram.from_array(stored[name]))
-        return measures
+        for name, count in (stored.get("c") or {}).items():
+            self.counts[name] += count
+        if times := stored.get("r"):
+            self.run.merge_array(times)
+        if times := stored.get("w"):
+            self.wait.merge_array(times)
 
     def as_json(self) -> bytes:
         parts: dict[str, Any] = {"c": dict(self.counts)} if self.counts else {}

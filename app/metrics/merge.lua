@@ -1,7 +1,7 @@
 -- Merge an interval that is over into the longer ones and the totals. `start`: seconds since 1970.
 -- args: start
 -- uses: metrics/library
-local KEPT_SECONDS = { [10] = 960, [60] = 28980, [600] = 260400 } -- 15 minutes, 8 hours and 72 hours, and a little
+local KEPT_SECONDS = { [10] = 960, [60] = 28980, [600] = 260400, [3600] = 266400 } -- 15 minutes, 8 hours and 72 hours, and a little
 if redis.call('SREM', METRICS_UNMERGED, start) == 0 then return end
 local key, targets = metrics_key(INTERVAL, start), { METRICS_TOTALS }
 for seconds, kept_for in pairs(KEPT_SECONDS) do

@@ -15,6 +15,7 @@ from app.metrics.store import KEPT_SECONDS
 from app.redis.hash_values import utc_of
 
 MAX_POINTS = 1000
+COARSE_POINTS = 40
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 DIGITS = 6  # microseconds
 
@@ -30,8 +31,11 @@ class Range:
     """Of the stored intervals, in seconds."""
 
     @classmethod
-    def of(cls, start: float, end: float, now: float, step: int | None) -> "Range":
+    def of(cls, start: float, end: float, now: float, step: int | None, is_coarse: bool = False) -> "Range":
         """The range from the point that has `start` to the one that has `end`.
+
+        Without `step`, points are as short as the stored intervals, or with `is_coarse` as long as leaves about
+        COARSE_POINTS.
 
         Raises:
             Invalid: `start` is not before `end`, `step` does not fit, or there are too many points.
@@ -39,6 +43,8 @@ class Range:
         if start >= end:
             raise _invalid("from", "is not before `to`")
         length = next((length for length, kept in KEPT_SECONDS.items() if now - start <= kept), max(KEPT_SECONDS))
+        if is_coarse and not step:
+            length = max([length, *(longer for longer in KEPT_SECONDS if (end - start) / longer >= COARSE_POINTS)])
         step = step or length
         if step % length:
             raise _invalid("step", f"must be a multiple of {length} seconds for a range that begins then")
@@ -68,11 +74,11 @@ def over_time(connection: redis.Redis, span: Range, function: str | None, queue:
         lambda series: series[0] == (function or "") and queue in (None, series[1]),
     )
     points = {start: Measures() for start in span.starts}
+    for start, _, text in found:
+        points[start - start % span.step].merge_json(text)
     total = Measures()
-    for start, measured in found.items():
-        for measures in measured.values():
-            points[start - start % span.step].merge(measures)
-            total.merge(measures)
+    for measures in points.values():
+        total.merge(measures)
     return {
         **span.as_json(),
         "points": [{"at": utc_of(start), **_as_json(measures)} for start, measures in points.items()],
@@ -86,10 +92,11 @@ def of_functions(connection: redis.Redis, span: Range, queue: str | None) -> dic
         connection, span.length, span.intervals, lambda series: bool(series[0]) and queue in (None, series[1])
     )
     functions, trends = dict[str, Measures](), dict[str, Counter[int]]()
-    for start, measured in found.items():
-        for (name, _), measures in measured.items():
-            functions.setdefault(name, Measures()).merge(measures)
-            trends.setdefault(name, Counter())[start - start % span.step] += measures.ended
+    for start, (name, _), text in found:
+        measures = functions.setdefault(name, Measures())
+        before = measures.ended
+        measures.merge_json(text)
+        trends.setdefault(name, Counter())[start - start % span.step] += measures.ended - before
     return {
         **span.as_json(),
         "functions": [

@@ -1,10 +1,10 @@
-"""Metrics in Redis: totals, and one hash for each interval of 10, 60 and 600 seconds.
+"""Metrics in Redis: totals, and one hash for each interval of 10, 60, 600 and 3,600 seconds.
 
 The work of a job is added to the current interval of 10 seconds. When that is over, the leading scheduler merges it
 into the longer ones and the totals; until then, readers add it themselves.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import redis
 
@@ -13,7 +13,7 @@ from app.redis.client import seconds_now
 from app.redis.keys import METRICS_TOTALS, METRICS_UNMERGED, metrics_key
 from app.redis.scripts import Script
 
-KEPT_SECONDS = {10: 15 * 60, 60: 8 * 3600, 600: 72 * 3600}
+KEPT_SECONDS = {10: 15 * 60, 60: 8 * 3600, 600: 72 * 3600, 3600: 72 * 3600}
 """Maps the length of an interval to how long it is kept; both in seconds."""
 SHORTEST = min(KEPT_SECONDS)
 
@@ -65,31 +65,34 @@ def totals(connection: redis.Redis) -> dict[Series, Measures]:
         for field, value in entries.items():
             series = _series(field)
             if series[0]:
-                found.setdefault(series, Measures()).merge(Measures.from_json(value))
+                found.setdefault(series, Measures()).merge_json(value)
     return found
 
 
 def read(
     connection: redis.Redis, length: int, starts: Collection[int], wanted: Wanted
-) -> dict[int, dict[Series, Measures]]:
-    """The measures of intervals of this length, by start and series. Raises redis.RedisError."""
+) -> Iterator[tuple[int, Series, bytes]]:
+    """Measures as JSON, with the start of their interval of this length, and their series; several of one may come.
+
+    Raises:
+        redis.RedisError
+    """
     sources = {metrics_key(length, start): start for start in starts}
     unmerged = _unmerged(connection) if length != SHORTEST else []
     longer = {start: start - start % length for start in unmerged}
     sources |= {metrics_key(SHORTEST, start): into for start, into in longer.items() if into in starts}
-    fields = [field for field in _fields(connection, unmerged or sources.values()) if wanted(_series(field))]
-    found: dict[int, dict[Series, Measures]] = {}
+    known = {field: _series(field) for field in _fields(connection, unmerged or sources.values())}
+    fields = {field: series for field, series in known.items() if wanted(series)}
     if not fields:
-        return found
+        return
     with connection.pipeline(transaction=False) as pipeline:
         for key in sources:
-            pipeline.hmget(key, fields)
+            pipeline.hmget(key, list(fields))
         answers = pipeline.execute()
     for start, values in zip(sources.values(), answers, strict=True):
-        for field, value in zip(fields, values, strict=True):
+        for series, value in zip(fields.values(), values, strict=True):
             if value:
-                found.setdefault(start, {}).setdefault(_series(field), Measures()).merge(Measures.from_json(value))
-    return found
+                yield start, series, value
 
 
 def _unmerged(connection: redis.Redis) -> list[int]:

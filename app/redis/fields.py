@@ -71,6 +71,10 @@ FIELDS: dict[str, tuple[Field, ...]] = {
               "Memory of the worker and its work horse."),
         Field("cpu_seconds", "number", "app/worker/beat.lua", "views, metrics", WITH_HASH,
               "CPU time of the worker and its work horses."),
+        Field("host_cpu", "number", "app/worker/beat.lua", "views, metrics", WITH_HASH,
+              "Use of its host's processors, in %."),
+        Field("host_memory", "number", "app/worker/beat.lua", "views, metrics", WITH_HASH,
+              "Use of its host's memory, in %."),
         Field("horse_moved_at", "time", "app/worker/beat.lua", "probe", WITH_HASH, "When its work horse last moved."),
     ),
     "workflow_key": (

@@ -184,7 +184,7 @@ def requests_key(caller: str, window: int) -> str:
 
 @_key("hash", "15 min, 8 h or 72 h by the length of the interval")
 def metrics_key(seconds: int, start: int) -> str:
-    """Metrics of an interval that is 10, 60 or 600 seconds long, by function and queue (app/metrics)."""
+    """Metrics of an interval that is 10, 60, 600 or 3,600 seconds long, by function and queue (app/metrics)."""
     return f"jobline:metrics:{seconds}:{start}"
 
 

@@ -143,6 +143,8 @@ def _worker(key: bytes, raw: dict[bytes, bytes], jobs_by_mark: dict[str, list[st
         "total_working_time": float_of(raw.get(b"total_working_time")) or 0.0,
         "rss_bytes": int_of(raw.get(b"rss_bytes")),
         "cpu_seconds": float_of(raw.get(b"cpu_seconds")),
+        "host_cpu_percent": float_of(raw.get(b"host_cpu")),
+        "host_memory_percent": float_of(raw.get(b"host_memory")),
     }
 
 

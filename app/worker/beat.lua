@@ -1,7 +1,8 @@
 -- A sign of life of a worker, and of the jobs that it runs, of which RQ's records are made if they have run for a second: short
 -- jobs never have one. Returns 1 if the worker's hash was still there, and for each job 1 if the execution is still the
--- worker's: else the job was taken from it. `worker_kept`, `execution_kept`, `cpu`: seconds; `rss`: bytes; `horse_moves`: 1 or 0.
--- args: worker now worker_kept horse_moves now_seconds execution_kept rss? cpu?
+-- worker's: else the job was taken from it. `worker_kept`, `execution_kept`, `cpu`: seconds; `rss`: bytes; `host_cpu`,
+-- `host_memory`: per cent; `horse_moves`: 1 or 0.
+-- args: worker now worker_kept horse_moves now_seconds execution_kept rss? cpu? host_cpu? host_memory?
 -- rest: jobs (the oldest first, of each: queue, id, execution, for how many seconds it has run)
 -- uses:
 local RECORD_AFTER = 1 -- seconds
@@ -9,7 +10,8 @@ local key, seconds = worker_key(worker), tonumber(now_seconds)
 redis.call('EXPIRE', key, worker_kept) -- a write that is allowed while memory is full, and with it those that follow
 local answer = { redis.call('HEXISTS', key, 'birth') }
 redis.call('ZINCRBY', LEASES, 1, worker)
-redis.call('HSET', key, 'last_heartbeat', now, 'rss_bytes', rss, 'cpu_seconds', cpu)
+redis.call('HSET', key, 'last_heartbeat', now, 'rss_bytes', rss, 'cpu_seconds', cpu, 'host_cpu', host_cpu,
+  'host_memory', host_memory)
 if horse_moves == '1' then redis.call('HSET', key, 'horse_moved_at', now) end
 redis.call('EXPIRE', key, worker_kept)
 

@@ -18,7 +18,7 @@ from rq.serializers import JSONSerializer
 from app.serializer import JSON
 from tests.conftest import Project
 
-OURS = {"attempts", "function", "horse_moved_at", "fence"}
+OURS = {"attempts", "function", "horse_moved_at", "fence", "rss_bytes", "cpu_seconds", "host_cpu", "host_memory"}
 """Fields that we add to RQ's hashes."""
 VARYING = {"pid", "ip_address", "total_working_time", "current_job_working_time", "data", "execution_id"}
 TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z|\d{10}\.\d+")

@@ -31,12 +31,12 @@ def list_function_stats(query: RangeQuery) -> Response:
 
     Of functions of which jobs were enqueued or ended in this time.
     """
-    return json_response(stats.of_functions(context().redis, _span(query), query.queue))
+    return json_response(stats.of_functions(context().redis, _span(query, is_coarse=True), query.queue))
 
 
-def _span(query: RangeQuery) -> stats.Range:
+def _span(query: RangeQuery, is_coarse: bool = False) -> stats.Range:
     now = seconds_now(context().redis)
-    return stats.Range.of(_seconds(query.start, now), _seconds(query.end, now), now, query.step)
+    return stats.Range.of(_seconds(query.start, now), _seconds(query.end, now), now, query.step, is_coarse)
 
 
 def _seconds(moment: datetime | timedelta, now: float) -> float:

@@ -58,6 +58,8 @@ class Worker(BaseModel):
     total_working_time: float
     rss_bytes: int | None = Field(description="Memory of the worker and its work horse; null for a stock worker")
     cpu_seconds: float | None = Field(description="CPU time of the worker and its work horses; null for a stock worker")
+    host_cpu_percent: float | None = Field(description="Of all processors of its host, since its last heartbeat")
+    host_memory_percent: float | None = Field(description="Memory of its host that is in use")
 
 
 class Workers(BaseModel):

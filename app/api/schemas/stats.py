@@ -33,7 +33,7 @@ class RangeQuery(Strict):
     step: Seconds | None = Field(
         None,
         description="Length of a point: a multiple of 10 s if `from` is within 15 minutes, of 60 s within 8 hours, "
-        "else of 600 s. The shortest if left out",
+        "else of 600 s. If left out: the shortest, and for functions one that gives about 40 points",
     )
 
 
