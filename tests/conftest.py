@@ -61,6 +61,15 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
     get_settings.cache_clear()
 
 
+@pytest.fixture(autouse=True)
+def concurrency(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many jobs the workers of the test run at once: the mark `concurrency` gives the numbers."""
+    number: int | None = getattr(request, "param", None)
+    if number is not None:
+        monkeypatch.setenv("CONCURRENCY", str(number))
+    return number or 1
+
+
 @pytest.fixture
 def fake() -> redis.Redis:
     return fakeredis.FakeRedis()

@@ -52,8 +52,13 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if marker := metafunc.definition.get_closest_marker("concurrency"):
+        metafunc.parametrize("concurrency", marker.args, indirect=True, ids=lambda number: f"concurrency {number}")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=_order)
+    items[:] = sorted((item for item in items if not _is_left_out(item)), key=_order)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -96,6 +101,14 @@ def _lacks_a_program(reporter: pytest.TerminalReporter) -> bool:
 def _not_run(reporter: pytest.TerminalReporter) -> Counter[str]:
     """How many tests were skipped, by the reason."""
     return Counter(report.longrepr[2].removeprefix("Skipped: ") for report in reporter.stats.get("skipped", []))
+
+
+def _is_left_out(item: pytest.Item) -> bool:
+    """Whether it is the run with many jobs at once of a test that is marked `one_at_a_time`."""
+    if not item.get_closest_marker("one_at_a_time"):
+        return False
+    assert isinstance(item, pytest.Function)
+    return int(item.callspec.params["concurrency"]) > 1
 
 
 def _order(item: pytest.Item) -> int:

@@ -12,6 +12,8 @@ from rq.serializers import JSONSerializer
 
 from tests.conftest import RQ_WORKER, Project, status, until
 
+pytestmark = pytest.mark.concurrency(1, 20)
+
 SOURCE = """
 import asyncio
 import os
@@ -67,7 +69,6 @@ async def coroutine(context: Context) -> int:
 """
 
 Start = Callable[..., subprocess.Popen[bytes]]
-BOTH = pytest.mark.parametrize("concurrency", ["1", "5"])
 
 
 @pytest.fixture
@@ -92,12 +93,11 @@ def calls(project: Project) -> Callable[[], list[str]]:
     return lambda: file.read_text().splitlines() if file.exists() else []
 
 
-@BOTH
 def test_hooks_run_in_the_process_of_the_jobs_and_on_their_loop(
-    valkey: redis.Redis, start: Start, queue: rq.Queue, calls: Callable[[], list[str]], concurrency: str
+    valkey: redis.Redis, start: Start, queue: rq.Queue, calls: Callable[[], list[str]], concurrency: int
 ) -> None:
     jobs = [queue.enqueue(f"jobs.hooked.{name}") for name in ("plain", "coroutine", "plain", "coroutine")]
-    process = start(CONCURRENCY=concurrency)
+    process = start()
     until(lambda: {status(valkey, job.id) for job in jobs} == {"finished"})
     [pid] = {job.latest_result().return_value for job in jobs}
     assert calls() == [f"start {pid}"]
@@ -108,27 +108,25 @@ def test_hooks_run_in_the_process_of_the_jobs_and_on_their_loop(
     assert b"cannot be closed" in output
 
 
-@BOTH
 def test_each_work_horse_runs_them_anew(
-    valkey: redis.Redis, start: Start, queue: rq.Queue, calls: Callable[[], list[str]], concurrency: str
+    valkey: redis.Redis, start: Start, queue: rq.Queue, calls: Callable[[], list[str]], concurrency: int
 ) -> None:
     jobs = [queue.enqueue("jobs.hooked.plain") for _ in range(3)]
-    start("--burst", CONCURRENCY=concurrency, HORSE_JOBS="1").communicate(timeout=30)
+    start("--burst", HORSE_JOBS="1").communicate(timeout=30)
     pids = {job.latest_result().return_value for job in jobs}
     begun = {line for line in calls() if line.startswith("start")}
     assert {f"start {pid}" for pid in pids} <= begun
     assert {line.replace("stop", "start") for line in calls() if line.startswith("stop")} == begun
-    assert concurrency != "1" or len(pids) == 3
+    assert concurrency > 1 or len(pids) == 3
 
 
-@BOTH
 def test_a_worker_whose_start_fails_runs_no_job_until_it_succeeds(
-    valkey: redis.Redis, project: Project, start: Start, queue: rq.Queue, concurrency: str
+    valkey: redis.Redis, project: Project, start: Start, queue: rq.Queue, concurrency: int
 ) -> None:
     broken = project.folder / "broken"
     broken.touch()
     job = queue.enqueue("jobs.hooked.plain")
-    process = start(CONCURRENCY=concurrency)
+    process = start()
     log = b""
     assert process.stdout
     while b"raised by the on_start hook hooked.start: this work horse runs no job" not in log:
