@@ -84,6 +84,11 @@ class ConcurrentHorse(Horse):
         self.session.settle()
         return leaving
 
+    def _reason_to_leave(self) -> Leaving | None:
+        if self._running:
+            self.idle_since = time.monotonic()
+        return super()._reason_to_leave()
+
     def _leave_burst(self, found: Nothing) -> Leaving | None:
         if not self.limits.burst or self._running or found in (Nothing.UNLEASED, Nothing.AGAIN):
             return None
@@ -98,7 +103,8 @@ class ConcurrentHorse(Horse):
             self._request_claim()
         found = self.session.claim_answer()
         if not isinstance(found, list):
-            return Nothing.AGAIN if found is None else found
+            is_stale = self.session.others_run and not self._running  # the jobs that ran may have queued others
+            return Nothing.AGAIN if found is None or is_stale else found
         if catalog().is_stale():  # the next horse runs them
             recovery.give_back(self.connection, [claimed.execution_id for claimed in found])
             return None
@@ -133,12 +139,10 @@ class ConcurrentHorse(Horse):
         return bool(self._running) and (self._is_draining or self._runs_alone)
 
     def _request_claim(self) -> None:
-        wanted = 1 if self._is_draining else min(len(self._free), MAX_BATCH_SIZE)
-        if self.limits.jobs is not None:
-            wanted = min(wanted, self.limits.jobs - self.performed)
-        if wanted > 0:
-            self.session.others_run = bool(self._running)
-            self.session.request_claim(self.next_job.queues(), self.session.new_executions(wanted))
+        one = self._is_draining or self.next_job.one_by_one
+        wanted = 1 if one else min(len(self._free), MAX_BATCH_SIZE)
+        self.session.others_run = bool(self._running)
+        self.session.request_claim(self.next_job.queues(), self.session.new_executions(wanted))
 
     def _give_back_pending(self) -> None:
         """Give back what the last claim takes."""

@@ -513,6 +513,36 @@ def test_when_a_horse_whose_jobs_end_is_killed_the_next_one_goes_on(
     until(lambda: broken(valkey) == [])
 
 
+SLOW_TO_HEAR_OF_ENDS = """
+import sys, time
+from app.worker.concurrent_horse import ConcurrentHorse
+
+take_messages = ConcurrentHorse._take_messages
+
+
+def late(horse):
+    if horse._running:
+        time.sleep(0.1)
+    take_messages(horse)
+
+
+ConcurrentHorse._take_messages = late
+from rq.cli import main
+
+sys.argv = ["rq", "worker", "-w", "app.worker.Worker", "-c", "app.worker_config", "--burst"]
+main()
+"""
+
+
+def test_a_burst_does_not_end_by_what_was_seen_before_its_last_jobs_ended(
+    project: Project, valkey: redis.Redis, put: Put
+) -> None:
+    """The next claim is sent before the jobs of the last one begin: these may come back to the queue."""
+    ids = put("fails", "no", count=3, retry=Retry(1, intervals=(0,)))
+    project.start("-c", SLOW_TO_HEAR_OF_ENDS, CONCURRENCY="5").communicate(timeout=30)
+    assert [job(valkey, job_id)["attempts"] for job_id in ids] == [2, 2, 2]
+
+
 def test_max_jobs_counts_all_places(valkey: redis.Redis, start: Start, put: Put) -> None:
     ids = put("nap", 0.05, count=12)
     start("--max-jobs", "7", "default", concurrency=5).communicate(timeout=30)

@@ -16,12 +16,24 @@ from rq.suspension import resume, suspend
 from app.views import job_view
 from tests.conftest import RQ_WORKER, Project, status, until
 
+pytestmark = pytest.mark.concurrency(1, 20)
+
 SOURCE = """
 import os, time
+from pathlib import Path
 
 
 def nap(seconds: float) -> int:
     time.sleep(seconds)
+    return os.getpid()
+
+
+def meet(folder: str, processes: int) -> int:  # it ends when so many processes run it
+    (Path(folder) / f"{os.getpid()}.met").touch()
+    for _ in range(2000):
+        if len(list(Path(folder).glob("*.met"))) >= processes:
+            break
+        time.sleep(0.01)
     return os.getpid()
 """
 
@@ -59,30 +71,42 @@ def naps(queue: rq.Queue, *seconds: float) -> None:
         queue.enqueue("jobs.naps.nap", length, job_id=str(number))
 
 
+def ids(count: int) -> list[str]:
+    """Those of the first jobs of `naps`."""
+    return [str(number) for number in range(count)]
+
+
 def test_a_signal_lets_the_job_finish_and_no_other_begin(
-    project: Project, valkey: redis.Redis, queue: rq.Queue, started: list[subprocess.Popen[bytes]]
+    project: Project, valkey: redis.Redis, queue: rq.Queue, started: list[subprocess.Popen[bytes]], concurrency: int
 ) -> None:
     worker = Worker(project, valkey)
     started.append(worker.process)
-    naps(queue, 1.5, 0, 0)
-    until(lambda: status(valkey, "0") == "started")
+    running, waiting = ids(concurrency), [str(concurrency), str(concurrency + 1)]
+    naps(queue, *[1.5] * concurrency, 0, 0)
+    until(lambda: {status(valkey, job_id) for job_id in running} == {"started"})
     worker.process.terminate()
     assert "stopping on request" in worker.ends()
     assert worker.process.returncode == 0
-    assert [status(valkey, job_id) for job_id in "012"] == ["finished", "queued", "queued"]
-    assert valkey.lrange("rq:queue:default", 0, -1) == [b"1", b"2"]
+    assert {status(valkey, job_id) for job_id in running} == {"finished"}
+    assert {status(valkey, job_id) for job_id in waiting} == {"queued"}
+    assert valkey.lrange("rq:queue:default", 0, -1) == [job_id.encode() for job_id in waiting]
     assert valkey.zcard("jobline:leases") == 0
     assert valkey.scard("rq:workers") == 0
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["after the grace", "at the second signal"])
 def test_a_job_that_does_not_end_goes_back_to_its_queue(
-    project: Project, valkey: redis.Redis, queue: rq.Queue, started: list[subprocess.Popen[bytes]], again: bool
+    project: Project,
+    valkey: redis.Redis,
+    queue: rq.Queue,
+    started: list[subprocess.Popen[bytes]],
+    again: bool,
+    concurrency: int,
 ) -> None:
     worker = Worker(project, valkey, SHUTDOWN_GRACE="60" if again else "1")
     started.append(worker.process)
-    naps(queue, 60, 0)
-    until(lambda: status(valkey, "0") == "started")
+    naps(queue, *[60] * concurrency, 0)
+    until(lambda: {status(valkey, job_id) for job_id in ids(concurrency)} == {"started"})
     horse = worker.horse()
     worker.process.terminate()
     if again:
@@ -92,8 +116,9 @@ def test_a_job_that_does_not_end_goes_back_to_its_queue(
     worker.ends()
     assert worker.process.returncode == 0
     assert not horse.is_running()
-    assert valkey.lrange("rq:queue:default", 0, -1) == [b"0", b"1"]
-    assert status(valkey, "0") == "queued"
+    *returned, last = (job_id.decode() for job_id in valkey.lrange("rq:queue:default", 0, -1))
+    assert (sorted(returned), last) == (sorted(ids(concurrency)), str(concurrency))
+    assert {status(valkey, job_id) for job_id in returned} == {"queued"}
     assert valkey.zcard("rq:wip:default") == 0
 
 
@@ -140,6 +165,14 @@ def test_limits(project: Project, valkey: redis.Redis, queue: rq.Queue) -> None:
     assert [status(valkey, job_id) for job_id in "012"] == ["finished", "finished", "queued"]
 
 
+def test_a_worker_is_idle_when_its_jobs_have_ended(project: Project, valkey: redis.Redis, queue: rq.Queue) -> None:
+    worker = Worker(project, valkey, "--max-idle-time", "1")
+    queue.enqueue("jobs.naps.nap", 2.5, job_id="0")
+    queue.enqueue("jobs.naps.nap", 0, job_id="1", depends_on="0")
+    worker.ends()
+    assert [status(valkey, job_id) for job_id in "01"] == ["finished", "finished"]
+
+
 def test_the_order_of_queues(project: Project, valkey: redis.Redis) -> None:
     for strategy, expected in (("default", "aaabbb"), ("round_robin", "ababab")):
         valkey.flushall()
@@ -154,7 +187,7 @@ def test_the_order_of_queues(project: Project, valkey: redis.Redis) -> None:
 
 
 def test_with_scheduler_and_worker_pool(
-    project: Project, valkey: redis.Redis, queue: rq.Queue, started: list[subprocess.Popen[bytes]]
+    project: Project, valkey: redis.Redis, queue: rq.Queue, started: list[subprocess.Popen[bytes]], concurrency: int
 ) -> None:
     from datetime import timedelta
 
@@ -164,12 +197,13 @@ def test_with_scheduler_and_worker_pool(
     until(lambda: status(valkey, "later") == "finished")
     worker.process.terminate()
     worker.ends()
-    naps(queue, 0.3, 0.3, 0.3, 0.3)
+    for number in range(concurrency + 1):
+        queue.enqueue("jobs.naps.meet", str(project.folder), 2, job_id=str(number))
     pool = project.start(
         "-m", "rq.cli", "worker-pool", "-w", "app.worker.Worker", "-c", "app.worker_config", "-n", "2", "--burst"
     )
     pool.communicate(timeout=30)
-    jobs = job_view.fetch(valkey, list("0123"))
+    jobs = job_view.fetch(valkey, ids(concurrency + 1))
     assert len({job["result"] for job in jobs if job}) == 2
 
 

@@ -13,6 +13,9 @@ from app.serializer import JSON
 from app.views import job_view
 from tests.conftest import RQ_WORKER, Project, status, until
 
+pytestmark = pytest.mark.concurrency(1, 20)
+of_stock_rq = pytest.mark.one_at_a_time("a stock worker runs the jobs")
+
 
 def put(connection: redis.Redis, job_id: str, path: str, *args: object, **kwargs: object) -> None:
     queue = rq.Queue("default", connection=connection, serializer=JSONSerializer)
@@ -164,6 +167,7 @@ def test_a_poison_job_ends_in_the_failed_registry_and_the_worker_goes_on(
     assert valkey.zcard("rq:wip:default") == 0
 
 
+@of_stock_rq
 @pytest.mark.parametrize("poison", [a_bad_date, a_bad_timeout, no_hash, no_utf8])
 def test_a_poison_job_stops_the_stock_worker(
     project: Project, valkey: redis.Redis, poison: Callable[[redis.Redis], bytes]
@@ -175,6 +179,7 @@ def test_a_poison_job_stops_the_stock_worker(
     assert valkey.zcard("rq:failed:default") == 0
 
 
+@of_stock_rq
 def test_a_stock_worker_runs_the_same_jobs(project: Project, valkey: redis.Redis) -> None:
     put(valkey, "job", "jobs.demo.add", 1, 2)
     project.work("-S", "json", "default", worker="rq.Worker")
@@ -278,6 +283,7 @@ main()
 """
 
 
+@pytest.mark.one_at_a_time("only such a worker claims more jobs than it runs")
 def test_a_burst_runs_what_was_on_its_way_back_to_the_queue(project: Project, valkey: redis.Redis) -> None:
     """While a job holds the horse up, those behind it go back; the horse must not leave before they are there."""
     for number in range(40):
