@@ -72,7 +72,7 @@ class HorseMonitor:
         self._is_concurrent, self._is_deaf = places > 1, False
         self._executions_to_return: dict[str, int] = {}  # executions, and how many times still
         self.returned = 0
-        """Number of jobs that went back to their queues. The horse may have left because it saw these empty."""
+        """Number of jobs that may be back in their queues. The horse may have left because it saw these empty."""
         self.horse = HorseProcess(life, places)
         self._usage = worker.usage
         self._counters = CountersReader(self.horse.status_board.counters)
@@ -272,7 +272,7 @@ class HorseMonitor:
                 self.worker.increment_failed_job_count()
             else:  # not begun; or ended, and its end was lost on the way
                 recovery.recover(self.connection, execution, recovery.LOST, recovery.policy)
-                self.returned += 1
+            self.returned += 1
 
     def _take_prefetched(self) -> None:
         self._executions_to_return |= dict.fromkeys(self.horse.prefetched.take_all(), 2)
