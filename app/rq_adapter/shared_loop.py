@@ -177,3 +177,6 @@ async def _cancel(left: set[asyncio.Task[Any]]) -> None:
         task.cancel()
     log.warning("tasks that the job has left behind are cancelled", tasks=sorted(t.get_name() for t in left)[:10])
     await asyncio.wait(set(left), timeout=CANCEL_TIMEOUT_SECONDS)
+    if left:
+        log.error("a task does not end when it is cancelled: it stays on the event loop")
+        left.clear()  # no later job of the place waits for it

@@ -12,6 +12,8 @@ from rq.serializers import JSONSerializer
 from tests.conftest import RQ_WORKER, Project, until
 from tests.e2e.test_worker import put, state
 
+pytestmark = pytest.mark.concurrency(1, 20)
+
 SOURCE = """
 import asyncio
 import contextvars
@@ -162,7 +164,7 @@ async def leaves_tasks() -> str:
 
 
 async def what_became_of_it() -> str:
-    return f"{_kept['task'].cancelled()} {_kept['ended']} {len(asyncio.all_tasks())}"
+    return f"{_kept['task'].cancelled()} {_kept['ended']} {_kept['task'] in asyncio.all_tasks()}"
 
 
 async def leaves_a_stubborn_task() -> int:
@@ -203,9 +205,16 @@ async def about() -> list[str]:
 """
 
 
-def enqueue(connection: redis.Redis, name: str, *args: object, timeout: int = 1, job_id: str = "job") -> None:
+def enqueue(
+    connection: redis.Redis,
+    name: str,
+    *args: object,
+    timeout: int = 1,
+    job_id: str = "job",
+    after: str | None = None,
+) -> None:
     queue = rq.Queue("default", connection=connection, serializer=JSONSerializer)
-    queue.enqueue(f"jobs.later.{name}", args=args, job_id=job_id, job_timeout=timeout)
+    queue.enqueue(f"jobs.later.{name}", args=args, job_id=job_id, job_timeout=timeout, depends_on=after)
 
 
 @pytest.fixture
@@ -275,15 +284,16 @@ def test_the_next_job_uses_the_connection_of_the_one_before(
     work: Callable[..., str], valkey: redis.Redis, echo: int
 ) -> None:
     enqueue(valkey, "open_line", echo, timeout=30)
-    enqueue(valkey, "ask_line", timeout=30, job_id="again")
+    enqueue(valkey, "ask_line", timeout=30, job_id="again", after="job")
     work()
     assert [state(valkey, job_id)["result"] for job_id in ("job", "again")] == ["hello\n", "hello\n"]
 
 
 def test_a_pool_of_redis_and_a_lock_outlive_their_job(work: Callable[..., str], valkey: redis.Redis) -> None:
     for number in range(3):
-        enqueue(valkey, "pooled", timeout=30, job_id=f"pooled-{number}")
-        enqueue(valkey, "locked", timeout=30, job_id=f"locked-{number}")
+        before = f"locked-{number - 1}" if number else None
+        enqueue(valkey, "pooled", timeout=30, job_id=f"pooled-{number}", after=before)
+        enqueue(valkey, "locked", timeout=30, job_id=f"locked-{number}", after=f"pooled-{number}")
     work()
     assert [state(valkey, f"pooled-{number}")["result"] for number in range(3)] == ["1"] * 3
     assert [state(valkey, f"locked-{number}")["result"] for number in range(3)] == ["held"] * 3
@@ -299,21 +309,24 @@ def test_the_loop_outlives_a_timeout(work: Callable[..., str], valkey: redis.Red
 
 def test_tasks_left_behind_are_cancelled_with_a_line_of_log(work: Callable[..., str], valkey: redis.Redis) -> None:
     enqueue(valkey, "leaves_tasks", timeout=30)
-    enqueue(valkey, "what_became_of_it", timeout=30, job_id="next")
+    enqueue(valkey, "what_became_of_it", timeout=30, job_id="next", after="job")
     output = work()
     assert state(valkey, "job")["result"] == "left one"
-    assert state(valkey, "next")["result"] == "True True 1"
+    assert state(valkey, "next")["result"] == "True True False"
     [line] = [line for line in output.splitlines() if "tasks that the job has left behind" in line]
     assert "the-background" in line
     assert '"job_id":"job"' in line
 
 
-def test_a_task_that_refuses_holds_nothing_up(work: Callable[..., str], valkey: redis.Redis) -> None:
+def test_a_task_that_refuses_holds_nothing_up(work: Callable[..., str], valkey: redis.Redis, concurrency: int) -> None:
+    """It costs the loop, unless other jobs run there."""
     enqueue(valkey, "leaves_a_stubborn_task", timeout=30)
-    enqueue(valkey, "loop_id", timeout=30, job_id="next")
-    work()
+    enqueue(valkey, "loop_id", timeout=30, job_id="next", after="job")
+    output = work()
     assert state(valkey, "job")["status"] == state(valkey, "next")["status"] == "finished"
-    assert state(valkey, "job")["result"] != state(valkey, "next")["result"]
+    assert (state(valkey, "job")["result"] == state(valkey, "next")["result"]) == (concurrency > 1)
+    assert output.count("a task does not end when it is cancelled") == 1
+    assert output.count("tasks that the job has left behind are cancelled") == 1
 
 
 def test_async_generators_are_closed_with_the_horse(
