@@ -11,6 +11,8 @@ from tests.conftest import Project, status
 from tests.e2e.test_worker import state
 from tests.scripts.hand import Hand
 
+pytestmark = pytest.mark.concurrency(1, 20)
+
 REFUSED = ("data.storage.evil.run", "os.getcwd", "jobs.notes._hidden", "jobs.webhooks.deliver", "jobs.notes.absent")
 KINDS = ("success", "failure", "stopped")
 EVIL = """
@@ -78,6 +80,7 @@ def test_one_of_the_catalogue_is_called(project: Project, valkey: redis.Redis) -
     assert (valkey.get("told:good"), valkey.get("told:bad")) == (b"1", b"1")
 
 
+@pytest.mark.one_at_a_time("no worker is started")
 @pytest.mark.parametrize("outcome", [recovery.Outcome.FAILED, recovery.Outcome.STOPPED])
 def test_nor_is_it_imported_for_a_job_whose_worker_has_died(valkey: redis.Redis, outcome: recovery.Outcome) -> None:
     Queue("default", connection=valkey).enqueue("jobs.demo.add", 1, 2, job_id="job")

@@ -17,8 +17,11 @@ from rq.serializers import JSONSerializer
 from app.views import job_view
 from tests.conftest import RQ_WORKER, Project, Server, status, until
 
+pytestmark = pytest.mark.concurrency(1, 20)
+
 SOURCE = """
 import os, signal, time
+from pathlib import Path
 from redis.client import Pipeline
 from app import job
 
@@ -27,6 +30,12 @@ def note(path: str, text: str, seconds: float = 0) -> None:
     with open(path, "a") as file:
         file.write(text + "\\n")
     time.sleep(seconds)
+
+
+def held(path: str, text: str, until: str) -> None:
+    note(path, text)
+    while not Path(until).exists():
+        time.sleep(0.01)
 
 
 @job(idempotent=True)
@@ -215,10 +224,12 @@ def test_redis_killed_and_restarted(tmp_path: Path, server: Server, started: Sta
     project.write("notes", SOURCE)
     log = project.folder / "log"
     for number in range(1000):
-        put(server.connection, "default", str(number), "note", str(log), str(number), 0.2 if number == 500 else 0)
+        name, last = ("held", str(project.folder / "may end")) if number == 500 else ("note", 0)
+        put(server.connection, "default", str(number), name, str(log), str(number), last)
     process = worker(project, started, "default")
     until(lambda: status(server.connection, "500") == "started")
     server.kill()
+    (project.folder / "may end").touch()
     time.sleep(1)
     server.start()
     until(lambda: server.connection.zcard("rq:finished:default") == 1000, 30)
@@ -249,6 +260,7 @@ def test_jobs_claimed_ahead_of_one_that_is_not_plain_are_run(
     assert valkey.zcard("rq:wip:default") == 0
 
 
+@pytest.mark.one_at_a_time("only such a worker claims more jobs than it runs")
 def test_what_a_held_up_horse_has_claimed_goes_back(project: Project, valkey: redis.Redis, started: Started) -> None:
     project.write("notes", SOURCE)
     log = str(project.folder / "log")
