@@ -3,6 +3,7 @@
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -55,6 +56,8 @@ def sleep(seconds: float) -> None:
     time.sleep(seconds)
 """
 URL = "/api/v1/workflows"
+
+few_and_many = pytest.mark.concurrency(1, 20)
 
 
 @pytest.fixture
@@ -111,6 +114,7 @@ def states(found: dict[str, Any]) -> dict[str, str]:
     return {job["name"]: job["status"] for job in found["jobs"]}
 
 
+@few_and_many
 def test_a_chain_hands_its_results_on(client: FlaskClient, worker: object) -> None:
     workflow = submit(
         client,
@@ -123,6 +127,7 @@ def test_a_chain_hands_its_results_on(client: FlaskClient, worker: object) -> No
     assert found["counts"] == {"total": 3, "finished": 3, "failed": 0, "stopped": 0, "canceled": 0}
 
 
+@few_and_many
 def test_a_group_and_a_chord(client: FlaskClient, worker: object) -> None:
     group = [job(f"part_{number}", "add", number) for number in range(20)]
     names = [one["name"] for one in group]
@@ -130,6 +135,7 @@ def test_a_group_and_a_chord(client: FlaskClient, worker: object) -> None:
     assert ended(client, workflow)["jobs"][-1]["result"] == sum(range(20))
 
 
+@few_and_many
 def test_a_job_is_mapped_over_items_and_its_results_are_a_list(client: FlaskClient, worker: object) -> None:
     workflow = submit(
         client,
@@ -147,6 +153,7 @@ def test_a_job_is_mapped_over_items_and_its_results_are_a_list(client: FlaskClie
     }
 
 
+@few_and_many
 def test_what_needs_a_dead_job_is_canceled_with_the_reason_and_the_rest_goes_on(
     client: FlaskClient, worker: object
 ) -> None:
@@ -179,6 +186,7 @@ def test_what_needs_a_dead_job_is_canceled_with_the_reason_and_the_rest_goes_on(
     }
 
 
+@few_and_many
 @pytest.mark.parametrize("many", [{}, {"each": [1, 2]}])
 def test_a_job_waits_for_the_results_it_takes_though_what_is_between_is_canceled(
     client: FlaskClient, project: Project, many: dict[str, Any]
@@ -196,6 +204,7 @@ def test_a_job_waits_for_the_results_it_takes_though_what_is_between_is_canceled
     assert found["jobs"][-1]["result"] == (many.get("each") or 1), found["jobs"][-1]["error"]
 
 
+@few_and_many
 def test_or_all_of_it_stops(client: FlaskClient, project: Project, valkey: redis.Redis, worker: object) -> None:
     scheduler = project.start("scheduler.py", LOG_LEVEL="ERROR")
     try:
@@ -245,6 +254,7 @@ def test_a_stop_leaves_alone_what_is_about_to_begin_and_cancels_it_if_it_goes_ba
     assert not valkey.exists("jobline:workflows:stopping")
 
 
+@few_and_many
 @pytest.mark.parametrize(
     ("first", "follows"), [("echo", {"on_success", "on_complete"}), ("fail", {"on_failure", "on_complete"})]
 )
@@ -261,6 +271,7 @@ def test_jobs_follow_the_end(client: FlaskClient, worker: object, first: str, fo
     assert set(hook_states().values()) == {"finished", "canceled"}
 
 
+@few_and_many
 def test_a_dead_job_that_is_requeued_resumes_the_graph(client: FlaskClient, project: Project, worker: object) -> None:
     path = project.folder / "file"
     hook = {"function": "flow.echo", "args": [1]}
@@ -280,17 +291,19 @@ def test_a_dead_job_that_is_requeued_resumes_the_graph(client: FlaskClient, proj
     until(lambda: states(client.get(f"{URL}/{workflow}").json)["on_success"] == "finished")
 
 
-def test_a_workflow_is_canceled(client: FlaskClient, worker: object) -> None:
+@few_and_many
+def test_a_workflow_is_canceled(client: FlaskClient, worker: object, concurrency: int) -> None:
     workflow = submit(
         client,
         job("slow", "sleep", 60),
         job("waits", "sleep", 60),
         job("child", "echo", after=["slow", "waits"]),
     )
-    until(lambda: "started" in states(client.get(f"{URL}/{workflow}").json).values())
+    running = min(concurrency, 2)
+    until(lambda: Counter(states(client.get(f"{URL}/{workflow}").json).values())["started"] == running)
     assert client.post(f"{URL}/{workflow}/cancel").status_code == 202
     assert ended(client, workflow, 1)["status"] == "canceled"
-    expected = {"slow": "stopped", "waits": "canceled", "child": "canceled"}
+    expected = {"slow": "stopped", "waits": "canceled" if running == 1 else "stopped", "child": "canceled"}
     until(lambda: states(client.get(f"{URL}/{workflow}").json) == expected, 5)
     assert client.post(f"{URL}/{workflow}/cancel").status_code == 409
 
@@ -400,6 +413,7 @@ def told(receiver: Receiver, workflow: str) -> list[dict[str, Any]]:
     return [one.verified() for found, one in ids if found == workflow]
 
 
+@few_and_many
 @pytest.mark.parametrize("status", ["finished", "failed", "canceled"])
 def test_the_end_is_told_once_to_the_webhook_of_the_workflow(
     telling: FlaskClient, project: Project, valkey: redis.Redis, receiver: Receiver, worker: object, status: str
@@ -436,6 +450,7 @@ def test_a_webhook_hears_of_the_events_that_it_asks_for_with_its_own_secret(
     assert OTHER_SECRET not in str(telling.get(f"{URL}/{loud}").json)
 
 
+@few_and_many
 def test_the_webhook_of_the_service_is_for_workflows_too(
     telling: FlaskClient, project: Project, valkey: redis.Redis, receiver: Receiver, worker: object
 ) -> None:
