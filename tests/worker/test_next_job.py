@@ -167,11 +167,12 @@ def test_a_box_is_shared_by_a_process_and_its_child(box: PrefetchedExecutions) -
     box.put(ids)
     pid = os.fork()
     if pid == 0:
-        os._exit(0 if len(box.take_all()) + 0 >= 0 else 1)
+        os._exit(len(box.take_all()))
     mine = box.take_all()
-    assert os.waitpid(pid, 0)[1] == 0
+    theirs = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     assert box.take() is None
-    assert mine == ids[len(ids) - len(mine) :]
+    assert len(mine) + theirs == len(ids)
+    assert mine == [found for found in ids if found in mine]
 
 
 def test_a_board_says_what_runs() -> None:
