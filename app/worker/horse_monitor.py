@@ -3,7 +3,6 @@
 import contextlib
 import math
 import time
-from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -61,8 +60,6 @@ class HorseMonitor:
         self.worker, self.wake, self.connection = worker, wake, worker.connection
         self.number, self.has_successor = number, False
         self._beat_at = self._count_at = 0.0
-        self.jobs_to_stop = deque[str]()
-        """Ids, as RQ's command stop-job gives them."""
         self._decision: tuple[str, Decision] | None = None
         self._grace_ends_at = 0.0
         self._unheld = set[str]()
@@ -81,9 +78,13 @@ class HorseMonitor:
     def leaving(self) -> Leaving:
         return self.horse.status_board.leaving
 
-    def running_job(self, job_id: str) -> Running | None:
-        """The job with this id, if the horse runs it."""
-        return next((job for job in self.horse.status_board.running if job.job_id == job_id), None)
+    def stop(self, job_id: str) -> bool:
+        """Stop a job, as RQ's command stop-job. Returns whether the horse runs it. Raises redis.RedisError."""
+        running = [] if self.horse.settled else self.horse.status_board.running
+        job = next((job for job in running if job.job_id == job_id), None)
+        if job:
+            self._kill(job, "Job stopped by user, work-horse terminated.", stopped)
+        return job is not None
 
     @property
     def begun(self) -> int:
@@ -103,7 +104,6 @@ class HorseMonitor:
         now = time.monotonic()
         self._act_on_requests()
         try:
-            self._stop_jobs()
             self._give_back()
             if now >= self._beat_at:
                 self._beat_at = now + LEASE_RENEWAL_SECONDS
@@ -162,16 +162,6 @@ class HorseMonitor:
             log.warning("SHUTDOWN_GRACE is over", job_ids=[job.job_id for job in horse.status_board.running])
             self._decision = ("SHUTDOWN_GRACE is over", returned)
             horse.kill()
-
-    def _stop_jobs(self) -> None:
-        while self.jobs_to_stop:
-            job_id = self.jobs_to_stop[0]
-            job = self.running_job(job_id)
-            if job:
-                self._kill(job, "Job stopped by user, work-horse terminated.", stopped)
-            else:
-                self.worker.log.info("Not working on job %s, command ignored.", job_id)
-            self.jobs_to_stop.popleft()
 
     def _beat(self) -> None:
         worker, now = self.worker, datetime.now(UTC)

@@ -6,10 +6,12 @@ RQ 2.12's `work` is replaced, for a job of its own is no longer the unit of its 
 import random
 import signal
 import socket
+from collections import deque
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import redis
 import structlog
 from rq.command import parse_payload
 from rq.defaults import DEFAULT_LOGGING_DATE_FORMAT, DEFAULT_LOGGING_FORMAT
@@ -49,6 +51,8 @@ class Worker(RqWorker):
         """The monitor of a horse that claims no more jobs, while its last jobs end beside the next horse."""
         self._returned = 0
         """How many jobs of such horses went back to their queues."""
+        self._jobs_to_stop = deque[str]()
+        """Ids, as RQ's command stop-job gives them: for the horse that runs the job when they are looked at."""
 
     def work(
         self,
@@ -107,6 +111,7 @@ class Worker(RqWorker):
         """Watch a horse until it has ended, or until the next one may begin; why it leaves."""
         while not monitor.step():
             self._step_retiring()
+            self._stop_jobs()
             if monitor.may_be_succeeded and not self._retiring and not self.stop_requested:
                 monitor.has_successor = True
                 self._retiring = monitor
@@ -122,7 +127,18 @@ class Worker(RqWorker):
     def _await_retiring(self) -> None:
         while self._retiring:
             self._step_retiring()
+            self._stop_jobs()
             self.wake.wait(RETIRING_CHECK_SECONDS)
+
+    def _stop_jobs(self) -> None:
+        try:
+            while self._jobs_to_stop:
+                job_id = self._jobs_to_stop[0]
+                if not any(monitor.stop(job_id) for monitor in (self._retiring, self.monitor) if monitor):
+                    self.log.info("Not working on job %s, command ignored.", job_id)
+                self._jobs_to_stop.popleft()
+        except redis.RedisError as error:
+            log.warning("redis is away", error=f"{type(error).__name__}: {error}")
 
     def _be_horse(
         self, limits: Limits, number: int, board: SharedStatus, box: PrefetchedExecutions, line: socket.socket
@@ -165,13 +181,10 @@ class Worker(RqWorker):
             self.stop_scheduler()
 
     def handle_payload(self, message: Any) -> None:
-        """Handle a command, in RQ's thread for them. A stop is left to HorseMonitor, which knows what runs."""
+        """Handle a command, in RQ's thread for them. A stop is left to the main thread."""
         payload = parse_payload(message)
         if payload["command"] == "stop-job" and self.monitor:
-            job_id = payload.get("job_id")
-            retiring = self._retiring
-            holder = retiring if retiring and retiring.running_job(job_id) else self.monitor
-            holder.jobs_to_stop.append(job_id)
+            self._jobs_to_stop.append(payload.get("job_id"))
             self.wake.ring()
         else:
             super().handle_payload(message)

@@ -135,6 +135,8 @@ def test_commands(
     send_kill_horse_command(valkey, worker.name)
     until(lambda: status(valkey, "1") == "failed")
     until(lambda: status(valkey, "2") == "finished")
+    queue.enqueue("jobs.naps.nap", 0, job_id="3")
+    until(lambda: status(valkey, "3") == "finished")  # by the next work horse
     assert valkey.zscore("rq:failed:default", "0")
     valkey.publish(f"rq:pubsub:{worker.name}", '{"command": "stop-job", "job_id": "0"}')  # too late: it runs no more
     send_shutdown_command(valkey, worker.name)

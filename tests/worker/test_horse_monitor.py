@@ -141,7 +141,7 @@ def test_a_job_is_stopped_on_request(valkey: redis.Redis, hand: Hand, wake: Wake
     [job] = hand.run()
     over = Over(hand, wake, works_on(job))
     until(lambda: over.monitor.horse.status_board.running)
-    over.monitor.jobs_to_stop.append("job")
+    assert over.monitor.stop("job")
     assert over.watch() == -9
     assert status(valkey, "job") == "stopped"
     assert error(valkey, "job") == "Job stopped by user, work-horse terminated."
@@ -160,9 +160,8 @@ def test_a_stop_that_comes_too_late_stops_no_other_job(valkey: redis.Redis, hand
 
     over = Over(hand, wake, life)
     until(lambda: over.monitor.horse.status_board.running)
-    over.monitor.jobs_to_stop.append("another")
+    assert not over.monitor.stop("another")
     assert over.watch() == OK
-    assert not over.monitor.jobs_to_stop  # else it would stop the job when that comes
     assert status(valkey, "job") == "finished"
 
 

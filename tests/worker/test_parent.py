@@ -66,3 +66,43 @@ def test_the_jobs_of_all_horses_count(work: Work, begun: int, goes_on: bool) -> 
     ends: list[End] = [(Leaving.RECYCLED, 1, 0), (Leaving.DIED, begun, 0), *([STOPPED] if goes_on else [])]
     done, _ = work(*ends, jobs=3)
     assert done == 1 + begun
+
+
+def test_a_stop_that_comes_while_the_next_horse_begins_is_for_that_one(
+    valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Hand(valkey).worker
+    horses = [StoppableHorse(Leaving.DIED), StoppableHorse(Leaving.STOPPED)]
+    begun = iter(horses)
+
+    def begin(*_: object) -> StoppableHorse:
+        horse = next(begun)
+        if horse is horses[1]:
+            worker.handle_payload({"data": b'{"command": "stop-job", "job_id": "job"}'})
+        return horse
+
+    monkeypatch.setattr(parent, "HorseMonitor", begin)
+    monkeypatch.setattr(worker.wake, "wait", lambda _: None)
+    monkeypatch.setattr(worker.wake, "ring", lambda: None)
+    worker._keep_a_horse(Limits())
+    assert [horse.stopped for horse in horses] == [[], ["job"]]
+
+
+class StoppableHorse:
+    """The monitor of one that ends at its second step."""
+
+    begun, returned, may_be_succeeded = 1, 0, False
+
+    def __init__(self, leaving: Leaving) -> None:
+        self.leaving, self.steps = leaving, iter([False, True])
+        self.stopped = list[str]()
+        self.horse = SimpleNamespace(pid=0, settled=True)
+
+    def step(self) -> bool:
+        return next(self.steps)
+
+    def sleep(self) -> None: ...
+
+    def stop(self, job_id: str) -> bool:
+        self.stopped.append(job_id)
+        return True
