@@ -6,6 +6,8 @@ import secrets
 from dataclasses import dataclass
 
 SCOPES = ("read", "metrics", "enqueue", "admin")
+ANY = "any"
+"""Every key has this scope."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,12 @@ class ApiKey:
 
     def allows(self, scope: str) -> bool:
         """Whether the key has this scope. admin includes the others, and read includes metrics."""
-        return scope in self.scopes or "admin" in self.scopes or (scope == "metrics" and "read" in self.scopes)
+        return (
+            scope in self.scopes
+            or "admin" in self.scopes
+            or scope == ANY
+            or (scope == "metrics" and "read" in self.scopes)
+        )
 
 
 def new(name: str, scopes: list[str]) -> tuple[str, ApiKey]:

@@ -56,6 +56,7 @@ def authorize(*scopes: str) -> None:
     if api_key is None:
         raise Unauthorized("An API key is required: Authorization: Bearer KEY, or Basic with the key as password")
     g.caller, g.scope, g.may_read = api_key.name, scopes[0], api_key.allows("read")
+    g.api_key = api_key
     count_request()
     for scope in scopes:
         if not api_key.allows(scope):

@@ -28,6 +28,7 @@ API = {
     "GET /functions/<string:name>": "read",
     "POST /functions/<string:name>/jobs": "enqueue",
     "GET /jobs": "read",
+    "GET /key": "any",
     "POST /jobs": "enqueue",
     "POST /jobs/bulk": "enqueue",
     "POST /jobs/cancel": "enqueue+read",
@@ -151,13 +152,13 @@ def test_a_route_is_for_keys_with_its_scope(app: Flask, route: str) -> None:
         assert refused.headers["WWW-Authenticate"].startswith("Basic")
     needed = set(SCOPE_OF[route].split("+"))
     for scopes in KEYS:
-        held = set(scopes.split("+"))
+        held = {*scopes.split("+"), "any"}
         may = scopes == "admin" or needed <= (held | {"metrics"} if "read" in held else held)
         status = call(app, route, bearer(scopes)).status_code
         assert (status in (401, 403), status == 403) == (not may, not may), (scopes, status)
 
 
-@pytest.mark.parametrize("route", [route for route in SCOPE_OF if route.startswith("GET")])
+@pytest.mark.parametrize("route", [route for route in SCOPE_OF if route.startswith("GET") and SCOPE_OF[route] != "any"])
 def test_head_needs_the_scope_of_get(app: Flask, route: str) -> None:
     assert call(app, route, None, "HEAD").status_code == 401
     wrong = "read" if SCOPE_OF[route] == "admin" else "enqueue"
@@ -198,3 +199,20 @@ def test_an_entry_that_is_none_is_named_by_its_place(entry: str) -> None:
     with pytest.raises(ValueError, match=r"^entry 2 is not name:scope") as refused:
         api_keys.parse(f"{good},{entry}")
     assert "aaa" not in str(refused.value)
+
+
+def test_a_key_is_told_what_it_may_do(app: Flask) -> None:
+    expected = {
+        "read": ["read", "metrics"],
+        "metrics": ["metrics"],
+        "enqueue": ["enqueue"],
+        "admin": list(api_keys.SCOPES),
+    }
+    for scope, scopes in expected.items():
+        answer = app.test_client().get("/api/v1/key", headers={"Authorization": bearer(scope)})
+        assert answer.get_json() == {"name": scope, "scopes": scopes}
+
+
+def test_without_keys_everybody_may_do_all() -> None:
+    client = create_app(Settings(), fakeredis.FakeRedis()).test_client()
+    assert client.get("/api/v1/key").get_json() == {"name": None, "scopes": list(api_keys.SCOPES)}

@@ -6,13 +6,14 @@ schedules or queues, and no errors of these.
 
 from typing import Any, cast
 
-from flask import Blueprint, Response, current_app, render_template, request
+from flask import Blueprint, Response, current_app, g, render_template, request
 from flask_openapi3 import OpenAPI
 
+from app.access import api_keys
 from app.api.auth import has_read_scope, requires
 from app.api.context import context, json_response
 from app.api.openapi import PROBLEMS, blueprint, document
-from app.api.schemas.system import Health
+from app.api.schemas.system import Health, Key
 from app.schedules import store
 
 api = blueprint("system", "system", "")
@@ -44,6 +45,18 @@ def readyz() -> Response:
     status = "degraded" if any(set_aside.values()) else "ok"
     report = {"status": status, "redis": "ok", "scheduler": age, "warnings": warnings, **set_aside}
     return json_response(report if has_read_scope() else _without_details(report))
+
+
+@api.get("/api/v1/key", responses={200: Key})
+@requires(api_keys.ANY)
+def get_key() -> Response:
+    """Get what the API key of this request may do.
+
+    Without configured keys every request has all scopes.
+    """
+    api_key = g.get("api_key")
+    scopes = [scope for scope in api_keys.SCOPES if api_key is None or api_key.allows(scope)]
+    return json_response({"name": api_key and api_key.name, "scopes": scopes})
 
 
 def _without_details(report: dict[str, Any]) -> dict[str, Any]:

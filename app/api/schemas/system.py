@@ -21,6 +21,11 @@ class Health(BaseModel):
     rejected_schedules: dict[str, str] | None = Field(None, description="Schedules that are set aside, and why")
 
 
+class Key(BaseModel):
+    name: str | None = Field(description="Null without configured keys")
+    scopes: list[Literal["read", "metrics", "enqueue", "admin"]]
+
+
 class Unreadable(BaseModel):
     """An entry that cannot be read: another program has written it, or a later version of Jobline."""
 
