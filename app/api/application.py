@@ -13,6 +13,7 @@ from app.access import api_keys, proxies
 from app.access.origin import OriginCheck
 from app.api import dashboard, errors, throttle
 from app.api.auth import authorize, check_scope, requires
+from app.api.console.page import pages as console
 from app.api.context import SECURITY_HEADERS, Context, JsonResponse, context, current_request
 from app.api.openapi import SECURITY
 from app.api.request_metrics import RequestMetrics
@@ -107,6 +108,7 @@ def create_app(
         app.register_api(module.api)
     app.register_blueprint(system.pages)
     app.register_blueprint(metrics.pages)
+    app.register_blueprint(console)
     app.register_blueprint(SwaggerUI.register(doc_url="/openapi.json"), url_prefix="/docs")
     app.add_url_rule("/docs", "docs", lambda: redirect("/docs/swagger"))
     for page in ("docs", "swagger.swagger"):  # the browser asks for the key here; its scripts then send it

@@ -1,4 +1,4 @@
-"""Everything outside of /api/v1: health checks, the OpenAPI document, the documentation page and the start page.
+"""Health checks, the OpenAPI document, and what an API key may do.
 
 Health checks need no API key. Without one they disclose the state of the service's parts, but no names of functions,
 schedules or queues, and no errors of these.
@@ -6,7 +6,7 @@ schedules or queues, and no errors of these.
 
 from typing import Any, cast
 
-from flask import Blueprint, Response, current_app, g, render_template, request
+from flask import Blueprint, Response, current_app, g
 from flask_openapi3 import OpenAPI
 
 from app.access import api_keys
@@ -17,7 +17,7 @@ from app.api.schemas.system import Health, Key
 from app.schedules import store
 
 api = blueprint("system", "system", "")
-pages = Blueprint("pages", __name__, template_folder="templates")
+pages = Blueprint("pages", __name__)
 
 
 @api.get("/livez", responses={200: Health})
@@ -68,8 +68,3 @@ def _without_details(report: dict[str, Any]) -> dict[str, Any]:
 def openapi() -> Response:
     app = cast(OpenAPI, current_app)
     return json_response(document(app, context().catalog.refresh(), requires_key=bool(context().api_keys)))
-
-
-@pages.get("/")
-def index() -> str:
-    return render_template("index.html", base=request.host_url.rstrip("/"), secured=bool(context().api_keys))
