@@ -23,7 +23,7 @@ export function duration(seconds) {
   if (value === 0) return '0 s'
   if (value < 0.001) return `${(value * 1e6).toPrecision(2)} µs`
   if (value < 0.9995) return `${Number((value * 1000).toPrecision(3))} ms`
-  if (value < 99.5) return `${Number(value.toPrecision(3))} s`
+  if (value < 59.95) return `${Number(value.toPrecision(3))} s`
   const parts = [['d', 86400], ['h', 3600], ['min', 60], ['s', 1]]
   let rest = Math.round(value), found = []
   for (const [unit, size] of parts) {
@@ -56,6 +56,7 @@ export function moment(text, now = new Date()) {
 export function ago(text, now = Date.now()) {
   const passed = (now - Date.parse(text)) / 1000
   if (Number.isNaN(passed)) return ''
-  const rough = duration(Math.max(1, Math.round(Math.abs(passed)))).split(' ').slice(0, 2).join(' ')
+  const whole = Math.max(1, Math.round(Math.abs(passed)))
+  const rough = duration(whole)
   return passed >= 0 ? `${rough} ago` : `in ${rough}`
 }

@@ -27,7 +27,7 @@ export function JobPage({ name: id }) {
 }
 
 function Details({ job }) {
-  const description = job.description && job.description !== `${job.function}` ? job.description : null
+  const description = job.description && !job.description.startsWith(`jobs.${job.function}(`) ? job.description : null
   return html`<${Panel}><div class="state"><${Badge} of=${job.status}/>
       ${job.waiting_for && html`<span>${WAITS[job.waiting_for.reason] ?? job.waiting_for.reason} ${job.waiting_for.reason.includes('dependency') && job.waiting_for.name !== job.workflow ? html`<${JobLink} id=${job.waiting_for.name}/>` : html`<span class="mono">${job.waiting_for.name}</span>`}
         ${job.waiting_for.until && html` until <${Time} at=${job.waiting_for.until}/>`}</span>`}

@@ -34,7 +34,7 @@ export function Jobs() {
       aria-current=${filter.status === status ? 'true' : undefined}>${status}${status !== 'stopped' && sum(status) ? html` <span class="faint">${sum(status).toLocaleString('en')}</span>` : null}</a>`)}</nav>
     <${Ready} of=${jobs}>${(data) => html`<${Panel} flush=${true}><${JobTable} jobs=${data.jobs} filter=${filter}/></${Panel}>
       <nav class="pager" aria-label="More jobs">${cursor ? html`<a class="button" href=${to('/jobs', { ...filter, limit })}>Newest</a>` : null}
-        <span class="muted">${data.jobs.length} shown</span>
+        <span class="muted">${data.jobs.length ? `${data.jobs.length} shown` : null}</span>
         <span class="segments" role="group" aria-label="Jobs on a page">${SIZES.map((size) => html`<button aria-pressed=${size === limit} onClick=${() => go(to('/jobs', { ...filter, limit: size }))}>${size}</button>`)}</span>
         ${data.next_cursor ? html`<a class="button" rel="next" href=${to('/jobs', { ...filter, limit: limit === '50' ? '' : limit, cursor: data.next_cursor })}>Older</a>` : null}</nav>`}</${Ready}></${Page}>`
 }

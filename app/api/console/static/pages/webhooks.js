@@ -35,5 +35,5 @@ export function Webhooks() {
         { name: 'Answer', class: 'wide', cell: (job) => (job.result ? `${job.result.status} in ${duration(job.result.seconds)}` : html`<span class="clip">${job.error?.message ?? ''}</span>`) },
         { name: 'Next', cell: (job) => (job.scheduled_for ? html`<${Time} at=${job.scheduled_for}/>` : '') },
         { name: 'Actions', hidden: true, cell: (job) => may('enqueue') && ['failed', 'stopped', 'canceled'].includes(job.status) && html`<${Action} kind="small" run=${() => act(post(`/jobs/${part(job.id)}/requeue`), 'It is delivered again')}>Replay</${Action}>` },
-      ]}/></${Panel}><nav class="pager" aria-label="More deliveries">${cursor ? html`<a class="button" href=${to('/webhooks', { status })}>Newest</a>` : null}<span class="muted">${data.jobs.length} shown</span>${data.next_cursor ? html`<a class="button" href=${to('/webhooks', { status, cursor: data.next_cursor })}>Older</a>` : null}</nav>`}</${Ready}></${Page}>`
+      ]}/></${Panel}><nav class="pager" aria-label="More deliveries">${cursor ? html`<a class="button" href=${to('/webhooks', { status })}>Newest</a>` : null}<span class="muted">${data.jobs.length ? `${data.jobs.length} shown` : null}</span>${data.next_cursor ? html`<a class="button" href=${to('/webhooks', { status, cursor: data.next_cursor })}>Older</a>` : null}</nav>`}</${Ready}></${Page}>`
 }

@@ -26,7 +26,7 @@ export function Workflows() {
         { name: 'Jobs', cell: (flow) => html`<${Share} counts=${flow.counts}/>` },
         { name: 'Took', number: true, cell: (flow) => duration(seconds(flow.created_at, flow.ended_at)) },
         { name: 'Created', number: true, cell: (flow) => html`<${Time} at=${flow.created_at} relative=${true}/>` },
-      ]}/></${Panel}><nav class="pager" aria-label="More workflows">${cursor ? html`<a class="button" href=${to('/workflows', { status, name })}>Newest</a>` : null}<span class="muted">${data.workflows.length} shown</span>${data.next_cursor ? html`<a class="button" href=${to('/workflows', { status, name, cursor: data.next_cursor })}>Older</a>` : null}</nav>`}</${Ready}></${Page}>`
+      ]}/></${Panel}><nav class="pager" aria-label="More workflows">${cursor ? html`<a class="button" href=${to('/workflows', { status, name })}>Newest</a>` : null}<span class="muted">${data.workflows.length ? `${data.workflows.length} shown` : null}</span>${data.next_cursor ? html`<a class="button" href=${to('/workflows', { status, name, cursor: data.next_cursor })}>Older</a>` : null}</nav>`}</${Ready}></${Page}>`
 }
 
 function Share({ counts }) {
