@@ -12,6 +12,7 @@ import pytest
 from flask import Flask
 from redis import Redis
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 from app.access import api_keys
@@ -145,6 +146,10 @@ class Console:
     def text(self) -> str:
         return str(self.driver.execute_script("return document.body.innerText"))
 
+    @property
+    def title(self) -> str:
+        return str(self.driver.execute_script("return document.querySelector('h1')?.innerText"))
+
     def see(self, *texts: str) -> None:
         for text in texts:
             self.wait(lambda text=text: text in self.text)
@@ -173,9 +178,10 @@ class Console:
     def fill(self, label: str, text: str) -> None:
         """Type into the field with this label, in place of what is in it."""
         script = """
-            const name = (label) => label.cloneNode(true).childNodes[0].textContent.trim()
-            const label = [...document.querySelectorAll('label')].findLast((one) => one.innerText.trim().split(/\\s/)[0] === arguments[0] || one.innerText.trim() === arguments[0])
-            return label && document.getElementById(label.htmlFor)"""
+            const root = document.querySelector('dialog') ?? document
+            const name = (one) => one.innerText.trim().split('\\n')[0].split(' *')[0]
+            const fits = (one) => one.control && (name(one) === arguments[0] || name(one).startsWith(`${arguments[0]} `))
+            return [...root.querySelectorAll('label')].find(fits)?.control"""
         control = self.wait(lambda: self.driver.execute_script(script, label))
         if control.tag_name == "select":
             self.driver.execute_script(
@@ -183,7 +189,7 @@ class Console:
                 control, text,
             )  # fmt: skip
         else:
-            control.clear()
+            control.send_keys(Keys.CONTROL, "a")
             control.send_keys(text)
 
     def errors(self) -> list[str]:

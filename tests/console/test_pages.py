@@ -23,7 +23,7 @@ def test_a_page_opens_and_is_accessible(console: Console, scene: Scene, page: st
     for scheme in ("light", "dark"):
         emulate("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
         console.open(page.format(**scene.ids))
-        console.wait(lambda: console.find("h1").text == PAGES[page])
+        console.wait(lambda: console.title == PAGES[page])
         console.settled()
         assert console.driver.execute_script("return document.documentElement.dataset.theme") == scheme
         assert console.violations() == [], scheme
@@ -72,7 +72,7 @@ def test_times_are_those_of_the_reader_and_the_title_has_utc(console: Console, s
     try:
         console.open("/schedules/daily")
         console.see("Next runs")
-        time = console.find("td time")
+        time = console.find("[aria-label='Next runs'] td time")
         assert time.get_attribute("title").endswith(":15:00 UTC")
         assert ":45:00" in time.text  # half an hour beside the full hours
     finally:
@@ -92,9 +92,9 @@ def test_the_graph_shows_each_node_and_its_state(console: Console, scene: Scene)
     console.open(f"/workflows/{scene.ids['workflow']}")
     console.see("parts × 3", "broken")
     nodes = console.driver.find_elements(By.CSS_SELECTOR, ".graph .node")
-    assert sorted(node.get_attribute("aria-label").split(",")[0] for node in nodes) == ["broken", "fetch", "parts", "sum"]
+    assert sorted(node.text.split()[0] for node in nodes) == ["broken", "fetch", "parts", "sum"]
     assert len(console.driver.find_elements(By.CSS_SELECTOR, ".graph .edge")) == 3
-    assert console.find(".graph .s-failed").get_attribute("aria-label") == "broken, demo.fail: failed"
+    assert console.find(".graph .s-failed").text.split() == ["broken", "failed", "·", "demo.fail"]
 
 
 def test_the_keyboard_goes_everywhere(console: Console) -> None:
@@ -102,10 +102,10 @@ def test_the_keyboard_goes_everywhere(console: Console) -> None:
     console.settled()
     body = console.find("body")
     body.send_keys("gq")
-    console.wait(lambda: console.find("h1").text == "Queues")
+    console.wait(lambda: console.title == "Queues")
     console.find("body").send_keys("/")
     console.wait(lambda: console.driver.switch_to.active_element.get_attribute("data-search") is not None)
-    assert console.find("h1").text == "Jobs"
+    assert console.title == "Jobs"
     console.driver.switch_to.active_element.send_keys(Keys.ESCAPE, Keys.TAB)
     console.find("h1").send_keys("?")
     console.see("Keyboard")
@@ -133,7 +133,7 @@ def test_what_is_not_there(console: Console) -> None:
 def test_links_of_rows_lead_on(console: Console, scene: Scene) -> None:
     console.open("/")
     console.click("Queues", "nav")
-    console.wait(lambda: console.find("h1").text == "Queues")
+    console.wait(lambda: console.title == "Queues")
     console.driver.back()
-    console.wait(lambda: console.find("h1").text == "Overview")
+    console.wait(lambda: console.title == "Overview")
 

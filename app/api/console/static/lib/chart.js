@@ -1,12 +1,13 @@
 // Charts: lines and stacked bars by uPlot, sparklines and histograms as SVG. Each has its figures as a table.
 
 import { useEffect, useRef, useState } from 'preact/hooks'
-import { count, duration, short } from './format.js'
+import { count, duration, short, tick } from './format.js'
 import { html, Table, Time } from './ui.js'
 import { theme } from './theme.js'
 
 const { uPlot } = globalThis
 const HEIGHT = 190
+const STEPS = [1e-5, 1e-4, 1e-3, 0.01, 0.1, 1].flatMap((size) => [size, 2 * size, 5 * size]).concat([10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400]) // of durations
 
 function colour(name) {
   const probe = document.createElement('span')
@@ -23,23 +24,24 @@ export function Chart({ title, at, series, stacked = false, unit = '' }) {
   const [index, setIndex] = useState(null)
   const format = unit === 's' ? duration : short
   const x = at.map((time) => Date.parse(time) / 1000)
+  const half = x.length > 1 ? (x[1] - x[0]) / 2 : 30
   const painted = stacked ? [...series].reverse() : series
   const drawn = stacked ? pile(series) : series.map((one) => one.values)
-  const shape = series.map((one) => one.name).join() + theme.value + stacked + unit
+  const shape = series.map((one) => one.name).join() + theme.value + stacked + unit + half
   useEffect(() => {
     const options = {
       width: ref.current.clientWidth, height: HEIGHT, legend: { show: false }, padding: [10, 8, 0, 0],
       cursor: { y: false, points: { show: !stacked, size: 6 }, drag: { x: false, y: false } },
-      scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+      scales: { x: { range: (_, low, high) => [low - half, high + half] }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
       axes: [
         { stroke: colour('muted'), grid: { show: false }, ticks: { stroke: colour('line'), size: 4 }, font: '11px system-ui, sans-serif', size: 30,
           values: (_, splits) => splits.map((value) => new Date(value * 1000).toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit' })) },
-        { stroke: colour('muted'), grid: { stroke: colour('line'), width: 1 }, ticks: { show: false }, font: '11px system-ui, sans-serif', size: 58,
-          values: (_, splits) => splits.map((value) => (value === null ? '' : format(value))) },
+        { stroke: colour('muted'), grid: { stroke: colour('line'), width: 1 }, ticks: { show: false }, font: '11px system-ui, sans-serif', size: 54, ...(unit === 's' ? { incrs: STEPS } : {}),
+          values: (_, splits) => splits.map((value) => (unit === 's' ? tick(value) : short(value))) },
       ],
       series: [{}, ...painted.map((one, number) => stacked
-        ? { stroke: colour(one.colour), fill: colour(one.colour), width: 0, paths: uPlot.paths.bars({ size: [0.8, 40] }), points: { show: false }, label: String(number) }
-        : { stroke: colour(one.colour), width: 1.5, points: { show: false }, spanGaps: false, label: String(number) })],
+        ? { stroke: colour(`fill-${one.colour}`), fill: colour(`fill-${one.colour}`), width: 0, paths: uPlot.paths.bars({ size: [0.8, 40] }), points: { show: false }, label: String(number) }
+        : { stroke: colour(`fill-${one.colour}`), width: 1.5, points: { show: false }, spanGaps: false, label: String(number) })],
       hooks: { setCursor: [(self) => setIndex(self.cursor.idx ?? null)] },
     }
     plot.current = new uPlot(options, [x, ...drawn], ref.current)
@@ -50,7 +52,7 @@ export function Chart({ title, at, series, stacked = false, unit = '' }) {
   useEffect(() => { plot.current?.setData([x, ...drawn]) })
   const point = index ?? at.length - 1
   return html`<figure class="chart">
-    <figcaption><h3>${title}</h3><span class="legend">${at.length ? html`<${Time} at=${at[point]}/>` : null}${series.map((one) => html`<span><i class=${`dot c-${one.colour}`} aria-hidden="true"></i>${one.name}
+    <figcaption><h2>${title}</h2><span class="legend">${at.length ? html`<${Time} at=${at[point]}/>` : null}${series.map((one) => html`<span><i class=${`dot f-${one.colour}`} aria-hidden="true"></i>${one.name}
       <b>${one.values[point] === null || one.values[point] === undefined ? '–' : format(one.values[point])}</b></span>`)}</span></figcaption>
     <div ref=${ref} class="plot" aria-hidden="true"></div>
     <${Figures} title=${title} at=${at} series=${series} format=${unit === 's' ? duration : count}/></figure>`
@@ -82,7 +84,7 @@ export function Spark({ values, tone = 'accent', label }) {
     return size ? `M${(index * step).toFixed(1)} ${height}v-${size.toFixed(1)}h${Math.max(1, step - 0.6).toFixed(1)}v${size.toFixed(1)}z` : ''
   }).join('')
   const sum = values.reduce((total, value) => total + value, 0)
-  return html`<svg class=${`spark c-${tone}`} width=${width} height=${height} viewBox=${`0 0 ${width} ${height}`} role="img"
+  return html`<svg class=${`spark f-${tone}`} width=${width} height=${height} viewBox=${`0 0 ${width} ${height}`} role="img"
     aria-label=${`${label}: ${count(sum)} in all, ${count(Math.max(...values))} at most in one step`}><path d=${bars || 'M0 0'}/><path class="base" d=${`M0 ${height - 0.5}h${width}`}/></svg>`
 }
 
@@ -95,7 +97,7 @@ export function Histogram({ title, bins }) {
   const groups = kept.length > 60 ? merge(kept, Math.ceil(kept.length / 60)) : kept
   const most = Math.max(...groups.map(([, number]) => number)), width = 600, height = 130, step = width / groups.length
   const marks = [0, Math.floor((groups.length - 1) / 2), groups.length - 1].filter((at, index, all) => all.indexOf(at) === index)
-  return html`<figure class="chart"><figcaption><h3>${title}</h3></figcaption>
+  return html`<figure class="chart"><figcaption><h2>${title}</h2></figcaption>
     <svg class="histogram" viewBox=${`0 0 ${width} ${height}`} preserveAspectRatio="none" role="img" aria-label=${`${title}; the table below has the figures`}>
       ${groups.map(([bound, number], index) => html`<rect x=${index * step + 0.5} width=${Math.max(1, step - 1)} y=${height - (number / most) * height}
         height=${(number / most) * height}><title>up to ${duration(bound)}: ${count(number)}</title></rect>`)}</svg>

@@ -205,8 +205,8 @@ function Field({ label, schema: given, root, value, required, onChange, pointer,
       if (schema.type === 'integer') return /^-?\d+$/.test(text) ? integer(text.replace(/^(-?)0+(?=\d)/, '$1')) : new Wrong(text, 'must be an integer')
       return NUMBER.test(text) ? (validNumber(text) ? parse(text) : Number(text)) : new Wrong(text, 'must be a number')
     }
-    control = html`<input ...${attributes} inputmode=${schema.type === 'integer' ? 'numeric' : 'decimal'} class="mono" autocomplete="off" onBlur=${leave}
-      value=${value instanceof Wrong ? value.text : value ?? ''} placeholder=${schema.default ?? ''} onInput=${(event) => onChange(read(event.target.value.trim()))}/>`
+    control = html`<${NumberInput} ...${attributes} inputmode=${schema.type === 'integer' ? 'numeric' : 'decimal'} onBlur=${leave}
+      value=${value} placeholder=${schema.default ?? ''} onValue=${(text) => { const next = read(text); onChange(next); return next }}/>`
   } else if (schema.type === 'string') {
     const read = (text) => (missing ? missing(text) ?? (text === '' ? undefined : text) : text)
     const long = !schema.format && !(schema.maxLength < 200)
@@ -216,6 +216,18 @@ function Field({ label, schema: given, root, value, required, onChange, pointer,
     control = long ? html`<textarea rows="1" ...${typed}></textarea>` : html`<input type=${type} ...${typed}/>`
   } else return html`<${JsonField} label=${head} value=${value} onChange=${onChange} message=${shown ? message : ''} required=${required}/>`
   return html`<div class="field"><label for=${id}>${head}</label>${control}${about}</div>`
+}
+
+/** What was typed stays as it is, such as `0.` on the way to 0.5, until the value is changed from elsewhere. */
+function NumberInput({ value, onValue, ...attributes }) {
+  const textOf = (given) => (given instanceof Wrong ? given.text : given === undefined || given === null ? '' : String(given))
+  const [typed, setTyped] = useState({ text: textOf(value), value })
+  if (typed.value !== value) setTyped({ text: textOf(value), value })
+  const type = (event) => {
+    const text = event.target.value
+    setTyped({ text, value: onValue(text.trim()) })
+  }
+  return html`<input ...${attributes} class="mono" autocomplete="off" value=${typed.text} onInput=${type}/>`
 }
 
 const validNumber = (text) => { try { JSON.parse(text); return true } catch { return false } }

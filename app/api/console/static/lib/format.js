@@ -21,7 +21,7 @@ export function duration(seconds) {
   const value = Number(seconds)
   if (value < 0) return '-' + duration(-value)
   if (value === 0) return '0 s'
-  if (value < 0.001) return `${(value * 1e6).toPrecision(2)} µs`
+  if (value < 0.001) return `${Number((value * 1e6).toPrecision(2))} µs`
   if (value < 0.9995) return `${Number((value * 1000).toPrecision(3))} ms`
   if (value < 59.95) return `${Number(value.toPrecision(3))} s`
   const parts = [['d', 86400], ['h', 3600], ['min', 60], ['s', 1]]
@@ -33,6 +33,12 @@ export function duration(seconds) {
     if (found.length === 2) break
   }
   return found.filter((part) => !part.startsWith('0 ')).join(' ')
+}
+
+/** A duration on an axis: one unit. */
+export function tick(seconds) {
+  const [size, unit] = seconds >= 86400 ? [86400, 'd'] : seconds >= 3600 ? [3600, 'h'] : seconds >= 60 ? [60, 'min'] : [1, 's']
+  return seconds >= 60 ? `${Number((seconds / size).toPrecision(2))} ${unit}` : duration(seconds)
 }
 
 export const percent = (part, whole) =>

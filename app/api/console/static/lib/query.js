@@ -41,7 +41,7 @@ export function SearchBox({ text, onSearch, values }) {
   const [typed, setTyped] = useState(text), [known, setKnown] = useState(text)
   const [open, setOpen] = useState(false), [active, setActive] = useState(-1)
   const ref = useRef(), id = useId()
-  if (known !== text) { setKnown(text); setTyped(text) }
+  if (known !== text) { setKnown(text); if (typed.trim() !== text) setTyped(text) }
 
   const caret = ref.current?.selectionStart ?? typed.length
   const start = typed.lastIndexOf(' ', caret - 1) + 1

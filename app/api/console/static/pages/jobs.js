@@ -32,7 +32,7 @@ export function Jobs() {
     <${SearchBox} text=${writeQuery(filter)} onSearch=${search} values=${values}/>
     <nav class="tabs" aria-label="States"><a href=${to('/jobs', only)} aria-current=${filter.status ? undefined : 'true'}>all</a>${STATUSES.map((status) => html`<a key=${status} href=${to('/jobs', { ...only, status })}
       aria-current=${filter.status === status ? 'true' : undefined}>${status}${status !== 'stopped' && sum(status) ? html` <span class="faint">${sum(status).toLocaleString('en')}</span>` : null}</a>`)}</nav>
-    <${Ready} of=${jobs}>${(data) => html`<${Panel} flush=${true}><${JobTable} jobs=${data.jobs} filter=${filter}/></${Panel}>
+    <${Ready} of=${jobs}>${(data) => html`<${Panel} flush=${true}><${JobTable} jobs=${data.jobs} filter=${filter} empty=${cursor ? html`<${Empty} title="There are no older jobs."/>` : null}/></${Panel}>
       <nav class="pager" aria-label="More jobs">${cursor ? html`<a class="button" href=${to('/jobs', { ...filter, limit })}>Newest</a>` : null}
         <span class="muted">${data.jobs.length ? `${data.jobs.length} shown` : null}</span>
         <span class="segments" role="group" aria-label="Jobs on a page">${SIZES.map((size) => html`<button aria-pressed=${size === limit} onClick=${() => go(to('/jobs', { ...filter, limit: size }))}>${size}</button>`)}</span>

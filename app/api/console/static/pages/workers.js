@@ -10,8 +10,23 @@ import { JobTable } from './jobs.js'
 const SHOWN_JOBS = 5
 const GIGABYTE = 2 ** 30
 
-const hasUse = (worker) => worker.cpu !== undefined || worker.memory !== undefined
+const hasUse = (worker) => worker.cpu_seconds !== undefined && worker.cpu_seconds !== null
 const memory = (bytes) => (bytes === null || bytes === undefined ? '–' : bytes >= GIGABYTE ? `${(bytes / GIGABYTE).toFixed(1)} GiB` : `${Math.round(bytes / 2 ** 20)} MiB`)
+
+const samples = new Map() // by the name of a worker: its CPU time at its last heartbeat, and its share of a core before
+
+/** The share of a core that a worker used between its last two heartbeats; at first, since its start. */
+function share(worker) {
+  if (!hasUse(worker)) return null
+  const cpu = Number(worker.cpu_seconds), at = Date.parse(worker.last_heartbeat), last = samples.get(worker.name)
+  if (last && at === last.at) return last.share
+  const since = last ? [last.cpu, last.at] : [0, Date.parse(worker.birth)]
+  const found = at > since[1] ? Math.max(0, (cpu - since[0]) / ((at - since[1]) / 1000)) : null
+  samples.set(worker.name, { cpu, at, share: found })
+  return found
+}
+
+const percentOf = (part) => (part === null || Number.isNaN(part) ? '–' : `${Math.round(100 * part)} %`)
 
 export function Workers() {
   const found = useResource('/workers', { every: 5 })
@@ -25,7 +40,7 @@ export function Workers() {
           { name: 'State', cell: (worker) => html`<${Badge} of=${worker.state}/>` },
           { name: 'Queues', class: 'wide', cell: (worker) => worker.queues.join(', ') },
           { name: 'Runs', class: 'wide', cell: (worker) => html`${worker.current_jobs.slice(0, SHOWN_JOBS).map((id) => html`<span class="line"><${JobLink} id=${id}/></span>`)}${worker.current_jobs.length > SHOWN_JOBS ? html`<span class="muted">and ${worker.current_jobs.length - SHOWN_JOBS} more</span>` : null}` },
-          ...(members.some(hasUse) ? [{ name: 'CPU', number: true, cell: (worker) => (worker.cpu === undefined || worker.cpu === null ? '–' : `${Math.round(worker.cpu)} %`) }, { name: 'Memory', number: true, cell: (worker) => memory(worker.memory) }] : []),
+          ...(members.some(hasUse) ? [{ name: 'CPU', number: true, sort: share, cell: (worker) => percentOf(share(worker)) }, { name: 'Memory', number: true, sort: (worker) => worker.rss_bytes, cell: (worker) => memory(worker.rss_bytes) }] : []),
           { name: 'Done', number: true, sort: (worker) => worker.successful_job_count, cell: (worker) => count(worker.successful_job_count) },
           { name: 'Failed', number: true, sort: (worker) => worker.failed_job_count, cell: (worker) => count(worker.failed_job_count) },
           { name: 'Worked', number: true, cell: (worker) => duration(Math.round(worker.total_working_time)) },
@@ -47,7 +62,7 @@ export function WorkerPage({ name }) {
       <${Panel} title="Running" flush=${true}>${worker.current_jobs.length ? html`<${Running} ids=${worker.current_jobs}/>` : html`<${Empty} title="It waits for a job."/>`}</${Panel}>
       <${Panel} title="About"><${Facts} items=${[['State', html`<${Badge} of=${worker.state}/>`], ['Host', worker.hostname], ['Process', String(worker.pid)], ['Queues', worker.queues.map((queue) => html`<a href=${to('/jobs', { queue })}>${queue}</a> `)],
         ['Started', worker.birth && html`<${Time} at=${worker.birth}/>`], ['Runs for', worker.birth && duration(Math.round((now.value - Date.parse(worker.birth)) / 1000))], ['Last seen', html`<${Time} at=${worker.last_heartbeat} relative=${true}/>`],
-        ['Done', count(worker.successful_job_count)], ['Failed', count(worker.failed_job_count)], ['Worked', duration(worker.total_working_time)], ...(hasUse(worker) ? [['CPU', `${worker.cpu} %`], ['Memory', memory(worker.memory)]] : [])]}/></${Panel}></div>`}</${Ready}></${Page}>`
+        ['Done', count(worker.successful_job_count)], ['Failed', count(worker.failed_job_count)], ['Worked', duration(worker.total_working_time)], ...(hasUse(worker) ? [['CPU', `${percentOf(share(worker))} of a core, ${duration(worker.cpu_seconds)} in all`], ['Memory', memory(worker.rss_bytes)]] : [])]}/></${Panel}></div>`}</${Ready}></${Page}>`
 }
 
 const Running = ({ ids }) => html`<div class="stack">${ids.slice(0, 20).map((id) => html`<${OneJob} key=${id} id=${id}/>`)}${ids.length > 20 ? html`<p class="muted pad">and ${count(ids.length - 20)} more</p>` : null}</div>`

@@ -31,7 +31,7 @@ export function Workflows() {
 
 function Share({ counts }) {
   const { total } = counts, ended = counts.finished + counts.failed + counts.stopped + counts.canceled
-  return html`<span class="share"><span class="share-bar" aria-hidden="true">${[['finished', 'good'], ['failed', 'bad'], ['stopped', 'warn'], ['canceled', 'faint']].map(([state, tone]) => counts[state] ? html`<i class=${`c-${tone}`} style=${{ width: `${(100 * counts[state]) / total}%` }}></i>` : null)}</span>
+  return html`<span class="share"><span class="share-bar" aria-hidden="true">${[['finished', 'good'], ['failed', 'bad'], ['stopped', 'warn'], ['canceled', 'faint']].map(([state, tone]) => counts[state] ? html`<i class=${`f-${tone}`} style=${{ width: `${(100 * counts[state]) / total}%` }}></i>` : null)}</span>
     <span>${count(ended)} of ${count(total)}${counts.failed ? html`, <span class="bad">${count(counts.failed)} failed</span>` : null}</span></span>`
 }
 
@@ -75,7 +75,7 @@ function Drawing({ nodes, picked, setPicked }) {
     const made = new Graph()
     made.setGraph({ rankdir: 'LR', nodesep: 14, ranksep: 44, marginx: 4, marginy: 4 })
     made.setDefaultEdgeLabel(() => ({}))
-    for (const node of nodes.values()) made.setNode(node.name, { width: Math.min(230, Math.max(120, 7.2 * Math.max(node.name.length + 5, node.function.length) + 24)), height: 44 })
+    for (const node of nodes.values()) made.setNode(node.name, { width: Math.min(240, Math.max(120, 7.2 * Math.max(node.name.length + 5, node.function.length + 11) + 24)), height: 44 })
     for (const node of nodes.values()) for (const need of node.after) if (nodes.has(need.name)) made.setEdge(need.name, node.name, { soft: need.even_if_failed })
     layout(made)
     return made
@@ -96,10 +96,11 @@ function Node({ node, at, picked, pick }) {
   const counts = {}
   for (const job of node.jobs) counts[job.status] = (counts[job.status] ?? 0) + 1
   const worst = SEVERITY.find((state) => counts[state]), many = node.jobs.length > 1
-  const label = many ? `${node.name}, ${node.jobs.length} jobs: ${Object.entries(counts).map(([state, number]) => `${number} ${state}`).join(', ')}` : `${node.name}, ${node.function}: ${worst}`
   const fit = (text) => (text.length > 28 ? `${text.slice(0, 27)}…` : text)
+  const first = fit(node.name) + (many ? ` × ${node.jobs.length}` : '')
+  const second = fit(many ? Object.entries(counts).map(([state, number]) => `${number} ${state}`).join(', ') : `${worst} · ${node.function}`)
   const press = (event) => { if (event.key === 'Enter' || event.key === ' ') { event.preventDefault(); pick() } }
-  return html`<g class=${`node t-${TONES[worst] ?? 'plain'} s-${worst} ${picked ? 'picked' : ''}`} transform=${`translate(${at.x - at.width / 2} ${at.y - at.height / 2})`} tabindex="0" role=${many ? 'button' : 'link'} aria-label=${label} onClick=${pick} onKeyDown=${press}>
+  return html`<g class=${`node t-${TONES[worst] ?? 'plain'} s-${worst} ${picked ? 'picked' : ''}`} transform=${`translate(${at.x - at.width / 2} ${at.y - at.height / 2})`} tabindex="0" role=${many ? 'button' : 'link'} onClick=${pick} onKeyDown=${press}>
     <rect width=${at.width} height=${at.height} rx="6"/><rect class="mark" width="4" height=${at.height} rx="2"/>
-    <text x="14" y="19" class="node-name">${fit(node.name)}${many ? ` × ${node.jobs.length}` : ''}</text><text x="14" y="35" class="node-function">${many ? Object.entries(counts).map(([state, number]) => `${number} ${state}`).join(', ').slice(0, 30) : fit(node.function)}</text></g>`
+    <text x="14" y="19" class="node-name">${first}</text><text x="14" y="35" class="node-function">${second}</text></g>`
 }
