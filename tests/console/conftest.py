@@ -1,4 +1,4 @@
-"""The console in a browser: an application with jobs in every state on a fake Redis, and what a reader sees and does."""
+"""The console in a browser: an application with jobs in every state on a fake Redis, and a reader of it."""
 
 import contextlib
 from collections.abc import Iterator
@@ -102,7 +102,14 @@ def made() -> Iterator[Scene]:
     redis = fakeredis.FakeRedis(server=server)
     redis.sadd("rq:workers", "rq:worker:w")
     now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    about = {"queues": "default,webhooks", "state": "busy", "pid": 1, "hostname": "host", "birth": now, "last_heartbeat": now}
+    about = {
+        "queues": "default,webhooks",
+        "state": "busy",
+        "pid": 1,
+        "hostname": "host",
+        "birth": now,
+        "last_heartbeat": now,
+    }
     redis.hset("rq:worker:w", mapping={**about, "current_job": ids["queued"]})
     yield Scene(redis, ids)
 
@@ -156,14 +163,22 @@ class Console:
 
     def settled(self) -> None:
         """Wait until nothing is being loaded."""
-        self.wait(lambda: "Loading" not in self.text and self.driver.execute_script("return !!document.querySelector('main h1')"))
+        self.wait(
+            lambda: (
+                "Loading" not in self.text and self.driver.execute_script("return !!document.querySelector('main h1')")
+            )
+        )
 
     def find(self, css: str) -> WebElement:
         found = self.wait(lambda: self.driver.find_elements(By.CSS_SELECTOR, css))
         return found[0]
 
     def buttons(self) -> list[str]:
-        return [button.text for button in self.driver.find_elements(By.CSS_SELECTOR, "main button") if button.text]
+        return [
+            button.text
+            for button in self.driver.find_elements(By.CSS_SELECTOR, "main button:not(.sort)")
+            if button.text
+        ]
 
     def click(self, text: str, within: str = "body") -> None:
         """Click the first button, link or summary with this text."""
@@ -180,14 +195,15 @@ class Console:
         script = """
             const root = document.querySelector('dialog') ?? document
             const name = (one) => one.innerText.trim().split('\\n')[0].split(' *')[0]
-            const fits = (one) => one.control && (name(one) === arguments[0] || name(one).startsWith(`${arguments[0]} `))
+            const fits = (one) => one.control && `${name(one)} `.startsWith(`${arguments[0]} `)
             return [...root.querySelectorAll('label')].find(fits)?.control"""
         control = self.wait(lambda: self.driver.execute_script(script, label))
         if control.tag_name == "select":
             self.driver.execute_script(
                 "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('change', {bubbles: true}))",
-                control, text,
-            )  # fmt: skip
+                control,
+                text,
+            )
         else:
             control.send_keys(Keys.CONTROL, "a")
             control.send_keys(text)
@@ -203,10 +219,9 @@ class Console:
     def violations(self) -> list[str]:
         """What axe finds."""
         self.driver.execute_script(AXE.read_text())
-        found = self.driver.execute_async_script(
-            "const done = arguments[0]; axe.run().then((result) => done(result.violations), (error) => done([{id: String(error), nodes: []}]))"
-        )
-        return [f"{one['id']}: {node['html'][:200]} {node.get('failureSummary', '')}" for one in found for node in one["nodes"] or [{"html": ""}]]
+        found = self.driver.execute_async_script("axe.run().then((result) => arguments[0](result.violations))")
+        nodes = [(one["id"], node) for one in found for node in one["nodes"]]
+        return [f"{name}: {node['html'][:200]} {node['failureSummary']}" for name, node in nodes]
 
     def job(self, job_id: str) -> Any:
         return self.api.get(f"/api/v1/jobs/{job_id}").get_json()

@@ -8,10 +8,37 @@ from app.redis.keys import AUDIT
 from tests.console.conftest import KEYS, Console, Scene
 
 pytestmark = pytest.mark.needs("browser")
-PAGES = ["/", "/functions/demo.add", "/jobs", "/jobs?status=failed", "/jobs/{failed}", "/jobs/{queued}", "/jobs/{finished}",
-         "/failures", "/queues", "/schedules", "/schedules/daily", "/workflows/{workflow}", "/webhooks"]  # fmt: skip
-VERBS = ("Requeue", "Cancel", "Delete", "Pause", "Resume", "Empty", "Replay", "Run", "New", "Enqueue", "Enable", "Change",
-         "To the front", "Stop")  # fmt: skip
+PAGES = [
+    "/",
+    "/functions/demo.add",
+    "/jobs",
+    "/jobs?status=failed",
+    "/jobs/{failed}",
+    "/jobs/{queued}",
+    "/jobs/{finished}",
+    "/failures",
+    "/queues",
+    "/schedules",
+    "/schedules/daily",
+    "/workflows/{workflow}",
+    "/webhooks",
+]
+VERBS = (
+    "Requeue",
+    "Cancel",
+    "Delete",
+    "Pause",
+    "Resume",
+    "Empty",
+    "Replay",
+    "Run",
+    "New",
+    "Enqueue",
+    "Enable",
+    "Change",
+    "To the front",
+    "Stop",
+)
 
 
 @pytest.fixture

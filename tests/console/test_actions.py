@@ -34,9 +34,13 @@ def status(console: Console, job_id: str) -> str:
 
 
 def value(console: Console, label: str) -> str:
-    return str(console.driver.execute_script(
-        "return [...document.querySelectorAll('dialog label')].find((one) => one.innerText.startsWith(arguments[0]))"
-        ".control.value", label))  # fmt: skip
+    return str(
+        console.driver.execute_script(
+            "return [...document.querySelectorAll('dialog label')].find(one => one.innerText.startsWith(arguments[0]))"
+            ".control.value",
+            label,
+        )
+    )
 
 
 def test_a_form_from_the_schema_enqueues_one_job_however_often_it_is_clicked(console: Console) -> None:
@@ -48,7 +52,9 @@ def test_a_form_from_the_schema_enqueues_one_job_however_often_it_is_clicked(con
     console.fill("b", "x")
     console.see("must be an integer")
     console.fill("b", str(BIG))
-    script = "const button = document.querySelector('.form-foot button'); button.click(); button.click(); button.click()"
+    script = (
+        "const button = document.querySelector('.form-foot button'); button.click(); button.click(); button.click()"
+    )
     console.driver.execute_script(script)
     console.see("Enqueued as")
     [job] = jobs(console, f"function=demo.add&q={tag}")
@@ -261,19 +267,27 @@ def test_the_search_box_completes_and_its_url_is_a_link(console: Console) -> Non
     console.wait(lambda: "since=2h" in console.driver.current_url)
     address = console.driver.current_url
     console.driver.get(address)
-    console.wait(lambda: console.find("[data-search]").get_attribute("value") == "status:canceled function:demo.add since:2h 1, 2")
+    console.wait(
+        lambda: (
+            console.find("[data-search]").get_attribute("value") == "status:canceled function:demo.add since:2h 1, 2"
+        )
+    )
 
 
 def test_a_thousand_jobs_are_paged(console: Console) -> None:
     tag = uuid.uuid4().hex
-    body = {"jobs": [{"function": "demo.add", "args": [number, 1], "queue": "many", "tags": [tag]} for number in range(1000)]}
+    body = {
+        "jobs": [
+            {"function": "demo.add", "args": [number, 1], "queue": "many", "tags": [tag]} for number in range(1000)
+        ]
+    }
     post(console.api, "/jobs/bulk", body)
     console.open("/jobs?queue=many&status=queued&limit=200")
     seen: set[str] = set()
     for _ in range(5):
-        rows = console.wait(lambda: (found := shown_ids(console)) and not seen & set(found) and found)
+        rows = console.wait(lambda seen=seen: (found := shown_ids(console)) and not seen & set(found) and found)
         assert len(rows) == 200
-        seen |= set(rows)
+        seen = seen | set(rows)
         console.click("Older")
     assert len(seen) == 1000
     console.see("There are no older jobs")

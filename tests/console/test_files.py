@@ -13,8 +13,23 @@ from app.api.application import create_app
 from app.api.console.page import MODULES, STATIC
 from app.settings import Settings
 
-URLS = ["/", "/functions", "/functions/demo.add", "/jobs", "/jobs/an-id", "/failures", "/queues", "/workers", "/workers/w",
-        "/schedules", "/schedules/daily", "/workflows", "/workflows/an-id", "/webhooks", "/audit"]  # fmt: skip
+URLS = [
+    "/",
+    "/functions",
+    "/functions/demo.add",
+    "/jobs",
+    "/jobs/an-id",
+    "/failures",
+    "/queues",
+    "/workers",
+    "/workers/w",
+    "/schedules",
+    "/schedules/daily",
+    "/workflows",
+    "/workflows/an-id",
+    "/webhooks",
+    "/audit",
+]
 VENDORS = [STATIC / "vendor", Path(__file__).parent / "vendor"]
 
 

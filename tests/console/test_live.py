@@ -57,13 +57,13 @@ def test_an_empty_service_says_what_to_do(live: Console) -> None:
 def test_a_change_is_shown_at_once(live: Console) -> None:
     live.open("/jobs")
     live.see("There is no job yet")
-    live.wait(lambda: listeners(live) == 1)
+    live.wait(lambda: live.find(".live").text == "live")
     begun = time.monotonic()
     job_id = new_job(live)
     live.see(job_id)
     live.driver.get(f"{live.address}/jobs/{job_id}")
     live.see("queued")
-    live.wait(lambda: listeners(live) == 1)
+    live.wait(lambda: live.find(".live").text == "live")
     post(live.api, f"/jobs/{job_id}/cancel")
     live.see("canceled")
     assert time.monotonic() - begun < 2 * SOON
@@ -122,9 +122,12 @@ def test_a_service_that_goes_away_and_comes_back(browser: Any) -> None:
         console = Console(browser, f"http://127.0.0.1:{server.port}", app)
         console.open("/queues")
         console.see("There is no queue yet")
+        hub = app.extensions["jobline"].events
         server.shutdown()
         server.server_close()
+        hub.closing = lambda: True
         console.see("The service does not answer")
+        hub.closing = lambda: False
         post(console.api, "/jobs", {"function": "demo.add", "args": [1, 2]})
         serve(app, server.port, stack)
         console.wait(lambda: "does not answer" not in console.text, 40)

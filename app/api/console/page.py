@@ -14,7 +14,7 @@ import secrets
 from functools import lru_cache
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import NotFound
@@ -27,9 +27,17 @@ CONTENT_TYPES = {
     ".LICENSE": "text/plain; charset=utf-8",
     ".json": "application/json",
 }
-PAGES = ("/", *(f"/{name}" for name in ("failures", "queues", "webhooks", "audit")))
-PAGES_WITH_PARTS = ("functions", "jobs", "workers", "schedules", "workflows")
-"""Pages of a list, which also have a page for each of its entries."""
+WITH_ENTRIES = ("/functions", "/jobs", "/workers", "/schedules", "/workflows")
+"""Pages of a list that also have a page for each of its entries."""
+PATHS = (
+    "/",
+    "/failures",
+    "/queues",
+    "/webhooks",
+    "/audit",
+    *WITH_ENTRIES,
+    *(f"{one}/<string:_>" for one in WITH_ENTRIES),
+)
 MODULES = {
     "preact": "vendor/preact.js",
     "preact/hooks": "vendor/preact-hooks.js",
@@ -91,7 +99,8 @@ def _read(paths: tuple[tuple[Path, int], ...]) -> Files:
     return Files(contents, digest.hexdigest()[:16])
 
 
-def page(**_: str) -> Response:
+def page(_: str = "") -> Response:
+    """The page, whatever its URL: the scripts read that."""
     nonce = secrets.token_urlsafe(16)
     base = f"/console/{files().digest}/"
     modules = json.dumps({"imports": {name: base + path for name, path in MODULES.items()}})
@@ -106,6 +115,7 @@ def page(**_: str) -> Response:
 
 @pages.get("/console/<string:digest>/<path:name>")
 def file(digest: str, name: str) -> Response:
+    """A file of the console. Raises NotFound."""
     found = files()
     content = found.contents.get(name)
     content_type = CONTENT_TYPES.get(Path(name).suffix)
@@ -115,10 +125,8 @@ def file(digest: str, name: str) -> Response:
     # another digest: a page of another release, in the middle of an update
     response.headers["Cache-Control"] = FOR_GOOD if digest == found.digest else "no-cache"
     response.set_etag(hashlib.sha256(content).hexdigest()[:32])
-    return response.make_conditional(request)
+    return cast(Response, response.make_conditional(request))
 
 
-for number, rule in enumerate(
-    (*PAGES, *(f"/{name}" for name in PAGES_WITH_PARTS), *(f"/{name}/<string:part>" for name in PAGES_WITH_PARTS))
-):
-    pages.add_url_rule(rule, f"page{number}", page)
+for path in PATHS:
+    pages.add_url_rule(path, "page", page)

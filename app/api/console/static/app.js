@@ -117,4 +117,8 @@ route.subscribe(closeDialogs)
 document.addEventListener('keydown', onKey)
 render(html`<${App}/>`, document.getElementById('app'))
 learnScopes()
-away.subscribe((why) => { if (!why && !scopes.value.size && !login.value) learnScopes() })
+let wasAway = false
+away.subscribe((why) => {
+  if (wasAway && !why) { refresh(); if (!scopes.value.size && !login.value) learnScopes() }
+  wasAway = Boolean(why)
+})

@@ -148,7 +148,7 @@ class Resource {
       this.tell({ data: error.status === 404 ? undefined : this.state.data, error })
     }
     Object.assign(this, { loading: false, loadedAt: Date.now() })
-    if (this.failures) this.wait(Math.min(MAX_WAIT, Math.max(this.state.error.retryAfter || 0, 2 ** Math.min(this.failures, 5))))
+    if (this.failures) this.wait(Math.min(MAX_WAIT, Math.max(this.state.error.retryAfter || 0, 2 ** Math.min(this.failures - 1, 4))))
     else this.wait(this.again ? this.gap : this.every)
   }
 

@@ -82,6 +82,7 @@ async function follow(abort) {
     } catch { failures++ }
     if (abort.aborted) return
     say('polling')
+    tell({ all: true }) // the service may be away: look at once
     if (wait) await pause(wait, abort)
     else await restAfterFlood(abort)
   }
