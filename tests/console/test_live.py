@@ -1,5 +1,6 @@
 """What changes is shown as it happens, by one event stream for all tabs, and an outage is survived."""
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -11,8 +12,9 @@ import fakeredis
 import pytest
 from werkzeug.serving import make_server
 
+from app.redis.keys import job_key, log_key
 from app.settings import Settings
-from tests.console.conftest import Console, application, post, shown
+from tests.console.conftest import ATTACK, SHOWN, Console, application, post, shown
 
 pytestmark = pytest.mark.needs("browser")
 SOON = 5.0  # seconds; without events a list is loaded every ten
@@ -142,3 +144,19 @@ def serve(app: Any, port: int, stack: ExitStack) -> Any:
     stack.callback(server.server_close)
     stack.callback(server.shutdown)
     return server
+
+
+def test_the_log_of_a_job_grows(live: Console) -> None:
+    job_id, redis = new_job(live), live.app.extensions["jobline"].redis
+    redis.hset(job_key(job_id), "status", "started")
+    write_log(redis, job_id, 1, f"one {ATTACK}", None)
+    live.open(f"/jobs/{job_id}")
+    live.see(f"one {SHOWN}")
+    write_log(redis, job_id, 2, "two", "WARNING")
+    live.see("two", "2 lines")
+    assert live.violations() == []
+
+
+def write_log(redis: Any, job_id: str, number: int, text: str, level: str | None) -> None:
+    line = {"at": time.time(), "source": "stdout" if level is None else "jobs.demo", "level": level, "text": text}
+    redis.xadd(log_key(job_id), {"attempt": 1, "number": number, "line": json.dumps(line)})

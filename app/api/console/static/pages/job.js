@@ -1,9 +1,8 @@
 // One job: what happened when, its arguments, result and error, and what can be done with it.
 
-import { useEffect, useState } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
 import { get, may, post, refresh, reload, send, useResource } from '../lib/api.js'
 import { count, duration, seconds } from '../lib/format.js'
-import { stringify } from '../lib/json.js'
 import { go, part, to } from '../lib/router.js'
 import { Action, Badge, Code, Empty, Facts, Failure, FunctionLink, JobLink, Json, Page, Panel, Ready, TONES, Table, Time, act, confirm, html, now, openDialog, say } from '../lib/ui.js'
 import { ArgumentsForm, JsonField, byName } from '../lib/form.js'
@@ -12,7 +11,9 @@ import { Bar, WAITS } from './jobs.js'
 
 const ENDED = ['finished', 'failed', 'stopped', 'canceled']
 const DELIVERIES = 'webhooks.deliver'
-let logsAreServed = true // until an answer says otherwise
+const LOG_PAGE = 1000
+const MOST_LINES = 3000 // that are shown, the last ones
+const LOG_TONES = { error: 'bad', critical: 'bad', warning: 'warn' }
 
 export function JobPage({ name: id }) {
   const job = useResource(`/jobs/${part(id)}`, { every: 10, gap: 0.5, live: (change) => change.ids?.includes(id) })
@@ -95,17 +96,38 @@ function ErrorPanel({ error }) {
     ${error.traceback && html`<details class="figures"><summary>Traceback${frames ? `, ${count(frames)} ${frames === 1 ? 'frame' : 'frames'}` : ''}</summary><${Code} text=${error.traceback} label="Traceback"/></details>`}</${Panel}>`
 }
 
-/** The job's log, if the service keeps one. */
+/** What the job has logged and printed; more is asked for each second while it runs. */
 function Logs({ job }) {
-  const [log, setLog] = useState(null)
+  const [lines, setLines] = useState([])
+  const ref = useRef(), follows = useRef(true), last = useRef(null)
   useEffect(() => {
-    if (!logsAreServed) return
-    get(`/jobs/${part(job.id)}/logs`).then(setLog, (error) => { if (error.status === 404) logsAreServed = false })
-  }, [job.id, job.status, logsAreServed && job.status === 'started' ? now.value : 0])
-  if (!log) return null
-  const lines = log.lines ?? log.logs ?? log.entries ?? []
+    let current = true, busy = false
+    const load = async () => {
+      if (busy || document.hidden) return
+      busy = true
+      try {
+        for (let more = true; more && current;) {
+          const answer = await get(to(`/jobs/${part(job.id)}/logs`, { cursor: last.current, limit: LOG_PAGE }))
+          if (!current) return
+          if (answer.lines.length) {
+            last.current = answer.lines.at(-1).id
+            setLines((before) => [...before, ...answer.lines].slice(-MOST_LINES))
+          }
+          more = answer.lines.length === LOG_PAGE
+        }
+      } catch { /* the page says what is wrong */ }
+      busy = false
+    }
+    load()
+    const timer = job.status === 'started' ? setInterval(load, 1000) : setTimeout(load, 1500) // the last lines may follow the end
+    return () => { current = false; clearInterval(timer); clearTimeout(timer) }
+  }, [job.id, job.status, job.attempts])
+  useEffect(() => { if (follows.current && ref.current) ref.current.scrollTop = ref.current.scrollHeight }, [lines])
   if (!lines.length) return null
-  return html`<${Panel} title="Log"><${Code} label="Log" text=${lines.map((line) => (typeof line === 'string' ? line : [line.at, line.level, line.message ?? line.text ?? stringify(line)].filter(Boolean).join('  '))).join('\n')}/></${Panel}>`
+  const scrolled = ({ target }) => { follows.current = target.scrollHeight - target.scrollTop - target.clientHeight < 8 }
+  return html`<${Panel} title="Log" side=${html`<span class="muted">${count(lines.length)} ${lines.length === 1 ? 'line' : 'lines'}</span>`}><div class="log" ref=${ref} onScroll=${scrolled} tabindex="0" role="log" aria-label="Log">${lines.map((line, index) => html`
+    ${index && line.attempt !== lines[index - 1].attempt ? html`<p class="log-attempt" key=${`attempt ${line.attempt}`}>attempt ${line.attempt}</p>` : null}
+    <p key=${line.id} class=${LOG_TONES[line.level?.toLowerCase()] ?? ''}><${Time} at=${line.at}/> <span class="log-source">${line.level ? `${line.level.toLowerCase()} ` : ''}${line.source}</span> ${line.text}</p>`)}</div></${Panel}>`
 }
 
 function Deliveries({ job }) {
