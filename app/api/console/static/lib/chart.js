@@ -30,7 +30,7 @@ export function Chart({ title, at, series, stacked = false, unit = '' }) {
   const shape = series.map((one) => one.name).join() + theme.value + stacked + unit + half
   useEffect(() => {
     const options = {
-      width: ref.current.clientWidth, height: HEIGHT, legend: { show: false }, padding: [10, 8, 0, 0],
+      width: ref.current.clientWidth, height: HEIGHT, legend: { show: false }, padding: [10, 20, 0, 0],
       cursor: { y: false, points: { show: !stacked, size: 6 }, drag: { x: false, y: false } },
       scales: { x: { range: (_, low, high) => [low - half, high + half] }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
       axes: [

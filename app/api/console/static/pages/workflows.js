@@ -83,13 +83,19 @@ function Drawing({ nodes, picked, setPicked }) {
   const { width = 0, height = 0 } = graph.graph()
   return html`<div class="scroll" tabindex="0" role="region" aria-label="Graph of the workflow"><svg class="graph" width=${width} height=${height} viewBox=${`0 0 ${width} ${height}`} role="group" aria-label="Jobs and what they wait for">
     <defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto-start-reverse"><path d="M0 0L8 4L0 8z"/></marker></defs>
-    ${graph.edges().map((edge) => html`<path key=${`${edge.v} ${edge.w}`} class=${graph.edge(edge).soft ? 'edge soft' : 'edge'} marker-end="url(#arrow)" d=${curve(graph.edge(edge).points)}/>`)}
+    ${graph.edges().map((edge) => html`<path key=${`${edge.v} ${edge.w}`} class=${graph.edge(edge).soft ? 'edge soft' : 'edge'} marker-end="url(#arrow)" d=${curve(graph, edge)}/>`)}
     ${graph.nodes().map((name) => html`<${Node} key=${name} node=${nodes.get(name)} at=${graph.node(name)} picked=${picked === name} pick=${() => { const node = nodes.get(name); node.jobs.length === 1 ? go(`/jobs/${part(node.jobs[0].id)}`) : setPicked(picked === name ? null : name) }}/>`)}</svg></div>`
 }
 
-const curve = ([first, ...rest]) => {
-  const last = rest.at(-1), middle = (first.x + last.x) / 2
-  return rest.length <= 2 ? `M${first.x} ${first.y}C${middle} ${first.y} ${middle} ${last.y} ${last.x} ${last.y}` : `M${first.x} ${first.y}${rest.map((point) => `L${point.x} ${point.y}`).join('')}`
+/** An edge from the right of a node to the left of another, by the points between them, level at each. */
+function curve(graph, edge) {
+  const from = graph.node(edge.v), until = graph.node(edge.w), { points } = graph.edge(edge)
+  const way = [{ x: from.x + from.width / 2, y: from.y }, ...(points.length > 3 ? points.slice(1, -1) : []), { x: until.x - until.width / 2 - 1, y: until.y }]
+  return way.map((point, index) => {
+    if (!index) return `M${point.x} ${point.y}`
+    const before = way[index - 1], middle = (before.x + point.x) / 2
+    return `C${middle} ${before.y} ${middle} ${point.y} ${point.x} ${point.y}`
+  }).join('')
 }
 
 function Node({ node, at, picked, pick }) {
