@@ -295,6 +295,15 @@ def test_a_thousand_jobs_are_paged(console: Console) -> None:
     console.wait(lambda: "cursor" not in console.driver.current_url)
 
 
+def test_a_page_may_be_empty_and_not_the_last(console: Console) -> None:
+    jobs = [{"function": "demo.add", "args": [number, 1], "queue": "crowd"} for number in range(2500)]
+    post(console.api, "/jobs/bulk", {"jobs": jobs})
+    console.open("/jobs?queue=crowd&status=queued&tag=rare")
+    console.see("No job matches among those that were read so far")
+    console.click("Look further")
+    console.see("There are no older jobs")
+
+
 def shown_ids(console: Console) -> list[str]:
     script = "return [...document.querySelectorAll('td .sub a.mono')].map((one) => one.textContent)"
     return list(console.driver.execute_script(script))

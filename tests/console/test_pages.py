@@ -66,6 +66,11 @@ def test_what_a_caller_wrote_is_text(console: Console, scene: Scene, name: str) 
     assert "\x1b" not in console.text
 
 
+def test_a_job_names_its_deliveries(console: Console, scene: Scene) -> None:
+    console.open(f"/jobs/{scene.ids['failed']}")
+    console.see("Webhook deliveries", "204")
+
+
 def test_markup_that_got_in_would_not_run(console: Console) -> None:
     console.open("/jobs")
     script = "try { document.body.innerHTML += '<img src=x>'; return '' } catch (error) { return error.name }"

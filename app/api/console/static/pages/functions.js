@@ -77,7 +77,7 @@ function Options({ of }) {
 }
 
 function Recent({ title, filter, failures = false }) {
-  const jobs = useResource(to('/jobs', { ...filter, limit: 8 }), { every: 10, gap: 2 })
+  const jobs = useResource(to('/jobs', { ...filter, limit: 8 }), { every: 20, gap: 3 })
   return html`<${Panel} title=${title} side=${html`<a href=${to('/jobs', filter)}>All</a>`} flush=${true}><${Ready} of=${jobs}>${(data) => html`<${Table} label=${title} rows=${data.jobs} keyOf=${(job) => job.id}
     empty=${html`<${Empty} title=${failures ? 'No failed job is kept.' : 'There is no job yet.'}>${failures ? null : html`<${Curl} path=${`/functions/${filter.function}/jobs`} body="{…}"/>`}</${Empty}>`}
     columns=${[{ name: 'Job', cell: (job) => html`<${JobLink} id=${job.id}/>` }, failures

@@ -14,7 +14,8 @@ export function Jobs() {
   const { query } = route.value
   const filter = Object.fromEntries([...QUALIFIERS, 'q'].map((name) => [name, query.get(name)]).filter(([, value]) => value))
   const cursor = query.get('cursor'), limit = SIZES.includes(query.get('limit')) ? query.get('limit') : '50'
-  const jobs = useResource(to('/jobs', { ...asParameters(filter), limit, cursor }), { every: cursor ? 60 : 10, live: (change) => !cursor && !(filter.queue && change.queues && !change.queues.includes(filter.queue)) })
+  const narrow = Object.keys(filter).some((name) => name !== 'status' && name !== 'queue') // jobs are read to find those that match
+  const jobs = useResource(to('/jobs', { ...asParameters(filter), limit, cursor }), { every: cursor ? 60 : narrow ? 20 : 10, gap: narrow ? 3 : 1, live: (change) => !cursor && !(filter.queue && change.queues && !change.queues.includes(filter.queue)) })
   const functions = useResource('/functions', { every: 60, live: () => false }).data?.functions ?? []
   const queues = useResource('/queues', { every: 10 }).data?.queues ?? []
   const listed = jobs.data?.jobs ?? []
@@ -32,12 +33,16 @@ export function Jobs() {
     <${SearchBox} text=${writeQuery(filter)} onSearch=${search} values=${values}/>
     <nav class="tabs" aria-label="States"><a href=${to('/jobs', only)} aria-current=${filter.status ? undefined : 'true'}>all</a>${STATUSES.map((status) => html`<a key=${status} href=${to('/jobs', { ...only, status })}
       aria-current=${filter.status === status ? 'true' : undefined}>${status}${status !== 'stopped' && sum(status) ? html` <span class="faint">${sum(status).toLocaleString('en')}</span>` : null}</a>`)}</nav>
-    <${Ready} of=${jobs}>${(data) => html`<${Panel} flush=${true}><${JobTable} jobs=${data.jobs} filter=${filter} empty=${cursor ? html`<${Empty} title="There are no older jobs."/>` : null}/></${Panel}>
+    <${Ready} of=${jobs}>${(data) => html`<${Panel} flush=${true}><${JobTable} jobs=${data.jobs} filter=${filter} empty=${data.next_cursor ? html`<${Further} filter=${filter} limit=${limit} cursor=${data.next_cursor}/>` : cursor ? html`<${Empty} title="There are no older jobs."/>` : null}/></${Panel}>
       <nav class="pager" aria-label="More jobs">${cursor ? html`<a class="button" href=${to('/jobs', { ...filter, limit })}>Newest</a>` : null}
         <span class="muted">${data.jobs.length ? `${data.jobs.length} shown` : null}</span>
         <span class="segments" role="group" aria-label="Jobs on a page">${SIZES.map((size) => html`<button aria-pressed=${size === limit} onClick=${() => go(to('/jobs', { ...filter, limit: size }))}>${size}</button>`)}</span>
         ${data.next_cursor ? html`<a class="button" rel="next" href=${to('/jobs', { ...filter, limit: limit === '50' ? '' : limit, cursor: data.next_cursor })}>Older</a>` : null}</nav>`}</${Ready}></${Page}>`
 }
+
+/** A page without a job that is not the last: the API looks at some thousand jobs for one page. */
+const Further = ({ filter, limit, cursor }) => html`<${Empty} title="No job matches among those that were read so far.">
+  <p><a class="button" href=${to('/jobs', { ...filter, limit: limit === '50' ? '' : limit, cursor })}>Look further</a></p></${Empty}>`
 
 function BulkButtons({ filter }) {
   const given = asParameters(filter), { status } = filter
