@@ -64,5 +64,5 @@ export function ago(text, now = Date.now()) {
   if (Number.isNaN(passed)) return ''
   const whole = Math.max(1, Math.round(Math.abs(passed)))
   const rough = duration(whole)
-  return passed >= 0 ? `${rough} ago` : `in ${rough}`
+  return passed >= 0 ? `${rough.split(' ').slice(0, 2).join(' ')} ago` : `in ${rough}`
 }

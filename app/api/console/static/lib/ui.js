@@ -154,7 +154,10 @@ export const Dialogs = () => html`${dialogs.value.map((dialog) => html`<${Dialog
 
 function Dialog({ dialog }) {
   const ref = useRef(), id = useId()
-  useEffect(() => { ref.current.showModal() }, [])
+  useEffect(() => {
+    ref.current.showModal()
+    ref.current.querySelector('.dialog-body :is(input, textarea, select), .dialog-foot button')?.focus()
+  }, [])
   return html`<dialog ref=${ref} aria-labelledby=${id} onClose=${dialog.close}>
     <div class="dialog-head"><h2 id=${id}>${dialog.title}</h2><button class="plain" aria-label="Close" onClick=${dialog.close}>✕</button></div>
     <${Boundary}>${dialog.content(dialog.close)}</${Boundary}></dialog>`
