@@ -158,3 +158,12 @@ def test_links_of_rows_lead_on(console: Console, scene: Scene) -> None:
     console.wait(lambda: console.title == "Queues")
     console.driver.back()
     console.wait(lambda: console.title == "Overview")
+
+
+def test_what_is_wrong_now_is_said_with_a_link(console: Console) -> None:
+    console.api.post("/api/v1/queues/elsewhere/pause")
+    console.open("/")
+    console.see("Wrong now", 'no worker takes jobs from queue "elsewhere"', "Queue elsewhere is paused; 1 wait")
+    console.click("Queue elsewhere is paused; 1 wait")
+    console.wait(lambda: console.title == "Queues")
+    console.api.post("/api/v1/queues/elsewhere/resume")

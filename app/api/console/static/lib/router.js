@@ -4,8 +4,10 @@ import { signal } from '@preact/signals'
 
 const OWN = /^\/($|(functions|jobs|failures|queues|workers|schedules|workflows|webhooks|audit)(\/|$))/
 
+const decoded = (part) => { try { return decodeURIComponent(part) } catch { return part } }
+
 const current = () => ({
-  parts: location.pathname.split('/').filter(Boolean).map((part) => decodeURIComponent(part)),
+  parts: location.pathname.split('/').filter(Boolean).map(decoded),
   query: new URLSearchParams(location.search),
   url: location.pathname + location.search,
 })

@@ -11,7 +11,7 @@ import { Spans, everyOf, useSpan } from './overview.js'
 const MOST_TRENDS = 20
 
 export function Failures() {
-  const failures = useResource('/failures', { every: 15, gap: 3 })
+  const failures = useResource('/failures', { every: 60, gap: 15 }) // it reads up to 10,000 jobs
   const groups = failures.data?.failures ?? []
   const drawn = new Set([...new Set(groups.map((group) => group.function))].filter(Boolean).slice(0, MOST_TRENDS))
   const filter = (group) => ({ function: group.function, error: group.error, status: 'failed' })
