@@ -37,8 +37,8 @@ def run(browser: Any) -> Iterator[Run]:
 
         def run(module: str, body: str, *arguments: Any) -> Any:
             script = f"""
-                const done = [...arguments].at(-1), given = [...arguments].slice(0, -1)
-                import('{base}{module}').then((module) => done(((...args) => {body})(...given)), (error) => done(String(error)))"""
+                const done = [...arguments].at(-1), args = [...arguments].slice(0, -1)
+                import('{base}{module}').then((module) => done({body}), (error) => done(String(error)))"""
             return browser.execute_async_script(script, *arguments)
 
         yield run
@@ -52,7 +52,7 @@ def test_a_number_is_written_as_it_was_read(run: Run, number: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "01", "{", '{"a": 1,}', "NaN", "+1", "1.", "'a'"])
 def test_what_is_no_json_is_refused(run: Run, text: str) -> None:
-    body = "{ try { module.parse(args[0]); return 'parsed' } catch (error) { return error.name } }"
+    body = "(() => { try { return String(module.parse(args[0])) } catch (error) { return error.name } })()"
     assert run("lib/json.js", body, text) == "SyntaxError"
 
 
