@@ -70,7 +70,7 @@ function Options({ of }) {
     ['Rate limit', limit(options.rate_limit)], ['Concurrency', limit(options.concurrency)],
     ['Breaker', options.breaker && `${options.breaker.failures} failures in ${duration(options.breaker.window)}, then ${duration(options.breaker.cool_down)} pause`],
     ['Unique', options.unique && `while ${options.unique.during.replaceAll('_', ' ')}; then ${options.unique.on_conflict}`], ['Tags', options.tags.join(', ')], ['Webhook', options.webhook?.url],
-    ['Idempotent', options.idempotent ? 'yes' : 'no'], ['Runs alone', options.alone ? 'yes' : null]].map(([name, value]) => [name, value === false ? null : value])}/></${Panel}>
+    ['Idempotent', options.idempotent ? 'yes' : 'no'], ['Runs alone', options.alone ? 'yes' : null], ['Critical', options.critical ? 'yes: each failure for good is an alert' : null]].map(([name, value]) => [name, value === false ? null : value])}/></${Panel}>
     ${rest && html`<${Panel} title="Description"><p class="prose">${rest}</p></${Panel}>`}
     <${Panel} title="Arguments"><${Json} value=${of.arguments} label="Schema of the arguments"/></${Panel}>
     ${Object.keys(of.result).length ? html`<${Panel} title="Result"><${Json} value=${of.result} label="Schema of the result"/></${Panel}>` : null}`
@@ -79,7 +79,7 @@ function Options({ of }) {
 function Recent({ title, filter, failures = false }) {
   const jobs = useResource(to('/jobs', { ...filter, limit: 8 }), { every: 20, gap: 3 })
   return html`<${Panel} title=${title} side=${html`<a href=${to('/jobs', filter)}>All</a>`} flush=${true}><${Ready} of=${jobs}>${(data) => html`<${Table} label=${title} rows=${data.jobs} keyOf=${(job) => job.id}
-    empty=${html`<${Empty} title=${failures ? 'No failed job is kept.' : 'There is no job yet.'}>${failures ? null : html`<${Curl} path=${`/functions/${filter.function}/jobs`} body="{…}"/>`}</${Empty}>`}
+    empty=${html`<${Empty} title=${data.next_cursor ? 'None is among the newest jobs.' : failures ? 'No failed job is kept.' : 'There is no job yet.'}>${data.next_cursor ? html`<p><a href=${to('/jobs', { ...filter, cursor: data.next_cursor })}>Look further</a></p>` : failures ? null : html`<${Curl} path=${`/functions/${filter.function}/jobs`} body="{…}"/>`}</${Empty}>`}
     columns=${[{ name: 'Job', cell: (job) => html`<${JobLink} id=${job.id}/>` }, failures
       ? { name: 'Error', class: 'wide', cell: (job) => html`<span class="clip">${job.error?.type}: ${job.error?.message}</span>` } : { name: 'State', cell: (job) => html`<${Badge} of=${job.status}/>` },
       { name: 'When', cell: (job) => html`<${Time} at=${job.ended_at ?? job.started_at ?? job.created_at} relative=${true}/>` }]}/>`}</${Ready}></${Panel}>`

@@ -132,7 +132,7 @@ function Logs({ job }) {
 
 function Deliveries({ job }) {
   const deliveries = useResource(to('/jobs', { function: DELIVERIES, queue: 'webhooks', q: job.id, limit: 20 }), { every: 30, gap: 5, live: (change) => change.queues?.includes('webhooks') })
-  return html`<${Panel} title="Webhook deliveries" flush=${true}><${Ready} of=${deliveries}>${(data) => html`<${Table} label="Webhook deliveries" rows=${data.jobs} keyOf=${(one) => one.id} empty=${html`<${Empty} title="Nothing was delivered yet."><p>A delivery follows the end of the job.</p></${Empty}>`}
+  return html`<${Panel} title="Webhook deliveries" flush=${true}><${Ready} of=${deliveries}>${(data) => html`<${Table} label="Webhook deliveries" rows=${data.jobs} keyOf=${(one) => one.id} empty=${html`<${Empty} title=${data.next_cursor ? 'None is among the newest deliveries.' : 'Nothing was delivered yet.'}><p>A delivery follows the end of the job. <a href="/webhooks">All deliveries</a></p></${Empty}>`}
     columns=${[{ name: 'Delivery', cell: (one) => html`<${JobLink} id=${one.id}/>` }, { name: 'State', cell: (one) => html`<${Badge} of=${one.status}/>` }, { name: 'Answer', cell: (one) => (one.result ? String(one.result.status) : one.error?.message ?? '') }]}/>`}</${Ready}></${Panel}>`
 }
 
