@@ -26,7 +26,7 @@ PACKAGES = {
     "prometheus": "prometheus",
 }
 """Debian's names of the packages with these programs."""
-SLOWEST_FIRST = ("rq_suite", "e2e", "api", "dashboard", "jobs")
+SLOWEST_FIRST = ("rq_suite", "e2e", "api", "console", "dashboard", "jobs")
 """Folders of tests, so that the processes of a parallel run end at about the same time."""
 
 

@@ -1,5 +1,6 @@
 """The page and its files, without a browser: headers, caching, and what is vendored."""
 
+import gzip
 import hashlib
 import json
 import re
@@ -10,7 +11,7 @@ import redis
 from flask.testing import FlaskClient
 
 from app.api.application import create_app
-from app.api.console.page import MODULES, STATIC
+from app.api.console.page import MODULES, STATIC, files
 from app.settings import Settings
 
 URLS = [
@@ -85,6 +86,15 @@ def test_every_file_is_kept_for_good_under_the_digest_of_all(client: FlaskClient
     assert client.get("/console/other/app.js").headers["Cache-Control"] == "no-cache"
 
 
+def test_a_file_is_sent_compressed_to_who_takes_it(client: FlaskClient) -> None:
+    url = f"{base_of(client.get('/').text)}app.js"
+    plain, compressed = client.get(url), client.get(url, headers={"Accept-Encoding": "br, gzip"})
+    assert (plain.headers.get("Content-Encoding"), compressed.headers["Content-Encoding"]) == (None, "gzip")
+    assert gzip.decompress(compressed.data) == plain.data
+    assert plain.headers["ETag"] != compressed.headers["ETag"]
+    assert compressed.headers["Vary"] == "Accept-Encoding"
+
+
 @pytest.mark.parametrize("path", ["../page.py", "..%2fpage.py", "nothing.js", "lib", "lib/", "vendor/%2e%2e/app.js"])
 def test_nothing_else_is_served(client: FlaskClient, path: str) -> None:
     assert client.get(f"/console/x/{path}").status_code in (404, 308)
@@ -122,4 +132,5 @@ def test_no_script_makes_markup_of_text() -> None:
 
 
 def test_the_console_is_small() -> None:
-    assert sum(path.stat().st_size for path in STATIC.rglob("*") if path.is_file()) < 350_000
+    sizes = [file.compressed for file in files().by_path.values()]
+    assert sum(map(len, sizes)) < 140_000

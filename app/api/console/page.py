@@ -8,6 +8,7 @@ Invariants:
 The path of a file has the digest of all files in it, so that browsers keep files for good and never mix two releases.
 """
 
+import gzip
 import hashlib
 import json
 import secrets
@@ -77,10 +78,17 @@ FOR_GOOD = "public, max-age=31536000, immutable"
 pages = Blueprint("console", __name__)
 
 
+class File(NamedTuple):
+    plain: bytes
+    compressed: bytes
+    """By gzip."""
+    digest: str
+
+
 class Files(NamedTuple):
     """The files below `static`, by their path, and a digest of all of them."""
 
-    contents: dict[str, bytes]
+    by_path: dict[str, File]
     digest: str
 
 
@@ -93,10 +101,12 @@ def files() -> Files:
 @lru_cache(1)
 def _read(paths: tuple[tuple[Path, int], ...]) -> Files:
     contents = {path.relative_to(STATIC).as_posix(): path.read_bytes() for path, _ in paths}
-    digest = hashlib.sha256()
-    for name, content in contents.items():
-        digest.update(f"{name}\0{len(content)}\0".encode() + content)
-    return Files(contents, digest.hexdigest()[:16])
+    by_path = {
+        name: File(content, gzip.compress(content, mtime=0), hashlib.sha256(content).hexdigest())
+        for name, content in contents.items()
+    }
+    digest = hashlib.sha256("\n".join(f"{file.digest} {name}" for name, file in by_path.items()).encode())
+    return Files(by_path, digest.hexdigest()[:16])
 
 
 def page(_: str = "") -> Response:
@@ -114,17 +124,21 @@ def page(_: str = "") -> Response:
 
 
 @pages.get("/console/<string:digest>/<path:name>")
-def file(digest: str, name: str) -> Response:
+def static_file(digest: str, name: str) -> Response:
     """A file of the console. Raises NotFound."""
     found = files()
-    content = found.contents.get(name)
+    content = found.by_path.get(name)
     content_type = CONTENT_TYPES.get(Path(name).suffix)
     if content is None or content_type is None:
         raise NotFound
-    response = Response(content, content_type=content_type)
+    is_compressed = "gzip" in request.accept_encodings
+    response = Response(content.compressed if is_compressed else content.plain, content_type=content_type)
+    response.vary.add("Accept-Encoding")
+    if is_compressed:
+        response.headers["Content-Encoding"] = "gzip"
     # another digest: a page of another release, in the middle of an update
     response.headers["Cache-Control"] = FOR_GOOD if digest == found.digest else "no-cache"
-    response.set_etag(hashlib.sha256(content).hexdigest()[:32])
+    response.set_etag(f"{content.digest[:32]}{'-gzip' if is_compressed else ''}")
     return cast(Response, response.make_conditional(request))
 
 
