@@ -55,6 +55,7 @@ function Sidebar({ active }) {
   const queues = useResource('/queues', { every: 10 }).data?.queues ?? []
   const failed = queues.reduce((sum, queue) => sum + queue.counts.failed, 0)
   const waiting = queues.reduce((sum, queue) => sum + queue.counts.queued, 0)
+  useEffect(() => { document.querySelector('.sidebar [aria-current]')?.scrollIntoView({ inline: 'nearest', block: 'nearest' }) }, [active])
   const numbers = { jobs: waiting, failures: failed }
   const offered = PAGES.filter((page) => !page.scope || scopes.value.has(page.scope))
   return html`<nav class="sidebar" aria-label="Pages">
