@@ -10,9 +10,17 @@ from werkzeug.test import TestResponse
 
 from app.access import api_keys
 from app.api.application import create_app
+from app.api.console import page as console
 from app.settings import Settings
 
-PUBLIC = ["GET /", "GET /livez", "GET /readyz", "GET /docs/swagger/<path:filename>", "GET /docs/oauth2-redirect.html"]
+PUBLIC = [
+    *(f"GET {path}" for path in console.PATHS),
+    "GET /console/<string:digest>/<path:name>",
+    "GET /livez",
+    "GET /readyz",
+    "GET /docs/swagger/<path:filename>",
+    "GET /docs/oauth2-redirect.html",
+]
 PAGES = {
     "GET /docs": "read",
     "GET /docs/swagger": "read",

@@ -11,6 +11,7 @@ import fakeredis
 import pytest
 from flask import Flask
 from redis import Redis
+from selenium.common.exceptions import ElementNotInteractableException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -197,16 +198,23 @@ class Console:
             const name = (one) => one.innerText.trim().split('\\n')[0].split(' *')[0]
             const fits = (one) => one.control && `${name(one)} `.startsWith(`${arguments[0]} `)
             return [...root.querySelectorAll('label')].find(fits)?.control"""
-        control = self.wait(lambda: self.driver.execute_script(script, label))
-        if control.tag_name == "select":
-            self.driver.execute_script(
-                "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('change', {bubbles: true}))",
-                control,
-                text,
-            )
-        else:
-            control.send_keys(Keys.CONTROL, "a")
-            control.send_keys(text)
+        self.wait(lambda: self._type(self.driver.execute_script(script, label), text))
+
+    def _type(self, control: WebElement | None, text: str) -> bool:
+        """Whether it could be done: the page may just be drawing the field anew."""
+        if control is None:
+            return False
+        try:
+            if control.tag_name == "select":
+                choose = "const [list, value] = arguments; list.value = value;"
+                choose += "list.dispatchEvent(new Event('change', {bubbles: true}))"
+                self.driver.execute_script(choose, control, text)
+            else:
+                control.send_keys(Keys.CONTROL, "a")
+                control.send_keys(text)
+        except (StaleElementReferenceException, ElementNotInteractableException):
+            return False
+        return True
 
     def errors(self) -> list[str]:
         """What the browser has complained of since the last call, except about answers that are errors."""
