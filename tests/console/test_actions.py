@@ -36,7 +36,7 @@ def status(console: Console, job_id: str) -> str:
 def value(console: Console, label: str) -> str:
     return str(
         console.driver.execute_script(
-            "return [...document.querySelectorAll('dialog label')].find(one => one.innerText.startsWith(arguments[0]))"
+            "return [...document.querySelectorAll('dialog label')].find(one => one.innerText.startsWith(arguments[0]))?"
             ".control.value",
             label,
         )
