@@ -13,7 +13,7 @@ from app.redis.keys import OUTBOX, breaker_key
 from app.schedules import store as schedules
 from app.schedules.state import State
 from app.settings import Settings
-from app.views import listing, queue_ages, served
+from app.views import listing, served
 
 FAILURE_SECONDS = 600  # in which the share of failures is counted
 MIN_ENDS = 20  # jobs of a function that must have ended in this time
@@ -45,15 +45,14 @@ def current(connection: redis.Redis, catalog: Catalog, settings: Settings) -> li
 def _queues(connection: redis.Redis, settings: Settings) -> Iterator[Alert]:
     queues, _ = listing.queues(connection)
     waiting = [queue for queue in queues if queue["counts"]["queued"] and not queue["paused"]]
-    ages = queue_ages.oldest(connection, [queue["name"] for queue in waiting])
-    served_queues = served.served_queues(connection)
+    served_queues, now = served.served_queues(connection), seconds_now(connection)
     for queue in waiting:
         name, queued = queue["name"], queue["counts"]["queued"]
         if name not in served_queues:
             yield Alert(
                 f"no_worker:{name}", f"{queued} jobs wait on queue {name}, and no worker takes them", "/workers"
             )
-        elif ages[name] > settings.alert_wait:
+        elif listing.age(queue, now) > settings.alert_wait:
             yield Alert(
                 f"queue_waits:{name}",
                 f"The next job of queue {name} has waited for more than {settings.alert_wait} s; {queued} are queued",

@@ -23,7 +23,7 @@ from app.redis.keys import (
 )
 from app.schedules import store as schedules
 from app.schedules.state import State
-from app.views import health, listing, queue_ages
+from app.views import health, listing
 from app.webhooks import webhook_delivery
 
 MAX_SCHEDULES = MAX_LIMITS = 1000
@@ -97,7 +97,8 @@ def _of_queues(connection: redis.Redis, queues: list[dict[str, Any]]) -> Iterato
     jobs = {(queue["name"], state): queue["counts"][state] for queue in queues for state in STATES}
     yield _gauge("jobline_queue_jobs", "Jobs by state", ["queue", "status"], jobs)
     paused = {(queue["name"],): float(queue["paused"]) for queue in queues}
-    oldest = {(name,): age for name, age in queue_ages.oldest(connection, [queue["name"] for queue in queues]).items()}
+    now = seconds_now(connection)
+    oldest = {(queue["name"],): listing.age(queue, now) for queue in queues}
     yield _gauge("jobline_queue_oldest_seconds", "How long the next job of a queue has waited", ["queue"], oldest)
     yield _gauge("jobline_queue_paused", "1: the queue is paused", ["queue"], paused)
 

@@ -1,6 +1,7 @@
 """Lists of jobs, queues and workers. The cost does not depend on the length of a queue; RQ's clean-up never runs."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 import redis
@@ -9,8 +10,8 @@ from app.errors import Conflict, NotFound
 from app.lifecycle.executions import MARK_LENGTH, executions, mark_of
 from app.lifecycle.queues import paused
 from app.redis.errors import execute_each, raise_transient
-from app.redis.hash_values import float_of, int_of, text_of
-from app.redis.keys import QUEUES, WORKERS, queue_key, registry_key
+from app.redis.hash_values import float_of, int_of, text_of, time_of
+from app.redis.keys import QUEUES, WORKERS, job_key, queue_key, registry_key
 from app.views import merge
 from app.views.registries import REGISTRY_OF, Registry
 from app.views.selection import Selection
@@ -48,7 +49,10 @@ def jobs(
 
 
 def queues(connection: redis.Redis, names: list[str] | None = None) -> tuple[list[Queue], list[UnreadableEntry]]:
-    """Queues with the number of jobs in each state and whether they are paused; and unreadable queues."""
+    """Queues with the number of jobs in each state, how old the next job is, and whether they are paused.
+
+    Also returns unreadable queues.
+    """
     names = queue_names(connection) if names is None else names
     kinds = ("wip", "scheduled", "deferred", "failed", "finished", "canceled")
     with connection.pipeline(transaction=False) as pipeline:
@@ -67,7 +71,26 @@ def queues(connection: redis.Redis, names: list[str] | None = None) -> tuple[lis
             unreadable.append({"name": name, "reason": str(errors[0])})
         else:
             known.append({"name": name, "counts": counts_by_state, "paused": name in paused_names})
-    return known, unreadable
+    times = _oldest(connection, [queue["name"] for queue in known])
+    return [{**queue, "oldest_enqueued_at": times[queue["name"]]} for queue in known], unreadable
+
+
+def _oldest(connection: redis.Redis, names: list[str]) -> dict[str, str | None]:
+    """When the next job of each queue was queued; None without one."""
+    with connection.pipeline(transaction=False) as pipeline:
+        for name in names:
+            pipeline.lindex(queue_key(name), 0)
+        ids = [job_id if isinstance(job_id, bytes) else b"" for job_id in execute_each(pipeline)]
+        for job_id in ids:
+            pipeline.hget(job_key(job_id.decode(errors="surrogateescape")), "enqueued_at")
+        times = execute_each(pipeline)
+    return {name: time_of(at) if isinstance(at, bytes) else None for name, at in zip(names, times, strict=True)}
+
+
+def age(queue: Queue, now: float) -> float:
+    """Seconds since the next job of a queue was queued; 0 without one. `now`: seconds since 1970."""
+    queued_at = queue["oldest_enqueued_at"]
+    return max(0.0, now - datetime.fromisoformat(queued_at).timestamp()) if queued_at else 0.0
 
 
 def queue(connection: redis.Redis, name: str) -> Queue:

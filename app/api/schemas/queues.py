@@ -22,6 +22,7 @@ class Queue(BaseModel):
     name: str
     counts: Counts
     paused: bool
+    oldest_enqueued_at: str | None = Field(description="When its next job was queued; null if none is queued")
     warnings: list[str] = Field(
         default_factory=list,
         description="Says if the queue has jobs, but no worker serves it; left out if there are none",

@@ -116,14 +116,10 @@ const QueueTable = ({ queues }) => html`<${Table} label="Queues" rows=${queues} 
     { name: 'Failed', number: true, cell: (queue) => (queue.counts.failed ? html`<a href=${to('/jobs', { queue: queue.name, status: 'failed' })}>${count(queue.counts.failed)}</a>` : '0') },
   ]}/>`
 
-const FEW = 100 // waiting jobs of a queue that are read to find the oldest
-
-/** How long the oldest job of a queue has waited. The API lists the newest first, so it is known of short queues. */
+/** How long the next job of a queue has waited. */
 export function Oldest({ queue }) {
-  const few = queue.counts.queued > 0 && queue.counts.queued <= FEW && queue.oldest_enqueued_at === undefined
-  const listed = useResource(few ? to('/jobs', { queue: queue.name, status: 'queued', limit: FEW }) : null, { every: 10, gap: 5, live: (change) => change.queues?.includes(queue.name) }).data?.jobs
-  const at = queue.oldest_enqueued_at ?? listed?.map((job) => job.enqueued_at).filter(Boolean).sort()[0]
-  if (!queue.counts.queued || !at) return html`<span class="faint">–</span>`
+  const at = queue.oldest_enqueued_at
+  if (!at) return html`<span class="faint">–</span>`
   return html`<span title=${at}>${duration(Math.max(0, Math.round((now.value - Date.parse(at)) / 1000)))}</span>`
 }
 
