@@ -115,6 +115,7 @@ def told(*_: object) -> None: ...
 """
 NOT_SEEN = {
     "ALERTS": "nobody is told", "ALERTS_CRITICAL": "nobody is told",
+    "job_key.traceparent": "traces are off",
     "METRICS_TOTALS": "an interval of metrics lasts 10 s",
     "SCHEDULER_WAKE": "a channel",
     "READY": "nobody asks /readyz here", "BROKEN_SCHEDULES": "all are right", "REJECTED_SCHEDULES": "all are right",

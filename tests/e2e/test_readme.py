@@ -36,8 +36,8 @@ EXAMPLES = [json.loads(block) for block in blocks("json")]
 SOURCES = blocks("python")
 RUN = ["make run", "make test", "curl -s", ".venv/bin/jobline jobs", "rq worker", ".venv/bin/python -m app keys"]
 """How the commands begin that a test here runs."""
-ELSEWHERE = ["REDIS_PASSWORD=", "docker compose"]
-"""tests/e2e/test_deployment.py and tests/e2e/test_proxy.py"""
+ELSEWHERE = ["REDIS_PASSWORD=", "docker compose", ".venv/bin/python -m pip install"]
+"""tests/e2e/test_deployment.py, tests/e2e/test_proxy.py and tests/e2e/test_traces.py"""
 CHECKS = ["make check", "make install"]
 """Of whoever changes Jobline; .ci/run runs the checks."""
 

@@ -1,7 +1,10 @@
 """Traces across API, worker and webhook, as a collector of OpenTelemetry receives them."""
 
+import importlib.metadata
+import re
 import subprocess
 import threading
+import tomllib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -170,3 +173,11 @@ def test_nothing_is_kept_or_imported_where_traces_are_off(project: Project, valk
     look = f"import app.worker, app.api.application, sys; print([name for name in {ours} if name in sys.modules])"
     output, _ = project.start("-c", look).communicate(timeout=20)
     assert output.decode().splitlines()[-1] == "[]"
+
+
+def test_the_lock_of_the_extra_has_what_is_tested_here() -> None:
+    lock = (ROOT / "requirements-otel.lock").read_text()
+    pins = dict(re.findall(r"^([\w-]+)==(\S+) ", lock, re.MULTILINE))
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["otel"]
+    assert {name: pins[name] for name in extra} == {name: importlib.metadata.version(name) for name in extra}
+    assert lock.count("--hash=sha256:") > len(pins)

@@ -47,7 +47,7 @@ def readyz() -> Response:
     return json_response(report if has_read_scope() else _without_details(report))
 
 
-@api.get("/api/v1/key", responses={200: Key})
+@api.get("/api/v1/key", responses={200: Key, **PROBLEMS})
 @requires(api_keys.ANY)
 def get_key() -> Response:
     """Get what the API key of this request may do.
