@@ -50,6 +50,7 @@ class Output:
 
     def __init__(self, name: str = "") -> None:
         self.name = name
+        self.is_own = name.startswith("jobline")
 
     def msg(self, line: bytes) -> None:
         with contextlib.suppress(OSError):
@@ -125,12 +126,13 @@ def _add_context(_: Any, __: str, event: Any) -> Any:
 
 def _keep_for_job(logger: Any, level: str, event: Any) -> Any:
     """Keep an event of a job's own logger in the job's log. Jobline's events are not the job's."""
-    name = getattr(logger, "name", "") or ""
-    if job_log is not None and isinstance(logger, Output) and not name.startswith("jobline"):
+    if job_log is not None and not getattr(logger, "is_own", True):  # `logging` has a handler of its own
         own = {key: value for key, value in event.items() if key not in job_fields()}
         text = str(own.pop("event", ""))
         job_log(
-            name or "structlog", level, " ".join([text, *(f"{key}={safe_repr(value)}" for key, value in own.items())])
+            logger.name or "structlog",
+            level,
+            " ".join([text, *(f"{key}={safe_repr(value)}" for key, value in own.items())]),
         )
     return event
 

@@ -76,12 +76,12 @@ class NewJob:
         """The fields of rq.job.Job.to_dict (RQ 2.12), without those that redis/job.lua writes."""
         fields: dict[str, Any] = {
             "data": encode_call(self.function, self.args, self.kwargs),
-            "function": function_name(self.function),
             "origin": self.queue,
             "description": self.description,
             "timeout": self.timeout,
             "result_ttl": self.result_ttl,
             "failure_ttl": self.failure_ttl,
+            "function": function_name(self.function),
         }
         if self.ttl is not None:
             fields["ttl"] = self.ttl

@@ -1,9 +1,10 @@
 -- End an execution that did not succeed, and settle its job in the same step. Returns 0 if it had ended already. `outcome`:
 -- see lifecycle/recovery.py; 'raised' means 'retried' if the job has retries left, else 'failed'. `reason`: Base64; `began_at`:
 -- when the attempt began, in seconds since 1970; `wait`: seconds before the retry, those of the job if left out.
--- `worker`, `spent`: the worker that counts this as a failed job, and for how many seconds it ran. `counted_as`,
--- `recovered`: the outcome and the reason in the metrics, where no work horse ends it.
--- args: queue id execution outcome now now_seconds reason failure_ttl began_at? wait? worker? spent? counted_as? recovered?
+-- `worker`, `spent`: the worker that counts this as a failed job, and for how many seconds it ran. `counted_as`: the
+-- outcome in the metrics, or 'outcome': what it turns out to be; `counted_function`: of a work horse that knows it; `recovered`: the
+-- reason in the metrics, where no work horse ends it.
+-- args: queue id execution outcome now now_seconds reason failure_ttl began_at? wait? worker? spent? counted_as? counted_function? recovered?
 -- uses: limits/library lifecycle/outbox
 local FAILED, RETRIED = 2, 4 -- rq.results.Result.Type (RQ 2.12)
 local job, seconds = job_key(id), tonumber(now_seconds)
@@ -26,9 +27,9 @@ if redis.call('TYPE', job).ok ~= 'hash' then return 1 end
 local status, limits, known_worker, retries, intervals, ttl, front = unpack(redis.call('HMGET', job, 'status', 'limits',
   'worker_name', 'retries_left', 'retry_intervals', 'failure_ttl', 'enqueue_at_front_on_retry'))
 local retries_left = tonumber(retries or '') or 0
-if counted_as ~= '' then measure_end(id, queue, counted_as) end
 local kept_for = tonumber(ttl or '') or tonumber(failure_ttl)
 if outcome == 'raised' then outcome = retries_left > 0 and 'retried' or 'failed' end
+if counted_as ~= '' then measure_end(id, queue, counted_as == 'outcome' and outcome or counted_as, counted_function) end
 if limits then release(limits, queue, id, execution) end
 
 -- What became of the attempt, as RQ keeps it; nothing of a job that was not begun.

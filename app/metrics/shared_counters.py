@@ -36,10 +36,11 @@ class SharedCounters:
         self._floats: memoryview[float] = view.cast("d")
         self._offsets = dict[tuple[str, str], int]()
 
-    def count(self, function: str, queue: str, outcome: str, run: float | None, wait: float | None) -> None:
-        """Count an end. `run` and `wait` are seconds; None if they are not known."""
+    def count(self, function: str, queue: str, outcome: str | None, run: float | None, wait: float | None) -> None:
+        """Count an end. `outcome`: None if a script counts it; `run`, `wait`: seconds, None if they are not known."""
         at = self._offsets.get((function, queue)) or self._new_series(function, queue)
-        self._integers[at + OUTCOME_OFFSET[outcome]] += 1
+        if outcome:
+            self._integers[at + OUTCOME_OFFSET[outcome]] += 1
         if run is not None:
             self._add(at + RUN, run)
         if wait is not None:

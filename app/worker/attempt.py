@@ -2,7 +2,7 @@
 
 import traceback
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import redis
@@ -47,11 +47,8 @@ class Attempt:
         """Call the function of a job. Returns what it raised; None if it returned: see `job.outcome` and `result`."""
         self._begin(job, claimed)
         try:
-            with (
-                self.worker.death_penalty_class(timeout, JobTimeoutException, job_id=job.id),
-                self._traced(claimed),
-            ):
-                job.outcome = job._execute()
+            with self.worker.death_penalty_class(timeout, JobTimeoutException, job_id=job.id):
+                job.outcome = self._traced(job, claimed) if tracing.is_enabled() else job._execute()
             self._keep_result(job.outcome)
         except BaseException as error:
             return error
@@ -65,7 +62,7 @@ class Attempt:
         try:
             with (
                 self.worker.death_penalty_class(timeout, JobTimeoutException, job_id=job.id),
-                self._traced(claimed),
+                self._span(claimed) if tracing.is_enabled() else NO_SPAN,
             ):
                 job.outcome = await job.execute_on(loop)
             self._keep_result(job.outcome)
@@ -75,8 +72,9 @@ class Attempt:
             self._end()
         return None
 
-    def _traced(self, claimed: Claimed) -> AbstractContextManager[Any]:
-        return self._span(claimed) if tracing.is_enabled() else NO_SPAN
+    def _traced(self, job: Job, claimed: Claimed) -> Any:
+        with self._span(claimed):
+            return job._execute()
 
     @contextmanager
     def _span(self, claimed: Claimed) -> Iterator[None]:

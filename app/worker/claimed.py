@@ -2,6 +2,7 @@
 
 import zlib
 from dataclasses import dataclass, fields
+from datetime import datetime
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
@@ -27,7 +28,6 @@ class Claimed:
     group_id: bytes | None = None
     repeats_left: bytes | None = None
     attempts: bytes | None = None
-    retries_left: bytes | None = None
     enqueued_at: bytes | None = None
     dependency_ids: bytes | None = None
     ttl: bytes | None = None
@@ -51,6 +51,13 @@ class Claimed:
             zlib.error, ValueError: unreadable.
         """
         return JSON.loads(zlib.decompress(self.data or b""))
+
+    def waited(self, started_at: float) -> float | None:
+        """Seconds from being queued to `started_at` (seconds since 1970); None if it is not known."""
+        try:
+            return started_at - datetime.fromisoformat((self.enqueued_at or b"").decode()).timestamp()
+        except ValueError:
+            return None
 
     @property
     def has_followers(self) -> bool:

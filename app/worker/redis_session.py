@@ -4,7 +4,6 @@ Starts and ends are pipelined and not waited for; the next claim reads their ans
 unanswered reports are sent again (the scripts act once), and jobs of a claim whose answer was lost are given back.
 """
 
-import contextlib
 import os
 import time
 import zlib
@@ -22,7 +21,6 @@ from app.lifecycle import recovery
 from app.lifecycle.executions import horse_mark
 from app.metrics.shared_counters import SharedCounters
 from app.redis.client import rq_timestamp
-from app.redis.hash_values import int_of
 from app.redis.pipelined import PipelinedConnection
 from app.redis.scripts import Script
 from app.settings import get_settings
@@ -144,7 +142,7 @@ class RedisSession:
             has_log=1 if claimed.has_log else 0,
         )
         self._queue(claimed.id, command)
-        self.counts(Ended(claimed, "finished", finished.started_at, finished.ended_at))
+        self._count(claimed, "finished", finished.started_at, finished.ended_at)
 
     def failed(self, failed: Failed) -> None:
         """Report an attempt that raised. It is sent with the next command."""
@@ -162,19 +160,19 @@ class RedisSession:
             wait="" if failed.wait is None else failed.wait,
             worker=self.name,
             spent=failed.ended_at - failed.started_at,
+            counted_as="outcome",
+            counted_function=claimed.function,
         )
         self._queue(claimed.id, command)
-        is_retried = failed.may_retry and (int_of(claimed.retries_left) or 0) > 0
-        self.counts(Ended(claimed, "retried" if is_retried else "failed", failed.started_at, failed.ended_at))
+        self._count(claimed, None, failed.started_at, failed.ended_at)
 
     def counts(self, ended: Ended) -> None:
-        """Count the end of an attempt in the metrics."""
-        claimed, outcome, started_at, ended_at = ended
-        wait = None
-        if claimed.enqueued_at:
-            with contextlib.suppress(ValueError):
-                wait = started_at - datetime.fromisoformat(claimed.enqueued_at.decode(errors="replace")).timestamp()
-        self._counters.count(claimed.function, claimed.queue, outcome, ended_at - started_at, wait)
+        """Count the end of an attempt in the metrics, where neither `ended` nor `failed` reports it."""
+        self._count(*ended)
+
+    def _count(self, claimed: Claimed, outcome: str | None, started_at: float, ended_at: float) -> None:
+        run, wait = ended_at - started_at, claimed.waited(started_at)
+        self._counters.count(claimed.function, claimed.queue, outcome, run, wait)
 
     def releases(self, claimed: Claimed) -> None:
         """Give back the places that an ended job held in its limits. Sent at once, as `begins`."""
