@@ -39,18 +39,16 @@ class SharedCounters:
     def count(self, function: str, queue: str, outcome: str | None, run: float | None, wait: float | None) -> None:
         """Count an end. `outcome`: None if a script counts it; `run`, `wait`: seconds, None if they are not known."""
         at = self._offsets.get((function, queue)) or self._new_series(function, queue)
+        integers, floats = self._integers, self._floats
         if outcome:
-            self._integers[at + OUTCOME_OFFSET[outcome]] += 1
-        if run is not None:
-            self._add(at + RUN, run)
-        if wait is not None:
-            self._add(at + WAIT, wait)
-
-    def _add(self, at: int, seconds: float) -> None:
-        self._floats[at] += seconds
-        if seconds > self._floats[at + 1]:
-            self._floats[at + 1] = seconds
-        self._integers[at + 2 - FIRST_BUCKET + bucket_of(seconds)] += 1
+            integers[at + OUTCOME_OFFSET[outcome]] += 1
+        for offset, seconds in ((RUN, run), (WAIT, wait)):
+            if seconds is not None:
+                times = at + offset
+                floats[times] += seconds
+                if seconds > floats[times + 1]:
+                    floats[times + 1] = seconds
+                integers[times + 2 - FIRST_BUCKET + bucket_of(seconds)] += 1
 
     def _new_series(self, function: str, queue: str) -> int:
         number = self._integers[0]
