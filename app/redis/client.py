@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -138,3 +139,14 @@ def now(connection: redis.Redis) -> datetime:
 def rq_timestamp(at: datetime) -> str:
     """Format a UTC time like rq.utils.utcformat (RQ 2.12), but faster."""
     return at.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+
+
+def rq_time(seconds: float) -> str:
+    """Format seconds since 1970 like `rq_timestamp`: a third of its time, for what is done twice for each job."""
+    second, microseconds = divmod(round(seconds * 1_000_000), 1_000_000)
+    return f"{_to_the_second(second)}.{microseconds:06d}Z"
+
+
+@lru_cache(maxsize=4)
+def _to_the_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat().removesuffix("+00:00")

@@ -10,7 +10,6 @@ import zlib
 from base64 import b64encode
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import redis
@@ -20,7 +19,7 @@ from redis.exceptions import ResponseError
 from app.lifecycle import recovery
 from app.lifecycle.executions import horse_mark
 from app.metrics.shared_counters import SharedCounters
-from app.redis.client import rq_timestamp
+from app.redis.client import rq_time
 from app.redis.pipelined import PipelinedConnection
 from app.redis.scripts import Script
 from app.settings import get_settings
@@ -135,7 +134,7 @@ class RedisSession:
             result_ttl=finished.result_ttl,
             started=finished.started_at,
             ended=finished.ended_at,
-            now=rq_timestamp(datetime.fromtimestamp(finished.ended_at, UTC)),
+            now=rq_time(finished.ended_at),
             spent=finished.ended_at - finished.started_at,
             has_dependencies=1 if claimed.dependency_ids else 0,
             has_followers=1 if has_followers else 0,
@@ -152,7 +151,7 @@ class RedisSession:
             id=claimed.id,
             execution=claimed.execution_id,
             outcome="raised" if failed.may_retry else "failed",
-            now=rq_timestamp(datetime.fromtimestamp(failed.ended_at, UTC)),
+            now=rq_time(failed.ended_at),
             now_seconds=failed.ended_at,
             reason=b64encode(zlib.compress(failed.traceback.encode())),
             failure_ttl=self._failure_ttl,
@@ -194,7 +193,7 @@ class RedisSession:
             queue=claimed.queue,
             id=claimed.id,
             execution=claimed.execution_id,
-            now=rq_timestamp(datetime.fromtimestamp(now, UTC)),
+            now=rq_time(now),
         )
         self._queue(claimed.id, command)
 

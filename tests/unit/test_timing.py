@@ -6,7 +6,9 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
+from rq.utils import utcformat
 
+from app.redis.client import rq_time
 from app.schedules.rule import When
 from app.schedules.timing import Cron, Interval, Once, Timing, parse_cron
 
@@ -194,3 +196,8 @@ def test_a_rule_for_all_hours_but_one_leaves_that_one_out() -> None:
     rule = parse_cron("0 0-22 * * *", "UTC")
     assert rule.after(NOON.replace(hour=22)) == NOON.replace(day=2, hour=0)
     assert rule.latest(NOON.replace(hour=23, minute=30)) == NOON.replace(hour=22)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.5, 1_790_000_000.123456, 1_790_000_000.9999996, 1_790_000_001.0000004])
+def test_a_time_is_formatted_as_rq_formats_it(seconds: float) -> None:
+    assert rq_time(seconds) == utcformat(datetime.fromtimestamp(seconds, UTC))
