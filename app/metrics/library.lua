@@ -32,7 +32,8 @@ local function add_to_now(added)
   local start = now - now % INTERVAL
   local key = metrics_key(INTERVAL, start)
   for field, measures in pairs(added) do add(key, field, measures) end
-  if redis.call('SADD', METRICS_UNMERGED, start) == 1 then redis.call('EXPIRE', key, UNMERGED_SECONDS) end
+  redis.call('SADD', METRICS_UNMERGED, start)
+  redis.call('EXPIRE', key, UNMERGED_SECONDS)
 end
 
 -- The name under which a function is counted: the first MAX_FUNCTIONS have their own.

@@ -194,3 +194,11 @@ def test_a_range_that_cannot_be_is_refused(ago: int, until: int, step: int | Non
         stats.Range.of(NOW - ago, NOW - until, NOW, step)
     assert refusal.value.errors
     assert refusal.value.errors[0]["pointer"] == pointer
+
+
+def test_an_interval_that_redis_has_evicted_meanwhile_expires_too(connection: redis.Redis) -> None:
+    store.add(connection, {("demo.add", "default"): Measures(Counter(finished=1))}, "one")
+    [key] = connection.keys("jobline:metrics:10:*")
+    connection.delete(key)
+    store.add(connection, {("demo.add", "default"): Measures(Counter(finished=1))}, "two")
+    assert all(connection.ttl(key) > 0 for key in connection.keys("jobline:metrics:10:*"))
