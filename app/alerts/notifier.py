@@ -25,7 +25,7 @@ log = structlog.get_logger("jobline.scheduler")
 
 
 class Notifier:
-    """Of one scheduler. What was told is in ALERTS, so that another scheduler does not tell it again."""
+    """The sender of one scheduler. What it has told is in ALERTS, so that no other scheduler tells it again."""
 
     def __init__(self, connection: redis.Redis, settings: Settings) -> None:
         self._connection, self._settings = connection, settings

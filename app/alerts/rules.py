@@ -11,13 +11,11 @@ from app.metrics.measures import Measures
 from app.redis.client import seconds_now
 from app.redis.keys import OUTBOX, breaker_key
 from app.schedules import store as schedules
-from app.schedules.state import State
 from app.settings import Settings
 from app.views import listing, served
 
 FAILURE_SECONDS = 600  # in which the share of failures is counted
 MIN_ENDS = 20  # jobs of a function that must have ended in this time
-MAX_SCHEDULES = 1000
 
 
 class Alert(NamedTuple):
@@ -62,8 +60,8 @@ def _queues(connection: redis.Redis, settings: Settings) -> Iterator[Alert]:
 
 def _schedules(connection: redis.Redis, settings: Settings) -> Iterator[Alert]:
     now = seconds_now(connection)
-    for state in schedules.read(connection, schedules.names(connection, limit=MAX_SCHEDULES)).values():
-        if isinstance(state, State) and state.due and now - state.due.timestamp() > settings.alert_lag:
+    for state in schedules.watched(connection):
+        if state.lateness(now) > settings.alert_lag:
             text = (
                 f"The run of schedule {state.name} that was due at {state.due:%Y-%m-%d %H:%M:%S} UTC is not queued yet"
             )

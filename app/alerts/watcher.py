@@ -28,7 +28,7 @@ class Watcher:
         self._notifier = Notifier(connection, settings)
         self._next_check_at = 0.0
         self._seen, self._missed = Counter[str](), Counter[str]()
-        """In how many looks in a row an alert was there, or was not."""
+        """How many looks in a row have found an alert, and how many have missed one that was told."""
 
     def check(self) -> None:
         """Check the rules, at most once per CHECK_INTERVAL_SECONDS. Raises redis.RedisError."""

@@ -16,7 +16,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class RequestMetrics:
-    """Of one application."""
+    """The metrics of one application, in a registry of prometheus_client."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

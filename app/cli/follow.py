@@ -71,12 +71,7 @@ def stored_log_lines(api: Api, job_id: str, after: str | None = None) -> Iterato
 def log_lines(api: Api, job_id: str) -> Iterator[dict[str, Any]]:
     """The lines of a job's log until its end, each as soon as it is there. Raises CommandFailed."""
     last: str | None = None
-
-    def poll() -> Event:
-        answer = api.call("GET", "jobs", job_id, wait=POLL_SECONDS)
-        return Event("end" if answer.json["status"] in ENDED else "status", answer.text)
-
-    for event in events(api, "jobs", job_id, "events", poll=poll):
+    for event in events(api, "jobs", job_id, "events", poll=partial(_state, api, "jobs", job_id)):
         for line in stored_log_lines(api, job_id, last):
             last = line["id"]
             yield line
@@ -151,13 +146,8 @@ def _follow_workflow(api: Api, display: Display, workflow_id: str) -> ApiRespons
 
 def _follow_to_end(api: Api, resource: str, resource_id: str, on_event: Callable[[str, Any], None]) -> ApiResponse:
     """Follow a job or a workflow to its end. `on_event` gets the kind and the data of each event."""
-
-    def poll() -> Event:
-        answer = api.call("GET", resource, resource_id, wait=POLL_SECONDS)
-        return Event("end" if answer.json["status"] in ENDED else "status", answer.text)
-
     while True:
-        for event in events(api, resource, resource_id, "events", poll=poll):
+        for event in events(api, resource, resource_id, "events", poll=partial(_state, api, resource, resource_id)):
             if event.kind != "reset":  # the state follows
                 on_event(event.kind, orjson.loads(event.data))
             if event.kind == "end":
@@ -166,6 +156,12 @@ def _follow_to_end(api: Api, resource: str, resource_id: str, on_event: Callable
         if answer.json["status"] in ENDED:
             on_event("end", answer.json)
             return answer
+
+
+def _state(api: Api, resource: str, resource_id: str) -> Event:
+    """The state of a job or a workflow as an event, for `events` to poll."""
+    answer = api.call("GET", resource, resource_id, wait=POLL_SECONDS)
+    return Event("end" if answer.json["status"] in ENDED else "status", answer.text)
 
 
 def _run_all(tasks: list[Callable[[], ApiResponse]], seconds: float | None) -> list[ApiResponse]:

@@ -67,9 +67,9 @@ def enqueue(
 
 def add(pipeline: Pipeline, jobs: Sequence[NewJob]) -> None:
     """Add jobs with new ids to a transaction."""
+    if not jobs:
+        return
     with tracing.sending(jobs):
-        if not jobs:
-            return
         ENQUEUE.add_to(pipeline, script_args(jobs), now_seconds=_now(), is_new=1)
 
 

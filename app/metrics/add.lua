@@ -7,11 +7,6 @@ if not redis.call('SET', metrics_batch_key(batch), 1, 'NX', 'EX', BATCH_SECONDS)
 local added = {}
 for n = MEASURES, #ARGV, 3 do
   local field, measures = counted_as(ARGV[n]) .. '\t' .. ARGV[n + 1], cjson.decode(ARGV[n + 2])
-  if added[field] then -- both are counted as OTHER_FUNCTIONS
-    local counts = added[field].c or {}
-    for name, number in pairs(measures.c or {}) do counts[name] = (counts[name] or 0) + number end
-    measures = { c = counts, r = merge_times(added[field].r, measures.r), w = merge_times(added[field].w, measures.w) }
-  end
-  added[field] = measures
+  added[field] = added[field] and merge_measures(added[field], measures) or measures -- some are counted as OTHER_FUNCTIONS
 end
 add_to_now(added)

@@ -8,7 +8,7 @@ import redis
 import rq
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from app.catalog.catalog import Catalog
+from app.catalog.catalog import Catalog, function_name
 from app.metrics import store
 from app.metrics.histogram import Histogram
 from app.metrics.measures import OUTCOMES, SOURCES, Measures
@@ -22,14 +22,13 @@ from app.redis.keys import (
     limit_key,
 )
 from app.schedules import store as schedules
-from app.schedules.state import State
 from app.views import health, listing
 from app.webhooks import webhook_delivery
 
-MAX_SCHEDULES = MAX_LIMITS = 1000
-"""How many of them have metrics of their own."""
+MAX_LIMITS = 1000
+"""How many limits have metrics of their own."""
 STATES = ("queued", "started", "finished", "failed", "deferred", "scheduled", "canceled")
-DELIVERY = webhook_delivery.DELIVER.removeprefix("jobs.")
+DELIVERY = function_name(webhook_delivery.DELIVER)
 
 
 class Exposition:
@@ -70,8 +69,11 @@ def _of_rq_exporter(queues: list[dict[str, Any]], workers: list[dict[str, Any]])
     ):
         values = {labels: worker[field] for labels, worker in named.items()}
         yield _counter(f"rq_workers_{name}", f"{text}, by worker", ["name", "queues"], values)
-    jobs = {(queue["name"], state): queue["counts"][state] for queue in queues for state in STATES}
-    yield _gauge("rq_jobs", "RQ jobs by state", ["queue", "status"], jobs)
+    yield _gauge("rq_jobs", "RQ jobs by state", ["queue", "status"], _jobs_by_state(queues))
+
+
+def _jobs_by_state(queues: list[dict[str, Any]]) -> dict[tuple[str, str], int]:
+    return {(queue["name"], state): queue["counts"][state] for queue in queues for state in STATES}
 
 
 def _of_jobs(totals: Mapping[store.Series, Measures]) -> Iterator[Metric]:
@@ -94,8 +96,7 @@ def _of_jobs(totals: Mapping[store.Series, Measures]) -> Iterator[Metric]:
 
 
 def _of_queues(connection: redis.Redis, queues: list[dict[str, Any]]) -> Iterator[Metric]:
-    jobs = {(queue["name"], state): queue["counts"][state] for queue in queues for state in STATES}
-    yield _gauge("jobline_queue_jobs", "Jobs by state", ["queue", "status"], jobs)
+    yield _gauge("jobline_queue_jobs", "Jobs by state", ["queue", "status"], _jobs_by_state(queues))
     paused = {(queue["name"],): float(queue["paused"]) for queue in queues}
     now = seconds_now(connection)
     oldest = {(queue["name"],): listing.age(queue, now) for queue in queues}
@@ -151,10 +152,8 @@ def _of_schedules(connection: redis.Redis) -> Iterator[Metric]:
         "jobline_scheduler_age_seconds", "Since the leading scheduler last moved; none if none leads", [], leader
     )
     lags, successes = dict[tuple[str, ...], float](), dict[tuple[str, ...], float]()
-    for state in schedules.read(connection, schedules.names(connection, limit=MAX_SCHEDULES)).values():
-        if not isinstance(state, State):
-            continue
-        lags[state.name,] = max(0.0, now - state.due.timestamp()) if state.due else 0.0
+    for state in schedules.watched(connection):
+        lags[state.name,] = state.lateness(now)
         finished = [run.due for run in state.last_runs if run.outcome == "finished"]
         if finished:
             successes[state.name,] = max(finished)

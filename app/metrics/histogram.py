@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 FIRST_BUCKET, LAST_BUCKET = -56, 68  # up to 61 microseconds, and up to 36 hours
 BUCKETS_PER_DOUBLING = 4
-DIGITS = 6  # of sums: microseconds
+DIGITS = 6  # decimals of seconds that are kept and shown: microseconds
 _SHORTEST, _LONGEST = 2 ** (FIRST_BUCKET / BUCKETS_PER_DOUBLING), 2 ** (LAST_BUCKET / BUCKETS_PER_DOUBLING)
 
 

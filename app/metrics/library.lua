@@ -15,15 +15,15 @@ local function merge_times(one, other)
   return merged
 end
 
+local function merge_measures(one, other)
+  local counts = one.c or {}
+  for name, number in pairs(other.c or {}) do counts[name] = (counts[name] or 0) + number end
+  return { c = next(counts) and counts or nil, r = merge_times(one.r, other.r), w = merge_times(one.w, other.w) }
+end
+
 local function add(key, field, added)
   local stored = redis.call('HGET', key, field)
-  if stored then
-    local old = cjson.decode(stored)
-    local counts = old.c or {}
-    for name, number in pairs(added.c or {}) do counts[name] = (counts[name] or 0) + number end
-    added = { c = next(counts) and counts or nil, r = merge_times(old.r, added.r), w = merge_times(old.w, added.w) }
-  end
-  redis.call('HSET', key, field, cjson.encode(added))
+  redis.call('HSET', key, field, cjson.encode(stored and merge_measures(cjson.decode(stored), added) or added))
 end
 
 -- Add to the current interval; `added` maps fields to measures.

@@ -19,7 +19,7 @@ class Measures:
     """Redis keeps them as JSON: `c` the counts, `r` run times and `w` wait times (`Histogram.as_array`)."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    """By outcome and source."""
+    """How many jobs or attempts, by outcome and by source."""
     run: Histogram = field(default_factory=Histogram)
     """Seconds from the start of an attempt to its end."""
     wait: Histogram = field(default_factory=Histogram)

@@ -4,10 +4,8 @@
 local KEPT_SECONDS = { [10] = 960, [60] = 28980, [600] = 260400, [3600] = 266400 } -- 15 minutes, 8 hours and 72 hours, and a little
 if redis.call('SREM', METRICS_UNMERGED, start) == 0 then return end
 local key, targets = metrics_key(INTERVAL, start), { METRICS_TOTALS }
-for seconds, kept_for in pairs(KEPT_SECONDS) do
-  local longer = metrics_key(seconds, start - start % seconds)
-  if longer ~= key then targets[#targets + 1] = longer end
-  redis.call('EXPIRE', longer, kept_for)
+for seconds in pairs(KEPT_SECONDS) do
+  if seconds ~= INTERVAL then targets[#targets + 1] = metrics_key(seconds, start - start % seconds) end
 end
 local entries = redis.call('HGETALL', key)
 for n = 1, #entries, 2 do

@@ -74,7 +74,7 @@ class SharedCounters:
 
 
 class CountersReader:
-    """Of the parent: reads what a horse has counted, and writes it to Redis."""
+    """The parent's side: reads what a horse has counted, and writes it to Redis."""
 
     def __init__(self, counters: SharedCounters) -> None:
         self._counters = counters

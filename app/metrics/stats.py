@@ -9,7 +9,7 @@ import redis
 
 from app.errors import Invalid
 from app.metrics import store
-from app.metrics.histogram import Histogram, upper_bound
+from app.metrics.histogram import DIGITS, Histogram, upper_bound
 from app.metrics.measures import OUTCOMES, Measures
 from app.metrics.store import KEPT_SECONDS
 from app.redis.hash_values import utc_of
@@ -17,7 +17,6 @@ from app.redis.hash_values import utc_of
 MAX_POINTS = 1000
 COARSE_POINTS = 40
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-DIGITS = 6  # microseconds
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Range:
     end: int
     step: int
     length: int
-    """Of the stored intervals, in seconds."""
+    """The length of the stored intervals that are read, in seconds."""
 
     @classmethod
     def of(cls, start: float, end: float, now: float, step: int | None, is_coarse: bool = False) -> "Range":

@@ -58,6 +58,10 @@ class State(BaseModel):
     def name(self) -> str:
         return self.schedule.name
 
+    def lateness(self, now: float) -> float:
+        """Seconds by which the next run is late at `now` (seconds since 1970); 0 if it is not, or there is none."""
+        return max(0.0, now - self.due.timestamp()) if self.due else 0.0
+
     def resume(self, now: datetime) -> None:
         """Continue from now. Runs that were due during the pause do not count as missed."""
         self._recovered = bool(self.broken)

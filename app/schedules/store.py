@@ -36,6 +36,8 @@ from app.serializer import JSON
 DUE_SCHEDULES = RQScheduler.scheduled_jobs_key
 BATCH_SIZE = 100
 """Schedules per transaction."""
+MAX_WATCHED = 1000
+"""Schedules that metrics and alerts look at."""
 NEW_JOB_FIELDS = dict.fromkeys(
     (
         "success_callback_name", "failure_callback_name", "stopped_callback_name", "started_at", "ended_at",
@@ -100,6 +102,12 @@ def names(connection: redis.Redis, after: str = "", limit: int = BATCH_SIZE) -> 
     except UnicodeEncodeError:
         raise BadRequest("The cursor is invalid") from None
     return [name.decode("latin-1") for name in connection.zrangebylex(SCHEDULES, first, b"+", 0, limit)]
+
+
+def watched(connection: redis.Redis) -> list[State]:
+    """The first MAX_WATCHED readable schedules, for metrics and alerts."""
+    found = read(connection, names(connection, limit=MAX_WATCHED)).values()
+    return [state for state in found if isinstance(state, State)]
 
 
 def all_names(connection: redis.Redis) -> Iterator[str]:

@@ -98,7 +98,7 @@ class Ended(NamedTuple):
 
     claimed: Claimed
     outcome: str
-    """One of app.metrics.measures.OUTCOMES."""
+    """How it ended: one of app.metrics.measures.OUTCOMES."""
     started_at: float
     ended_at: float
 

@@ -130,7 +130,7 @@ class Reporter:
     def has_unsent(self, claimed: Claimed | None = None) -> bool:
         """Whether reports, or those of one job, are still to be sent."""
         if claimed is None:
-            has_reports = bool(self._latest) or any(log.unsent for log in self._logs.values())
+            has_reports = self._has_work()
         else:
             log = self._logs.get(claimed.execution_id)
             has_reports = claimed.execution_id in self._latest or bool(

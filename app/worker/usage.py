@@ -7,7 +7,7 @@ import psutil
 
 
 class Usage:
-    """Of one worker, over all its work horses."""
+    """The use of one worker, added up over all its work horses."""
 
     def __init__(self) -> None:
         self._horses = dict[int, float]()

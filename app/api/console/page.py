@@ -81,7 +81,7 @@ pages = Blueprint("console", __name__)
 class File(NamedTuple):
     plain: bytes
     compressed: bytes
-    """By gzip."""
+    """The same bytes, compressed with gzip."""
     digest: str
 
 
