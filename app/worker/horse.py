@@ -27,7 +27,7 @@ from app.worker.shared_status import Leaving, SharedStatus
 from app.worker.timeouts import Alarm
 
 CHECK_INTERVAL_SECONDS = 1.0  # seconds between two looks around while idle
-LOOK_INTERVAL_SECONDS = 0.005  # seconds between two looks at what jobs change in this process
+GROWTH_CHECK_INTERVAL_SECONDS = 0.005  # seconds between two looks at what jobs change in this process
 MAX_LEFTOVER_THREADS = 32  # left behind by jobs, before a fresh horse takes over
 
 logger = structlog.get_logger("jobline.worker")
@@ -67,7 +67,7 @@ class Horse:
         self.performed, self.idle_since = 0, time.monotonic()
         self.threads = self.memory = 0
         """Number of threads, and peak memory in bytes, before the first job. Growth has the horse replaced."""
-        self.next_look_at = 0.0
+        self._next_growth_check_at = 0.0
 
     def run(self) -> Leaving:
         """Run jobs until there is a reason to exit; which one."""
@@ -140,11 +140,11 @@ class Horse:
         return None
 
     def _is_spent(self) -> bool:
-        """Whether a fresh horse should take over. Looks at most every LOOK_INTERVAL_SECONDS: short jobs cost less."""
+        """Whether a fresh horse should take over. Looks every GROWTH_CHECK_INTERVAL_SECONDS: short jobs cost less."""
         now = time.monotonic()
-        if now < self.next_look_at:
+        if now < self._next_growth_check_at:
             return False
-        self.next_look_at = now + LOOK_INTERVAL_SECONDS
+        self._next_growth_check_at = now + GROWTH_CHECK_INTERVAL_SECONDS
         Alarm.is_installed = False  # a job may have installed a handler of its own
         return (
             _memory() - self.memory > self.settings.horse_growth

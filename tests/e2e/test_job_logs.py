@@ -9,12 +9,12 @@ import redis
 from flask.testing import FlaskClient
 
 from app.api.application import create_app
-from app.enqueue import new_job, write
 from app.lifecycle import actions
 from app.redis.keys import EVENTS, log_key
 from app.settings import Settings
 from app.worker import reporter
 from tests.conftest import Project, status, until
+from tests.scripts.hand import put_by_path
 
 SOURCE = """
 import asyncio
@@ -67,10 +67,7 @@ def client(valkey: redis.Redis) -> FlaskClient:
 
 
 def enqueue(connection: redis.Redis, name: str, *args: object, **fields: Any) -> str:
-    job = new_job.NewJob(
-        f"jobs.talking.{name}", list(args), {}, "default", timeout=60, result_ttl=500, failure_ttl=900, **fields
-    )
-    return write.enqueue(connection, [job]).ids[0]
+    return put_by_path(connection, f"jobs.talking.{name}", *args, failure_ttl=900, **fields)
 
 
 def lines(client: FlaskClient, job_id: str, query: str = "") -> list[dict[str, Any]]:

@@ -4,16 +4,16 @@ import os
 import signal
 import subprocess
 from collections import Counter
+from typing import Any
 
 import psutil
 import pytest
 import redis
 
-from app.enqueue import new_job, write
 from app.lifecycle import actions
 from app.metrics import store
 from tests.conftest import RQ_WORKER, Project, status, until
-from tests.scripts.hand import put
+from tests.scripts.hand import put, put_by_path
 
 SOURCE = """
 import os
@@ -53,11 +53,8 @@ def metered(project: Project) -> Project:
     return project
 
 
-def enqueue(connection: redis.Redis, name: str, *args: object, **fields: object) -> str:
-    job = new_job.NewJob(
-        f"jobs.metered.{name}", list(args), {}, "default", timeout=60, result_ttl=500, failure_ttl=500, **fields
-    )  # type: ignore[arg-type]
-    return write.enqueue(connection, [job]).ids[0]
+def enqueue(connection: redis.Redis, name: str, *args: object, **fields: Any) -> str:
+    return put_by_path(connection, f"jobs.metered.{name}", *args, **fields)
 
 
 @pytest.mark.parametrize("concurrency", ["1", "20"])

@@ -31,6 +31,12 @@ def put(connection: redis.Redis, job_id: str, function: str = "demo.add", *args:
     return write.enqueue(connection, [job]).ids[0]
 
 
+def put_by_path(connection: redis.Redis, path: str, *args: object, **fields: Any) -> str:
+    """Enqueue a job of a function that only the worker has to know, by its import path; its id."""
+    kept = {"timeout": 60, "result_ttl": 500, "failure_ttl": 500, **fields}
+    return write.enqueue(connection, [new_job.NewJob(path, list(args), {}, "default", **kept)]).ids[0]
+
+
 class Hand:
     """One worker's. `client` sends the scripts of its horse, and `connection` all else."""
 

@@ -175,7 +175,7 @@ def test_it_is_replaced_when_it_has_done_enough(
 ) -> None:
     monkeypatch.setenv(name, value)
     get_settings.cache_clear()
-    monkeypatch.setattr(module, "LOOK_INTERVAL_SECONDS", 0)
+    monkeypatch.setattr(module, "GROWTH_CHECK_INTERVAL_SECONDS", 0)
     monkeypatch.setattr(module, "_memory", lambda: 1000 + 2 * (stable.status_board.begun // 30))
     ids = [put(valkey, str(number)) for number in range(40)]
     expected = Leaving.EMPTY if (name, value) == ("HORSE_JOBS", "100") else Leaving.RECYCLED
